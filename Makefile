@@ -1,0 +1,96 @@
+# Every target sets up what it needs by itself: the first run takes longer, later runs start at once.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON := .venv/bin/python
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# Options of `make up`.
+NODES ?= 3
+ONCE ?=
+# Arguments for pytest: `make test T=tests/unit/parser` or `make test T="-k resume"`.
+T ?=
+# Folder of model configurations with answers, for `make accuracy`.
+CORPUS ?= ../shared/corpus/parser
+
+.PHONY: help
+help: ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|'
+
+.PHONY: venv
+venv: ## Make .venv match the locks (every other target does it)
+	@tools/bootstrap/venv.sh
+
+.PHONY: up
+up: venv ## Start a whole cluster on this machine and bring a sample model to Ready (NODES=3, ONCE=1 ends then)
+	@$(PYTHON) -m tools.localcluster up --nodes $(NODES) $(if $(ONCE),--once)
+
+.PHONY: down
+down: venv ## Stop a cluster that was started with --detach
+	@$(PYTHON) -m tools.localcluster down
+
+.PHONY: test
+test: venv ## Run all tests (T="pytest arguments")
+	@$(if $(T),,$(PYTHON) -m tools.localcluster programs)
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(T)
+
+.PHONY: test-unit
+test-unit: venv ## Run the tests that start no cluster
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/unit tests/contract $(T)
+
+.PHONY: lint
+lint: venv ## Check style, types, imports, protos and charts
+	@$(BIN)/ruff check .
+	@$(BIN)/black --quiet --check . || { $(BIN)/black --check .; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --cache-dir .import_linter_cache
+	@cd proto && ../$(BIN)/buf lint
+	@git ls-files -z -co --exclude-standard '*.sh' .ci/run pants | xargs -0 -r $(BIN)/shellcheck
+	@git ls-files -z -co --exclude-standard '*Dockerfile' | xargs -0 -r $(BIN)/hadolint
+
+.PHONY: format
+format: venv ## Rewrite the code as lint wants it
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/black --quiet .
+
+.PHONY: bench
+bench: venv ## Measure an idle cluster: time to Ready, to gone, API requests
+	@$(PYTHON) -m tests.bench.cluster
+
+.PHONY: bench-transfer
+bench-transfer: venv ## Measure the transfer engine against huggingface_hub, rclone and aria2c
+	@$(PYTHON) -m tests.bench.transfer
+
+.PHONY: bench-parser
+bench-parser: venv ## Measure the parser: latency and throughput per core
+	@$(PYTHON) -m tests.bench.parser
+
+.PHONY: accuracy
+accuracy: venv ## Compare the parser's facts with a corpus of known answers (CORPUS=folder)
+	@$(PYTHON) -m tests.bench.accuracy $(CORPUS)
+
+.PHONY: fuzz
+fuzz: venv ## Feed the parser hostile input for minutes
+	@$(PYTHON) -m tests.bench.fuzz
+
+.PHONY: protos
+protos: venv ## Generate the Python code of proto/ again
+	@$(PYTHON) -m tools.bootstrap.protos proto
+
+.PHONY: locks
+locks: venv ## Resolve the requirements again (ARGS=--upgrade)
+	@tools/bootstrap/locks.sh $(ARGS)
+	@tools/bootstrap/venv.sh
+
+.PHONY: package
+package: ## Build the executables that the images hold, into dist/
+	@./pants --no-pantsd package --filter-target-type=pex_binary ::
+
+.PHONY: clean
+clean: ## Remove everything that can be made again, but for the user's own cache of cluster programs
+	@rm -rf .venv .venv.lock .pants.d .pids .pants-bootstrap dist .localcluster .mypy_cache .pytest_cache .ruff_cache \
+		.hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,140 @@
+"""Writes the CRDs of the Helm chart from one description, so that what the kinds share is said once.
+
+Run it after a change: python -m deploy.crd.generate. A test compares the chart with what it would write.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from deploy.crd.models import base_model_spec, fine_tuned_weight_spec, model_status
+from deploy.crd.schema import Schema
+
+TEMPLATES = Path(__file__).parent.parent / "helm" / "crds" / "templates"
+_HEADER = "# Written by deploy/crd/generate.py, which is the place to change it.\n"
+
+_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+
+
+def _column(name: str, path: str, *, wide: bool = False) -> Schema:
+    return {"name": name, "type": "string", "jsonPath": path} | ({"priority": 1} if wide else {})
+
+
+def _definition(
+    kind: str, plural: str, short: str, description: str, spec: Schema, columns: list[Schema], *, scope: str
+) -> Schema:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{plural}.ome.io",
+            "labels": {"app.kubernetes.io/part-of": "ome"},
+            # Uninstalling a chart must not delete every model of the cluster.
+            "annotations": {"helm.sh/resource-policy": "keep"},
+        },
+        "spec": {
+            "group": "ome.io",
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short],
+                "categories": ["ome", "models"],
+            },
+            "scope": scope,
+            "versions": [
+                {
+                    "name": "v1beta1",
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "selectableFields": [{"jsonPath": ".status.state"}],
+                    "additionalPrinterColumns": [
+                        _column("State", ".status.state"),
+                        _column("Ready", ".status.nodes.summary"),
+                        *columns,
+                        _AGE,
+                        _column("Reason", '.status.conditions[?(@.type=="Available")].reason', wide=True),
+                        _column("URI", ".spec.storage.storageUri", wide=True),
+                        _column("Path", ".status.path", wide=True),
+                    ],
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": description,
+                            "required": ["spec"],
+                            "properties": {
+                                "apiVersion": {"type": "string", "description": "ome.io/v1beta1"},
+                                "kind": {"type": "string", "description": kind},
+                                "metadata": {"type": "object"},
+                                "spec": spec,
+                                "status": model_status(),
+                            },
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+def definitions() -> list[Schema]:
+    """The three CustomResourceDefinitions."""
+    model_columns = [_column("Size", ".spec.modelParameterSize"), _column("Architecture", ".spec.modelArchitecture")]
+    weight_columns = [_column("Base", ".spec.baseModelRef.name"), _column("Type", ".spec.modelType")]
+    return [
+        _definition(
+            "BaseModel",
+            "basemodels",
+            "bm",
+            "BaseModel is a foundation model for the workloads of one namespace. It is downloaded, verified and parsed "
+            "on every node that it is meant for.",
+            base_model_spec(cluster_scoped=False),
+            model_columns,
+            scope="Namespaced",
+        ),
+        _definition(
+            "ClusterBaseModel",
+            "clusterbasemodels",
+            "cbm",
+            "ClusterBaseModel is a foundation model for the workloads of every namespace. It is downloaded, verified "
+            "and parsed on every node that it is meant for.",
+            base_model_spec(cluster_scoped=True),
+            model_columns,
+            scope="Cluster",
+        ),
+        _definition(
+            "FineTunedWeight",
+            "finetunedweights",
+            "ftw",
+            "FineTunedWeight is a set of weights that adapts a base model. It is downloaded and verified on every "
+            "node that it is meant for.",
+            fine_tuned_weight_spec(),
+            weight_columns,
+            scope="Cluster",
+        ),
+    ]
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def manifests() -> dict[str, str]:
+    """File name → content, for the templates of the chart."""
+    return {
+        f"ome.io_{definition['spec']['names']['plural']}.yaml": _HEADER
+        + yaml.dump(definition, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+        for definition in definitions()
+    }
+
+
+def main() -> None:
+    for name, content in manifests().items():
+        (TEMPLATES / name).write_text(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Schemas of .spec and .status of the three kinds."""
+
+from typing import Any
+
+from deploy.crd.schema import Schema, flag, free_form, integer, listing, mapping, structure, text
+from deploy.crd.storage import storage
+
+
+def _matching(what: str, example_names: str) -> Schema:
+    return structure(
+        f"The {what} of the model's files. The operator fills in what is left empty when it has parsed the model.",
+        fields={
+            "name": text(f"Name of the {what}, such as {example_names}."),
+            "version": text(f"Version of the {what}, such as 1 or 4.36.0."),
+            "operator": text("How a serving runtime compares the version: Equal, GreaterThan or GreaterThanOrEqual."),
+            "weight": integer("How much a match counts when a serving runtime is chosen."),
+        },
+    )
+
+
+def _pipeline_component(what: str) -> Schema:
+    return structure(
+        f"The {what} of the pipeline.",
+        fields={
+            "library": text("Library that implements it, such as diffusers or transformers."),
+            "type": text("Class that implements it."),
+        },
+    )
+
+
+def _product_fields() -> dict[str, Schema]:
+    return {
+        "vendor": text("Vendor of the model, such as meta, mistral or openai."),
+        "version": text('Version of the model, such as "3.1".'),
+        "disabled": flag(
+            "Whether to leave the model alone: nothing is fetched, and nothing that nodes already hold is removed.",
+            default=False,
+        ),
+        "displayName": text("Name of the model for people."),
+        "compartmentID": text("Compartment that the model belongs to; information only."),
+    }
+
+
+def base_model_spec(*, cluster_scoped: bool) -> Schema:
+    """Spec of BaseModel and ClusterBaseModel, equal but for what a pvc:// URI may say."""
+    components = ("scheduler", "textEncoder", "tokenizer", "transformer", "vae")
+    names = {"textEncoder": "text encoder", "vae": "VAE"}
+    return structure(
+        "What the model is, where it comes from and which nodes hold it. Fields that describe the model and are left "
+        "empty are filled in from its files once a node has fetched it; fields that you set are never changed.",
+        fields={
+            **_product_fields(),
+            "modelType": text("Architecture family, such as llama, mistral or deepseek_v3."),
+            "modelArchitecture": text(
+                "Class that implements the model, such as LlamaForCausalLM or MistralForCausalLM."
+            ),
+            "modelParameterSize": text("Number of parameters as people write it, such as 7B, 70B or 8x7B."),
+            "maxTokens": integer("Largest number of tokens that the model can process.", format="int32", minimum=1),
+            "modelCapabilities": listing(
+                "What the model can do, such as text-to-text, TEXT_GENERATION or EMBEDDING. Any word is accepted.",
+                text("One capability.", maxLength=128),
+                maxItems=64,
+            ),
+            "apiCapabilities": listing(
+                "APIs that the model can be served by, such as OPENAI_V1_CHAT_COMPLETIONS. Any word is accepted.",
+                text("One API.", maxLength=128),
+                maxItems=64,
+            ),
+            "modelFormat": _matching("format", "safetensors, onnx or pytorch"),
+            "modelFramework": _matching("framework", "transformers, onnx or tensorrt"),
+            "quantization": text(
+                "How the weights are quantized: fp8 (8-bit floating point), fbgemm_fp8 (Facebook GEMM FP8) or int4 "
+                "(4-bit integers).",
+                enum=["fp8", "fbgemm_fp8", "int4"],
+            ),
+            "storage": storage(cluster_scoped=cluster_scoped),
+            "servingMode": listing(
+                "How the model may be served, such as On-demand or Dedicated; information for those who serve it.",
+                text("One mode.", maxLength=128),
+                maxItems=16,
+            ),
+            "diffusionPipeline": structure(
+                "Parts of a diffusion pipeline; information for those who serve it.",
+                fields={
+                    "className": text("Class of the pipeline, such as StableDiffusionPipeline."),
+                    **{name: _pipeline_component(names.get(name, name)) for name in components},
+                    "additionalComponents": mapping(
+                        "Further parts by name.", _pipeline_component("part"), **{"x-kubernetes-map-type": "atomic"}
+                    ),
+                },
+            ),
+            "modelConfiguration": free_form(
+                "Configuration of the model: an object, or a string that holds a JSON object. It is kept as it is."
+            ),
+            "additionalMetadata": mapping(
+                "Anything else to keep with the model, such as licence or owner.", text("Value of the entry.")
+            ),
+        },
+    )
+
+
+def _reference(description: str, name: str, namespace: str) -> Schema:
+    return structure(
+        description,
+        required=["name"],
+        fields={"name": text(name, minLength=1, maxLength=253), "namespace": text(namespace, maxLength=63)},
+    )
+
+
+def fine_tuned_weight_spec() -> Schema:
+    """Spec of FineTunedWeight."""
+    return structure(
+        "Weights that adapt a base model, where they come from and which nodes hold them.",
+        required=["baseModelRef"],
+        fields={
+            "baseModelRef": _reference(
+                "The model that the weights adapt.",
+                "Name of the BaseModel or ClusterBaseModel.",
+                "Namespace of the BaseModel. A ClusterBaseModel is meant when there is no such BaseModel.",
+            ),
+            "modelType": text("Method of fine-tuning, such as LoRA or Adapter."),
+            "hyperParameters": free_form(
+                "Hyperparameters of the fine-tuning: an object, or a string that holds a JSON object. It is kept "
+                "as it is."
+            ),
+            "configuration": free_form(
+                "Further configuration: an object, or a string that holds a JSON object. It is kept as it is."
+            ),
+            "storage": storage(cluster_scoped=True),
+            "trainingJobRef": _reference(
+                "The training job that made the weights; information only.", "Name of the job.", "Namespace of the job."
+            ),
+            **_product_fields(),
+        },
+    )
+
+
+def _condition() -> Schema:
+    return structure(
+        "One aspect of the model's state.",
+        required=["type", "status", "lastTransitionTime", "reason", "message"],
+        fields={
+            "type": text(
+                "Available: at least one node is Ready. Complete: every node that must hold the model is Ready. "
+                "Degraded: a node has failed. Resolved: the source has been listed. Parsed: facts were read from the "
+                "files. Stalled: nothing will happen before something changes outside.",
+                maxLength=316,
+            ),
+            "status": text("Whether it holds.", enum=["True", "False", "Unknown"]),
+            "observedGeneration": integer("metadata.generation that this speaks of.", minimum=0),
+            "lastTransitionTime": text("When status last changed.", format="date-time"),
+            "reason": text(
+                "Why, as one word for programs, such as Downloading or InsufficientDisk.",
+                maxLength=1024,
+                minLength=1,
+                pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+            ),
+            "message": text("Why, as a sentence for people.", maxLength=32768),
+        },
+    )
+
+
+def _count(description: str) -> Schema:
+    return structure(
+        description,
+        fields={
+            "count": integer("Number of parameters, tied tensors once."),
+            "source": text("Where the number comes from: headers, index, formula or estimate."),
+            "exact": flag("Whether the number is exact and no estimate."),
+            "minimum": integer("Lower bound of an estimate."),
+            "maximum": integer("Upper bound of an estimate."),
+        },
+    )
+
+
+def _facts() -> Schema:
+    return structure(
+        "All that the model's own files say about it, whether or not spec says otherwise.",
+        fields={
+            "modelType": text("model_type of config.json, such as llama."),
+            "architecture": text("Class that implements the model, such as LlamaForCausalLM."),
+            "framework": text("Library that the files are for, such as transformers or diffusers."),
+            "frameworkVersion": text("Version of the library that wrote the files."),
+            "format": text("Format of the weights, such as safetensors."),
+            "formatVersion": text("Version of the format."),
+            "dtype": text("Precision of the weights as the configuration states it, such as bfloat16."),
+            "quantization": structure(
+                "How the weights are packed.",
+                fields={
+                    "specValue": text("Word for spec.quantization; empty where there is none."),
+                    "method": text("Method as the publisher writes it, such as gptq or compressed-tensors."),
+                    "bits": integer("Bits per weight.", format="int32"),
+                    "format": text("Number format of the weights, such as int4 or fp8_e4m3."),
+                    "groupSize": integer("Weights that share a scale.", format="int32"),
+                },
+            ),
+            "parameters": _count("All parameters of the model."),
+            "activeParameters": _count("Parameters that one token passes through, for mixtures of experts."),
+            "components": listing(
+                "Parts of a pipeline.",
+                structure(
+                    "One part.",
+                    fields={
+                        "name": text("Name of the part, as in model_index.json."),
+                        "architecture": text("Class that implements it."),
+                        "parameters": _count("Its parameters."),
+                    },
+                ),
+            ),
+            "parameterSize": text("Number of parameters as people write it, such as 7B."),
+            "bytesByDtype": mapping("Bytes of weights by number format, such as BF16.", integer("Bytes.")),
+            "weightBytes": integer("Memory that the weights take, in bytes."),
+            "kvCacheBytesPerToken": integer("Bytes that one token adds to the key-value cache."),
+            "contextLength": integer("Longest context as the configuration states it, in tokens."),
+            "usableContextLength": integer("Longest context that can be served, in tokens."),
+            "vocabularySize": integer("Number of tokens in the vocabulary."),
+            "capabilities": listing("What the model can do.", text("One capability.")),
+            "apiCapabilities": listing("APIs that the model can be served by.", text("One API.")),
+            "license": text("Licence, where a file states it."),
+            "warnings": listing("What was odd about the files.", text("One remark.")),
+            "configuration": {
+                "type": "object",
+                "description": "The configuration as published.",
+                "x-kubernetes-preserve-unknown-fields": True,
+            },
+        },
+        # A newer parser may know more than an older CRD has fields for.
+        **{"x-kubernetes-preserve-unknown-fields": True},
+    )
+
+
+def model_status() -> Schema:
+    """Status of all three kinds; written by the status service alone."""
+    node_name = text("Name of a node.")
+    counts: dict[str, Any] = {"format": "int32", "minimum": 0}
+    return structure(
+        "How the model stands. Written by the operator.",
+        fields={
+            "state": text(
+                "Ready: at least one node holds a verified copy. Failed: no node does, and all have failed for good. "
+                "Creating: neither yet.",
+                enum=["Creating", "Ready", "Failed"],
+            ),
+            "lifecycle": text("Stage in the life of the model."),
+            "nodesReady": listing("Nodes that hold a verified copy, sorted.", node_name),
+            "nodesFailed": listing("Nodes on which the model has failed, sorted; failures says why.", node_name),
+            "observedGeneration": integer("metadata.generation that this status answers.", minimum=0),
+            "conditions": listing(
+                "Aspects of the state, each with its reason.",
+                _condition(),
+                **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            ),
+            "nodes": structure(
+                "How many nodes are concerned.",
+                fields={
+                    "summary": text("Ready and desired nodes in short, such as 2/3."),
+                    "desired": integer("Nodes that must hold the model.", **counts),
+                    "ready": integer("Of those, nodes that hold a verified copy.", **counts),
+                    "updating": integer("Of those, nodes that are fetching it.", **counts),
+                    "failed": integer("Of those, nodes on which it has failed.", **counts),
+                },
+            ),
+            "artifact": structure(
+                "The files that every node holds.",
+                fields={
+                    "digest": text("SHA-256 over the list of all files and their checksums."),
+                    "sourceRevision": text("What the source calls the revision, such as a Git commit."),
+                    "bytes": integer("Sum of the sizes of all files.", minimum=0),
+                    "files": integer("Number of files.", minimum=0),
+                },
+            ),
+            "path": text("Where the model lies on the nodes."),
+            "failures": listing(
+                "What went wrong where; the first 50 nodes.",
+                structure(
+                    "What went wrong on one node.",
+                    required=["node", "reason"],
+                    fields={
+                        "node": text("Name of the node."),
+                        "reason": text("Why, as one word for programs, such as InsufficientDisk."),
+                        "message": text("Why, as a sentence for people."),
+                    },
+                ),
+                maxItems=50,
+            ),
+            "metadata": _facts(),
+        },
+    )

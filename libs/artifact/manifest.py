@@ -1,0 +1,115 @@
+"""Manifests: the files of one artifact, their checksums, and the digest that names the artifact.
+
+Every name in a manifest is checked here before anything is created on disk. Must not do I/O.
+"""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from libs.artifact.errors import InvalidValue
+
+# Linux: NAME_MAX of every file system that models lie on, and PATH_MAX less room for the root and the digest.
+_NAME_BYTES = 255
+_PATH_BYTES = 3500
+
+
+class ChecksumAlgorithm(Enum):
+    """How the content of a file is verified."""
+
+    NONE = "none"
+    SHA256 = "sha256"
+    GIT_SHA1 = "git-sha1"
+    MD5 = "md5"
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """One file: a relative path with "/" between parts, its size in bytes, and a checksum in lower-case hexadecimal."""
+
+    path: str
+    size_bytes: int
+    algorithm: ChecksumAlgorithm
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All files of an artifact, sorted by path, and the revision that the source gave them."""
+
+    source_revision: str
+    files: tuple[ManifestFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the sizes of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the artifact: SHA-256 over the files' paths, sizes and checksums as canonical JSON.
+
+        The source's revision is left out, so that two commits with the same files are one artifact.
+        """
+        rows = [[file.path, file.size_bytes, file.algorithm.value, file.checksum] for file in self.files]
+        canonical = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def new_manifest(source_revision: str, files: Iterable[ManifestFile]) -> Manifest:
+    """Build a manifest from a listing.
+
+    Raises InvalidValue with reason InvalidListing for a name that is unsafe to create, a duplicate, a file that is
+    another's directory, names that differ only in case or Unicode form, or a negative size.
+    """
+    ordered = tuple(sorted(files, key=lambda file: file.path))
+    folded: dict[str, str] = {}
+    paths = {file.path for file in ordered}
+    for file in ordered:
+        check_name(file.path)
+        if file.size_bytes < 0:
+            raise InvalidValue("InvalidListing", f"the source lists {file.path!r} with {file.size_bytes} bytes")
+        key = unicodedata.normalize("NFC", file.path).casefold()
+        if key in folded:
+            raise InvalidValue(
+                "InvalidListing",
+                f"the source lists both {folded[key]!r} and {file.path!r}, which some file systems cannot tell apart",
+            )
+        folded[key] = file.path
+        parts = file.path.split("/")
+        for depth in range(1, len(parts)):
+            parent = "/".join(parts[:depth])
+            if parent in paths:
+                raise InvalidValue(
+                    "InvalidListing",
+                    f"the source lists {parent!r} both as a file and as the directory of {file.path!r}",
+                )
+    return Manifest(source_revision, ordered)
+
+
+def check_name(path: str) -> None:
+    """Refuse a file name that must not be created below an artifact.
+
+    Raises InvalidValue with reason InvalidListing for an absolute path, "." or ".." or an empty part, a control
+    character, a lone surrogate, or more bytes than Linux takes.
+    """
+
+    def refuse(why: str) -> InvalidValue:
+        return InvalidValue("InvalidListing", f"the source lists a file named {path!r}, which {why}; it is not created")
+
+    if not path:
+        raise refuse("is empty")
+    if path.startswith("/"):
+        raise refuse("is absolute")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
+        raise refuse("holds a control character")
+    if len(path.encode()) > _PATH_BYTES:
+        raise refuse(f"is longer than {_PATH_BYTES} bytes")
+    for part in path.split("/"):
+        if part in ("", ".", ".."):
+            raise refuse("has an empty part, '.' or '..'")
+        if len(part.encode()) > _NAME_BYTES:
+            raise refuse(f"has a part longer than {_NAME_BYTES} bytes")

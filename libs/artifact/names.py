@@ -1,0 +1,58 @@
+"""Names by which the services find each other's data in NATS: buckets, keys and subjects.
+
+The one place that spells them; docs/adr/0002-nats-layout.md says what each holds. Must not import nats.
+"""
+
+DESIRED_BUCKET = "ome-desired"
+OBSERVED_BUCKET = "ome-observed"
+NODES_BUCKET = "ome-nodes"
+PLANS_BUCKET = "ome-plans"
+RESOLVED_BUCKET = "ome-resolved"
+MANIFESTS_BUCKET = "ome-manifests"
+RESOLVE_STREAM = "ome-resolve"
+
+
+def node_token(node: str) -> str:
+    """Encode a Kubernetes node name as one NATS token.
+
+    Node names are DNS subdomains (RFC 1123): they may contain dots, which separate tokens, and never
+    underscores. So a dot becomes an underscore and back.
+    """
+    if "_" in node or not node:
+        raise ValueError(f"{node!r} is not a node name: an RFC 1123 subdomain has no underscore and is not empty")
+    return node.replace(".", "_")
+
+
+def node_name(token: str) -> str:
+    """Decode what node_token encoded."""
+    return token.replace("_", ".")
+
+
+def node_key(node: str, model_uid: str) -> str:
+    """Key of one model on one node, in the buckets of desired and observed state."""
+    return f"{node_token(node)}.{model_uid}"
+
+
+def split_node_key(key: str) -> tuple[str, str]:
+    """Return (node name, model uid) of a key that node_key made."""
+    token, separator, model_uid = key.partition(".")
+    if not (token and separator and model_uid):
+        raise ValueError(f"{key!r} is not of the form <node>.<model-uid>")
+    return node_name(token), model_uid
+
+
+def resolve_subject(pool: str) -> str:
+    """Subject of the work queue that the fetchers of a pool take resolve tasks from."""
+    return f"ome.resolve.{pool}"
+
+
+def progress_subject(node: str, model_uid: str) -> str:
+    """Subject of a node's progress with one model; "*" stands for any."""
+    token = node if node == "*" else node_token(node)
+    return f"ome.progress.{token}.{model_uid}"
+
+
+def credentials_subject(node: str) -> str:
+    """Subject on which one node asks the controller for secrets; "*" stands for any."""
+    token = node if node == "*" else node_token(node)
+    return f"ome.credentials.{token}"

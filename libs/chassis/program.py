@@ -1,0 +1,64 @@
+"""The life of a process: settings, logs, one main coroutine, signals, and the exit code."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, Protocol, TypeVar
+
+import structlog
+
+from libs.chassis.logs import configure_logs
+from libs.chassis.settings import SettingsError, load_settings
+
+EXIT_CRASH = 1
+EXIT_BAD_SETTINGS = 2
+
+
+class ProgramSettings(Protocol):
+    """What every service's settings have."""
+
+    @property
+    def log_level(self) -> str:
+        """One of libs.chassis.logs.LEVELS."""
+        ...
+
+    @property
+    def log_format(self) -> str:
+        """One of libs.chassis.logs.FORMATS."""
+        ...
+
+
+S = TypeVar("S", bound=ProgramSettings)
+
+
+def run(service: str, settings_class: type[S], main: Callable[[S, asyncio.Event], Awaitable[None]]) -> NoReturn:
+    """Run a service until SIGTERM or SIGINT and exit: 0 clean, 1 crash, 2 bad settings.
+
+    main gets the settings and an event that is set by the first signal; it returns when everything is closed.
+    """
+    try:
+        settings = load_settings(settings_class, os.environ)
+    except SettingsError as error:
+        lines = [f"{service}: the environment cannot be used:", *(f"  {problem}" for problem in error.problems)]
+        sys.stderr.write("\n".join(lines) + "\n")
+        sys.exit(EXIT_BAD_SETTINGS)
+    configure_logs(service, settings.log_level, settings.log_format)
+    log = structlog.get_logger()
+
+    async def supervised() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        log.info("started")
+        await main(settings, stop)
+
+    try:
+        asyncio.run(supervised())
+    except BaseException as error:  # The process ends here: what ended it must be in the log, whatever it was.
+        log.exception("crashed", exc_info=error)
+        sys.exit(EXIT_CRASH)
+    log.info("stopped")
+    sys.exit(0)

@@ -1,0 +1,258 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from ome.model.v1 import model_pb2 as _model_pb2
+from ome.parser.v1 import parser_pb2 as _parser_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Goal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GOAL_UNSPECIFIED: _ClassVar[Goal]
+    GOAL_HOLD: _ClassVar[Goal]
+    GOAL_ABSENT: _ClassVar[Goal]
+
+class ProblemClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROBLEM_CLASS_UNSPECIFIED: _ClassVar[ProblemClass]
+    PROBLEM_CLASS_INVALID: _ClassVar[ProblemClass]
+    PROBLEM_CLASS_MISSING: _ClassVar[ProblemClass]
+    PROBLEM_CLASS_UNAVAILABLE: _ClassVar[ProblemClass]
+    PROBLEM_CLASS_CORRUPT: _ClassVar[ProblemClass]
+    PROBLEM_CLASS_CONFLICT: _ClassVar[ProblemClass]
+
+class ChecksumAlgorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHECKSUM_ALGORITHM_UNSPECIFIED: _ClassVar[ChecksumAlgorithm]
+    CHECKSUM_ALGORITHM_SHA256: _ClassVar[ChecksumAlgorithm]
+    CHECKSUM_ALGORITHM_GIT_SHA1: _ClassVar[ChecksumAlgorithm]
+    CHECKSUM_ALGORITHM_MD5: _ClassVar[ChecksumAlgorithm]
+GOAL_UNSPECIFIED: Goal
+GOAL_HOLD: Goal
+GOAL_ABSENT: Goal
+PROBLEM_CLASS_UNSPECIFIED: ProblemClass
+PROBLEM_CLASS_INVALID: ProblemClass
+PROBLEM_CLASS_MISSING: ProblemClass
+PROBLEM_CLASS_UNAVAILABLE: ProblemClass
+PROBLEM_CLASS_CORRUPT: ProblemClass
+PROBLEM_CLASS_CONFLICT: ProblemClass
+CHECKSUM_ALGORITHM_UNSPECIFIED: ChecksumAlgorithm
+CHECKSUM_ALGORITHM_SHA256: ChecksumAlgorithm
+CHECKSUM_ALGORITHM_GIT_SHA1: ChecksumAlgorithm
+CHECKSUM_ALGORITHM_MD5: ChecksumAlgorithm
+
+class Source(_message.Message):
+    __slots__ = ("uri", "parameters", "has_secret")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    URI_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    HAS_SECRET_FIELD_NUMBER: _ClassVar[int]
+    uri: str
+    parameters: _containers.ScalarMap[str, str]
+    has_secret: bool
+    def __init__(self, uri: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., has_secret: _Optional[bool] = ...) -> None: ...
+
+class Assignment(_message.Message):
+    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_PATH_FIELD_NUMBER: _ClassVar[int]
+    SKIP_PARSING_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.ModelRef
+    goal: Goal
+    generation: int
+    source: Source
+    artifact: _model_pb2.Artifact
+    path: str
+    schema_path: str
+    skip_parsing: bool
+    priority: int
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("reason", "message", "problem_class", "retry_at")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_CLASS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AT_FIELD_NUMBER: _ClassVar[int]
+    reason: _model_pb2.Reason
+    message: str
+    problem_class: ProblemClass
+    retry_at: _timestamp_pb2.Timestamp
+    def __init__(self, reason: _Optional[_Union[_model_pb2.Reason, str]] = ..., message: _Optional[str] = ..., problem_class: _Optional[_Union[ProblemClass, str]] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class NodeModelState(_message.Message):
+    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_REVISION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    PARSE_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    PHASE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.ModelRef
+    phase: _model_pb2.NodePhase
+    assignment_revision: int
+    generation: int
+    problem: Problem
+    artifact: _model_pb2.Artifact
+    path: str
+    facts: _parser_pb2.ModelFacts
+    parse_problem: Problem
+    phase_since: _timestamp_pb2.Timestamp
+    bytes_done: int
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ...) -> None: ...
+
+class RootCapacity(_message.Message):
+    __slots__ = ("root", "total_bytes", "free_bytes")
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    root: str
+    total_bytes: int
+    free_bytes: int
+    def __init__(self, root: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
+
+class NodeHeartbeat(_message.Message):
+    __slots__ = ("node", "version", "started_at", "roots", "pool", "peer_address")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ROOTS_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    PEER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    version: str
+    started_at: _timestamp_pb2.Timestamp
+    roots: _containers.RepeatedCompositeFieldContainer[RootCapacity]
+    pool: str
+    peer_address: str
+    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., roots: _Optional[_Iterable[_Union[RootCapacity, _Mapping]]] = ..., pool: _Optional[str] = ..., peer_address: _Optional[str] = ...) -> None: ...
+
+class Manifest(_message.Message):
+    __slots__ = ("source_revision", "files")
+    SOURCE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    source_revision: str
+    files: _containers.RepeatedCompositeFieldContainer[ManifestFile]
+    def __init__(self, source_revision: _Optional[str] = ..., files: _Optional[_Iterable[_Union[ManifestFile, _Mapping]]] = ...) -> None: ...
+
+class ManifestFile(_message.Message):
+    __slots__ = ("path", "size_bytes", "checksum")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    size_bytes: int
+    checksum: Checksum
+    def __init__(self, path: _Optional[str] = ..., size_bytes: _Optional[int] = ..., checksum: _Optional[_Union[Checksum, _Mapping]] = ...) -> None: ...
+
+class Checksum(_message.Message):
+    __slots__ = ("algorithm", "value")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    algorithm: ChecksumAlgorithm
+    value: str
+    def __init__(self, algorithm: _Optional[_Union[ChecksumAlgorithm, str]] = ..., value: _Optional[str] = ...) -> None: ...
+
+class ResolveTask(_message.Message):
+    __slots__ = ("source_key", "source", "model", "attempt")
+    SOURCE_KEY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    source_key: str
+    source: Source
+    model: _model_pb2.ModelRef
+    attempt: int
+    def __init__(self, source_key: _Optional[str] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., attempt: _Optional[int] = ...) -> None: ...
+
+class Resolution(_message.Message):
+    __slots__ = ("artifact", "problem", "attempt", "resolved_at")
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_AT_FIELD_NUMBER: _ClassVar[int]
+    artifact: _model_pb2.Artifact
+    problem: Problem
+    attempt: int
+    resolved_at: _timestamp_pb2.Timestamp
+    def __init__(self, artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., attempt: _Optional[int] = ..., resolved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ModelPlan(_message.Message):
+    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_NODES_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    DELETING_FIELD_NUMBER: _ClassVar[int]
+    DISABLED_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.ModelRef
+    generation: int
+    spec_digest: str
+    desired_nodes: _containers.RepeatedScalarFieldContainer[str]
+    artifact: _model_pb2.Artifact
+    problem: Problem
+    deleting: bool
+    disabled: bool
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("bytes_done", "bytes_total", "files_done", "files_total", "bytes_per_second", "eta_seconds")
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    FILES_DONE_FIELD_NUMBER: _ClassVar[int]
+    FILES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    bytes_done: int
+    bytes_total: int
+    files_done: int
+    files_total: int
+    bytes_per_second: int
+    eta_seconds: int
+    def __init__(self, bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., files_done: _Optional[int] = ..., files_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ...) -> None: ...
+
+class CredentialsRequest(_message.Message):
+    __slots__ = ("model_uid",)
+    MODEL_UID_FIELD_NUMBER: _ClassVar[int]
+    model_uid: str
+    def __init__(self, model_uid: _Optional[str] = ...) -> None: ...
+
+class CredentialsReply(_message.Message):
+    __slots__ = ("values", "problem")
+    class ValuesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.ScalarMap[str, bytes]
+    problem: Problem
+    def __init__(self, values: _Optional[_Mapping[str, bytes]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...

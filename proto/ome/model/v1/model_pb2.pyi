@@ -1,0 +1,121 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ModelKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_KIND_UNSPECIFIED: _ClassVar[ModelKind]
+    MODEL_KIND_BASE_MODEL: _ClassVar[ModelKind]
+    MODEL_KIND_CLUSTER_BASE_MODEL: _ClassVar[ModelKind]
+    MODEL_KIND_FINE_TUNED_WEIGHT: _ClassVar[ModelKind]
+
+class NodePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NODE_PHASE_UNSPECIFIED: _ClassVar[NodePhase]
+    NODE_PHASE_READY: _ClassVar[NodePhase]
+    NODE_PHASE_UPDATING: _ClassVar[NodePhase]
+    NODE_PHASE_FAILED: _ClassVar[NodePhase]
+    NODE_PHASE_DELETED: _ClassVar[NodePhase]
+
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_UNSPECIFIED: _ClassVar[Reason]
+    REASON_INVALID_URI: _ClassVar[Reason]
+    REASON_INVALID_PATH: _ClassVar[Reason]
+    REASON_INVALID_PLACEMENT: _ClassVar[Reason]
+    REASON_INVALID_LISTING: _ClassVar[Reason]
+    REASON_INVALID_PARAMETER: _ClassVar[Reason]
+    REASON_UNSUPPORTED_BACKEND: _ClassVar[Reason]
+    REASON_NOT_FOUND: _ClassVar[Reason]
+    REASON_FORBIDDEN: _ClassVar[Reason]
+    REASON_GATED: _ClassVar[Reason]
+    REASON_SECRET_NOT_FOUND: _ClassVar[Reason]
+    REASON_UNAVAILABLE: _ClassVar[Reason]
+    REASON_RATE_LIMITED: _ClassVar[Reason]
+    REASON_CHECKSUM_MISMATCH: _ClassVar[Reason]
+    REASON_SOURCE_CHANGED: _ClassVar[Reason]
+    REASON_INSUFFICIENT_DISK: _ClassVar[Reason]
+    REASON_DISK_ERROR: _ClassVar[Reason]
+    REASON_PATH_OCCUPIED: _ClassVar[Reason]
+    REASON_ARTIFACT_DAMAGED: _ClassVar[Reason]
+    REASON_PARSE_FAILED: _ClassVar[Reason]
+    REASON_NO_CONFIG: _ClassVar[Reason]
+    REASON_NO_MATCHING_NODE: _ClassVar[Reason]
+    REASON_NO_STORAGE: _ClassVar[Reason]
+    REASON_DISABLED: _ClassVar[Reason]
+    REASON_RESOLVING: _ClassVar[Reason]
+    REASON_DOWNLOADING: _ClassVar[Reason]
+    REASON_QUEUED: _ClassVar[Reason]
+    REASON_NODE_UNREACHABLE: _ClassVar[Reason]
+    REASON_DELETING: _ClassVar[Reason]
+    REASON_INTERNAL: _ClassVar[Reason]
+    REASON_VOLUME_NOT_READY: _ClassVar[Reason]
+    REASON_PATH_CONFLICT: _ClassVar[Reason]
+MODEL_KIND_UNSPECIFIED: ModelKind
+MODEL_KIND_BASE_MODEL: ModelKind
+MODEL_KIND_CLUSTER_BASE_MODEL: ModelKind
+MODEL_KIND_FINE_TUNED_WEIGHT: ModelKind
+NODE_PHASE_UNSPECIFIED: NodePhase
+NODE_PHASE_READY: NodePhase
+NODE_PHASE_UPDATING: NodePhase
+NODE_PHASE_FAILED: NodePhase
+NODE_PHASE_DELETED: NodePhase
+REASON_UNSPECIFIED: Reason
+REASON_INVALID_URI: Reason
+REASON_INVALID_PATH: Reason
+REASON_INVALID_PLACEMENT: Reason
+REASON_INVALID_LISTING: Reason
+REASON_INVALID_PARAMETER: Reason
+REASON_UNSUPPORTED_BACKEND: Reason
+REASON_NOT_FOUND: Reason
+REASON_FORBIDDEN: Reason
+REASON_GATED: Reason
+REASON_SECRET_NOT_FOUND: Reason
+REASON_UNAVAILABLE: Reason
+REASON_RATE_LIMITED: Reason
+REASON_CHECKSUM_MISMATCH: Reason
+REASON_SOURCE_CHANGED: Reason
+REASON_INSUFFICIENT_DISK: Reason
+REASON_DISK_ERROR: Reason
+REASON_PATH_OCCUPIED: Reason
+REASON_ARTIFACT_DAMAGED: Reason
+REASON_PARSE_FAILED: Reason
+REASON_NO_CONFIG: Reason
+REASON_NO_MATCHING_NODE: Reason
+REASON_NO_STORAGE: Reason
+REASON_DISABLED: Reason
+REASON_RESOLVING: Reason
+REASON_DOWNLOADING: Reason
+REASON_QUEUED: Reason
+REASON_NODE_UNREACHABLE: Reason
+REASON_DELETING: Reason
+REASON_INTERNAL: Reason
+REASON_VOLUME_NOT_READY: Reason
+REASON_PATH_CONFLICT: Reason
+
+class ModelRef(_message.Message):
+    __slots__ = ("kind", "namespace", "name", "uid")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    kind: ModelKind
+    namespace: str
+    name: str
+    uid: str
+    def __init__(self, kind: _Optional[_Union[ModelKind, str]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ...) -> None: ...
+
+class Artifact(_message.Message):
+    __slots__ = ("digest", "source_revision", "bytes", "files")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    source_revision: str
+    bytes: int
+    files: int
+    def __init__(self, digest: _Optional[str] = ..., source_revision: _Optional[str] = ..., bytes: _Optional[int] = ..., files: _Optional[int] = ...) -> None: ...

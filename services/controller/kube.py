@@ -1,0 +1,79 @@
+"""What the controller asks of the Kubernetes API beyond watching: finalizers and Secrets."""
+
+import base64
+from typing import Any
+
+from libs.artifact.specification import FINALIZER
+from libs.chassis.errors import Conflict, Invalid, Missing
+from libs.chassis.kube import JSON_PATCH, KubeClient, Object
+
+GROUP = "/apis/ome.io/v1beta1"
+MODEL_COLLECTIONS = (f"{GROUP}/basemodels", f"{GROUP}/clusterbasemodels", f"{GROUP}/finetunedweights")
+NODES = "/api/v1/nodes"
+
+_PLURALS = {
+    "BaseModel": "basemodels",
+    "ClusterBaseModel": "clusterbasemodels",
+    "FineTunedWeight": "finetunedweights",
+}
+
+
+async def add_finalizer(client: KubeClient, item: Object) -> None:
+    """Put our finalizer on an object. Raises Conflict when its finalizers have changed meanwhile."""
+    finalizers = item["metadata"].get("finalizers")
+    if finalizers is None:
+        await _patch(client, item, [{"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}])
+        return
+    await _patch(
+        client,
+        item,
+        [
+            {"op": "test", "path": "/metadata/finalizers", "value": finalizers},
+            {"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER},
+        ],
+    )
+
+
+async def remove_finalizer(client: KubeClient, item: Object) -> None:
+    """Take our finalizer off an object; one that is already gone is fine. Raises Conflict as add_finalizer does."""
+    finalizers = item["metadata"].get("finalizers") or []
+    try:
+        await _patch(
+            client,
+            item,
+            [
+                {"op": "test", "path": "/metadata/finalizers", "value": finalizers},
+                {"op": "replace", "path": "/metadata/finalizers", "value": [n for n in finalizers if n != FINALIZER]},
+            ],
+        )
+    except Missing as error:
+        if error.reason != "NotFound":
+            raise
+
+
+async def read_secret(client: KubeClient, namespace: str, name: str, key: str) -> bytes:
+    """The value of one key of a Secret. Raises Missing with reason SecretNotFound; the value is in no message."""
+    try:
+        secret = await client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+    except Missing as error:
+        raise Missing("SecretNotFound", f"Secret {namespace}/{name} does not exist or may not be read") from error
+    data = secret.get("data") or {}
+    if key not in data:
+        has = f"it has {', '.join(sorted(data))}" if data else "it is empty"
+        raise Missing(
+            "SecretNotFound",
+            f"Secret {namespace}/{name} has no key {key!r} ({has}); name the key in parameters.secretKey",
+        )
+    return base64.b64decode(data[key])
+
+
+async def _patch(client: KubeClient, item: Object, operations: list[dict[str, Any]]) -> None:
+    metadata = item["metadata"]
+    scope = f"/namespaces/{metadata['namespace']}" if metadata.get("namespace") else ""
+    path = f"{GROUP}{scope}/{_PLURALS[item['kind']]}/{metadata['name']}"
+    operations = [{"op": "test", "path": "/metadata/uid", "value": metadata["uid"]}, *operations]
+    try:
+        await client.request("PATCH", path, operations, content_type=JSON_PATCH)
+    except Invalid as error:
+        # A test that does not hold answers 422: the object is not the one that we have seen.
+        raise Conflict("Conflict", error.message) from error

@@ -1,0 +1,253 @@
+"""The controller's loop: for one model at a time, gather what is known, plan, apply in order.
+
+Owns the mirrors and reflectors that the knowledge comes from. What to do is decided in planning.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import prometheus_client
+import structlog
+from nats.js import JetStreamContext
+
+from libs.artifact import names
+from libs.chassis.kube import KubeClient, Object
+from libs.chassis.nats_client import Mirror, delete_key, publish_once, put_if
+from libs.chassis.work import KeyedQueue
+from ome.fetch.v1 import fetch_pb2
+from services.controller import planning
+from services.controller.kube import add_finalizer, remove_finalizer
+from services.controller.settings import Settings
+from services.controller.specification import ModelSpec, read_model
+from services.controller.streams import ensure_pool
+
+_log = structlog.get_logger()
+_actions = prometheus_client.Counter("ome_controller_actions", "Actions applied, by kind.", ["action"])
+_models = prometheus_client.Gauge("ome_controller_models", "Model objects known.")
+
+
+class Reconciler:
+    """Brings the fleet's desired state in line with the model objects."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.queue: KeyedQueue[str] = KeyedQueue("models")
+        self.desired = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString)
+        self.observed = Mirror(names.OBSERVED_BUCKET, fetch_pb2.NodeModelState.FromString)
+        self.resolved = Mirror(names.RESOLVED_BUCKET, fetch_pb2.Resolution.FromString)
+        self.plans = Mirror(names.PLANS_BUCKET, fetch_pb2.ModelPlan.FromString)
+        self.heartbeats = Mirror(names.NODES_BUCKET, fetch_pb2.NodeHeartbeat.FromString)
+        self._resync_seconds = settings.resync_seconds
+        self._rules = planning.Rules(
+            operator_namespace=settings.namespace,
+            node_unreachable_seconds=settings.node_unreachable_seconds,
+            retry_initial_seconds=settings.retry_initial_seconds,
+            retry_max_seconds=settings.retry_max_seconds,
+        )
+        self._items: dict[str, Object] = {}
+        self._specs: dict[str, ModelSpec] = {}
+        self._nodes: dict[str, Object] = {}
+        # When a node's heartbeat was found missing; its age before our own start is not known.
+        self._silent_since: dict[str, float] = {}
+        self._views: dict[str, planning.NodeView] = {}
+        # Keys by model, so that one model's reconcile does not read those of all others.
+        self._holders: dict[str, set[str]] = defaultdict(set)
+        self._listings: dict[str, set[str]] = defaultdict(set)
+        self._asked: dict[str, planning.Asked] = {}
+        self._active = False
+
+    # What the sources of knowledge call when something has changed.
+
+    def model_changed(self, before: Object | None, after: Object | None) -> None:
+        """A model object was seen, changed or went."""
+        if before and (after is None or after["metadata"]["uid"] != before["metadata"]["uid"]):
+            self._items.pop(before["metadata"]["uid"], None)
+            self._specs.pop(before["metadata"]["uid"], None)
+            self.queue.add(before["metadata"]["uid"])
+        if after:
+            uid = after["metadata"]["uid"]
+            self._items[uid], self._specs[uid] = after, read_model(after)
+            self.queue.add(uid)
+        _models.set(len(self._items))
+
+    def node_changed(self, before: Object | None, after: Object | None) -> None:
+        """A Node was seen, changed or went."""
+        name = (after or before or {})["metadata"]["name"]
+        if after:
+            self._nodes[name] = after
+        else:
+            self._nodes.pop(name, None)
+        self._refresh_view(name)
+
+    def heartbeat_changed(self, key: str) -> None:
+        """A fetcher has reported or has fallen silent."""
+        node = names.node_name(key)
+        if self.heartbeats.get(key):
+            self._silent_since.pop(node, None)
+        else:
+            self._silent_since.setdefault(node, time.time())
+        self._refresh_view(node)
+
+    def holder_changed(self, key: str) -> None:
+        """What a node must hold or does hold has changed."""
+        node, uid = names.split_node_key(key)
+        if key in self.desired.entries or key in self.observed.entries:
+            self._holders[uid].add(node)
+        else:
+            self._holders[uid].discard(node)
+        self.queue.add(uid)
+
+    def listing_changed(self, key: str) -> None:
+        """A source was listed."""
+        uid = key.partition(".")[0]
+        if key in self.resolved.entries:
+            self._listings[uid].add(key)
+        else:
+            self._listings[uid].discard(key)
+        self.queue.add(uid)
+
+    def plan_changed(self, key: str) -> None:
+        """A decision was stored."""
+        self.queue.add(key)
+
+    def activate(self, leading: bool) -> None:
+        """Begin or cease to act: only the leader writes."""
+        self._active = leading
+        if leading:
+            for node in {*self._nodes, *map(names.node_name, self.heartbeats.entries)}:
+                self._refresh_view(node)
+            for uid in {*self._items, *self._holders, *self._listings, *self.plans.entries}:
+                self.queue.add(uid)
+
+    def model_for_credentials(self, node: str, uid: str) -> ModelSpec | None:
+        """The model whose secret a node may have: one that it must hold, or whose source is being listed."""
+        model = self._specs.get(uid)
+        if model is None or model.deleting:
+            return None
+        assignment = self.desired.get(names.node_key(node, uid))
+        if assignment and assignment.goal == fetch_pb2.GOAL_HOLD:
+            return model
+        report = self.plans.get(uid)
+        awaited = report and not report.HasField("artifact") and self.heartbeats.get(names.node_token(node))
+        return model if awaited else None
+
+    # The work item.
+
+    async def reconcile(self, kube: KubeClient, js: JetStreamContext, uid: str) -> float | None:
+        """Bring one model's desired state up to date; returns when to look again, in seconds."""
+        if not self._active:
+            return None
+        observed = self._observe(uid)
+        decided = planning.plan(observed, self._rules, time.time())
+        for action in decided.actions:
+            await self._apply(kube, js, uid, action)
+            _actions.labels(type(action).__name__).inc()
+        if decided.actions:
+            _log.info(
+                "reconciled",
+                model=observed.model.ref.name if observed.model else None,
+                uid=uid,
+                actions=[f"{type(action).__name__}: {action.reason}" for action in decided.actions],
+            )
+        if not observed.model and not self._holders.get(uid) and not self._listings.get(uid):
+            self._holders.pop(uid, None)
+            self._listings.pop(uid, None)
+            return None
+        return min(filter(None, (decided.look_again_seconds, self._resync_seconds)))
+
+    def _observe(self, uid: str) -> planning.Observed:
+        held: dict[str, planning.Held] = {}
+        states: dict[str, fetch_pb2.NodeModelState] = {}
+        for node in self._holders.get(uid, ()):
+            key = names.node_key(node, uid)
+            if entry := self.desired.entries.get(key):
+                held[node] = planning.Held(entry.revision, entry.value)
+            if state := self.observed.get(key):
+                states[node] = state
+        listings = {key: self.resolved.entries[key].value for key in self._listings.get(uid, ())}
+        return planning.Observed(
+            uid=uid,
+            model=self._specs.get(uid),
+            nodes=self._views,
+            held=held,
+            states=states,
+            resolutions=listings,
+            asked={key: asked for key, asked in self._asked.items() if key.startswith(uid)},
+            plan=self.plans.get(uid),
+        )
+
+    async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
+        match action:
+            case planning.AddFinalizer():
+                await add_finalizer(kube, self._items[uid])
+            case planning.RemoveFinalizer():
+                await remove_finalizer(kube, self._items[uid])
+                # The watch is about to say what became of the object; until then there is nothing more to do.
+                del self._items[uid], self._specs[uid]
+            case planning.AskForListing(pool, task):
+                await self._ask(js, pool, task)
+            case planning.Assign(node, assignment, last_revision):
+                key = names.node_key(node, uid)
+                revision = await put_if(js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), last_revision)
+                self.desired.remember(key, revision, assignment)
+                self._holders[uid].add(node)
+            case planning.Forget(node):
+                key = names.node_key(node, uid)
+                await delete_key(js, names.DESIRED_BUCKET, key)
+                await delete_key(js, names.OBSERVED_BUCKET, key)
+            case planning.ForgetListing(key):
+                await delete_key(js, names.RESOLVED_BUCKET, key)
+                self._asked.pop(key, None)
+            case planning.Report(report):
+                revision = await put_if(
+                    js, names.PLANS_BUCKET, uid, report.SerializeToString(), self.plans.revision(uid) or None
+                )
+                self.plans.remember(uid, revision, report)
+            case planning.Unreport():
+                await delete_key(js, names.PLANS_BUCKET, uid)
+
+    async def _ask(self, js: JetStreamContext, pool: str, task: fetch_pb2.ResolveTask) -> None:
+        await ensure_pool(js, pool)
+        message_id = f"{task.source_key}/{task.attempt}"
+        await publish_once(js, names.resolve_subject(pool), task.SerializeToString(), message_id)
+        self._asked[task.source_key] = planning.Asked(task.attempt, time.time())
+
+    # Nodes.
+
+    def _refresh_view(self, name: str) -> None:
+        before = self._views.get(name)
+        node = self._nodes.get(name)
+        if node is None:
+            self._views.pop(name, None)
+            after = None
+        else:
+            heartbeat = self.heartbeats.get(names.node_token(name))
+            after = view_node(node, heartbeat, None if heartbeat else self._silent_since.setdefault(name, time.time()))
+            self._views[name] = after
+        if before != after:
+            for uid in self._items:
+                self.queue.add(uid)
+            for uid, holders in self._holders.items():
+                if name in holders:
+                    self.queue.add(uid)
+
+
+def view_node(
+    node: Mapping[str, Any], heartbeat: fetch_pb2.NodeHeartbeat | None, silent_since: float | None
+) -> planning.NodeView:
+    """A Node as planning sees it. silent_since is when its fetcher fell silent, in seconds since the epoch."""
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    ready: Mapping[str, Any] = next((condition for condition in conditions if condition.get("type") == "Ready"), {})
+    is_ready = ready.get("status") == "True"
+    since = [] if silent_since is None else [silent_since]
+    if not is_ready and ready.get("lastTransitionTime"):
+        since.append(datetime.fromisoformat(ready["lastTransitionTime"]).timestamp())
+    return planning.NodeView(
+        name=node["metadata"]["name"],
+        labels=node["metadata"].get("labels") or {},
+        accepts_new=is_ready and not (node.get("spec") or {}).get("unschedulable"),
+        unreachable_since=min(since, default=None),
+        pool=heartbeat.pool if heartbeat and heartbeat.pool else planning.DEFAULT_POOL,
+    )

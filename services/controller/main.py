@@ -1,0 +1,88 @@
+"""The controller: reads models and nodes, writes what each node must hold, answers for identities and secrets."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from libs.chassis.health import Health, serve_http
+from libs.chassis.kube import Leadership, Reflector, connect_kube
+from libs.chassis.nats_client import Mirror, connect_nats
+from libs.chassis.tasks import run_until
+from services.controller.authorization import Authorizer
+from services.controller.credentials import CredentialsServer
+from services.controller.kube import MODEL_COLLECTIONS, NODES
+from services.controller.loop import Reconciler
+from services.controller.planning import DEFAULT_POOL
+from services.controller.settings import Settings
+from services.controller.streams import ensure_pool, ensure_streams
+
+LEASE = "ome-controller"
+_WORKERS = 8
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Run until stop is set."""
+    async with AsyncExitStack() as stack:
+        health = Health()
+        await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
+        kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
+        reconciler = Reconciler(settings)
+        mirrors: list[tuple[Mirror[Any], Callable[[str], None]]] = [
+            (reconciler.desired, reconciler.holder_changed),
+            (reconciler.observed, reconciler.holder_changed),
+            (reconciler.resolved, reconciler.listing_changed),
+            (reconciler.plans, reconciler.plan_changed),
+            (reconciler.heartbeats, reconciler.heartbeat_changed),
+        ]
+
+        def reread() -> None:
+            for mirror, _ in mirrors:
+                mirror.reread()
+
+        client = await stack.enter_async_context(
+            connect_nats(
+                settings.nats_url,
+                health,
+                "ome-controller",
+                user=settings.nats_user,
+                password_file=settings.nats_password_file,
+                ca_file=settings.nats_ca_file,
+                on_reconnect=reread,
+            )
+        )
+        js = client.jetstream()
+        await ensure_streams(js, settings.nats_replicas, settings.heartbeat_ttl_seconds)
+        await ensure_pool(js, DEFAULT_POOL)
+        account = f"{settings.namespace}:{settings.fetcher_service_account}"
+        authorizer = Authorizer(kube, settings.nats_issuer_seed_file, settings.nats_account, account)
+        await authorizer.serve(client)
+        await CredentialsServer(kube, settings.namespace, reconciler.model_for_credentials).serve(client)
+        models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
+        nodes = Reflector(NODES, "nodes", health)
+        leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name)
+        health.declare("synced", "not everything has been read yet")
+
+        async def work() -> None:
+            for mirror, _ in mirrors:
+                await mirror.synced()
+            for reflector in (*models, nodes):
+                await reflector.synced()
+            health.ok("synced")
+            reconciler.activate(leadership.leading)
+            await reconciler.queue.run(partial(reconciler.reconcile, kube, js), workers=_WORKERS)
+
+        def led(leading: bool) -> None:
+            if not health.failures.get("synced"):
+                reconciler.activate(leading)
+
+        await run_until(
+            stop,
+            *(mirror.run(client, on_change) for mirror, on_change in mirrors),
+            *(reflector.run(kube, reconciler.model_changed) for reflector in models),
+            nodes.run(kube, reconciler.node_changed),
+            leadership.run(led),
+            work(),
+        )

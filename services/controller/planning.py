@@ -1,0 +1,396 @@
+"""Decides, for one model, what has to change: finalizer, listing of the source, assignments of nodes, deletion.
+
+Pure: `plan` is total and deterministic, empty when everything is as it should be, and each action is safe to repeat.
+Applying the actions, in order and up to the first failure, is for the loop.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from libs.artifact.errors import InvalidValue
+from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
+from services.controller.placement import check_placement, is_placed
+from services.controller.specification import ModelSource, ModelSpec, source_of
+
+DEFAULT_POOL = "default"
+# A listing that nobody answered is asked for again after this time: the stream may have been lost.
+_ASK_AGAIN_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One Node of the API and what its fetcher says of itself."""
+
+    name: str
+    labels: Mapping[str, str]
+    accepts_new: bool
+    unreachable_since: float | None
+    pool: str = DEFAULT_POOL
+
+
+@dataclass(frozen=True)
+class Held:
+    """The assignment of a node and its revision."""
+
+    revision: int
+    assignment: fetch_pb2.Assignment
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A listing that was asked for: which attempt, and when in seconds since the epoch."""
+
+    attempt: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that is known about one model. model is None when its object no longer exists."""
+
+    uid: str
+    model: ModelSpec | None
+    nodes: Mapping[str, NodeView]
+    held: Mapping[str, Held]
+    states: Mapping[str, fetch_pb2.NodeModelState]
+    resolutions: Mapping[str, fetch_pb2.Resolution]
+    asked: Mapping[str, Asked]
+    plan: fetch_pb2.ModelPlan | None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the operator's settings decide. Times in seconds."""
+
+    operator_namespace: str
+    node_unreachable_seconds: float
+    retry_initial_seconds: float
+    retry_max_seconds: float
+
+
+@dataclass(frozen=True)
+class AddFinalizer:
+    """Hold the object back until every node has let go of the model."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class RemoveFinalizer:
+    """Let the object go."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AskForListing:
+    """Have a fetcher of a pool list the source."""
+
+    pool: str
+    task: fetch_pb2.ResolveTask
+    reason: str
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Write what a node must hold, if its assignment still has the given revision (0: it has none)."""
+
+    node: str
+    assignment: fetch_pb2.Assignment
+    last_revision: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Remove the desired and observed keys of a node."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ForgetListing:
+    """Remove the listing of a source that the model no longer has."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tell the status service what was decided."""
+
+    plan: fetch_pb2.ModelPlan
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unreport:
+    """Remove what was decided about a model that is gone."""
+
+    reason: str
+
+
+Action = AddFinalizer | RemoveFinalizer | AskForListing | Assign | Forget | ForgetListing | Report | Unreport
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Actions in the order in which they must happen, and when to look again, in seconds from now."""
+
+    actions: tuple[Action, ...] = ()
+    look_again_seconds: float | None = None
+
+
+@dataclass
+class _Intent:
+    """What a living model asks for, before it is compared with what is there."""
+
+    report: fetch_pb2.ModelPlan
+    source: ModelSource | None = None
+    # Nodes that must hold the model now, and how. A node that holds it and is in neither of the sets lets it go.
+    assign: dict[str, fetch_pb2.Assignment] = field(default_factory=dict)
+    keep: set[str] = field(default_factory=set)
+    ask: AskForListing | None = None
+    look_again_seconds: float | None = None
+
+
+def plan(observed: Observed, rules: Rules, now: float) -> Plan:
+    """What to do about one model; now is in seconds since the epoch."""
+    if observed.model is None or observed.model.deleting:
+        return _plan_removal(observed, rules, now)
+    return _plan_life(observed, observed.model, rules, now)
+
+
+def _plan_removal(observed: Observed, rules: Rules, now: float) -> Plan:
+    actions: list[Action] = []
+    waits: list[float] = []
+    remaining = False
+    for node in sorted({*observed.held, *observed.states}):
+        action, wait = _let_go(observed, node, "the model is deleted", rules, now)
+        if isinstance(action, Forget):
+            actions.append(action)
+            continue
+        remaining = True
+        if action:
+            actions.append(action)
+        if wait is not None:
+            waits.append(wait)
+    if remaining:
+        if observed.plan and not observed.plan.deleting:
+            report = fetch_pb2.ModelPlan()
+            report.CopyFrom(observed.plan)
+            report.deleting = True
+            actions.append(Report(report, "the model is deleted"))
+        return Plan(tuple(actions), min(waits, default=None))
+    actions += [ForgetListing(key, "the model is deleted") for key in sorted(observed.resolutions)]
+    if observed.plan:
+        actions.append(Unreport("no node holds the model"))
+    if observed.model and observed.model.has_finalizer:
+        actions.append(RemoveFinalizer("no node holds the model"))
+    return Plan(tuple(actions))
+
+
+def _plan_life(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> Plan:
+    intent = _intend(observed, model, rules, now)
+    actions: list[Action] = []
+    waits = [] if intent.look_again_seconds is None else [intent.look_again_seconds]
+    if not model.has_finalizer and (intent.ask or intent.assign or observed.held):
+        actions.append(AddFinalizer("nodes are about to hold the model"))
+    if intent.ask:
+        actions.append(intent.ask)
+    for node, assignment in sorted(intent.assign.items()):
+        held = observed.held.get(node)
+        if held is None or not _same(held.assignment, assignment):
+            actions.append(Assign(node, assignment, held.revision if held else 0, "the node must hold the model"))
+    for node in sorted({*observed.held, *observed.states} - intent.assign.keys() - intent.keep):
+        action, wait = _let_go(observed, node, "the node is no longer meant to hold the model", rules, now)
+        if action:
+            actions.append(action)
+        if wait is not None:
+            waits.append(wait)
+    if intent.source:
+        actions += [
+            ForgetListing(key, "the source has changed")
+            for key in sorted(observed.resolutions)
+            if key != intent.source.key
+        ]
+    if observed.plan != intent.report:
+        actions.append(Report(intent.report, "the decision has changed"))
+    return Plan(tuple(actions), min(waits, default=None))
+
+
+def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _Intent:
+    holding = {node for node, held in observed.held.items() if held.assignment.goal == fetch_pb2.GOAL_HOLD}
+    existing = {node for node in holding if node in observed.nodes}
+    intent = _Intent(
+        fetch_pb2.ModelPlan(
+            model=model.ref, generation=model.generation, spec_digest=model.spec_digest, disabled=model.disabled
+        )
+    )
+    if model.disabled:
+        # Disabling removes nothing and starts nothing.
+        intent.keep = existing
+        intent.report.desired_nodes.extend(sorted(existing))
+        _keep_artifact(intent, observed)
+        intent.report.problem.CopyFrom(new_problem("Disabled", "spec.disabled is true: nothing is fetched or removed"))
+        return intent
+    try:
+        intent.source = source_of(model, rules.operator_namespace)
+        check_placement(model.storage or {})
+    except InvalidValue as error:
+        # What the nodes hold is better than nothing while the spec cannot be used.
+        intent.keep = existing
+        intent.report.desired_nodes.extend(sorted(existing))
+        intent.report.problem.CopyFrom(new_problem(error.reason, error.message, fetch_pb2.PROBLEM_CLASS_INVALID))
+        return intent
+    if intent.source is None:
+        intent.report.problem.CopyFrom(new_problem("NoStorage", "the model has no storage: there is nothing to fetch"))
+        return intent
+    _intend_nodes(intent, intent.source, observed, model, holding, rules, now)
+    return intent
+
+
+def _intend_nodes(
+    intent: _Intent,
+    source: ModelSource,
+    observed: Observed,
+    model: ModelSpec,
+    holding: set[str],
+    rules: Rules,
+    now: float,
+) -> None:
+    storage = model.storage or {}
+    matching = [view for view in observed.nodes.values() if is_placed(storage, view.name, view.labels)]
+    desired = sorted(view.name for view in matching if view.accepts_new or view.name in holding)
+    intent.report.desired_nodes.extend(desired)
+    if not desired:
+        why = (
+            f"{len(matching)} matching nodes are cordoned or not ready"
+            if matching
+            else "no node matches storage.nodeSelector and storage.nodeAffinity"
+        )
+        intent.report.problem.CopyFrom(new_problem("NoMatchingNode", why))
+        return
+    artifact = model_pb2.Artifact()
+    if source.needs_listing:
+        resolution = observed.resolutions.get(source.key)
+        if resolution is None or not resolution.HasField("artifact"):
+            intent.keep = {node for node in desired if node in holding}
+            _await_listing(intent, source, resolution, observed, model, rules, now)
+            return
+        artifact = resolution.artifact
+        intent.report.artifact.CopyFrom(artifact)
+    assignment = fetch_pb2.Assignment(
+        model=model.ref,
+        goal=fetch_pb2.GOAL_HOLD,
+        generation=model.generation,
+        source=source.source,
+        artifact=artifact,
+        path=storage.get("path") or "",
+        schema_path=storage.get("schemaPath") or "",
+        skip_parsing=model.skip_parsing,
+        priority=model.priority,
+    )
+    for node in desired:
+        if node in holding and not observed.nodes[node].accepts_new:
+            # A cordoned or unready node keeps what it has and gets nothing new.
+            intent.keep.add(node)
+        else:
+            intent.assign[node] = assignment
+
+
+def _await_listing(
+    intent: _Intent,
+    source: ModelSource,
+    resolution: fetch_pb2.Resolution | None,
+    observed: Observed,
+    model: ModelSpec,
+    rules: Rules,
+    now: float,
+) -> None:
+    attempt = 1
+    if resolution is not None:
+        due = _retry_at(source.key, resolution, rules)
+        intent.report.problem.CopyFrom(resolution.problem)
+        intent.report.problem.retry_at.FromMilliseconds(int(due * 1000))
+        attempt = resolution.attempt + 1
+        if due > now:
+            intent.look_again_seconds = due - now
+            return
+    else:
+        intent.report.problem.CopyFrom(new_problem("Resolving", "waiting for a fetcher to list the source"))
+    asked = observed.asked.get(source.key)
+    if asked and asked.attempt == attempt and now - asked.at < _ASK_AGAIN_SECONDS:
+        intent.look_again_seconds = asked.at + _ASK_AGAIN_SECONDS - now
+        return
+    pools = sorted(observed.nodes[node].pool for node in intent.report.desired_nodes)
+    task = fetch_pb2.ResolveTask(source_key=source.key, source=source.source, model=model.ref, attempt=attempt)
+    intent.ask = AskForListing(pools[0], task, "the source is not listed yet" if attempt == 1 else "the listing failed")
+    intent.look_again_seconds = _ASK_AGAIN_SECONDS
+
+
+def _retry_at(key: str, resolution: fetch_pb2.Resolution, rules: Rules) -> float:
+    """When a failed listing is tried again: exponential backoff, spread per key, not before the source allows it."""
+    doublings = min(max(resolution.attempt - 1, 0), 30)
+    delay = min(rules.retry_max_seconds, rules.retry_initial_seconds * 2**doublings)
+    if resolution.problem.problem_class == fetch_pb2.PROBLEM_CLASS_INVALID:
+        delay = rules.retry_max_seconds
+    # Between half and all of the delay, the same for every replica and run.
+    spread = hashlib.sha256(f"{key}/{resolution.attempt}".encode()).digest()[0] / 255
+    due: float = resolution.resolved_at.ToMilliseconds() / 1000 + delay * (0.5 + spread / 2)
+    return max(due, resolution.problem.retry_at.ToMilliseconds() / 1000)
+
+
+def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float) -> tuple[Action | None, float | None]:
+    """One step towards a node without the model, and after how many seconds to look again.
+
+    The keys go when the node has confirmed, no longer exists, or has been unreachable for the configured time.
+    """
+    view = observed.nodes.get(node)
+    if view is None:
+        return Forget(node, "the node no longer exists"), None
+    held, state = observed.held.get(node), observed.states.get(node)
+    if held is None:
+        return Forget(node, "nothing is assigned to the node"), None
+    if held.assignment.goal != fetch_pb2.GOAL_ABSENT:
+        model = observed.model.ref if observed.model else held.assignment.model
+        absent = fetch_pb2.Assignment(model=model, goal=fetch_pb2.GOAL_ABSENT, generation=held.assignment.generation)
+        return Assign(node, absent, held.revision, reason), None
+    if state and state.phase == model_pb2.NODE_PHASE_DELETED and state.assignment_revision == held.revision:
+        return Forget(node, "the node has confirmed that it holds nothing"), None
+    if view.unreachable_since is None:
+        return None, None
+    remaining = view.unreachable_since + rules.node_unreachable_seconds - now
+    if remaining <= 0:
+        return Forget(node, f"the node has been unreachable for {rules.node_unreachable_seconds:g} s"), None
+    return None, remaining
+
+
+def _keep_artifact(intent: _Intent, observed: Observed) -> None:
+    for node in intent.report.desired_nodes:
+        intent.report.artifact.CopyFrom(observed.held[node].assignment.artifact)
+        return
+
+
+def _same(one: fetch_pb2.Assignment, other: fetch_pb2.Assignment) -> bool:
+    """Whether two assignments ask for the same: an edit that changes neither place nor bytes moves nothing."""
+    return _without_generation(one) == _without_generation(other)
+
+
+def _without_generation(assignment: fetch_pb2.Assignment) -> fetch_pb2.Assignment:
+    copy = fetch_pb2.Assignment()
+    copy.CopyFrom(assignment)
+    copy.generation = 0
+    return copy
+
+
+def new_problem(
+    reason: str, message: str, problem_class: fetch_pb2.ProblemClass = fetch_pb2.PROBLEM_CLASS_UNSPECIFIED
+) -> fetch_pb2.Problem:
+    """Build a problem from a reason as conditions spell it, such as "InvalidUri"."""
+    name = "REASON" + "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in reason)
+    return fetch_pb2.Problem(reason=name, message=message, problem_class=problem_class)

@@ -1,0 +1,37 @@
+"""Settings of the controller."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.chassis.logs import FORMATS, LEVELS
+from libs.chassis.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the controller reads from its environment."""
+
+    namespace: str = setting(help="namespace of the operator: its Lease and the Secrets of cluster-scoped models")
+    pod_name: str = setting(help="name of this Pod: the identity that holds the Lease")
+    nats_url: str = setting(help="address of the NATS server, such as nats://nats.ome:4222")
+    nats_user: str = setting("controller", help="user name at the NATS server")
+    nats_password_file: Path = setting(help="file with the password at the NATS server")
+    nats_issuer_seed_file: Path = setting(help="file with the account seed (SA…) that signs the fetchers' identities")
+    nats_account: str = setting("OME", help="NATS account that all services share")
+    nats_ca_file: Path | None = setting(None, help="file with the CA of the NATS server; unset for no TLS")
+    nats_replicas: int = setting(1, help="copies of each stream: 3 in production", minimum=1)
+    service_account_dir: Path = setting(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount"), help="directory with token and ca.crt"
+    )
+    listen_host: str = setting("0.0.0.0", help="address to listen on")
+    http_port: int = setting(8080, help="port of /healthz, /readyz and /metrics", minimum=0)
+    log_level: str = setting("info", help="least severe level to log", choices=LEVELS)
+    log_format: str = setting("json", help="form of log lines", choices=FORMATS)
+    fetcher_service_account: str = setting("ome-fetcher", help="ServiceAccount that fetchers run as")
+    heartbeat_ttl_seconds: float = setting(30.0, help="a fetcher without a heartbeat for so long is away", minimum=1)
+    node_unreachable_seconds: float = setting(
+        300.0, help="deletion no longer waits for a node that has been unreachable for so long", minimum=0
+    )
+    resync_seconds: float = setting(300.0, help="every model is looked at again after so long", minimum=1)
+    retry_initial_seconds: float = setting(5.0, help="delay after the first failed listing of a source", minimum=0.01)
+    retry_max_seconds: float = setting(600.0, help="longest delay between listings of a failing source", minimum=0.01)

@@ -1,0 +1,37 @@
+"""Asks the controller for a model's secret. Must not keep, log or forward what it gets."""
+
+import nats.errors
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+
+from libs.artifact.names import credentials_subject
+from libs.chassis.errors import Unavailable
+from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest
+from services.fetcher.problems import error_of
+
+_TIMEOUT_SECONDS = 5
+
+
+class CredentialsClient:
+    """Request and reply on the node's own subject, which is how the controller knows who asks."""
+
+    def __init__(self, client: Client, node: str) -> None:
+        self._client = client
+        self._subject = credentials_subject(node)
+
+    async def get(self, model_uid: str) -> dict[str, bytes]:
+        """Keys and values of the model's Secret, as far as the backend uses them.
+
+        Raises Unavailable when no controller answers, else the error that the controller names, such as SecretNotFound.
+        """
+        request = CredentialsRequest(model_uid=model_uid).SerializeToString()
+        try:
+            message = await self._client.request(self._subject, request, timeout=_TIMEOUT_SECONDS)
+            reply = CredentialsReply.FromString(message.data)
+        except (TimeoutError, nats.errors.Error, DecodeError) as error:
+            raise Unavailable(
+                "Unavailable", f"no controller answers the request for the model's secret: {type(error).__name__}"
+            ) from error
+        if reply.HasField("problem"):
+            raise error_of(reply.problem)
+        return dict(reply.values)

@@ -1,0 +1,225 @@
+"""The node's model roots, seen from the event loop: one store per root, and an executor for its blocking calls.
+
+Must not know what is desired, nor import NATS or gRPC.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from libs.chassis.errors import Conflict, Corrupt, Missing, ServiceError, Unavailable
+from libs.chassis.health import Health
+from ome.fetch.v1.fetch_pb2 import RootCapacity
+from ome.model.v1.model_pb2 import Artifact
+from services.fetcher import metrics
+from services.fetcher.model_files import fingerprint
+from services.fetcher.paths import Place, host_path, place_model, resolve_local
+from services.fetcher.planning import Copy, Publication
+from services.fetcher.store.artifacts import Store
+from services.fetcher.store.space import Reservations
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CHECK = "roots"
+# Stat calls and renames; what takes long, a transfer, has threads of its own.
+_THREADS = 4
+_REOPEN_SECONDS = 5.0
+_log = structlog.get_logger()
+
+
+class Disk:
+    """Stores by root. A root that cannot be used fails its own models and is tried again; the others go on."""
+
+    def __init__(self, host_root: Path, roots: Sequence[str]) -> None:
+        self._host_root = host_root
+        self._roots = tuple(roots)
+        reservations = Reservations()
+        self._stores = {root: Store(host_path(host_root, root), root, reservations) for root in roots}
+        self._closed: dict[str, ServiceError] = {}
+        # What reading has found damaged, by root and digest, until it is repaired.
+        self._damaged: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
+
+    @asynccontextmanager
+    async def opened(self, health: Health) -> AsyncIterator[None]:
+        """Hold the roots until the block ends. The health check "roots" names those that cannot be used."""
+        health.declare(CHECK, "not opened yet")
+        try:
+            for root in self._roots:
+                await self._open(root)
+            self._tell(health)
+            yield
+        finally:
+            for root, store in self._stores.items():
+                if root not in self._closed:
+                    await self.run(store.close)
+            self._executor.shutdown()
+
+    async def reopen(self, health: Health, on_open: Callable[[], Awaitable[None]]) -> None:
+        """Try the roots that cannot be used again and again, until cancelled; on_open is awaited after a success."""
+        while True:
+            await asyncio.sleep(_REOPEN_SECONDS)
+            opened = [root for root in tuple(self._closed) if await self._open(root)]
+            self._tell(health)
+            if opened:
+                await on_open()
+
+    def refuse_contested(self) -> None:
+        """Raise Unavailable while another process, such as this node's last fetcher, still holds a root.
+
+        What lies there must not be said to be gone. A root on a disk that is broken does not count: a model that nobody
+        can reach is not there, and what is left of it is an orphan when the disk comes back.
+        """
+        for error in self._closed.values():
+            if isinstance(error, Conflict):
+                raise Unavailable(error.reason, error.message) from error
+
+    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a short blocking call on the disk's own threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
+
+    def store(self, root: str) -> Store:
+        """The store of a root. Raises what opening it raised when it cannot be used."""
+        if root in self._closed:
+            raise self._closed[root]
+        return self._stores[root]
+
+    def place(self, path: str) -> Place:
+        """The place that a path means. Raises InvalidValue with reason InvalidPath."""
+        return place_model(path, self._roots)
+
+    async def check_free(self, model_uid: str, place: Place) -> None:
+        """Raise what publish would raise about the place, before anything is fetched for it."""
+        await self.run(self.store(place.root).check_path, model_uid, place.relative)
+
+    async def copy(self, root: str, digest: str) -> Copy:
+        """Whether an artifact is held in a root, and which of its files are damaged as far as sizes and scrubs tell."""
+        scrubbed = self._damaged.get((root, digest), ())
+
+        def check(store: Store) -> Copy:
+            if not store.holds(digest):
+                return Copy()
+            try:
+                return Copy(True, tuple(sorted({*scrubbed, *store.check(digest)})), digest)
+            except Corrupt:
+                # Taken anew from the object store, while the files that it names are kept.
+                return Copy(True, ("its manifest",), digest)
+
+        return await self.run(check, self.store(root))
+
+    async def publications(self, model_uid: str) -> tuple[Publication, ...]:
+        """The names that a model has in the roots that can be used."""
+        return await self.run(self._publications, model_uid)
+
+    async def published_artifacts(self) -> list[tuple[str, str]]:
+        """Root and digest of every artifact that some name leads to."""
+
+        def list_all() -> list[tuple[str, str]]:
+            return [(root, each.digest) for root, store in self._usable() for each in store.publications().values()]
+
+        return sorted(set(await self.run(list_all)))
+
+    def note_damage(self, root: str, digest: str, files: tuple[str, ...]) -> None:
+        """Remember what a scrub has found; no files after a repair."""
+        self._damaged.pop((root, digest), None)
+        if files:
+            self._damaged[root, digest] = files
+
+    async def published_models(self) -> set[str]:
+        """Uids of all models that have a name in any root."""
+        return await self.run(lambda: {uid for _, store in self._usable() for uid in store.publications()})
+
+    async def local_directory(self, path: str) -> Path:
+        """The directory of a local:// model. Raises Missing or InvalidValue."""
+        return await self.run(resolve_local, self._host_root, self._roots, path)
+
+    async def local_copy(self, path: str) -> Copy:
+        """The directory of a local:// model as it is now. Raises Missing, InvalidValue, or Unavailable (DiskError)."""
+        directory = await self.local_directory(path)
+        try:
+            return Copy(held=True, identity=await self.run(fingerprint, directory))
+        except OSError as error:
+            raise Unavailable("DiskError", f"{path} cannot be read: {error.strerror}") from error
+
+    async def publish(self, model_uid: str, path: str, digest: str) -> None:
+        """Lead readers of path to an artifact that its root holds. Idempotent."""
+        place = self.place(path)
+        await self.run(self.store(place.root).publish, model_uid, place.relative, digest)
+
+    async def unpublish(self, model_uid: str, root: str) -> None:
+        """Take a model's name out of a root, and its artifact when that was the last name. Idempotent."""
+        await self.run(self.store(root).unpublish, model_uid)
+
+    async def abandon(self, root: str, digest: str) -> None:
+        """Remove what a transfer that was given up has written. Idempotent."""
+        await self.run(self.store(root).abandon, digest)
+
+    async def collect(self, wanted: Collection[str]) -> None:
+        """Remove what earlier processes left behind: staging and artifacts that nobody wants and no name leads to."""
+        for root, store in self._usable():
+            removed = await self.run(store.collect, wanted)
+            if removed:
+                _log.info("leftovers_removed", root=root, digests=sorted(removed))
+
+    async def capacities(self) -> list[RootCapacity]:
+        """Size and free space of the roots that can be used."""
+
+        def measure() -> list[RootCapacity]:
+            capacities = []
+            for root, store in self._usable():
+                with contextlib.suppress(ServiceError):
+                    capacity = store.capacity()
+                    capacities.append(
+                        RootCapacity(root=root, total_bytes=capacity.total_bytes, free_bytes=capacity.free_bytes)
+                    )
+            return capacities
+
+        capacities = await self.run(measure)
+        for capacity in capacities:
+            metrics.ROOT_FREE_BYTES.labels(root=capacity.root).set(capacity.free_bytes)
+        return capacities
+
+    def _publications(self, model_uid: str) -> tuple[Publication, ...]:
+        found = []
+        for root, store in self._usable():
+            publication = store.publication(model_uid)
+            if publication:
+                artifact = Artifact(digest=publication.digest)
+                with contextlib.suppress(Missing, Corrupt):
+                    manifest = store.manifest(publication.digest)
+                    artifact.source_revision = manifest.source_revision
+                    artifact.bytes = manifest.size_bytes
+                    artifact.files = len(manifest.files)
+                path = Place(root, publication.path).path
+                found.append(Publication(root, path, artifact, publication.intact))
+        return tuple(found)
+
+    def _usable(self) -> list[tuple[str, Store]]:
+        return [(root, store) for root, store in self._stores.items() if root not in self._closed]
+
+    async def _open(self, root: str) -> bool:
+        try:
+            await self.run(self._stores[root].open)
+        except ServiceError as error:
+            if root not in self._closed:
+                _log.warning("root_unusable", root=root, reason=error.reason, message=error.message)
+            self._closed[root] = error
+            return False
+        except OSError as error:
+            self._closed[root] = Unavailable("DiskError", f"the model root {root} cannot be used: {error.strerror}")
+            return False
+        self._closed.pop(root, None)
+        return True
+
+    def _tell(self, health: Health) -> None:
+        if self._closed:
+            health.fail(CHECK, "; ".join(error.message for error in self._closed.values()))
+        else:
+            health.ok(CHECK)

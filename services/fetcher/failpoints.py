@@ -1,0 +1,32 @@
+"""Named points at which a test kills this process as a power cut would: SIGKILL, no clean-up.
+
+Inert unless OME_FAILPOINT is set to "<name>" or "<name>:<n>" (die at the n-th passage). Must not do anything else.
+"""
+
+import itertools
+import os
+import signal
+
+FAILPOINTS = (
+    "chunk-written",
+    "chunk-recorded",
+    "file-verified",
+    "file-synced",
+    "ingest-complete",
+    "manifest-written",
+    "artifact-renamed",
+    "owner-written",
+    "link-renamed",
+    "link-removed",
+    "owner-removed",
+    "artifact-trashed",
+)
+
+_passages = itertools.count(1)
+
+
+def failpoint(name: str) -> None:
+    """Die here when the environment asks for it."""
+    armed, _, nth = os.environ.get("OME_FAILPOINT", "").partition(":")
+    if armed == name and next(_passages) >= int(nth or 1):
+        os.kill(os.getpid(), signal.SIGKILL)

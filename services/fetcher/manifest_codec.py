@@ -1,0 +1,38 @@
+"""Manifests as the protobuf message that ome-manifests holds, and back. Must not do I/O."""
+
+from libs.artifact.errors import InvalidValue
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from ome.fetch.v1 import fetch_pb2
+
+_TO_PROTO = {
+    ChecksumAlgorithm.NONE: fetch_pb2.CHECKSUM_ALGORITHM_UNSPECIFIED,
+    ChecksumAlgorithm.SHA256: fetch_pb2.CHECKSUM_ALGORITHM_SHA256,
+    ChecksumAlgorithm.GIT_SHA1: fetch_pb2.CHECKSUM_ALGORITHM_GIT_SHA1,
+    ChecksumAlgorithm.MD5: fetch_pb2.CHECKSUM_ALGORITHM_MD5,
+}
+_FROM_PROTO = {number: algorithm for algorithm, number in _TO_PROTO.items()}
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of the object that holds a manifest."""
+    message = fetch_pb2.Manifest(source_revision=manifest.source_revision)
+    for file in manifest.files:
+        checksum = fetch_pb2.Checksum(algorithm=_TO_PROTO[file.algorithm], value=file.checksum)
+        message.files.add(path=file.path, size_bytes=file.size_bytes, checksum=checksum)
+    return message.SerializeToString(deterministic=True)
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """The manifest that bytes hold, with every name checked again: whoever wrote them need not have done so.
+
+    Raises InvalidValue for an unsafe name or an unknown checksum algorithm, DecodeError for other bytes.
+    """
+    message = fetch_pb2.Manifest.FromString(data)
+    return new_manifest(message.source_revision, (_decode_file(file) for file in message.files))
+
+
+def _decode_file(file: fetch_pb2.ManifestFile) -> ManifestFile:
+    algorithm = _FROM_PROTO.get(file.checksum.algorithm)
+    if algorithm is None:
+        raise InvalidValue("InvalidListing", f"{file.path!r} has a checksum of unknown kind {file.checksum.algorithm}")
+    return ManifestFile(file.path, file.size_bytes, algorithm, file.checksum.value)

@@ -1,0 +1,17 @@
+"""Prometheus metrics of the fetcher, in the process-wide registry that /metrics shows."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+TRANSFERS = Counter("ome_fetcher_transfers_total", "Transfers that ended, by result.", ["result"])
+TRANSFERRED_BYTES = Counter("ome_fetcher_transferred_bytes_total", "Bytes of artifacts that were transferred.")
+TRANSFER_SECONDS = Histogram(
+    "ome_fetcher_transfer_seconds",
+    "Duration of transfers that succeeded, from the free slot to the committed artifact.",
+    buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000),
+)
+TRANSFERS_RUNNING = Gauge("ome_fetcher_transfers_running", "Transfers under way.")
+MODELS = Gauge("ome_fetcher_models", "Models assigned to the node, by phase.", ["phase"])
+RESOLVES = Counter("ome_fetcher_resolves_total", "Sources listed, by reason of failure or Ok.", ["result"])
+PARSES = Counter("ome_fetcher_parses_total", "Requests to the parser, by reason of failure or Ok.", ["result"])
+ROOT_FREE_BYTES = Gauge("ome_fetcher_root_free_bytes", "Free space of a model root.", ["root"])
+SCRUBS = Counter("ome_fetcher_scrubs_total", "Artifacts that were read and hashed anew, by result.", ["result"])

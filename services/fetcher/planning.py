@@ -1,0 +1,395 @@
+"""Decides what the node does next about one model, and what it says about it.
+
+plan() is total and deterministic: it compares what the controller wants with what is on disk and under way, and
+answers with idempotent actions, none when they agree. describe() turns the same comparison into the state that other
+services see. Must not do I/O, nor remember anything.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ome.fetch.v1.fetch_pb2 import (
+    GOAL_ABSENT,
+    PROBLEM_CLASS_INVALID,
+    PROBLEM_CLASS_UNAVAILABLE,
+    Assignment,
+    NodeModelState,
+    Problem,
+)
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_DELETED,
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    NODE_PHASE_UPDATING,
+    REASON_ARTIFACT_DAMAGED,
+    REASON_DELETING,
+    REASON_DOWNLOADING,
+    REASON_QUEUED,
+    Artifact,
+    Reason,
+)
+from ome.parser.v1.parser_pb2 import ModelFacts
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What the controller wants of this node for one model, and the revision of the key that says so."""
+
+    revision: int
+    assignment: Assignment
+
+    @property
+    def copies(self) -> bool:
+        """Whether the model is an artifact to be fetched, rather than a directory of the node's own."""
+        return bool(self.assignment.artifact.digest)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A name under which readers find a model: path as the node sees it, in the store of one root."""
+
+    root: str
+    path: str
+    artifact: Artifact
+    # The link stands and leads to the artifact.
+    intact: bool
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The desired artifact in the store of the root where the model belongs, or the directory of a local:// model."""
+
+    held: bool = False
+    # Files that are missing or wrong although the artifact is held.
+    damaged: tuple[str, ...] = ()
+    # Changes whenever the files may have: a digest, or a fingerprint of a directory that is not ours.
+    identity: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether readers may be led to it."""
+        return self.held and not self.damaged
+
+
+class TransferPhase(Enum):
+    """How far a transfer is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    # Told to stop, and still writing.
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A transfer on behalf of this model."""
+
+    root: str
+    digest: str
+    phase: TransferPhase
+    bytes_done: int = 0
+    # It has brought bytes, so the source is there and answers.
+    moving: bool = False
+
+
+@dataclass(frozen=True)
+class Setback:
+    """The last attempt to bring an assignment about failed."""
+
+    # Revision of that assignment: another one is attempted at once.
+    revision: int
+    problem: Problem
+    # Unix time of the next attempt; None when only another assignment can help.
+    retry_at: float | None
+
+
+@dataclass(frozen=True)
+class Parsing:
+    """What the parser said about the files that the model has now."""
+
+    facts: ModelFacts | None = None
+    problem: Problem | None = None
+    # Unix time of the next attempt after a problem; None when there is none.
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is on disk and under way for one model on this node."""
+
+    # Where the model belongs: the root whose store takes it and the path as the node sees it. Empty when unknown.
+    root: str = ""
+    path: str = ""
+    copy: Copy = field(default_factory=Copy)
+    publications: tuple[Publication, ...] = ()
+    transfer: Transfer | None = None
+    setback: Setback | None = None
+    parsing: Parsing | None = None
+    # Roots and digests that were fetched for the model, wholly or in part, and are of no use to it any more.
+    leftovers: tuple[tuple[str, str], ...] = ()
+    # Why the desired place cannot be used or, for local://, read.
+    obstacle: Exception | None = None
+    # False when looking itself failed: then nothing is known to be absent.
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class StopTransfer:
+    """Have the transfer stop; the model is looked at again when it has."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Record that the assignment cannot be brought about as things stand."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class StartTransfer:
+    """Have the artifact fetched or, when some of its files are damaged, repaired."""
+
+    root: str
+    digest: str
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Lead the readers of path to the artifact."""
+
+    root: str
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Unpublish:
+    """Take the model's name out of a root, and its bytes when no other name leads to them."""
+
+    root: str
+
+
+@dataclass(frozen=True)
+class Abandon:
+    """Remove what was fetched of an artifact and not published, unless another model wants it."""
+
+    root: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Parse:
+    """Ask the parser for facts about the model's files."""
+
+
+Action = StopTransfer | Refuse | StartTransfer | Publish | Unpublish | Abandon | Parse
+
+
+def plan(desired: Desired | None, observed: Observed, now: float) -> tuple[Action, ...]:
+    """The actions that bring the node closer to what is desired, in order; none when there is nothing to do now.
+
+    No assignment means that nothing of the model may stay; whoever calls waits until that is certain.
+    """
+    if desired is None or desired.assignment.goal == GOAL_ABSENT:
+        return _plan_absence(desired, observed, now)
+    if desired.copies:
+        return _plan_copy(desired, observed, now)
+    return _plan_directory(desired, observed, now)
+
+
+def describe(desired: Desired, observed: Observed, now: float) -> NodeModelState:
+    """What this node says about the model; phase_since is left to whoever knows what was said before."""
+    assignment = desired.assignment
+    state = NodeModelState(
+        model=assignment.model, assignment_revision=desired.revision, generation=assignment.generation
+    )
+    setback = _setback(desired, observed)
+    if assignment.goal == GOAL_ABSENT:
+        if observed.complete and not (observed.publications or observed.transfer or observed.leftovers):
+            state.phase = NODE_PHASE_DELETED
+        elif setback:
+            state.phase = NODE_PHASE_FAILED
+            state.problem.CopyFrom(_problem(setback.problem, setback.retry_at))
+        else:
+            state.phase = NODE_PHASE_UPDATING
+            state.problem.CopyFrom(_waiting(REASON_DELETING, "the node is removing the model"))
+        return state
+    state.path = observed.path
+    if _converged(desired, observed):
+        state.phase = NODE_PHASE_READY
+        if desired.copies:
+            state.artifact.CopyFrom(assignment.artifact)
+        _describe_parsing(state, observed)
+        return state
+    readable = _readable(observed)
+    if readable:
+        state.artifact.CopyFrom(readable.artifact)
+        state.path = readable.path
+    _describe_delay(state, desired, observed, setback, readable)
+    return state
+
+
+def is_due(retry_at: float | None, now: float) -> bool:
+    """Whether something that failed may be tried again; None means never."""
+    return retry_at is not None and now >= retry_at
+
+
+def retry_delay_seconds(
+    attempt: int, initial_seconds: float, max_seconds: float, dice: float, retry_after_seconds: float | None
+) -> float:
+    """Delay before the next attempt after failure number attempt, counted from 1.
+
+    Exponential with full jitter above the initial delay; dice is a random number in [0, 1). What the other side asked
+    for is waited for in any case, and the jitter comes on top, so that a fleet does not return in one moment.
+    """
+    ceiling = min(max_seconds, initial_seconds * 2.0 ** min(attempt - 1, 30))
+    delay = initial_seconds + dice * max(0.0, ceiling - initial_seconds)
+    return delay + (retry_after_seconds or 0.0)
+
+
+def _plan_absence(desired: Desired | None, observed: Observed, now: float) -> tuple[Action, ...]:
+    if desired and _blocked(desired, observed, now):
+        return ()
+    if observed.transfer:
+        return _stop(observed.transfer, "the model is deleted")
+    return _unpublish(observed, keep="") + _abandon(observed)
+
+
+def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
+    transfer, digest = observed.transfer, desired.assignment.artifact.digest
+    if transfer and (transfer.root, transfer.digest) != (observed.root, digest):
+        return _stop(transfer, "another artifact is desired")
+    if _converged(desired, observed):
+        return _tidy(observed) + _plan_parsing(desired, observed, now)
+    if transfer or _blocked(desired, observed, now):
+        return ()
+    if observed.obstacle:
+        return (Refuse(observed.obstacle),)
+    if not observed.copy.complete:
+        return (StartTransfer(observed.root, digest, observed.copy.damaged),)
+    # The new name stands before an old one in another root goes, and the parser is asked about published files.
+    publish = Publish(observed.root, observed.path, digest)
+    return (publish, *_tidy(observed), *_plan_parsing(desired, observed, now))
+
+
+def _plan_directory(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
+    if observed.transfer:
+        return _stop(observed.transfer, "the model is read in place")
+    if observed.copy.complete:
+        return _unpublish(observed, keep="") + _abandon(observed) + _plan_parsing(desired, observed, now)
+    if _blocked(desired, observed, now) or observed.obstacle is None:
+        return ()
+    return (Refuse(observed.obstacle),)
+
+
+def _plan_parsing(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
+    if desired.assignment.skip_parsing:
+        return ()
+    parsing = observed.parsing
+    if parsing is None or (parsing.facts is None and is_due(parsing.retry_at, now)):
+        return (Parse(),)
+    return ()
+
+
+def _tidy(observed: Observed) -> tuple[Action, ...]:
+    return _unpublish(observed, keep=observed.root) + _abandon(observed)
+
+
+def _unpublish(observed: Observed, keep: str) -> tuple[Action, ...]:
+    return tuple(Unpublish(publication.root) for publication in observed.publications if publication.root != keep)
+
+
+def _abandon(observed: Observed) -> tuple[Action, ...]:
+    return tuple(Abandon(root, digest) for root, digest in observed.leftovers)
+
+
+def _stop(transfer: Transfer, why: str) -> tuple[Action, ...]:
+    return () if transfer.phase is TransferPhase.STOPPING else (StopTransfer(why),)
+
+
+def _converged(desired: Desired, observed: Observed) -> bool:
+    """Whether readers of the desired path see the desired model, complete."""
+    if not observed.copy.complete or observed.obstacle:
+        return False
+    if not desired.copies:
+        return True
+    return any(
+        publication.intact
+        and publication.root == observed.root
+        and publication.path == observed.path
+        and publication.artifact.digest == desired.assignment.artifact.digest
+        for publication in observed.publications
+    )
+
+
+def _setback(desired: Desired, observed: Observed) -> Setback | None:
+    """The setback of this very assignment; one of an earlier assignment says nothing."""
+    setback = observed.setback
+    return setback if setback and setback.revision == desired.revision else None
+
+
+def _blocked(desired: Desired, observed: Observed, now: float) -> bool:
+    setback = _setback(desired, observed)
+    return setback is not None and not is_due(setback.retry_at, now)
+
+
+def _readable(observed: Observed) -> Publication | None:
+    """The complete copy that readers see while the desired one is not there."""
+    for publication in observed.publications:
+        damaged = observed.copy.damaged and publication.root == observed.root
+        if publication.intact and not damaged:
+            return publication
+    return None
+
+
+def _describe_parsing(state: NodeModelState, observed: Observed) -> None:
+    parsing = observed.parsing
+    if parsing and parsing.facts is not None:
+        state.facts.CopyFrom(parsing.facts)
+    if parsing and parsing.problem is not None:
+        state.parse_problem.CopyFrom(_problem(parsing.problem, parsing.retry_at))
+
+
+def _describe_delay(
+    state: NodeModelState,
+    desired: Desired,
+    observed: Observed,
+    setback: Setback | None,
+    readable: Publication | None,
+) -> None:
+    """Say why the model is not as desired: what is under way, or what went wrong last."""
+    transfer = observed.transfer
+    state.phase = NODE_PHASE_UPDATING
+    if setback and not (transfer and transfer.moving):
+        # Another attempt is news only once it does better than the last one.
+        final = setback.problem.problem_class == PROBLEM_CLASS_INVALID
+        state.phase = NODE_PHASE_FAILED if final or not readable else NODE_PHASE_UPDATING
+        state.problem.CopyFrom(_problem(setback.problem, None if transfer else setback.retry_at))
+    elif observed.copy.damaged:
+        files = ", ".join(observed.copy.damaged[:3]) + (" and more" if len(observed.copy.damaged) > 3 else "")
+        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"fetching again what is damaged on disk: {files}"))
+    elif transfer and transfer.phase is TransferPhase.RUNNING:
+        state.bytes_done = transfer.bytes_done
+        total = desired.assignment.artifact.bytes
+        state.problem.CopyFrom(_waiting(REASON_DOWNLOADING, f"fetching {total} bytes from {_origin(desired)}"))
+    else:
+        state.problem.CopyFrom(_waiting(REASON_QUEUED, "waiting for other transfers of the node"))
+
+
+def _origin(desired: Desired) -> str:
+    return desired.assignment.source.uri
+
+
+def _waiting(reason: Reason, message: str) -> Problem:
+    return Problem(reason=reason, message=message, problem_class=PROBLEM_CLASS_UNAVAILABLE)
+
+
+def _problem(problem: Problem, retry_at: float | None) -> Problem:
+    described = Problem()
+    described.CopyFrom(problem)
+    if retry_at is not None:
+        described.retry_at.FromMilliseconds(int(retry_at * 1000))
+    return described

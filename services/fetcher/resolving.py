@@ -1,0 +1,175 @@
+"""Lists sources for the fleet: takes a task from the pool's work queue, answers in ome-resolved, then acknowledges it.
+
+A task that is not acknowledged is given to another fetcher; so nothing is acknowledged before its answer is stored.
+Must not retry: a listing that failed is an answer too, and the controller decides when to ask again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+import nats.errors
+import nats.js.errors
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from libs.artifact.manifest import Manifest
+from libs.artifact.names import RESOLVE_STREAM, RESOLVED_BUCKET
+from libs.chassis.errors import ServiceError, Unavailable
+from libs.chassis.nats_client import put_if
+from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask
+from services.fetcher import metrics
+from services.fetcher.manifests import Manifests
+from services.fetcher.problems import is_defect, problem_of, word_of
+
+# One lingering request per fetcher: long, so that an idle fleet asks seldom.
+_PULL_SECONDS = 30.0
+# A third of the consumer's AckWait of 30 s: a listing that takes long is not given to another fetcher meanwhile.
+_IN_PROGRESS_SECONDS = 10.0
+# A pull that is refused at once (no consumer yet, server away) is not repeated at once.
+_PAUSE_SECONDS = 1.0
+_log = structlog.get_logger()
+
+ListSource = Callable[[ResolveTask], Awaitable[Manifest]]
+
+
+class ResolveWorker:
+    """One task at a time; a fetcher that needs more throughput runs several workers."""
+
+    def __init__(self, js: JetStreamContext, pool: str, list_source: ListSource, manifests: Manifests) -> None:
+        self._js = js
+        self._consumer = f"pool-{pool}"
+        self._list_source = list_source
+        self._manifests = manifests
+        self._reconnected = asyncio.Event()
+
+    def pull_again(self) -> None:
+        """Ask anew, as after a reconnect: the server may have forgotten the request that waits there."""
+        self._reconnected.set()
+
+    async def run(self) -> None:
+        """Take tasks until cancelled."""
+        subscription = await self._js.pull_subscribe_bind(self._consumer, stream=RESOLVE_STREAM)
+        try:
+            while True:
+                started = time.monotonic()
+                message = await self._pull(subscription)
+                if message is not None:
+                    try:
+                        await self._handle(message)
+                    except nats.errors.Error as error:
+                        # The answer is stored or not; an acknowledgement that is lost brings the task back.
+                        _log.warning("resolve_unacknowledged", error=f"{type(error).__name__}: {error}")
+                elif time.monotonic() - started < _PAUSE_SECONDS and not self._reconnected.is_set():
+                    await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            # Without interest in its inbox the server drops the request that still waits there.
+            await subscription.unsubscribe()
+
+    async def _pull(self, subscription: "JetStreamContext.PullSubscription") -> Msg | None:
+        self._reconnected.clear()
+        async with asyncio.TaskGroup() as group:
+            fetch = group.create_task(_fetch_one(subscription))
+            reconnect = group.create_task(self._reconnected.wait())
+            await asyncio.wait([fetch, reconnect], return_when=asyncio.FIRST_COMPLETED)
+            fetch.cancel()
+            reconnect.cancel()
+        return None if fetch.cancelled() else fetch.result()
+
+    async def _handle(self, message: Msg) -> None:
+        try:
+            task = ResolveTask.FromString(message.data)
+        except DecodeError:
+            _log.error("resolve_task_malformed", bytes=len(message.data))
+            await message.term()
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                alive = group.create_task(_keep_in_progress(message))
+                resolution = await self._resolve(task)
+                alive.cancel()
+            await self._answer(task, resolution)
+            await message.ack()
+        except ServiceError as error:
+            _log.warning("resolution_not_stored", source=task.source_key, reason=error.reason, message=error.message)
+            await message.nak(delay=_PAUSE_SECONDS)
+        except asyncio.CancelledError:
+            # We are being stopped: another fetcher need not wait until this one is missed.
+            await message.nak()
+            raise
+
+    async def _resolve(self, task: ResolveTask) -> Resolution:
+        resolution = Resolution(attempt=task.attempt)
+        started = time.monotonic()
+        log = _log.bind(model=task.model.uid, source=task.source_key, attempt=task.attempt)
+        try:
+            manifest = await self._list_source(task)
+            await self._manifests.put(manifest)
+        except Exception as error:  # The work item's boundary: the answer says what went wrong.
+            resolution.problem.CopyFrom(problem_of(error))
+            if isinstance(error, Unavailable) and error.retry_after_seconds:
+                resolution.problem.retry_at.FromMilliseconds(int((time.time() + error.retry_after_seconds) * 1000))
+            reason = word_of(resolution.problem.reason)
+            metrics.RESOLVES.labels(result=reason).inc()
+            log.warning(
+                "resolve_failed",
+                reason=reason,
+                message=resolution.problem.message,
+                exc_info=error if is_defect(error) else None,
+            )
+        else:
+            artifact = resolution.artifact
+            artifact.digest, artifact.source_revision = manifest.digest, manifest.source_revision
+            artifact.bytes, artifact.files = manifest.size_bytes, len(manifest.files)
+            metrics.RESOLVES.labels(result="Ok").inc()
+            log.info(
+                "resolved",
+                digest=manifest.digest,
+                bytes=artifact.bytes,
+                files=artifact.files,
+                seconds=round(time.monotonic() - started, 3),
+            )
+        resolution.resolved_at.FromMilliseconds(int(time.time() * 1000))
+        return resolution
+
+    async def _answer(self, task: ResolveTask, resolution: Resolution) -> None:
+        revision, attempt = await self._stored_attempt(task.source_key)
+        if attempt > task.attempt:
+            _log.info("resolution_outdated", source=task.source_key, attempt=task.attempt, answered=attempt)
+            return
+        await put_if(self._js, RESOLVED_BUCKET, task.source_key, resolution.SerializeToString(), revision)
+
+    async def _stored_attempt(self, source_key: str) -> tuple[int, int]:
+        """Revision of the answer that is stored, and the attempt that it answers; zeros when there is none."""
+        try:
+            subject = f"$KV.{RESOLVED_BUCKET}.{source_key}"
+            message = await self._js.get_last_msg(f"KV_{RESOLVED_BUCKET}", subject, direct=True)
+            revision = message.seq or 0
+            return revision, Resolution.FromString(message.data or b"").attempt
+        except nats.js.errors.NotFoundError:
+            return 0, 0
+        except DecodeError:
+            return revision, 0
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            raise Unavailable(
+                "Unavailable", f"NATS did not let us read {source_key}: {type(error).__name__}"
+            ) from error
+
+
+async def _fetch_one(subscription: "JetStreamContext.PullSubscription") -> Msg | None:
+    try:
+        return (await subscription.fetch(1, timeout=_PULL_SECONDS))[0]
+    except (TimeoutError, nats.errors.Error, nats.js.errors.Error) as error:
+        if not isinstance(error, (nats.errors.TimeoutError, asyncio.TimeoutError)):
+            _log.info("resolve_pull_failed", error=f"{type(error).__name__}: {error}")
+        return None
+
+
+async def _keep_in_progress(message: Msg) -> None:
+    while True:
+        await asyncio.sleep(_IN_PROGRESS_SECONDS)
+        with contextlib.suppress(nats.errors.Error):
+            await message.in_progress()

@@ -1,0 +1,51 @@
+"""Settings of the fetcher, read from the environment. deploy/helm/fetcher sets them; a test holds both together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.chassis.logs import FORMATS, LEVELS
+from libs.chassis.settings import setting
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fetcher must be told; everything else it learns from its assignments."""
+
+    node_name: str = setting(help="Name of the Kubernetes node that this fetcher serves.")
+    nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
+    host_root: Path = setting(help="Directory below which the node's file system is mounted, such as /host.")
+    parser_address: str = setting(help="host:port of the parser's gRPC service.")
+    nats_token_file: Path | None = setting(
+        None, help="File with the ServiceAccount token (audience nats) that identifies the node to NATS."
+    )
+    nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
+    model_roots: tuple[str, ...] = setting(
+        ("/models", "/raid/models", "/opt/models", "/local/models"),
+        help="Directories, as the node sees them, below which models may lie; the first takes models without a path.",
+    )
+    pool: str = setting("default", help="Pool of fetchers that can list the same sources.")
+    parallel_downloads: int = setting(2, minimum=1, help="Artifacts that are transferred at the same time.")
+    heartbeat_seconds: float = setting(10.0, minimum=0.1, help="Interval between two heartbeats.")
+    retry_initial_seconds: float = setting(2.0, minimum=0.01, help="Delay before the first retry of a failed transfer.")
+    retry_max_seconds: float = setting(300.0, minimum=0.01, help="Longest delay between two retries.")
+    orphan_grace_seconds: float = setting(
+        3600.0,
+        minimum=0.0,
+        help="How long a model on disk may lack an assignment before it is removed; covers a NATS that lost its data.",
+    )
+    recheck_seconds: float = setting(
+        300.0, minimum=0.1, help="Interval at which a held model's files are compared with its manifest by size."
+    )
+    scrub_interval_seconds: float = setting(
+        86400.0, minimum=1.0, help="Pause between two passes in which every held file is read and hashed."
+    )
+    scrub_bytes_per_second: float = setting(
+        20e6, minimum=0.0, help="How fast a pass reads, so that it stays out of the way; 0 turns it off."
+    )
+    hf_endpoint: str = setting(
+        "https://huggingface.co", name="HF_ENDPOINT", help="Address of the Hugging Face Hub or of a mirror of it."
+    )
+    listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on, the pod's own.")
+    http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
+    log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
+    log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")

@@ -1,0 +1,453 @@
+"""The artifacts below one model root: fetched once per digest, published by links, gone with the last of them.
+
+Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
+
+    lock                     held while the store is open
+    staging/<digest>/        files and journal of a download; survives a crash, is resumed
+    artifacts/<digest>/      verified files; never changed
+    manifests/<digest>.json  what the artifact must hold; written before the artifact appears
+    owners/<model uid>.json  who published it where
+    trash/                   what is being deleted
+
+Must not talk to the network, and deletes nothing outside .ome but its own links.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import stat
+import threading
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.artifact.digest import digest_directory, is_digest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
+from services.fetcher.failpoints import failpoint
+from services.fetcher.paths import STATE_DIRECTORY
+from services.fetcher.store import linux
+from services.fetcher.store.checksums import matches, new_checksum
+from services.fetcher.store.files import blocks_bytes, sync_directory, write_durably
+from services.fetcher.store.ingest import Ingest
+from services.fetcher.store.links import Links
+from services.fetcher.store.owners import Owner, Owners
+from services.fetcher.store.space import Capacity, Disk, Reservations, on_disk_bytes
+from services.fetcher.transfer.stop import StopFlag
+
+_SCRUB_BYTES = 1 << 20
+# How soon one who waits for another download of the same artifact notices that it should stop.
+_WAIT_SECONDS = 0.2
+
+
+# What tells one content from another: size, algorithm and checksum.
+Content = tuple[int, ChecksumAlgorithm, str]
+
+
+def content_of(file: ManifestFile) -> Content:
+    """The content that a manifest asks for, whatever the file is called."""
+    return file.size_bytes, file.algorithm, file.checksum
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a model uid has published. intact says that path leads to the artifact now and the artifact is there."""
+
+    uid: str
+    path: str
+    digest: str
+    intact: bool
+
+
+class Store:
+    """The artifacts of one root, for use from any thread. directory is the fetcher's view of it, name the node's."""
+
+    def __init__(self, directory: Path, name: str, reservations: Reservations) -> None:
+        self.name = name
+        self.directory = directory
+        self._state = directory / STATE_DIRECTORY
+        self._artifacts = self._state / "artifacts"
+        self._manifests = self._state / "manifests"
+        self._staging = self._state / "staging"
+        self._trash = self._state / "trash"
+        self._owners = Owners(self._state / "owners")
+        self._links = Links(directory, name)
+        self._reservations = reservations
+        self._changed = threading.Condition(threading.RLock())
+        self._claims: dict[str, int] = {}
+        self._ingesting: set[str] = set()
+        self._lock_fd = -1
+
+    def __enter__(self) -> "Store":
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Take the root, make the layout, read the records, and finish deletions that a crash has interrupted.
+
+        Raises Conflict when another process holds the root, Unavailable with reason DiskError when it cannot be
+        written.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for directory in (self._artifacts, self._manifests, self._staging, self._trash, self._state / "owners"):
+                directory.mkdir(parents=True, exist_ok=True)
+            self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable("DiskError", f"{self.name} cannot be used for models: {error.strerror}") from error
+        try:
+            # The kernel drops the lock with the process: none is left behind by a crash.
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise Conflict("Unavailable", f"another fetcher already keeps the models below {self.name}") from error
+        self._disk = Disk(self.name, self.directory, self._reservations)
+        self._owners.load()
+        for entry in self._staging.iterdir():
+            # A kill between the rename of an artifact and the end of its staging leaves this.
+            if not (entry / "files").exists():
+                self._discard(entry)
+        self._empty_trash()
+
+    def close(self) -> None:
+        """Give the root back. Idempotent."""
+        fd, self._lock_fd = self._lock_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def capacity(self) -> Capacity:
+        """Size and free space of the root's file system."""
+        return self._disk.capacity()
+
+    def holds(self, digest: str) -> bool:
+        """Whether the artifact was committed here; check says whether it is still whole."""
+        return self._artifact(digest).is_dir()
+
+    def artifact_path(self, digest: str) -> Path:
+        """The directory of a committed artifact. Raises Missing with reason NotFound."""
+        path = self._artifact(digest)
+        if not path.is_dir():
+            raise Missing("NotFound", f"{digest} is not held below {self.name}")
+        return path
+
+    def manifest(self, digest: str) -> Manifest:
+        """The manifest of a committed artifact. Raises Missing (NotFound) or Corrupt (ArtifactDamaged)."""
+        path = self._manifest(digest)
+        try:
+            fields = json.loads(path.read_bytes())
+            files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), row[3]) for row in fields["files"]]
+            manifest = new_manifest(fields["sourceRevision"], files)
+        except FileNotFoundError as error:
+            raise Missing("NotFound", f"{digest} is not held below {self.name}") from error
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise Corrupt("ArtifactDamaged", f"the manifest of {digest} below {self.name} is damaged") from error
+        if manifest.digest != digest:
+            raise Corrupt("ArtifactDamaged", f"the manifest of {digest} below {self.name} is damaged")
+        return manifest
+
+    def check(self, digest: str) -> tuple[str, ...]:
+        """Files that are missing, not regular or of a wrong size: a moment's work. Raises as manifest does."""
+        artifact = self._artifact(digest)
+        return tuple(file.path for file in self.manifest(digest).files if not _has_size(artifact / file.path, file))
+
+    def scrub(
+        self, digest: str, stop: StopFlag, bytes_per_second: float | None = None, paths: Collection[str] | None = None
+    ) -> tuple[str, ...]:
+        """Read and hash an artifact's files, all or those in paths, no faster than told; return the damaged ones.
+
+        Raises Stopped when the flag is set, otherwise as manifest does.
+        """
+        artifact = self._artifact(digest)
+        pace = _Pace(stop, bytes_per_second)
+        files = [file for file in self.manifest(digest).files if paths is None or file.path in paths]
+        return tuple(
+            file.path
+            for file in files
+            if not _has_size(artifact / file.path, file) or not _has_content(artifact / file.path, file, pace)
+        )
+
+    def publications(self) -> dict[str, Publication]:
+        """What each model uid has published here."""
+        with self._changed:
+            owners = self._owners.all()
+        return {uid: self._publication(uid, owner) for uid, owner in owners.items()}
+
+    def publication(self, uid: str) -> Publication | None:
+        """What one model uid has published here."""
+        with self._changed:
+            owner = self._owners.get(uid)
+        return self._publication(uid, owner) if owner else None
+
+    def check_path(self, uid: str, path: str) -> None:
+        """Raise what publish would raise about the path, before anything is fetched for it."""
+        with self._changed:
+            self._refuse_conflict(uid, path)
+            self._links.check_free(path)
+
+    def publish(self, uid: str, path: str, digest: str) -> None:
+        """Let path, relative to the root, lead to an artifact on behalf of a model. Atomic for readers; idempotent.
+
+        What the model had published before, at this path or another, goes. Raises Conflict when the artifact is not
+        here (fetch it again), Unavailable with reason PathOccupied or PathConflict, Invalid with reason InvalidPath.
+        """
+        with self._changed, self._disk.errors(self.directory / path):
+            if not self.holds(digest):
+                raise Conflict("ArtifactDamaged", f"{digest} is no longer held below {self.name}")
+            self._refuse_conflict(uid, path)
+            self._links.check_free(path)
+            previous = self._owners.get(uid)
+            replaced = {self._links.read(path), previous.digest if previous else None}
+            if previous and previous.path != path:
+                # Before the record is replaced: a link that no record names would stay for ever.
+                self._links.remove(previous.path, previous.made_directories)
+            kept = previous.made_directories if previous and previous.path == path else ()
+            make = self._links.missing_parents(path)
+            owner = Owner(path, digest, tuple(sorted({*kept, *make})))
+            if owner != previous:
+                self._owners.put(uid, owner)
+            failpoint("owner-written")
+            if self._links.read(path) != digest:
+                self._links.place(path, digest, make)
+            failpoint("link-renamed")
+            for other in replaced:
+                if other and other != digest:
+                    self._drop_unreferenced(other)
+        self._empty_trash()
+
+    def unpublish(self, uid: str) -> bool:
+        """Remove what a model has published, and the artifact with its last publication; False if there was none.
+
+        Idempotent. Something that is not ours at the path stays.
+        """
+        with self._changed:
+            owner = self._owners.get(uid)
+            if owner is None:
+                return False
+            with self._disk.errors(self.directory / owner.path):
+                self._links.remove(owner.path, owner.made_directories)
+                failpoint("link-removed")
+                self._owners.remove(uid)
+                failpoint("owner-removed")
+                self._drop_unreferenced(owner.digest)
+        self._empty_trash()
+        return True
+
+    def abandon(self, digest: str) -> None:
+        """Remove the staging of a download that nobody wants, unless another model still fetches the artifact.
+
+        Does not wait: a download that has been told to stop finds its files gone. Idempotent.
+        """
+        with self._changed:
+            if self._claims.get(digest, 0) == 0:
+                self._discard(self._staging / digest_directory(digest))
+                self._drop_unreferenced(digest)
+        self._empty_trash()
+
+    def collect(self, wanted: Collection[str]) -> list[str]:
+        """Remove staging and artifacts that are not wanted, published or being fetched; return their digests.
+
+        To be called once desired state is known: what a crash or a lost record has left behind goes.
+        """
+        removed = set()
+        with self._changed:
+            referenced = self._referenced()
+            for directory in (self._staging, self._artifacts):
+                for entry in directory.iterdir():
+                    digest = entry.name.replace("-", ":", 1)
+                    # Staging beside a held artifact is a repair that was cut short: it begins anew.
+                    finished = directory == self._staging and is_digest(digest) and self.holds(digest)
+                    kept = digest in wanted or digest in referenced
+                    if not self._claims.get(digest) and (finished or not kept):
+                        removed.add(digest)
+                        self._discard(entry)
+            for entry in self._manifests.iterdir():
+                if not (self._artifacts / entry.stem).exists() and not (self._staging / entry.stem).exists():
+                    entry.unlink()
+        self._empty_trash()
+        return sorted(removed)
+
+    def contents(self) -> dict[Content, Path]:
+        """A committed file for each content that is held here and can be told by its checksum."""
+        found: dict[Content, Path] = {}
+        for entry in self._artifacts.iterdir():
+            try:
+                files = self.manifest(entry.name.replace("-", ":", 1)).files
+            except (Missing, Corrupt):
+                continue
+            for file in files:
+                if file.algorithm is not ChecksumAlgorithm.NONE:
+                    found.setdefault(content_of(file), entry / file.path)
+        return found
+
+    @contextmanager
+    def ingest(self, manifest: Manifest, stop: StopFlag) -> Iterator[Ingest | None]:
+        """Open the staging of an artifact, or yield None when another thread has committed it while this one waited.
+
+        Waits for its turn when the same artifact is being fetched. Raises Stopped; Unavailable with reason
+        InsufficientDisk when it does not fit; InvalidValue with reason InvalidListing for a manifest with unsafe names.
+        What is not committed in the block stays in staging for a resume.
+        """
+        digest = manifest.digest
+        new_manifest(manifest.source_revision, manifest.files)
+        with self._claim(digest):
+            held_before = self.holds(digest)
+            with self._turn(digest, stop):
+                if self.holds(digest) and not held_before:
+                    yield None
+                    return
+                staging = self._staging / digest_directory(digest)
+                room = sum(
+                    max(on_disk_bytes(file.size_bytes) - blocks_bytes(staging / "files" / file.path), 0)
+                    for file in manifest.files
+                )
+                ingest = Ingest(manifest, staging, self._disk, self._disk.admit(room))
+                try:
+                    yield ingest
+                finally:
+                    ingest.close()
+
+    def commit(self, ingest: Ingest) -> None:
+        """Make a complete ingest visible as an artifact: all of it is on disk before its name is.
+
+        Replaces a damaged artifact of the same digest in one step. Raises Corrupt when a file is missing.
+        """
+        digest = ingest.manifest.digest
+        ingest.seal()
+        artifact = self._artifact(digest)
+        with self._disk.errors(artifact):
+            write_durably(self._manifest(digest), _manifest_json(ingest.manifest))
+            failpoint("manifest-written")
+            with self._changed:
+                if not artifact.exists() or not linux.exchange(ingest.files, artifact):
+                    self._discard(artifact)
+                    os.rename(ingest.files, artifact)
+                sync_directory(self._artifacts)
+                failpoint("artifact-renamed")
+                self._discard(ingest.files.parent)
+        self._empty_trash()
+
+    @contextmanager
+    def _claim(self, digest: str) -> Iterator[None]:
+        with self._changed:
+            self._claims[digest] = self._claims.get(digest, 0) + 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._claims[digest] -= 1
+                if not self._claims[digest]:
+                    del self._claims[digest]
+
+    @contextmanager
+    def _turn(self, digest: str, stop: StopFlag) -> Iterator[None]:
+        with self._changed:
+            while digest in self._ingesting:
+                stop.check()
+                self._changed.wait(_WAIT_SECONDS)
+            self._ingesting.add(digest)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._ingesting.discard(digest)
+                self._changed.notify_all()
+
+    def _publication(self, uid: str, owner: Owner) -> Publication:
+        intact = self._links.read(owner.path) == owner.digest and self.holds(owner.digest)
+        return Publication(uid, owner.path, owner.digest, intact)
+
+    def _artifact(self, digest: str) -> Path:
+        return self._artifacts / digest_directory(digest)
+
+    def _manifest(self, digest: str) -> Path:
+        return self._manifests / f"{digest_directory(digest)}.json"
+
+    def _refuse_conflict(self, uid: str, path: str) -> None:
+        for other, owner in self._owners.all().items():
+            if other != uid and owner.path == path and self._links.read(path) is not None:
+                raise Unavailable(
+                    "PathConflict",
+                    f"another model (uid {other}) already stands at {self.name.rstrip('/')}/{path}; "
+                    "give one of them another storage.path",
+                )
+
+    def _referenced(self) -> set[str]:
+        # What a link really points to counts too: after a crash between record and link they differ.
+        owners = self._owners.all().values()
+        linked = (self._links.read(owner.path) for owner in owners)
+        return {owner.digest for owner in owners} | {digest for digest in linked if digest}
+
+    def _drop_unreferenced(self, digest: str) -> None:
+        if digest not in self._referenced() and not self._claims.get(digest):
+            self._discard(self._artifact(digest))
+            failpoint("artifact-trashed")
+            self._manifest(digest).unlink(missing_ok=True)
+
+    def _discard(self, directory: Path) -> None:
+        # Renaming takes a moment whatever the size; the bytes are freed after the lock is given back.
+        try:
+            os.rename(directory, self._trash / uuid.uuid4().hex)
+        except FileNotFoundError:
+            return
+
+    def _empty_trash(self) -> None:
+        # Other threads may be at it too; what cannot be removed now is tried again with the next deletion.
+        for entry in self._trash.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+class _Pace:
+    """Keeps reading below a rate, and looks at the stop flag on the way."""
+
+    def __init__(self, stop: StopFlag, bytes_per_second: float | None) -> None:
+        self._stop = stop
+        self._rate = bytes_per_second
+        self._due = time.monotonic()
+
+    def spend(self, count: int) -> None:
+        self._stop.check()
+        if self._rate:
+            self._due = max(self._due, time.monotonic() - 1.0) + count / self._rate
+            if self._stop.wait(max(self._due - time.monotonic(), 0)):
+                self._stop.check()
+
+
+def _has_size(path: Path, file: ManifestFile) -> bool:
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == file.size_bytes
+
+
+def _has_content(path: Path, file: ManifestFile, pace: _Pace) -> bool:
+    running = new_checksum(file)
+    buffer = memoryview(bytearray(_SCRUB_BYTES))
+    try:
+        with path.open("rb", buffering=0) as content:
+            while count := content.readinto(buffer):
+                pace.spend(count)
+                running.update(buffer[:count])
+            # A scrub must not push what models really use out of the page cache.
+            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOENT):
+            return False
+        raise
+    return matches(file, running.hexdigest())
+
+
+def _manifest_json(manifest: Manifest) -> bytes:
+    rows = [[file.path, file.size_bytes, file.algorithm.value, file.checksum] for file in manifest.files]
+    return json.dumps({"sourceRevision": manifest.source_revision, "files": rows}, separators=(",", ":")).encode()

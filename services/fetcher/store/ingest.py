@@ -1,0 +1,292 @@
+"""One artifact on its way into the store: files in staging, and what of them is verified.
+
+Decides what of an earlier attempt can be believed. Must not talk to an origin: the transfer engine writes through this,
+the only way a byte gets in.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from libs.artifact.manifest import Manifest
+from libs.chassis.errors import Corrupt
+from services.fetcher.failpoints import failpoint
+from services.fetcher.store import linux
+from services.fetcher.store.checksums import RunningChecksum, new_checksum
+from services.fetcher.store.files import blocks_bytes, sync_directory, write_all
+from services.fetcher.store.journal import FileRecord, Journal
+from services.fetcher.store.space import Disk, Reservation, on_disk_bytes
+
+# What O_DIRECT asks of offsets and lengths on every disk with sectors of 4 KiB or less.
+_ALIGNMENT = 4096
+_FILE_MODE = 0o644
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+# Above this, one syncfs is cheaper than an fsync per file.
+_MOST_SINGLE_SYNCS = 64
+
+
+class Ingest:
+    """The staging of one artifact. Only one exists per digest and root at a time. Safe for use from several threads."""
+
+    def __init__(self, manifest: Manifest, staging: Path, disk: Disk, reservation: Reservation) -> None:
+        self.manifest = manifest
+        self.disk = disk
+        self.reservation = reservation
+        self.files = staging / "files"
+        self._lock = threading.Lock()
+        self._directories: set[Path] = set()
+        self._unsynced: list[int] = []
+        self._done: set[int] = set()
+        with disk.errors(staging):
+            self.files.mkdir(parents=True, exist_ok=True)
+            self._direct = linux.prefers_direct(staging)
+            self.journal = Journal(staging / "journal")
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Indexes of the files that are complete and verified."""
+        return frozenset(self._done)
+
+    def path(self, index: int) -> Path:
+        """Where a file lies in staging."""
+        return self.files / self.manifest.files[index].path
+
+    def finish_synced(self, index: int) -> bool:
+        """Count a file as done if an earlier attempt has verified and synced it and it is unchanged since."""
+        record = self.journal.records.get(index)
+        if record is None or record.synced_mtime_ns is None:
+            return False
+        try:
+            status = self.path(index).lstat()
+        except OSError:
+            return False
+        expected = (self.manifest.files[index].size_bytes, record.synced_mtime_ns)
+        if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != expected:
+            return False
+        self.finish(index, synced=True)
+        return True
+
+    def rehash(
+        self, index: int, scratch: memoryview, check: Callable[[], None], seen: Callable[[int], None]
+    ) -> tuple[int, RunningChecksum]:
+        """Hash what an earlier attempt has left of a file; return how many bytes can be believed, and their checksum.
+
+        Reads through scratch, calls check for each buffer (it may raise to stop) and seen with the verified length.
+        """
+        believed, trusted = 0, new_checksum(self.manifest.files[index])
+        prefixes = self.journal.records.get(index, FileRecord()).prefixes
+        try:
+            fd = os.open(self.path(index), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if prefixes else -1
+        except OSError:
+            return believed, trusted
+        if fd < 0:
+            return believed, trusted
+        try:
+            running = trusted.copy()
+            for length, digest in prefixes:
+                for position in range(believed, length, len(scratch)):
+                    check()
+                    count = os.preadv(fd, [scratch[: min(len(scratch), length - position)]], position)
+                    running.update(scratch[:count])
+                if running.hexdigest() != digest or not self._resumable(index, length):
+                    break
+                believed, trusted = length, running.copy()
+                seen(believed)
+        except OSError as error:
+            # A block that cannot be read back is fetched again like any other that is not verified.
+            if error.errno != errno.EIO:
+                raise
+        finally:
+            os.close(fd)
+        return believed, trusted
+
+    def open(self, index: int) -> "IncomingFile":
+        """Open a large file for ranges, with room for all of it. Raises Unavailable (InsufficientDisk, DiskError)."""
+        self._make_parents(index)
+        return IncomingFile(self, index, self._direct)
+
+    def write_small(self, index: int, content: memoryview, digest: str) -> None:
+        """Write a whole verified file; seal syncs it. Raises Unavailable (InsufficientDisk, DiskError)."""
+        self._make_parents(index)
+        path = self.path(index)
+        with self.disk.errors(path):
+            fd = os.open(path, _FLAGS | os.O_TRUNC, _FILE_MODE)
+            try:
+                write_all(fd, content, 0)
+                linux.start_writeback(fd, 0, 0)
+            finally:
+                os.close(fd)
+            self.journal.verified(index, len(content), digest)
+        self.reservation.take(on_disk_bytes(len(content)))
+        self.finish(index, synced=False)
+        failpoint("file-verified")
+
+    def adopt_verified(self, index: int, source: Path, scratch: memoryview, check: Callable[[], None]) -> bool:
+        """Adopt a file that ought to have the right content, after reading it: damage must not spread."""
+        file = self.manifest.files[index]
+        running = new_checksum(file)
+        try:
+            with source.open("rb", buffering=0) as content:
+                while count := content.readinto(scratch):
+                    check()
+                    running.update(scratch[:count])
+        except OSError:
+            return False
+        return running.hexdigest() == file.checksum and self.adopt(index, source)
+
+    def adopt(self, index: int, source: Path) -> bool:
+        """Take a verified file from this file system by reflink or hard link; False when that is impossible."""
+        self._make_parents(index)
+        path = self.path(index)
+        try:
+            path.unlink(missing_ok=True)
+            with source.open("rb") as original, path.open("xb") as copy:
+                cloned = linux.clone(original.fileno(), copy.fileno())
+            if not cloned:
+                path.unlink()
+                os.link(source, path, follow_symlinks=False)
+        except OSError:
+            path.unlink(missing_ok=True)
+            return False
+        self.reservation.take(on_disk_bytes(self.manifest.files[index].size_bytes))
+        self.finish(index, synced=False)
+        return True
+
+    def finish(self, index: int, synced: bool) -> None:
+        """A whole verified file lies in staging."""
+        with self._lock:
+            self._done.add(index)
+            if not synced:
+                self._unsynced.append(index)
+
+    def seal(self) -> None:
+        """Bring everything to disk. Raises Corrupt when a file is missing or too short; staging stays."""
+        with self.disk.errors(self.files):
+            for index, file in enumerate(self.manifest.files):
+                if index not in self._done or self.path(index).lstat().st_size != file.size_bytes:
+                    raise Corrupt("ChecksumMismatch", f"{file.path} is not complete, so the artifact is not committed")
+            self._sync_small_files()
+            for directory in sorted(self._directories, reverse=True):
+                sync_directory(directory)
+            sync_directory(self.files)
+        failpoint("ingest-complete")
+
+    def close(self) -> None:
+        """Leave staging as it is, for a later attempt. Idempotent."""
+        self.journal.close()
+        self.reservation.release()
+
+    def _resumable(self, index: int, length: int) -> bool:
+        size = self.manifest.files[index].size_bytes
+        return length == size or (length < size and length % _ALIGNMENT == 0)
+
+    def _make_parents(self, index: int) -> None:
+        directory = self.path(index).parent
+        if directory == self.files or directory in self._directories:
+            return
+        with self.disk.errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            while directory != self.files:
+                self._directories.add(directory)
+                directory = directory.parent
+
+    def _sync_small_files(self) -> None:
+        if len(self._unsynced) > _MOST_SINGLE_SYNCS:
+            fd = os.open(self.files, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                linux.sync_file_system(fd)
+            finally:
+                os.close(fd)
+            return
+        for index in self._unsynced:
+            fd = os.open(self.path(index), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+class IncomingFile:
+    """One large file in staging. write may be called from several threads at once for ranges that do not overlap."""
+
+    def __init__(self, ingest: Ingest, index: int, direct: bool) -> None:
+        self._ingest = ingest
+        self._index = index
+        self._path = ingest.path(index)
+        self._size = ingest.manifest.files[index].size_bytes
+        with ingest.disk.errors(self._path):
+            before = blocks_bytes(self._path)
+            self._fd = os.open(self._path, _FLAGS, _FILE_MODE)
+            try:
+                linux.allocate(self._fd, self._size)
+            except OSError:
+                os.close(self._fd)
+                raise
+            self._direct = direct and self._set_direct(True)
+            ingest.reservation.take(blocks_bytes(self._path) - before)
+
+    def write(self, offset: int, buffer: memoryview, length: int) -> None:
+        """Write buffer[:length] at offset, a multiple of 4096.
+
+        The buffer must be page-aligned and reach to length rounded up to 4096: what lies behind length may be
+        overwritten with zeros. Raises Unavailable (InsufficientDisk, DiskError).
+        """
+        with self._ingest.disk.errors(self._path):
+            if not self._direct or not self._write_direct(offset, buffer, length):
+                write_all(self._fd, buffer[:length], offset)
+                linux.start_writeback(self._fd, offset, length)
+        failpoint("chunk-written")
+
+    def record(self, length: int, digest: str) -> None:
+        """Remember that the first length bytes are written and have this running digest."""
+        with self._ingest.disk.errors(self._path):
+            self._ingest.journal.verified(self._index, length, digest)
+        failpoint("chunk-recorded")
+
+    def finish(self) -> None:
+        """Cut the padding, bring the verified file to disk, close it, and remember that it is done."""
+        with self._ingest.disk.errors(self._path):
+            os.ftruncate(self._fd, self._size)
+            failpoint("file-verified")
+            os.fsync(self._fd)
+            self._ingest.journal.synced(self._index, os.fstat(self._fd).st_mtime_ns)
+        failpoint("file-synced")
+        self.close()
+        self._ingest.finish(self._index, synced=True)
+
+    def restart(self) -> None:
+        """Forget every byte: the content was wrong."""
+        with self._ingest.disk.errors(self._path):
+            self._ingest.journal.reset(self._index)
+
+    def close(self) -> None:
+        """Close the file and leave it as it is. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _write_direct(self, offset: int, buffer: memoryview, length: int) -> bool:
+        padded = on_disk_bytes(length)
+        buffer[length:padded] = bytes(padded - length)
+        try:
+            write_all(self._fd, buffer[:padded], offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # The file system takes the flag and refuses the write: some want larger blocks.
+            self._direct = self._set_direct(False)
+            return False
+        return True
+
+    def _set_direct(self, wanted: bool) -> bool:
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_SETFL, flags | os.O_DIRECT if wanted else flags & ~os.O_DIRECT)
+        except OSError:
+            return False
+        return wanted

@@ -1,0 +1,168 @@
+"""The links by which readers find an artifact: relative symbolic links below a model root, into the store's artifacts.
+
+Walks every path part by part without following links, so that no user-supplied path leads anywhere else. Changes and
+removes only links that point into the artifacts of the same root, and directories that were made for them and are
+empty.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from libs.chassis.errors import Invalid, Unavailable
+from services.fetcher.paths import STATE_DIRECTORY
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TARGET = re.compile(rf"(?P<up>(\.\./)*){re.escape(STATE_DIRECTORY)}/artifacts/sha256-(?P<hex>[0-9a-f]{{64}})")
+
+
+class Links:
+    """The links below one root; name is what the node calls it."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self._root = root
+        self._name = name
+
+    def read(self, path: str) -> str | None:
+        """Digest of the artifact that the link at path points to; None when there is no link of ours."""
+        try:
+            with self._parent(path, []) as (parent, name):
+                return _digest_at(parent, name, path)
+        except (Invalid, Unavailable, FileNotFoundError):
+            return None
+
+    def check_free(self, path: str) -> None:
+        """Raise what place would raise for a path that cannot be used; nothing is created."""
+        try:
+            with self._parent(path, []) as (parent, name):
+                self._refuse_foreign(parent, name, path)
+        except FileNotFoundError:
+            return
+
+    def missing_parents(self, path: str) -> tuple[str, ...]:
+        """The directories above path that place would make."""
+        parents = path.split("/")[:-1]
+        paths = ["/".join(parents[: depth + 1]) for depth in range(len(parents))]
+        return tuple(parent for parent in paths if not os.path.lexists(self._root / parent))
+
+    def place(self, path: str, digest: str, make: Sequence[str]) -> None:
+        """Let path lead to an artifact, replacing an earlier link of ours in one step; make lists parents to create.
+
+        Raises Unavailable with reason PathOccupied when something else stands there, Invalid with reason InvalidPath
+        when a link or another file system is in the way.
+        """
+        depth = path.count("/")
+        target = "../" * depth + f"{STATE_DIRECTORY}/artifacts/{digest.replace(':', '-')}"
+        with self._parent(path, make) as (parent, name):
+            self._refuse_foreign(parent, name, path)
+            try:
+                # Creating fails where something else was put meanwhile, renaming would silently replace it.
+                os.symlink(target, name, dir_fd=parent)
+            except FileExistsError:
+                self._replace(parent, name, path, target)
+            os.fsync(parent)
+
+    def remove(self, path: str, made_directories: Sequence[str]) -> None:
+        """Remove a link of ours and the empty directories that were made for it, nothing else. Idempotent."""
+        try:
+            with self._parent(path, []) as (parent, name):
+                if _digest_at(parent, name, path) is not None:
+                    os.unlink(name, dir_fd=parent)
+                    os.fsync(parent)
+        except (Invalid, Unavailable, FileNotFoundError):
+            return
+        for directory in sorted(made_directories, key=len, reverse=True):
+            try:
+                with self._parent(directory, []) as (parent, name):
+                    os.rmdir(name, dir_fd=parent)
+            except (Invalid, Unavailable, OSError):
+                return
+
+    def _replace(self, parent: int, name: str, path: str, target: str) -> None:
+        temporary = self._root / STATE_DIRECTORY / "staging" / ".link"
+        temporary.unlink(missing_ok=True)
+        os.symlink(target, temporary)
+        try:
+            os.rename(temporary, name, dst_dir_fd=parent)
+        except OSError as error:
+            temporary.unlink()
+            if error.errno == errno.EXDEV:
+                raise Invalid(
+                    "InvalidPath", f"{self._shown(path)} is on another file system than {self._name}"
+                ) from error
+            raise
+
+    def _refuse_foreign(self, parent: int, name: str, path: str) -> None:
+        try:
+            mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        if _digest_at(parent, name, path) is None:
+            what = "a directory" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "a file"
+            raise self._occupied(path, what)
+
+    @contextmanager
+    def _parent(self, path: str, make: Sequence[str]) -> Iterator[tuple[int, str]]:
+        parts = path.split("/")
+        if not path or any(part in ("", ".", "..") for part in parts) or STATE_DIRECTORY in parts:
+            raise Invalid("InvalidPath", f"{self._shown(path)} is not a place for a model")
+        fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for depth, part in enumerate(parts[:-1]):
+                upper = "/".join(parts[: depth + 1])
+                if upper in make:
+                    self._make(fd, part)
+                try:
+                    lower = os.open(part, _DIRECTORY, dir_fd=fd)
+                except OSError as error:
+                    raise self._blocked(fd, part, upper, error) from error
+                os.close(fd)
+                fd = lower
+            yield fd, parts[-1]
+        finally:
+            os.close(fd)
+
+    def _make(self, fd: int, part: str) -> None:
+        try:
+            os.mkdir(part, 0o755, dir_fd=fd)
+        except FileExistsError:
+            return
+        os.fsync(fd)
+
+    def _blocked(self, fd: int, part: str, upper: str, error: OSError) -> Exception:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            return error
+        if stat.S_ISLNK(os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode):
+            return Invalid(
+                "InvalidPath", f"{self._shown(upper)} is a symbolic link; a model's path must not lead through one"
+            )
+        return self._occupied(upper, "a file")
+
+    def _occupied(self, path: str, what: str) -> Unavailable:
+        return Unavailable(
+            "PathOccupied",
+            f"{what} that the operator has not made stands at {self._shown(path)}; it is left alone. "
+            "Move it away or choose another storage.path",
+        )
+
+    def _shown(self, path: str) -> str:
+        return f"{self._name.rstrip('/')}/{path}"
+
+
+def _digest_at(parent: int, name: str, path: str) -> str | None:
+    try:
+        target = os.readlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return None
+    match = _TARGET.fullmatch(target)
+    if match is None or match["up"] != "../" * path.count("/"):
+        return None
+    return f"sha256:{match['hex']}"

@@ -1,0 +1,64 @@
+"""Which model published which artifact where: one small record per model, so that a restart knows without a network.
+
+A record is written before the link it describes and removed after it; so a link of ours without a record does not arise
+from a crash, and a record without its link only says that a publication or removal is to be repeated.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from services.fetcher.store.files import sync_directory, write_durably
+
+# A metadata.uid of Kubernetes is a UUID; anything else that cannot leave the directory will do.
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What a model uid has published: path is relative to the root; made_directories are those created for it."""
+
+    path: str
+    digest: str
+    made_directories: tuple[str, ...] = ()
+
+
+class Owners:
+    """The records below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._owners: dict[str, Owner] = {}
+
+    def load(self) -> None:
+        """Read all records. One that cannot be read is dropped: it can only be the work of something else than us."""
+        for file in self._directory.glob("*.json"):
+            try:
+                fields = json.loads(file.read_bytes())
+                owner = Owner(fields["path"], fields["digest"], tuple(fields["made_directories"]))
+            except (ValueError, KeyError, TypeError):
+                file.unlink()
+                continue
+            self._owners[file.stem] = owner
+
+    def all(self) -> dict[str, Owner]:
+        """Every record by model uid."""
+        return dict(self._owners)
+
+    def get(self, uid: str) -> Owner | None:
+        """The record of one model."""
+        return self._owners.get(uid)
+
+    def put(self, uid: str, owner: Owner) -> None:
+        """Write a record durably."""
+        if not _UID.fullmatch(uid):
+            raise ValueError(f"{uid!r} is not a model uid")
+        write_durably(self._directory / f"{uid}.json", json.dumps(asdict(owner)).encode())
+        self._owners[uid] = owner
+
+    def remove(self, uid: str) -> None:
+        """Remove a record. Idempotent."""
+        if self._owners.pop(uid, None):
+            (self._directory / f"{uid}.json").unlink(missing_ok=True)
+            sync_directory(self._directory)

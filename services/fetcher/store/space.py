@@ -1,0 +1,126 @@
+"""The file system below one model root: whether a download fits beside those that run, and what its errors mean."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.artifact.manifest import Manifest
+from libs.chassis.errors import Unavailable
+
+# The block size of the file systems that models lie on: a file takes whole blocks.
+BLOCK_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Size of a file system and what an unprivileged user can still write to it, in bytes."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+def on_disk_bytes(size: int) -> int:
+    """Bytes that a file of this size takes on disk."""
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def needed_bytes(manifest: Manifest) -> int:
+    """Bytes that the files of a manifest take on disk."""
+    return sum(on_disk_bytes(file.size_bytes) for file in manifest.files)
+
+
+class Reservations:
+    """What running downloads have been promised and have not yet taken, by device: roots may share a file system.
+
+    One instance per process. Safe for use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.reserved: dict[int, int] = {}
+
+
+class Disk:
+    """The file system of one model root. name is what the node calls the root."""
+
+    def __init__(self, name: str, directory: Path, reservations: Reservations) -> None:
+        self.name = name
+        self._directory = directory
+        self._device = os.stat(directory).st_dev
+        self._reservations = reservations
+
+    def capacity(self) -> Capacity:
+        """The figures of this moment; reservations are not subtracted."""
+        status = os.statvfs(self._directory)
+        return Capacity(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+
+    def admit(self, needed: int) -> "Reservation":
+        """Promise room, or raise Unavailable with reason InsufficientDisk and the numbers."""
+        with self._reservations.lock:
+            reserved = self._reservations.reserved.get(self._device, 0)
+            if needed > self.capacity().free_bytes - reserved:
+                raise self._insufficient(needed, reserved)
+            self._reservations.reserved[self._device] = reserved + needed
+        return Reservation(self, needed)
+
+    def give_back(self, size: int) -> None:
+        """Take so many bytes out of the promises."""
+        with self._reservations.lock:
+            self._reservations.reserved[self._device] -= size
+
+    @contextmanager
+    def errors(self, path: Path) -> Iterator[None]:
+        """Turn OSError inside the block into Unavailable with reason InsufficientDisk or DiskError."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                with self._reservations.lock:
+                    raise self._insufficient(None, self._reservations.reserved.get(self._device, 0)) from error
+            raise Unavailable(
+                "DiskError", f"the node's disk refused {path.name!r} below {self.name}: {error.strerror or error}"
+            ) from error
+
+    def _insufficient(self, needed: int | None, reserved: int) -> Unavailable:
+        free = self.capacity().free_bytes
+        left = max(free - reserved, 0)
+        wants = "is full" if needed is None else f"lacks room: the model needs {needed} bytes ({_readable(needed)})"
+        return Unavailable(
+            "InsufficientDisk",
+            f"{self.name} {wants}; available are {left} bytes ({_readable(left)}): "
+            f"{_readable(free)} free less {_readable(reserved)} reserved by other downloads. "
+            "Free some space or choose a storage.path below another root",
+        )
+
+
+class Reservation:
+    """The room that one download has been promised and has not yet taken."""
+
+    def __init__(self, disk: Disk, size: int) -> None:
+        self._disk = disk
+        self._lock = threading.Lock()
+        self._left = size
+
+    def take(self, size: int) -> None:
+        """So many bytes now show as used on the file system and need no promise any more."""
+        with self._lock:
+            taken = max(min(size, self._left), 0)
+            self._left -= taken
+        self._disk.give_back(taken)
+
+    def release(self) -> None:
+        """The download has ended. Idempotent."""
+        self.take(self._left)
+
+
+def _readable(size: int) -> str:
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:.4g} TiB"

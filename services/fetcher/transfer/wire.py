@@ -1,0 +1,423 @@
+"""One HTTP/1.1 connection that receives bodies straight into the caller's memory.
+
+Python's http.client copies each body through a buffered reader; here the kernel writes into the buffer that is hashed
+and written to disk. Owns sockets, TLS, proxies and framing (RFC 9112). Must not retry, follow redirects or know of
+files.
+"""
+
+import base64
+import errno
+import functools
+import os
+import select
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+_HEAD_BYTES = 64 << 10
+# What is read at once where a head is expected: the bytes of a body behind it are copied once more.
+_READ_BYTES = 16 << 10
+# How often a waiting receive looks at the stop flag and at its own lack of progress.
+_TICK_SECONDS = 0.25
+_DRAIN_BYTES = 64 << 10
+_USER_AGENT = "ome-fetcher"
+
+
+class WireError(Exception):
+    """The connection failed or the peer broke the protocol: the request may be sent again on another one.
+
+    closed_early says that the peer closed before the first byte of a response, as it may do with an idle connection.
+    """
+
+    def __init__(self, message: str, closed_early: bool = False) -> None:
+        super().__init__(message)
+        self.closed_early = closed_early
+
+
+class TrustError(Exception):
+    """The peer's certificate is not trusted: trying again does not help."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a connection leads: scheme is http or https."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a connection observes while it waits: check may raise; a peer slower than the two figures is given up."""
+
+    check: Callable[[], None]
+    connect_seconds: float
+    stall_seconds: float
+    stall_bytes: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """Status and headers of a response; names are in lower case, the last one wins."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+def split_url(url: str) -> tuple[Endpoint, str]:
+    """Where to connect to for a URL, and the target to ask for. Raises WireError for anything but http and https."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise WireError(f"an address cannot be understood: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise WireError(f"an address begins with {parts.scheme!r}, which is neither http nor https, or names no host")
+    target = parts.path or "/"
+    if parts.query:
+        target += f"?{parts.query}"
+    if any(character <= " " or character > "~" for character in target):
+        raise WireError("an address holds characters that are not allowed in one")
+    return Endpoint(parts.scheme, parts.hostname, port), target
+
+
+class Connection:
+    """A connection to one endpoint, directly or through the proxy that the environment names. Used by one thread.
+
+    Requests may be pipelined; responses are then read in the order of the requests, each body to its end.
+    """
+
+    def __init__(self, endpoint: Endpoint, watch: Watch) -> None:
+        self.endpoint = endpoint
+        self.reusable = True
+        self.answers = 0
+        self._watch = watch
+        self._pending = b""
+        self._left: int | None = 0
+        self._chunked = self._first_chunk = False
+        self._proxy = _proxy_for(endpoint)
+        self._socket = self._connect()
+
+    def request(self, target: str, headers: Mapping[str, str]) -> None:
+        """Send a GET without waiting for the response."""
+        host = _bracketed(self.endpoint.host)
+        default_port = 443 if self.endpoint.scheme == "https" else 80
+        authority = host if self.endpoint.port == default_port else f"{host}:{self.endpoint.port}"
+        if self._proxy and self.endpoint.scheme == "http":
+            target = f"{self.endpoint}{target}"
+        fields = {"Host": authority, "User-Agent": _USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"} | dict(
+            headers
+        )
+        if self._proxy and self.endpoint.scheme == "http":
+            fields |= _proxy_credentials(self._proxy)
+        lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        if any("\r" in line or "\n" in line for line in lines):
+            raise WireError("a header holds a line break")
+        self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+
+    def head(self) -> Head:
+        """Read the head of the next response; the previous body must have been read to its end."""
+        head = self._read_head()
+        while 100 <= head.status < 200:
+            head = self._read_head()
+        self.answers += 1
+        self._frame(head)
+        return head
+
+    def body_length(self) -> int | None:
+        """Bytes that are left of the body; None when the peer did not say."""
+        return None if self._chunked else self._left
+
+    def receive(self, view: memoryview) -> int:
+        """Fill view from the body; fewer bytes only at its end. Raises WireError when the peer stops early."""
+        return self.receive_some(view, lambda _: None)
+
+    def receive_some(self, view: memoryview, seen: Callable[[int], None]) -> int:
+        """As receive, and tell how many bytes have arrived so far each time that some did, also before an error."""
+        done = window_done = 0
+        window_end = time.monotonic() + self._watch.stall_seconds
+        while done < len(view):
+            count = self._body_into(view[done:])
+            if count == 0:
+                break
+            done += count
+            seen(done)
+            if time.monotonic() > window_end:
+                # A peer that sends a byte now and then is as useless as a silent one.
+                if done - window_done < self._watch.stall_bytes:
+                    raise WireError(
+                        f"{self.endpoint} sent {done - window_done} bytes in {self._watch.stall_seconds:g} seconds"
+                    )
+                window_done, window_end = done, time.monotonic() + self._watch.stall_seconds
+        return done
+
+    def finish(self) -> None:
+        """Read what is left of a body that nobody wants, or give the connection up when that is much."""
+        if self.receive(memoryview(bytearray(_DRAIN_BYTES))) == _DRAIN_BYTES and self.body_length() != 0:
+            self.reusable = False
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self.reusable = False
+        self._socket.close()
+
+    def _connect(self) -> socket.socket:
+        proxy = self._proxy
+        host, port = (proxy.hostname or "", proxy.port or 80) if proxy else (self.endpoint.host, self.endpoint.port)
+        self._socket = raw = self._reach(host, port)
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.endpoint.scheme == "http":
+                self._poll_in_kernel(raw)
+                return raw
+            raw.settimeout(_TICK_SECONDS)
+            if proxy:
+                self._open_tunnel(proxy)
+            return self._secure(raw)
+        except BaseException:
+            raw.close()
+            raise
+
+    def _reach(self, host: str, port: int) -> socket.socket:
+        """Connect, looking at the stop flag once per tick; only the lookup of the name can take longer."""
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise WireError(f"cannot connect to {host}: {error.strerror or error}") from error
+        code = errno.EHOSTUNREACH
+        for family, kind, protocol, _, address in addresses:
+            raw = socket.socket(family, kind, protocol)
+            try:
+                raw.setblocking(False)
+                code = raw.connect_ex(address)
+                if code == errno.EINPROGRESS:
+                    code = self._connected(raw)
+                if code == 0:
+                    return raw
+            except BaseException:
+                raw.close()
+                raise
+            raw.close()
+        raise WireError(f"cannot connect to {_bracketed(host)}:{port}: {os.strerror(code)}")
+
+    def _connected(self, raw: socket.socket) -> int:
+        deadline = time.monotonic() + self._watch.connect_seconds
+        poll = select.poll()
+        poll.register(raw, select.POLLOUT)
+        while time.monotonic() < deadline:
+            self._watch.check()
+            if poll.poll(_TICK_SECONDS * 1000):
+                return raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return errno.ETIMEDOUT
+
+    def _secure(self, raw: socket.socket) -> ssl.SSLSocket:
+        host = self.endpoint.host
+        secure = tls_context().wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
+        deadline = time.monotonic() + self._watch.connect_seconds
+        try:
+            while True:
+                self._watch.check()
+                try:
+                    secure.do_handshake()
+                    return secure
+                except TimeoutError:
+                    if time.monotonic() > deadline:
+                        raise
+        except ssl.SSLCertVerificationError as error:
+            secure.close()
+            raise TrustError(f"the certificate of {host} is not trusted: {error.verify_message}") from error
+        except OSError as error:
+            secure.close()
+            raise WireError(f"the TLS handshake with {host} failed: {error.strerror or error}") from error
+        except BaseException:
+            secure.close()
+            raise
+
+    def _poll_in_kernel(self, raw: socket.socket) -> None:
+        # With a timeout of Python's, each receive costs a poll more and MSG_WAITALL cannot be used; the kernel's own
+        # timeout lets one system call fill a whole buffer and still returns for a look at the stop flag.
+        raw.settimeout(None)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(_TICK_SECONDS * 1e6)))
+        raw.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(self._watch.connect_seconds) + 1, 0)
+        )
+
+    def _open_tunnel(self, proxy: SplitResult) -> None:
+        authority = f"{_bracketed(self.endpoint.host)}:{self.endpoint.port}"
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+        lines += [f"{name}: {value}" for name, value in _proxy_credentials(proxy).items()]
+        self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        head = self._read_head()
+        if not 200 <= head.status < 300:
+            raise WireError(f"the proxy {proxy.hostname} answered {head.status} to CONNECT")
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise WireError(
+                f"sending to {self.endpoint} failed: {error.strerror or error}", closed_early=True
+            ) from error
+
+    def _read_head(self) -> Head:
+        data = self._pending
+        buffer = memoryview(bytearray(_READ_BYTES))
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            if len(data) >= _HEAD_BYTES:
+                raise WireError(f"{self.endpoint} sent headers of more than {_HEAD_BYTES} bytes")
+            count = self._wait(lambda: self._socket.recv_into(buffer))
+            if count == 0:
+                raise WireError(f"{self.endpoint} closed the connection", closed_early=not data)
+            data += bytes(buffer[:count])
+        self._pending = data[end + 4 :]
+        return _parse_head(data[:end], self.endpoint)
+
+    def _frame(self, head: Head) -> None:
+        self._chunked = head.headers.get("transfer-encoding", "").lower() == "chunked"
+        length = head.headers.get("content-length", "")
+        keep = "close" not in head.headers.get("connection", "").lower()
+        if head.status in (204, 304):
+            self._left, self._chunked = 0, False
+        elif self._chunked:
+            self._left = 0
+        elif length.isdecimal():
+            self._left = int(length)
+        elif length or "transfer-encoding" in head.headers:
+            raise WireError(f"{self.endpoint} sent a body whose length cannot be understood")
+        else:
+            self._left, keep = None, False
+        self.reusable = self.reusable and keep
+        self._first_chunk = True
+
+    def _body_into(self, view: memoryview) -> int:
+        if self._chunked and self._left == 0:
+            self._next_chunk()
+        if self._left == 0:
+            return 0
+        wanted = len(view) if self._left is None else min(len(view), self._left)
+        if self._pending:
+            count = min(len(self._pending), wanted)
+            view[:count] = self._pending[:count]
+            self._pending = self._pending[count:]
+        else:
+            count = self._receive_into(view[:wanted])
+        if self._left is None:
+            return count
+        if count == 0:
+            raise WireError(f"{self.endpoint} closed the connection with {self._left} bytes of the body missing")
+        self._left -= count
+        return count
+
+    def _receive_into(self, view: memoryview) -> int:
+        if isinstance(self._socket, ssl.SSLSocket):
+            return self._wait(lambda: self._socket.recv_into(view))
+        return self._wait(lambda: self._socket.recv_into(view, 0, socket.MSG_WAITALL))
+
+    def _next_chunk(self) -> None:
+        if not self._first_chunk:
+            self._line()
+        self._first_chunk = False
+        size = self._line().partition(b";")[0].strip()
+        try:
+            self._left = int(size, 16)
+        except ValueError as error:
+            raise WireError(f"{self.endpoint} sent a chunk whose size cannot be understood") from error
+        if self._left == 0:
+            while self._line():
+                continue
+            self._chunked = False
+
+    def _line(self) -> bytes:
+        buffer = memoryview(bytearray(_READ_BYTES))
+        while b"\n" not in self._pending:
+            if len(self._pending) > _HEAD_BYTES:
+                raise WireError(f"{self.endpoint} sent a line that does not end")
+            count = self._wait(lambda: self._socket.recv_into(buffer))
+            if count == 0:
+                raise WireError(f"{self.endpoint} closed the connection in the middle of a body")
+            self._pending += bytes(buffer[:count])
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line.rstrip(b"\r")
+
+    def _wait(self, receive: Callable[[], int]) -> int:
+        deadline = time.monotonic() + self._watch.stall_seconds
+        while True:
+            self._watch.check()
+            try:
+                return receive()
+            except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+                if time.monotonic() > deadline:
+                    raise WireError(f"{self.endpoint} sent nothing for {self._watch.stall_seconds:g} seconds") from None
+            except OSError as error:
+                raise WireError(f"receiving from {self.endpoint} failed: {error.strerror or error}") from error
+
+
+def _parse_head(data: bytes, endpoint: Endpoint) -> Head:
+    status_line, *lines = data.decode("latin-1").split("\r\n")
+    parts = status_line.split(" ", 2)
+    if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not (parts[1].isdecimal() and len(parts[1]) == 3):
+        raise WireError(f"{endpoint} does not speak HTTP/1.1")
+    headers = {}
+    for line in lines:
+        name, separator, value = line.partition(":")
+        if not separator or not name or name != name.strip():
+            raise WireError(f"{endpoint} sent a header that cannot be understood")
+        headers[name.lower()] = value.strip()
+    if parts[0] == "HTTP/1.0" and "connection" not in headers:
+        headers["connection"] = "close"
+    return Head(int(parts[1]), headers)
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """What is trusted, read once: the system's certificates and those that the environment names."""
+    # SSL_CERT_FILE and SSL_CERT_DIR are read by OpenSSL itself; the other two are what people set for requests and
+    # curl.
+    context = ssl.create_default_context()
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(name)
+        if path:
+            context.load_verify_locations(capath=path) if os.path.isdir(path) else context.load_verify_locations(path)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _proxy_for(endpoint: Endpoint) -> SplitResult | None:
+    # Lower case wins, as in curl; HTTP_PROXY in upper case can be set by a CGI client and is left alone, as there.
+    names = ("https_proxy", "HTTPS_PROXY") if endpoint.scheme == "https" else ("http_proxy",)
+    url = next((value for name in (*names, "all_proxy", "ALL_PROXY") if (value := os.environ.get(name))), None)
+    if not url or _bypassed(endpoint, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
+        return None
+    return urlsplit(url if "://" in url else f"http://{url}")
+
+
+def _bypassed(endpoint: Endpoint, rules: str) -> bool:
+    for rule in rules.split(","):
+        name = rule.strip().lower()
+        host, _, port = name.rpartition(":") if name.count(":") == 1 else (name, "", "")
+        host = host.lstrip("*").lstrip(".")
+        if name == "*":
+            return True
+        matches = endpoint.host == host or endpoint.host.endswith(f".{host}")
+        if host and matches and (not port or port == str(endpoint.port)):
+            return True
+    return False
+
+
+def _proxy_credentials(proxy: SplitResult) -> dict[str, str]:
+    if not proxy.username:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,64 @@
+"""Carries out one order: manifest, credentials, origin, and the transfer on a thread of its own.
+
+Must not decide when anything is fetched, nor publish what was fetched.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from services.fetcher.credentials import CredentialsClient
+from services.fetcher.disk import Disk
+from services.fetcher.downloads import Order
+from services.fetcher.manifests import Manifests
+from services.fetcher.sources import Sources
+from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer.origin import Origin
+from services.fetcher.transfer.progress import Progress
+from services.fetcher.transfer.stop import StopFlag
+
+# How long a transfer that was told to stop is waited for when the process ends; it looks at its flag once per buffer.
+_STOP_SECONDS = 5.0
+
+
+class Transfers:
+    """Runs orders; fetch() is what Downloads wants."""
+
+    def __init__(
+        self, slots: int, disk: Disk, manifests: Manifests, credentials: CredentialsClient, sources: Sources
+    ) -> None:
+        self._disk = disk
+        self._manifests = manifests
+        self._credentials = credentials
+        self._sources = sources
+        self._executor = ThreadPoolExecutor(slots, thread_name_prefix="transfer")
+
+    async def fetch(self, order: Order, stop: StopFlag, note: Callable[[Progress], None]) -> None:
+        """Bring an artifact into the store of its root. Raises Stopped, or the error that ended the transfer.
+
+        When cancelled it tells the transfer to stop and waits a moment for it.
+        """
+        store = self._disk.store(order.root)
+        manifest = await self._manifests.get(order.digest)
+        origin = await self._origin(order, manifest.source_revision)
+        running = asyncio.get_running_loop().run_in_executor(
+            self._executor, lambda: acquire(store, manifest, origin, stop, progress=note, damaged=order.damaged)
+        )
+        try:
+            await asyncio.shield(running)
+            self._disk.note_damage(order.root, order.digest, ())
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([running], timeout=_STOP_SECONDS)
+            if running.done() and not running.cancelled():
+                # Looked at, so that nobody is told of an exception that was never retrieved.
+                running.exception()
+            raise
+
+    def close(self) -> None:
+        """Take no more orders; those that run have been told to stop."""
+        self._executor.shutdown(wait=False)
+
+    async def _origin(self, order: Order, source_revision: str) -> Origin:
+        credentials = await self._credentials.get(order.model_uid) if order.has_secret else {}
+        return await self._sources.origin(order.uri, dict(order.parameters), credentials, source_revision)

@@ -1,0 +1,23 @@
+"""Why a model directory could not be parsed: the closed list of reasons that callers see."""
+
+from libs.artifact.errors import InvalidValue
+
+NO_CONFIG = "NoConfig"
+PARSE_FAILED = "ParseFailed"
+INVALID_LISTING = "InvalidListing"
+
+
+class ParseError(InvalidValue):
+    """The directory, as sent, yields no facts. reason is one of the words above."""
+
+
+class TooLarge(ParseError):
+    """The directory is larger than the limits of the service; the directory may be fine."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(PARSE_FAILED, message)
+
+
+def malformed(path: str, problem: str) -> ParseError:
+    """An error about the content of one file."""
+    return ParseError(PARSE_FAILED, f"{path}: {problem}")

@@ -1,0 +1,60 @@
+"""GLM: ChatGLM 2 and 3, GLM-4, its dense successors and GLM-4.5 with experts."""
+
+from services.parser.families.deepseek import prediction_layers
+from services.parser.layers import gated_layer, grouped_attention, routed
+from services.parser.network import Family, Network, decoder
+from services.parser.section import Section
+from services.parser.tally import attention, embedding, gated, linear, norm
+
+
+def chatglm(c: Section) -> Network:
+    """ChatGLM 2, ChatGLM 3 and the first GLM-4: the head is untied and stored even by the bare class."""
+    width, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
+    head_width, depth = c.integer("kv_channels"), c.integer("num_layers")
+    kv_heads = c.integer("multi_query_group_num") if c.flag("multi_query_attention") else heads
+    bias = c.flag("add_bias_linear")
+    layer = (
+        attention(width, heads, kv_heads, head_width, bias=bias or c.flag("add_qkv_bias"), output_bias=bias)
+        + gated(width, c.integer("ffn_hidden_size"), bias)
+        + 2 * norm(width)
+    )
+    entries = c.integer("padded_vocab_size")
+    parts = {
+        "embeddings": embedding(entries, width),
+        "layers": depth * layer + norm(width),
+        "head": linear(width, entries),
+    }
+    if c.section("vision_config"):
+        return Network(parts, exact=False, why="the vision tower of GLM-4V is not described")
+    return Network(parts)
+
+
+def glm4(c: Section) -> Network:
+    """GLM-4 0414: norms before and after both blocks."""
+    layer = gated_layer(c, output_bias=False, norms=4)
+    return decoder(c, c.integer("num_hidden_layers") * layer, c.integer("hidden_size"))
+
+
+def glm4_moe(c: Section) -> Network:
+    """GLM-4.5: dense layers first, then routed and shared experts."""
+    width = c.integer("hidden_size")
+    attending = grouped_attention(c, output_bias=False, head_norm=c.flag("use_qk_norm")) + 2 * norm(width)
+    inner = c.integer("moe_intermediate_size")
+    mixture = routed(
+        width,
+        c.integer("n_routed_experts"),
+        c.integer("num_experts_per_tok"),
+        inner,
+        shared_inner=inner * c.integer("n_shared_experts", default=1),
+    )
+    dense = c.integer("first_k_dense_replace", default=1)
+    depth = c.integer("num_hidden_layers")
+    layers = depth * attending + dense * gated(width, c.integer("intermediate_size")) + (depth - dense) * mixture
+    return decoder(c, layers, width, prediction=prediction_layers(c, attending + mixture))
+
+
+FAMILIES = (
+    Family(("chatglm",), chatglm),
+    Family(("glm4", "glm4v_text"), glm4),
+    Family(("glm4_moe",), glm4_moe),
+)

@@ -1,0 +1,37 @@
+"""GPT-2 and GPT BigCode: learned positions, LayerNorms, biases, tied heads."""
+
+from services.parser.network import Family, Network, with_head
+from services.parser.section import Section
+from services.parser.tally import Tally, attention, embedding, norm, plain
+
+
+def gpt2(c: Section) -> Network:
+    """GPT-2."""
+    return _gpt2(c, kv_heads=c.integer("n_head", default=12))
+
+
+def gpt_bigcode(c: Section) -> Network:
+    """StarCoder 1 and SantaCoder: all queries may share one key and one value."""
+    return _gpt2(c, kv_heads=1 if c.flag("multi_query", default=True) else c.integer("n_head", default=12))
+
+
+def _gpt2(c: Section, kv_heads: int) -> Network:
+    width, heads = c.integer("n_embd", default=768), c.integer("n_head", default=12)
+    entries = c.integer("vocab_size", default=50257)
+    layer = (
+        attention(width, heads, kv_heads, bias=True)
+        + plain(width, c.stated_integer("n_inner") or 4 * width)
+        + 2 * norm(width, bias=True)
+    )
+    return Network(
+        {
+            "embeddings": embedding(entries + c.integer("n_positions", "n_ctx", default=1024), width),
+            "layers": c.integer("n_layer", default=12) * layer + norm(width, bias=True),
+            "head": with_head(c, width, c.flag("tie_word_embeddings", default=True), entries)
+            if c.architecture
+            else Tally(),
+        }
+    )
+
+
+FAMILIES = (Family(("gpt2",), gpt2), Family(("gpt_bigcode",), gpt_bigcode))

@@ -1,0 +1,43 @@
+"""Llama, and the decoders that differ from it in nothing that has parameters."""
+
+from services.parser.layers import gated_layer
+from services.parser.network import Family, Network, decoder
+from services.parser.section import Section
+
+
+def llama(c: Section) -> Network:
+    """Llama 1 to 3, Mistral, EXAONE 3, Granite."""
+    return decoder(c, c.integer("num_hidden_layers", "num_layers") * gated_layer(c), c.integer("hidden_size"))
+
+
+def untied(c: Section) -> Network:
+    """Baichuan 2, XVERSE, InternLM 2: a head of their own, whatever the configuration says."""
+    return llama(c.merged({"tie_word_embeddings": False}))
+
+
+def tied_by_default(c: Section) -> Network:
+    """MiniCPM and SmolLM3: a tied head unless the configuration says otherwise."""
+    return llama(c.merged({"tie_word_embeddings": c.flag("tie_word_embeddings", default=True)}))
+
+
+def shared_embedding(c: Section) -> Network:
+    """MobileLLM: share_embedding is its word for a tied head; layers that it repeats are stored once."""
+    return llama(c.merged({"tie_word_embeddings": c.flag("share_embedding", "tie_word_embeddings")}))
+
+
+_LLAMA = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+}
+_MISTRAL = {**_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8}
+
+FAMILIES = (
+    Family(("mistral", "ministral", "ministral3"), llama, defaults=_MISTRAL),
+    Family(("exaone", "granite"), llama),
+    Family(("llama",), shared_embedding, defaults=_LLAMA),
+    Family(("baichuan", "xverse", "internlm2"), untied),
+    Family(("minicpm", "smollm3"), tied_by_default),
+)

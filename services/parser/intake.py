@@ -1,0 +1,170 @@
+"""Takes a model directory in, file by file, and keeps of it what the facts need.
+
+Decides which names are safe, which files are read, and how large they may be. Must not touch a disk or a socket, nor
+interpret what it reads.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from services.parser.documents import Document, read_document
+from services.parser.errors import INVALID_LISTING, ParseError, TooLarge
+from services.parser.safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, Header, read_header
+
+MAX_FILES = 50_000
+MAX_PATH_BYTES = 1024
+# The longest real configurations reach 3 MB.
+MAX_DOCUMENT_BYTES = 8 << 20
+# An index names every tensor: 280,000 of them in the largest quantized mixtures of experts.
+MAX_INDEX_BYTES = 40 << 20
+MAX_CARD_BYTES = 1 << 20
+MAX_TOTAL_BYTES = 128 << 20
+MAX_TENSORS = 1_000_000
+
+_DOCUMENTS = frozenset(
+    {
+        "config.json",
+        "generation_config.json",
+        "model_index.json",
+        "hf_quant_config.json",
+        "quantize_config.json",
+        "quant_config.json",
+        "modules.json",
+        "config_sentence_transformers.json",
+        "sentence_bert_config.json",
+        "adapter_config.json",
+        "tokenizer_config.json",
+        "scheduler_config.json",
+    }
+)
+_INDEX_SUFFIX = ".safetensors.index.json"
+_WEIGHTS_SUFFIX = ".safetensors"
+_CARD = "README.md"
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+@dataclass
+class Directory:
+    """What was taken in of a model directory. Paths are relative, with "/" between parts."""
+
+    schema_path: str
+    sizes: dict[str, int] = field(default_factory=dict)
+    documents: dict[str, Document] = field(default_factory=dict)
+    headers: dict[str, Header] = field(default_factory=dict)
+    card: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+    def document(self, path: str) -> Document:
+        """The document at path, or an empty one."""
+        return self.documents.get(path, {})
+
+
+class Intake:
+    """Takes files one at a time; each part of a file is given in order and next to the others of its file."""
+
+    def __init__(self, schema_path: str = "") -> None:
+        if schema_path:
+            check_path(schema_path)
+        self._directory = Directory(schema_path)
+        self._path = ""
+        self._size = 0
+        self._parts: list[bytes] = []
+        self._received = 0
+        self._total = 0
+        self._tensors = 0
+
+    def add(self, path: str, size_bytes: int, data: bytes) -> None:
+        """Take a part of a file of size_bytes in all. Raises ParseError as soon as the directory cannot be accepted."""
+        if path != self._path:
+            self._close()
+            self._open(path, size_bytes)
+        elif size_bytes != self._size:
+            raise ParseError(INVALID_LISTING, f"{path} has two sizes")
+        if not data:
+            return
+        limit = self._limit(path)
+        if limit == 0 or (path == _CARD and self._received >= limit):
+            return
+        self._received += len(data)
+        self._total += len(data)
+        if self._received > limit and path != _CARD:
+            raise TooLarge(f"{path} is longer than the {limit} bytes that are read of such a file")
+        if self._total > MAX_TOTAL_BYTES:
+            raise TooLarge(f"the files are longer than {MAX_TOTAL_BYTES} bytes together")
+        self._parts.append(data)
+
+    def finish(self) -> Directory:
+        """The directory, once every file was added."""
+        self._close()
+        return self._directory
+
+    def _open(self, path: str, size_bytes: int) -> None:
+        check_path(path)
+        if path in self._directory.sizes:
+            raise ParseError(INVALID_LISTING, f"{path} was sent twice, or its parts are apart")
+        if size_bytes < 0:
+            raise ParseError(INVALID_LISTING, f"{path} has a negative size")
+        if len(self._directory.sizes) >= MAX_FILES:
+            raise TooLarge(f"the directory has more than {MAX_FILES} files")
+        self._path, self._size, self._received, self._parts = path, size_bytes, 0, []
+        self._directory.sizes[path] = size_bytes
+
+    def _close(self) -> None:
+        path, data = self._path, b"".join(self._parts)
+        self._parts = []
+        if not path or not self._limit(path):
+            return
+        if path.endswith(_WEIGHTS_SUFFIX):
+            if data:
+                self._read_header(path, data)
+        elif path == _CARD:
+            self._directory.card = data.decode("utf-8", "replace")
+        elif data or self._size == 0:
+            self._check_complete(path, data)
+            self._directory.documents[path] = read_document(path, data, self._directory.warnings)
+
+    def _read_header(self, path: str, data: bytes) -> None:
+        header = read_header(path, data, self._size)
+        self._tensors += len(header.tensors)
+        if self._tensors > MAX_TENSORS:
+            raise TooLarge(f"the files store more than {MAX_TENSORS} tensors")
+        self._directory.headers[path] = header
+
+    def _check_complete(self, path: str, data: bytes) -> None:
+        if len(data) != self._size:
+            raise ParseError(INVALID_LISTING, f"{path} has {self._size} bytes of which {len(data)} were sent")
+
+    def _limit(self, path: str) -> int:
+        return wanted_bytes(path, self._directory.schema_path)
+
+
+def wanted_bytes(path: str, schema_path: str) -> int:
+    """How many of its first bytes are read of a file at most; zero when its name and size are enough."""
+    name = path.rpartition("/")[2]
+    if path == schema_path or name in _DOCUMENTS:
+        return MAX_DOCUMENT_BYTES
+    if name.endswith(_INDEX_SUFFIX):
+        return MAX_INDEX_BYTES
+    if name.endswith(_WEIGHTS_SUFFIX):
+        return LENGTH_BYTES + MAX_HEADER_BYTES
+    return MAX_CARD_BYTES if path == _CARD else 0
+
+
+def check_path(path: str) -> None:
+    """Raise ParseError for a path that is not plainly inside the model directory."""
+    shown = repr(path[:200])
+    if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
+        raise ParseError(INVALID_LISTING, f"the file name {shown}… is longer than {MAX_PATH_BYTES} bytes")
+    if _UNSAFE.search(path):
+        raise ParseError(INVALID_LISTING, f"the file name {shown} holds a control character or a backslash")
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise ParseError(INVALID_LISTING, f"the file name {shown} does not stay in the model directory")
+
+
+def take_in(files: Iterable[tuple[str, int, bytes]], schema_path: str = "") -> Directory:
+    """A directory from whole files: path, size in bytes, and the bytes that are sent of it."""
+    intake = Intake(schema_path)
+    for path, size_bytes, data in files:
+        intake.add(path, size_bytes, data)
+    return intake.finish()

@@ -1,0 +1,133 @@
+"""One object of a configuration, read by name and type, with "not stated" kept apart from zero.
+
+Decides what a plausible number is. Must not know any architecture.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# No dimension of a network, no vocabulary and no context comes near this; it keeps products in sane bounds.
+_MAX_INTEGER = 1 << 40
+_MAX_ITEMS = 20_000
+
+
+class Undescribed(Exception):
+    """The configuration does not state what a description needs; the message names it."""
+
+
+class Section:
+    """A JSON object of a configuration. Every accessor takes several names and reads the first that is stated."""
+
+    def __init__(self, values: Mapping[str, Any] | None, path: str = "") -> None:
+        self._values = values if isinstance(values, Mapping) else {}
+        self._path = path
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def __contains__(self, name: str) -> bool:
+        return self._values.get(name) is not None
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The object as it was read."""
+        return self._values
+
+    @property
+    def model_type(self) -> str:
+        """The name of the model family, or ""."""
+        return self.text("model_type")
+
+    @property
+    def architecture(self) -> str:
+        """The implementation class, or ""; diffusers states it as _class_name."""
+        stated = self._values.get("architectures")
+        if isinstance(stated, list):
+            stated = stated[0] if stated else None
+        return stated if isinstance(stated, str) else self.text("_class_name")
+
+    def integer(self, *names: str, default: int | None = None) -> int:
+        """A size: a whole number from 0. Raises Undescribed when it is neither stated nor has a default."""
+        found = self.stated_integer(*names)
+        if found is not None:
+            return found
+        if default is None:
+            raise Undescribed(f"{self._path}{names[0]} is not stated")
+        return default
+
+    def stated_integer(self, *names: str) -> int | None:
+        """A size, or None when it is not stated."""
+        for name in names:
+            value = self._values.get(name)
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            if isinstance(value, int) and not isinstance(value, bool):
+                if not 0 <= value < _MAX_INTEGER:
+                    raise Undescribed(f"{self._path}{name} is not a plausible size")
+                return value
+        return None
+
+    def number(self, *names: str, default: float = 0.0) -> float:
+        """A number."""
+        for name in names:
+            value = self._values.get(name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return float(value)
+        return default
+
+    def flag(self, *names: str, default: bool = False) -> bool:
+        """A yes or no."""
+        for name in names:
+            value = self._values.get(name)
+            if isinstance(value, bool):
+                return value
+        return default
+
+    def text(self, *names: str, default: str = "") -> str:
+        """A word."""
+        for name in names:
+            value = self._values.get(name)
+            if isinstance(value, str):
+                return value
+        return default
+
+    def section(self, *names: str) -> "Section":
+        """An object inside this one; an empty section when it is not stated."""
+        for name in names:
+            value = self._values.get(name)
+            if isinstance(value, Mapping):
+                return Section(value, f"{self._path}{name}.")
+        return Section({}, f"{self._path}{names[0]}.")
+
+    def sections(self, name: str) -> list["Section"]:
+        """The objects of a list inside this one."""
+        return [Section(item, f"{self._path}{name}[{index}].") for index, item in enumerate(self.items(name))]
+
+    def items(self, *names: str) -> list[Any]:
+        """A list; empty when it is not stated."""
+        for name in names:
+            value = self._values.get(name)
+            if isinstance(value, list):
+                if len(value) > _MAX_ITEMS:
+                    raise Undescribed(f"{self._path}{name} has more than {_MAX_ITEMS} items")
+                return value
+        return []
+
+    def integers(self, *names: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """A list of sizes. Raises Undescribed when it is neither stated nor has a default."""
+        values = self.items(*names)
+        if not values:
+            if default is None:
+                raise Undescribed(f"{self._path}{names[0]} is not stated")
+            return default
+        reader = Section(dict(enumerate(values)), f"{self._path}{names[0]}.")  # type: ignore[arg-type]
+        return tuple(reader.integer(index) for index in range(len(values)))  # type: ignore[arg-type]
+
+    def merged(self, values: Mapping[str, Any]) -> "Section":
+        """This section with some values stated instead."""
+        return Section({**self._values, **values}, self._path)
+
+    def with_defaults(self, values: Mapping[str, Any]) -> "Section":
+        """This section with some values stated where it is silent."""
+        silent = {name: value for name, value in values.items() if name not in self}
+        return self.merged(silent)

@@ -1,0 +1,122 @@
+"""Decides which weight files make up the model, so that copies, variants and adapters are not counted with it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.parser.intake import Directory
+from services.parser.safetensors import Tensor
+
+_NAME = re.compile(r"^(?P<stem>.+?)(?:[-_.]\d+-of-(?P<count>\d+))?(?P<rest>(?:\.[A-Za-z0-9_]+)?)\.safetensors$")
+# The names that the libraries load, in the order in which they look for them.
+_LOADED_STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")
+_ADAPTER_STEMS = ("adapter_model", "adapter", "pytorch_lora_weights")
+_FORMATS = (
+    (".safetensors", "safetensors"),
+    (".gguf", "gguf"),
+    (".bin", "pytorch"),
+    (".pt", "pytorch"),
+    (".pth", "pytorch"),
+    (".ckpt", "pytorch"),
+    (".onnx", "onnx"),
+    (".engine", "tensorrt"),
+    (".nemo", "nemo"),
+    (".msgpack", "flax"),
+    (".h5", "tensorflow"),
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weight files of one part of a model."""
+
+    files: tuple[str, ...] = ()
+    # Shards that should be there and whose header is not.
+    missing: tuple[str, ...] = ()
+    index_bytes: int = 0
+    index_parameters: int = 0
+
+
+def weights_in(directory: Directory, folder: str = "") -> Weights:
+    """The safetensors files that the libraries would load from a folder ("" for the model directory itself)."""
+    index = _index(directory, folder)
+    if index is not None:
+        path, shards = index
+        metadata = directory.document(path).get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
+        return Weights(
+            tuple(shard for shard in shards if shard in directory.headers),
+            tuple(shard for shard in shards if shard not in directory.headers),
+            _size(metadata.get("total_size")),
+            _size(metadata.get("total_parameters")),
+        )
+    names = [path for path in directory.sizes if path.endswith(".safetensors") and path.rpartition("/")[0] == folder]
+    chosen = _choose(names)
+    missing = [path for path in chosen if path not in directory.headers]
+    return Weights(tuple(path for path in chosen if path in directory.headers), tuple(missing))
+
+
+def tensors_of(directory: Directory, files: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors of some files by name: what two shards both hold is one tensor."""
+    return {tensor.name: tensor for path in files for tensor in directory.headers[path].tensors}
+
+
+def format_of(directory: Directory) -> str:
+    """The format of the weights, by the names of the files."""
+    for suffix, name in _FORMATS:
+        if any(path.endswith(suffix) for path in directory.sizes):
+            return name
+    return "safetensors" if any(path.endswith(".safetensors.index.json") for path in directory.sizes) else ""
+
+
+def _index(directory: Directory, folder: str) -> tuple[str, list[str]] | None:
+    prefix = f"{folder}/" if folder else ""
+    candidates = [
+        path
+        for path in directory.documents
+        if path.endswith(".safetensors.index.json") and path.rpartition("/")[0] == folder
+    ]
+    # model.safetensors.index.json before model.fp16.safetensors.index.json and before consolidated's.
+    ranked = sorted(candidates, key=lambda path: (_rank(path.removeprefix(prefix)), len(path), path))
+    for path in ranked:
+        mapping = directory.document(path).get("weight_map")
+        if not isinstance(mapping, dict):
+            continue
+        shards = sorted({name for name in mapping.values() if isinstance(name, str)})
+        if all(_is_plain(name) for name in shards):
+            return path, [prefix + name for name in shards]
+        directory.warnings.append(f"{path} names files outside its folder and was ignored.")
+    return None
+
+
+def _is_plain(name: str) -> bool:
+    return "/" not in name and "\\" not in name and name not in ("", ".", "..")
+
+
+def _rank(name: str) -> int:
+    stem = name.partition(".")[0]
+    return _LOADED_STEMS.index(stem) if stem in _LOADED_STEMS else len(_LOADED_STEMS)
+
+
+def _choose(paths: list[str]) -> list[str]:
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for path in paths:
+        match = _NAME.match(path.rpartition("/")[2])
+        if match:
+            groups[match["stem"], match["rest"], match["count"] or ""].append(path)
+    for stem in _LOADED_STEMS:
+        # Without a variant such as ".fp16" first; one set of shards rather than a single file and shards.
+        candidates = sorted((rest, count == "", members) for (s, rest, count), members in groups.items() if s == stem)
+        if candidates:
+            return sorted(candidates[0][2])
+    others = [path for path in paths if not path.rpartition("/")[2].startswith(("consolidated", *_ADAPTER_STEMS))]
+    if not others:
+        others = [path for path in paths if path.rpartition("/")[2].startswith("consolidated")]
+    return sorted(others)
+
+
+def _size(value: object) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 50 else 0

@@ -1,0 +1,111 @@
+"""The Kubernetes objects that this replica knows: models, nodes and the nodes' ConfigMaps.
+
+Owns their informers and says which models and nodes a change concerns. Must not write anything.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from libs.chassis.health import Health
+from services.status.kinds import GROUP_VERSION, KINDS
+from services.status.kube import ApiServer, Informer, Object, Resource
+from services.status.labels import CONFIG_MAP_LABEL
+from services.status.observations import Listener
+
+MODELS = {kind.name: Resource(GROUP_VERSION, kind.plural, kind.name) for kind in KINDS}
+NODES = Resource("v1", "nodes", "Node")
+CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
+
+
+class Cluster:
+    """Copies of the objects: models by uid, nodes and ConfigMaps by name."""
+
+    def __init__(self, api: ApiServer, health: Health, namespace: str, listener: Listener) -> None:
+        self.models: dict[str, Object] = {}
+        self._namespace = namespace
+        self._listener = listener
+        self._model_informers = {
+            name: Informer(api, resource, health, self._model_changed) for name, resource in MODELS.items()
+        }
+        # Nodes report their status every few seconds; of all that only the metadata comes here.
+        self._nodes = Informer(api, NODES, health, self._node_changed, metadata_only=True)
+        self._config_maps = Informer(
+            api,
+            CONFIG_MAPS,
+            health,
+            self._config_map_changed,
+            namespace=namespace,
+            label_selector=f"{CONFIG_MAP_LABEL}=true",
+        )
+
+    def node(self, name: str) -> Object | None:
+        """A node's metadata-only object."""
+        return self._nodes.objects.get(("", name))
+
+    def node_names(self) -> list[str]:
+        """Every node that exists."""
+        return [name for _, name in self._nodes.objects]
+
+    def config_map(self, name: str) -> Object | None:
+        """The ConfigMap of a node, if it carries our label."""
+        return self._config_maps.objects.get((self._namespace, name))
+
+    def config_map_names(self) -> list[str]:
+        """Every node that has a ConfigMap, though the node itself may be gone."""
+        return [name for _, name in self._config_maps.objects]
+
+    def absorb_model(self, written: Object) -> None:
+        """Take the answer to a write of a model."""
+        self._model_informers[written["kind"]].absorb(written)
+
+    def absorb_node(self, written: Object) -> None:
+        """Take the answer to a write of a node."""
+        self._nodes.absorb(written)
+
+    def absorb_config_map(self, written: Object) -> None:
+        """Take the answer to a write of a ConfigMap."""
+        self._config_maps.absorb(written)
+
+    async def synced(self) -> None:
+        """Wait until everything has been listed once."""
+        for informer in (*self._model_informers.values(), self._nodes, self._config_maps):
+            await informer.synced()
+
+    async def run(self) -> None:
+        """Keep the copies current until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in (*self._model_informers.values(), self._nodes, self._config_maps):
+                group.create_task(informer.run())
+
+    def _model_changed(self, before: Object | None, after: Object | None) -> None:
+        replaced = not before or not after or before["metadata"]["uid"] != after["metadata"]["uid"]
+        if before and replaced:
+            del self.models[before["metadata"]["uid"]]
+        if after:
+            self.models[after["metadata"]["uid"]] = after
+        for uid in {item["metadata"]["uid"] for item in (before, after) if item}:
+            self._listener.model_changed(uid)
+            if replaced or _shown_on_nodes(before) != _shown_on_nodes(after):
+                self._listener.model_placed(uid)
+
+    def _node_changed(self, before: Object | None, after: Object | None) -> None:
+        # Most changes of a node are its heartbeat, which nothing here depends on.
+        if before and after and _labels(before) == _labels(after):
+            return
+        name = (after or before or {})["metadata"]["name"]
+        self._listener.node_changed(name)
+        if not before or not after:
+            self._listener.node_placed(name)
+
+    def _config_map_changed(self, before: Object | None, after: Object | None) -> None:
+        self._listener.node_changed((after or before or {})["metadata"]["name"])
+
+
+def _labels(item: Object) -> Mapping[str, str]:
+    labels: Mapping[str, str] = item["metadata"].get("labels") or {}
+    return labels
+
+
+def _shown_on_nodes(model: Object | None) -> tuple[object, ...]:
+    metadata = (model or {"metadata": {}})["metadata"]
+    return metadata.get("deletionTimestamp"), metadata.get("annotations")

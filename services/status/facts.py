@@ -1,0 +1,149 @@
+"""Facts of a model as Kubernetes sees them: the document of .status.metadata and the spec fields that may be filled.
+
+Decides which spec fields are ours to write: those that the user left empty, and those that we filled before. Ownership
+is read from metadata.managedFields, so nothing has to be remembered. Must not do I/O.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from libs.artifact.specification import SKIP_PARSING_ANNOTATION
+from ome.parser.v1.parser_pb2 import ModelFacts
+
+FIELD_MANAGER = "ome-status"
+
+_INT32_MAX = 2**31 - 1
+
+Path = tuple[str, ...]
+
+
+def skips_parsing(model: Mapping[str, Any]) -> bool:
+    """Whether the user asked for no facts."""
+    annotations = model["metadata"].get("annotations") or {}
+    return bool(annotations.get(SKIP_PARSING_ANNOTATION, "").lower() == "true")
+
+
+def facts_document(facts: Message) -> dict[str, Any]:
+    """Facts in the spelling of Kubernetes: camelCase, numbers as numbers, enums as words, nothing unstated."""
+    document: dict[str, Any] = {}
+    for field, value in facts.ListFields():
+        if field.message_type and field.message_type.GetOptions().map_entry:
+            document[field.json_name] = dict(sorted(value.items()))
+        elif field.is_repeated:
+            document[field.json_name] = [_plain(field, item) for item in value]
+        else:
+            document[field.json_name] = _plain(field, value)
+    # "exact: false" is a statement, unlike an empty text.
+    flags = (field for field in facts.DESCRIPTOR.fields if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL)
+    document.update({flag.json_name: getattr(facts, flag.name) for flag in flags})
+    return document
+
+
+def spec_to_apply(model: Mapping[str, Any], facts: ModelFacts) -> dict[str, Any] | None:
+    """The spec to apply as FIELD_MANAGER so that every free field states its fact; None when the object already does.
+
+    A field is free when it is absent or when nobody but us owns it. Fields that the result leaves out are given up:
+    the API server removes those that we alone had set.
+    """
+    if model["kind"] == "FineTunedWeight":
+        # Its modelType is the method of tuning, which no parser knows, and it has no other field for facts.
+        return None
+    spec = model.get("spec") or {}
+    ours, theirs = _owners(model)
+    wanted: dict[Path, Any] = {}
+    for path, value in _spec_facts(facts):
+        present = _value(spec, path)
+        if not _owns(theirs, path) and (present is None or _owns(ours, path)):
+            wanted[path] = value
+    for name in ("modelFormat", "modelFramework"):
+        # A version that we know belongs to the name that we know, not to another that the user wrote.
+        if (name, "name") not in wanted:
+            wanted.pop((name, "version"), None)
+    held = {path: _value(spec, path) for path in _leaves(ours)}
+    return None if wanted == held else _nested(wanted)
+
+
+def _spec_facts(facts: ModelFacts) -> Iterator[tuple[Path, Any]]:
+    tokens = facts.usable_context_length or facts.context_length
+    candidates: tuple[tuple[Path, Any], ...] = (
+        (("modelType",), facts.model_type),
+        (("modelArchitecture",), facts.architecture),
+        (("modelParameterSize",), facts.parameter_size),
+        (("maxTokens",), tokens if tokens <= _INT32_MAX else 0),
+        (("modelCapabilities",), list(facts.capabilities)),
+        (("modelFormat", "name"), facts.format),
+        (("modelFormat", "version"), facts.format and facts.format_version),
+        (("modelFramework", "name"), facts.framework),
+        (("modelFramework", "version"), facts.framework and facts.framework_version),
+        (("quantization",), facts.quantization.spec_value),
+    )
+    return ((path, value) for path, value in candidates if value)
+
+
+def _plain(field: FieldDescriptor, value: Any) -> Any:
+    if field.message_type:
+        return facts_document(value)
+    if field.enum_type:
+        # COUNT_SOURCE_HEADERS is "headers": the prefix of the enum's name is protobuf's need, not a reader's.
+        prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", field.enum_type.name).upper() + "_"
+        return field.enum_type.values_by_number[value].name.removeprefix(prefix).lower()
+    return value
+
+
+def _owners(model: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    ours: dict[str, Any] = {}
+    theirs: list[dict[str, Any]] = []
+    for entry in model["metadata"].get("managedFields") or []:
+        if entry.get("subresource"):
+            continue
+        tree = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
+            ours = tree
+        else:
+            theirs.append(tree)
+    return ours, theirs
+
+
+def _owns(trees: dict[str, Any] | list[dict[str, Any]], path: Path) -> bool:
+    if isinstance(trees, list):
+        return any(_owns(tree, path) for tree in trees)
+    node = trees
+    for part in path:
+        if f"f:{part}" not in node:
+            return False
+        node = node[f"f:{part}"]
+        if not node:
+            return True
+    return True
+
+
+def _leaves(tree: Mapping[str, Any], path: Path = ()) -> Iterator[Path]:
+    # Beside "f:<field>" a tree holds "." for the object itself and "k:" or "v:" for the items of a list.
+    fields = [key for key in tree if key.startswith("f:")]
+    if not fields and path:
+        yield path
+    for key in fields:
+        yield from _leaves(tree[key], (*path, key.removeprefix("f:")))
+
+
+def _value(spec: Mapping[str, Any], path: Path) -> Any:
+    value: Any = spec
+    for part in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
+
+
+def _nested(values: Mapping[Path, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for path, value in values.items():
+        node = result
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = value
+    return result

@@ -1,0 +1,119 @@
+"""Wires the status service together and runs it until a signal."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from libs.chassis.grpc_server import serve_grpc
+from libs.chassis.health import Health, serve_http
+from libs.chassis.nats_client import connect_nats
+from libs.chassis.tasks import run_until
+from libs.chassis.work import KeyedQueue
+from ome.status.v1.status_pb2_grpc import add_StatusServiceServicer_to_server
+from services.status.catalog import Catalog
+from services.status.cluster import Cluster
+from services.status.facts import FIELD_MANAGER
+from services.status.kube import connect_api_server
+from services.status.leadership import Leadership
+from services.status.metrics import MODELS
+from services.status.model_loop import ModelLoop
+from services.status.node_loop import NodeLoop
+from services.status.observations import Listener, Observations
+from services.status.servicer import SERVICE, StatusServicer
+from services.status.settings import Settings
+
+_SYNCED = "synced"
+_WORKERS = 8
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve and write until stop is set."""
+    health = Health()
+    health.declare(_SYNCED, "not everything has been read yet")
+    catalog = Catalog()
+    models: KeyedQueue[str] = KeyedQueue("models")
+    nodes: KeyedQueue[str] = KeyedQueue("nodes")
+    observations = Observations(settings.node_unreachable_seconds)
+
+    def model_placed(uid: str) -> None:
+        for node in observations.states_of_model(uid):
+            nodes.add(node)
+
+    def node_placed(node: str) -> None:
+        for uid in observations.models_of_node(node):
+            models.add(uid)
+
+    listener = Listener(models.add, model_placed, nodes.add, node_placed, lambda node, uid: catalog.touch(uid))
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
+        servicer = StatusServicer(catalog, observations, lambda: _SYNCED not in health.failures, stop)
+        await stack.enter_async_context(
+            serve_grpc(
+                settings.listen_host,
+                settings.grpc_port,
+                {SERVICE: lambda server: add_StatusServiceServicer_to_server(servicer, server)},
+                health,
+            )
+        )
+        client = await stack.enter_async_context(
+            connect_nats(
+                settings.nats_url,
+                health,
+                f"status {settings.pod_name}",
+                user=settings.nats_user,
+                password_file=settings.nats_password_file,
+                ca_file=settings.nats_ca_file,
+                on_reconnect=observations.reread,
+            )
+        )
+        api = await stack.enter_async_context(
+            connect_api_server(
+                settings.kubernetes_service_host,
+                settings.kubernetes_service_port,
+                settings.service_account_dir,
+                FIELD_MANAGER,
+            )
+        )
+        cluster = Cluster(api, health, settings.namespace, listener)
+
+        def look_at_everything() -> None:
+            for uid in (*cluster.models, *observations.model_uids()):
+                models.add(uid)
+            for node in (*cluster.node_names(), *cluster.config_map_names()):
+                nodes.add(node)
+
+        leadership = Leadership(
+            api,
+            health,
+            settings.namespace,
+            settings.lease_name,
+            settings.pod_name,
+            settings.lease_seconds,
+            look_at_everything,
+        )
+
+        def leading() -> bool:
+            return leadership.leading
+
+        model_loop = ModelLoop(api, cluster, observations, catalog, leading, settings.pod_name)
+        node_loop = NodeLoop(api, cluster, observations, leading, settings.namespace)
+
+        async def report() -> None:
+            # A copy that is not complete would take models for unreported and labels for stale.
+            await cluster.synced()
+            await observations.synced()
+            for uid in list(cluster.models):
+                model_loop.show(uid)
+            health.ok(_SYNCED)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(models.run(model_loop.reconcile, _WORKERS))
+                group.create_task(nodes.run(node_loop.reconcile, _WORKERS))
+                group.create_task(leadership.campaign())
+
+        async def resync() -> None:
+            while True:
+                await asyncio.sleep(settings.resync_seconds)
+                look_at_everything()
+
+        MODELS.set_function(lambda: len(catalog.models()))
+        await run_until(stop, cluster.run(), observations.run(client, listener), leadership.watch(), report(), resync())

@@ -1,0 +1,98 @@
+"""Views as messages of StatusService. Must not do I/O."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING
+from ome.status.v1.status_pb2 import (
+    CONDITION_STATUS_FALSE,
+    CONDITION_STATUS_TRUE,
+    CONDITION_STATUS_UNSPECIFIED,
+    MODEL_STATE_CREATING,
+    MODEL_STATE_FAILED,
+    MODEL_STATE_READY,
+    Condition,
+    Model,
+    Node,
+    NodeStatus,
+    RootCapacity,
+)
+from services.status.folding import StatusView
+from services.status.kinds import model_ref
+
+_STATES = {"Creating": MODEL_STATE_CREATING, "Ready": MODEL_STATE_READY, "Failed": MODEL_STATE_FAILED}
+_CONDITIONS = {"True": CONDITION_STATUS_TRUE, "False": CONDITION_STATUS_FALSE, "Unknown": CONDITION_STATUS_UNSPECIFIED}
+
+
+def model_message(model: Mapping[str, Any], view: StatusView) -> Model:
+    """A model as it stands; figures of running transfers are those that the nodes stored last."""
+    return Model(
+        ref=model_ref(model),
+        state=_STATES[view.status["state"]],
+        artifact=view.artifact,
+        conditions=[_condition(condition) for condition in view.status["conditions"]],
+        nodes=[
+            NodeStatus(
+                node=node.node,
+                phase=node.phase,
+                reason=node.reason,
+                message=node.message,
+                path=node.path,
+                bytes_done=node.bytes_done,
+                bytes_total=view.artifact.bytes if view.artifact else 0,
+            )
+            for node in view.nodes
+        ],
+        facts=view.facts,
+        observed_generation=view.status.get("observedGeneration", 0),
+        storage_uri=((model.get("spec") or {}).get("storage") or {}).get("storageUri", ""),
+    )
+
+
+def with_progress(model: Model, progress_of: Callable[[str, str], Progress | None]) -> Model:
+    """The model with the newest figures of its running transfers."""
+    result = Model()
+    result.CopyFrom(model)
+    for node in result.nodes:
+        progress = progress_of(node.node, model.ref.uid) if node.phase == NODE_PHASE_UPDATING else None
+        if progress:
+            node.bytes_done = progress.bytes_done
+            node.bytes_total = progress.bytes_total
+            node.bytes_per_second = progress.bytes_per_second
+            node.eta_seconds = progress.eta_seconds
+    return result
+
+
+def node_message(
+    node: str, reachable: bool, heartbeat: NodeHeartbeat | None, states: Mapping[str, NodeModelState]
+) -> Node:
+    """A node, its space, and how many models stand how on it."""
+    phases = [state.phase for state in states.values()]
+    heartbeat = heartbeat or NodeHeartbeat()
+    return Node(
+        name=node,
+        reachable=reachable,
+        fetcher_version=heartbeat.version,
+        roots=[
+            RootCapacity(root=root.root, total_bytes=root.total_bytes, free_bytes=root.free_bytes)
+            for root in heartbeat.roots
+        ],
+        models_ready=phases.count(NODE_PHASE_READY),
+        models_updating=phases.count(NODE_PHASE_UPDATING),
+        models_failed=phases.count(NODE_PHASE_FAILED),
+    )
+
+
+def _condition(condition: Mapping[str, str]) -> Condition:
+    since = Timestamp()
+    since.FromJsonString(condition["lastTransitionTime"])
+    return Condition(
+        type=condition["type"],
+        status=_CONDITIONS[condition["status"]],
+        reason=condition["reason"],
+        message=condition["message"],
+        last_transition_time=since,
+    )

@@ -1,0 +1,183 @@
+"""Reports one model: folds what is known, shows it to gRPC, and on the leader writes facts, status and events.
+
+Owns the order and the number of writes. What is written is decided by folding, when by pacing.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from libs.chassis.errors import Invalid, Missing, ServiceError
+from ome.model.v1.model_pb2 import REASON_NODE_UNREACHABLE
+from services.status.catalog import Catalog
+from services.status.cluster import MODELS, Cluster
+from services.status.folding import StatusView, fold
+from services.status.kube import ApiServer, Object, Resource
+from services.status.messages import model_message
+from services.status.metrics import FOLD_SECONDS
+from services.status.observations import Observations
+from services.status.pacing import Pacer, status_patience_seconds
+from services.status.reasons import reason_word
+from services.status.transitions import EventDraft
+
+EVENTS = Resource("events.k8s.io/v1", "events", "Event")
+REPORTING_CONTROLLER = "ome.io/status"
+# Events of cluster-scoped objects stand in this namespace, as client-go's recorder has it.
+_EVENTS_NAMESPACE = "default"
+_NODE_UNREACHABLE = reason_word(REASON_NODE_UNREACHABLE)
+# Leaves room for the time in a name of at most 253 characters.
+_EVENT_NAME_LENGTH = 230
+# Limit of Event.note in k8s.io/api/events/v1.
+_NOTE_LENGTH = 1024
+
+_log = structlog.get_logger()
+
+
+class ModelLoop:
+    """Reconciles models by uid; only the leader writes."""
+
+    def __init__(
+        self,
+        api: ApiServer,
+        cluster: Cluster,
+        observations: Observations,
+        catalog: Catalog,
+        leading: Callable[[], bool],
+        instance: str,
+    ) -> None:
+        self._api = api
+        self._cluster = cluster
+        self._observations = observations
+        self._catalog = catalog
+        self._leading = leading
+        self._instance = instance
+        self._pacer: Pacer[str] = Pacer()
+        # What was asked for and what the API server made of it: a schema that drops a field must not make us ask
+        # again and again.
+        self._written: dict[str, tuple[Object, Object]] = {}
+        self._refused: dict[str, Object] = {}
+
+    def show(self, uid: str) -> None:
+        """Have gRPC tell of a model, without writing anything."""
+        model = self._cluster.models.get(uid)
+        if model:
+            self._fold(model)
+
+    async def reconcile(self, uid: str) -> float | None:
+        """Bring everything that is said about a model up to date; returns when to look again, in seconds."""
+        model = self._cluster.models.get(uid)
+        if model is None:
+            self._forget(uid)
+            return None
+        view = self._fold(model)
+        if not self._leading():
+            return None
+        try:
+            if view.spec_facts is not None and view.spec_facts != self._refused.get(uid):
+                model = await self._apply_facts(uid, model, view.spec_facts)
+                view = self._fold(model)
+            return await self._write_status(uid, model, view)
+        except Missing:
+            # The object went while we wrote; the watch is about to say so.
+            return None
+
+    def _fold(self, model: Object) -> StatusView:
+        uid = model["metadata"]["uid"]
+        nodes = self._reachable_nodes(model)
+        with FOLD_SECONDS.time():
+            view = fold(
+                model,
+                self._observations.plan(uid),
+                self._observations.states_of_model(uid),
+                nodes,
+                model.get("status") or {},
+                datetime.now(UTC),
+            )
+        self._catalog.put(model_message(model, view))
+        return view
+
+    def _reachable_nodes(self, model: Object) -> dict[str, bool]:
+        """Every node and whether it can be reached. Until that is known, what was written last is taken to hold, so
+        that a restart makes no difference to anyone."""
+        failures = (model.get("status") or {}).get("failures") or []
+        lost = {failure["node"] for failure in failures if failure["reason"] == _NODE_UNREACHABLE}
+        reachable = self._observations.reachable
+        return {
+            node: node not in lost if (answer := reachable(node)) is None else answer
+            for node in self._cluster.node_names()
+        }
+
+    async def _apply_facts(self, uid: str, model: Object, spec: Object) -> Object:
+        try:
+            applied = await self._api.apply(MODELS[model["kind"]], {"metadata": _address(model), "spec": spec})
+        except Invalid as error:
+            # The facts remain in .status.metadata; only the convenience of having them in the spec is lost.
+            _log.warning("facts_refused", model=_name(model), message=error.message)
+            self._refused[uid] = spec
+            return model
+        self._refused.pop(uid, None)
+        self._cluster.absorb_model(applied)
+        return applied
+
+    async def _write_status(self, uid: str, model: Object, view: StatusView) -> float | None:
+        before = model.get("status") or {}
+        if view.status == before or self._written.get(uid) == (view.status, before):
+            self._pacer.settled(uid)
+            return None
+        now = asyncio.get_running_loop().time()
+        remaining = self._pacer.remaining_seconds(uid, status_patience_seconds(before, view.status), now)
+        if remaining > 0:
+            return remaining
+        body = {"metadata": _address(model), "status": view.status}
+        applied = await self._api.apply(MODELS[model["kind"]], body, "status", force=True)
+        self._pacer.written(uid, now, asyncio.get_running_loop().time())
+        self._written[uid] = (view.status, applied.get("status") or {})
+        self._cluster.absorb_model(applied)
+        counts = view.status["nodes"]
+        _log.info("status_written", model=_name(model), uid=uid, state=view.status["state"], **counts)
+        for draft in view.events:
+            await self._record(model, draft)
+        return None
+
+    async def _record(self, model: Object, draft: EventDraft) -> None:
+        metadata = model["metadata"]
+        namespace = metadata.get("namespace", "")
+        regarding = {"apiVersion": model["apiVersion"], "kind": model["kind"], "name": metadata["name"]}
+        regarding |= {"uid": metadata["uid"], "namespace": namespace}
+        now = datetime.now(UTC)
+        body = {
+            # The API server's generateName takes no prefix that ends in a dot, which is how events are named elsewhere.
+            "metadata": {"name": f"{metadata['name'][:_EVENT_NAME_LENGTH]}.{int(now.timestamp() * 1e6):x}"},
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": REPORTING_CONTROLLER,
+            "reportingInstance": self._instance,
+            "action": "Report",
+            "type": draft.type,
+            "reason": draft.reason,
+            "note": draft.message[:_NOTE_LENGTH],
+            "regarding": regarding,
+        }
+        try:
+            await self._api.create(EVENTS, body, namespace or _EVENTS_NAMESPACE)
+        except ServiceError as error:
+            # An event is a courtesy; the status that it tells of is written already and is not written twice for it.
+            _log.warning("event_not_recorded", model=_name(model), about=draft.reason, message=error.message)
+
+    def _forget(self, uid: str) -> None:
+        self._catalog.remove(uid)
+        self._pacer.forget(uid)
+        self._written.pop(uid, None)
+        self._refused.pop(uid, None)
+
+
+def _address(model: Object) -> Object:
+    """Names an object so that a write can neither create it nor hit a successor of the same name."""
+    metadata = model["metadata"]
+    return {key: metadata[key] for key in ("name", "namespace", "uid") if key in metadata}
+
+
+def _name(model: Object) -> str:
+    metadata = model["metadata"]
+    return "/".join(filter(None, (model["kind"], metadata.get("namespace"), metadata["name"])))

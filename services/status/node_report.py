@@ -1,0 +1,91 @@
+"""What a node's labels and its ConfigMap must say about the models on it, and what has to change for that.
+
+Pure: the reports follow from what the node said and from which models exist. Must not do I/O.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ome.fetch.v1.fetch_pb2 import NodeModelState
+from ome.parser.v1.parser_pb2 import ModelFacts
+from services.status.facts import skips_parsing
+from services.status.kinds import model_ref
+from services.status.labels import CONFIG_MAP_LABEL, data_key, is_model_label, readable_label, uid_label
+from services.status.reasons import PHASE_WORDS, reason_word
+
+CONFIG_MAP_LABELS = {CONFIG_MAP_LABEL: "true", "app.kubernetes.io/part-of": "ome"}
+
+UPDATING = "Updating"
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """labels are ours among the node's labels, data is that of its ConfigMap; both empty for a node without models."""
+
+    labels: dict[str, str]
+    data: dict[str, str]
+
+
+def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, NodeModelState]) -> NodeReport:
+    """Report on one node. models are all that exist, by uid; states are the node's own, by the same.
+
+    A model that is being deleted is left out at once, so that nothing is scheduled onto a copy that goes away.
+    """
+    labels: dict[str, str] = {}
+    data: dict[str, str] = {}
+    for uid, state in sorted(states.items()):
+        model = models.get(uid)
+        word = PHASE_WORDS.get(state.phase)
+        if not word or not model or "deletionTimestamp" in model["metadata"]:
+            continue
+        ref = model_ref(model)
+        labels[uid_label(uid)] = labels[readable_label(ref)] = word
+        data[data_key(ref)] = _entry(uid, word, state, skips_parsing(model))
+    return NodeReport(labels, data)
+
+
+def label_changes(present: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str | None]:
+    """The labels to set, and with None those to remove, for a node's labels to be as wanted. Others are not touched."""
+    changes: dict[str, str | None] = {key: None for key in present if is_model_label(key) and key not in wanted}
+    changes.update({key: value for key, value in wanted.items() if present.get(key) != value})
+    return changes
+
+
+def may_wait(present: Mapping[str, str], changes: Mapping[str, str | None]) -> bool:
+    """Whether changes only say that fetching began: most models are Ready before anyone could have read that.
+
+    A label that leaves Ready or goes away never waits, for a scheduler would go on to trust it.
+    """
+    return all(value == UPDATING and key not in present for key, value in changes.items())
+
+
+def data_may_wait(present: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether all that differs between two states of a ConfigMap is that fetching began."""
+    if present.keys() - wanted.keys():
+        return False
+    changed = [key for key, value in wanted.items() if present.get(key) != value]
+    return all(key not in present and json.loads(wanted[key])["state"] == UPDATING for key in changed)
+
+
+def _entry(uid: str, word: str, state: NodeModelState, without_facts: bool) -> str:
+    entry: dict[str, Any] = {"uid": uid, "state": word, "path": state.path}
+    if state.problem.reason:
+        entry["reason"] = reason_word(state.problem.reason)
+    if state.artifact.digest:
+        entry["digest"] = state.artifact.digest
+    if state.HasField("facts") and not without_facts:
+        entry["facts"] = _brief(state.facts)
+    return json.dumps({key: value for key, value in entry.items() if value}, sort_keys=True)
+
+
+def _brief(facts: ModelFacts) -> dict[str, Any]:
+    brief = {
+        "modelType": facts.model_type,
+        "modelArchitecture": facts.architecture,
+        "modelParameterSize": facts.parameter_size,
+        "maxTokens": facts.usable_context_length or facts.context_length,
+        "quantization": facts.quantization.spec_value,
+    }
+    return {key: value for key, value in brief.items() if value}

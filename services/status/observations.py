@@ -1,0 +1,185 @@
+"""What the fetchers and the controller say over NATS, indexed as the loops ask for it: by model and by node.
+
+Owns the mirrors of ome-plans, ome-observed and ome-nodes, the progress of running transfers, and the judgement whether
+a node's fetcher still reports. Must not write anything.
+"""
+
+import asyncio
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from libs.artifact.names import (
+    NODES_BUCKET,
+    OBSERVED_BUCKET,
+    PLANS_BUCKET,
+    node_name,
+    node_token,
+    progress_subject,
+    split_node_key,
+)
+from libs.chassis.nats_client import Mirror
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Progress
+from ome.model.v1.model_pb2 import NODE_PHASE_UPDATING
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whom to tell: of a model by uid, of a node by name, and of a transfer by both.
+
+    model_placed means that a model has come, gone or begun to go, which every node that holds it has to show;
+    node_placed that a node has come or gone, which every model that is meant for it has to show.
+    """
+
+    model_changed: Callable[[str], None]
+    model_placed: Callable[[str], None]
+    node_changed: Callable[[str], None]
+    node_placed: Callable[[str], None]
+    progressed: Callable[[str, str], None]
+
+
+class Observations:
+    """A copy of what was said, which stays as it is while NATS is away."""
+
+    def __init__(self, unreachable_seconds: float) -> None:
+        self._unreachable_seconds = unreachable_seconds
+        self._plans = Mirror(PLANS_BUCKET, ModelPlan.FromString)
+        self._states = Mirror(OBSERVED_BUCKET, NodeModelState.FromString)
+        self._heartbeats = Mirror(NODES_BUCKET, NodeHeartbeat.FromString)
+        self._by_model: defaultdict[str, dict[str, NodeModelState]] = defaultdict(dict)
+        self._by_node: defaultdict[str, dict[str, NodeModelState]] = defaultdict(dict)
+        self._progress: dict[tuple[str, str], Progress] = {}
+        self._heard_at: dict[str, float] = {}
+        # Nobody can be called silent for a time in which we were not listening.
+        self._listening_since: float | None = None
+        self._synced = asyncio.Event()
+
+    def plan(self, model_uid: str) -> ModelPlan | None:
+        """What the controller decided about a model."""
+        return self._plans.get(model_uid)
+
+    def states_of_model(self, model_uid: str) -> dict[str, NodeModelState]:
+        """What each node says about a model."""
+        return self._by_model.get(model_uid, {})
+
+    def states_of_node(self, node: str) -> dict[str, NodeModelState]:
+        """What a node says about each model, by uid."""
+        return self._by_node.get(node, {})
+
+    def models_of_node(self, node: str) -> set[str]:
+        """Models that a node holds or is meant to hold, by uid."""
+        planned = {uid for uid, entry in self._plans.entries.items() if node in entry.value.desired_nodes}
+        return planned | self._by_node.get(node, {}).keys()
+
+    def heartbeat(self, node: str) -> NodeHeartbeat | None:
+        """The last heartbeat of a node, unless it has expired."""
+        return self._heartbeats.get(node_token(node))
+
+    def progress(self, node: str, model_uid: str) -> Progress | None:
+        """How far a running transfer is."""
+        return self._progress.get((node, model_uid))
+
+    def reporting_nodes(self) -> list[str]:
+        """Nodes that have a heartbeat, sorted."""
+        return sorted(node_name(token) for token in self._heartbeats.entries)
+
+    def model_uids(self) -> set[str]:
+        """Every model that anything is known of."""
+        return {*self._plans.entries, *(uid for uid, states in self._by_model.items() if states)}
+
+    def reachable(self, node: str) -> bool | None:
+        """Whether the node's fetcher was heard of lately; None while we have not listened for long enough to say."""
+        if self._listening_since is None:
+            return None
+        now = asyncio.get_running_loop().time()
+        if now - self._heard_at.get(node, -math.inf) < self._unreachable_seconds:
+            return True
+        return None if now - self._listening_since < self._unreachable_seconds else False
+
+    def reread(self) -> None:
+        """Read everything again, as after a reconnect."""
+        self._listening_since = asyncio.get_running_loop().time()
+        for mirror in (self._plans, self._states, self._heartbeats):
+            mirror.reread()
+
+    async def synced(self) -> None:
+        """Wait until everything has been read once."""
+        await self._synced.wait()
+
+    async def run(self, client: Client, listener: Listener) -> None:
+        """Keep the copy current until cancelled."""
+
+        def state_changed(key: str) -> None:
+            self._index(key)
+            node, uid = split_node_key(key)
+            listener.model_changed(uid)
+            listener.node_changed(node)
+
+        def heartbeat_changed(token: str) -> None:
+            if self._heartbeats.get(token):
+                self._heard_at[node_name(token)] = asyncio.get_running_loop().time()
+
+        async def progressed(message: Msg) -> None:
+            _, _, token, uid = message.subject.split(".")
+            node = node_name(token)
+            if uid not in self.states_of_node(node):
+                # Nothing would ever clear the progress of a transfer that no state tells of.
+                return
+            try:
+                self._progress[node, uid] = Progress.FromString(message.data)
+            except DecodeError:
+                _log.warning("progress_malformed", node=node, model=uid)
+                return
+            listener.progressed(node, uid)
+
+        await client.subscribe(progress_subject("*", "*"), cb=progressed)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._plans.run(client, listener.model_changed))
+            group.create_task(self._states.run(client, state_changed))
+            group.create_task(self._heartbeats.run(client, heartbeat_changed))
+            group.create_task(self._watch_silence(client, listener))
+
+    async def _watch_silence(self, client: Client, listener: Listener) -> None:
+        """Tell the models of a node when its fetcher falls silent or is heard of again."""
+        for mirror in (self._plans, self._states, self._heartbeats):
+            await mirror.synced()
+        self._listening_since = asyncio.get_running_loop().time()
+        self._synced.set()
+        silent: set[str] = set()
+        while True:
+            await asyncio.sleep(self._unreachable_seconds / 10)
+            if not client.is_connected:
+                self._listening_since = None
+                continue
+            if self._listening_since is None:
+                self._listening_since = asyncio.get_running_loop().time()
+            now_silent = {node for node in self._known_nodes() if self.reachable(node) is False}
+            for node in silent ^ now_silent:
+                _log.info("fetcher_fell_silent" if node in now_silent else "fetcher_heard_again", node=node)
+                listener.node_placed(node)
+            silent = now_silent
+
+    def _known_nodes(self) -> Iterable[str]:
+        desired = {node for entry in self._plans.entries.values() for node in entry.value.desired_nodes}
+        return desired | self._by_node.keys()
+
+    def _index(self, key: str) -> None:
+        node, uid = split_node_key(key)
+        state = self._states.get(key)
+        for index, first, second in ((self._by_model, uid, node), (self._by_node, node, uid)):
+            if state:
+                index[first][second] = state
+            elif first in index:
+                index[first].pop(second, None)
+                if not index[first]:
+                    del index[first]
+        if not state or state.phase != NODE_PHASE_UPDATING:
+            self._progress.pop((node, uid), None)

@@ -1,0 +1,173 @@
+"""StatusService over gRPC: reads the catalog and the observations, writes nothing."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Literal
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from libs.chassis.errors import Invalid, Missing, Unavailable
+from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_UNSPECIFIED, ModelKind, ModelRef
+from ome.status.v1 import status_pb2_grpc
+from ome.status.v1.status_pb2 import (
+    MODEL_STATE_UNSPECIFIED,
+    GetModelRequest,
+    GetModelResponse,
+    ListModelsRequest,
+    ListModelsResponse,
+    ListNodesRequest,
+    ListNodesResponse,
+    Model,
+    Synced,
+    WatchModelsRequest,
+    WatchModelsResponse,
+)
+from services.status.catalog import Catalog, sort_key
+from services.status.messages import node_message, with_progress
+from services.status.metrics import WATCHERS
+from services.status.observations import Observations
+
+SERVICE = "ome.status.v1.StatusService"
+
+_DEFAULT_PAGE_SIZE = 100
+_LARGEST_PAGE_SIZE = 1000
+# A watcher that takes no message for so long will not catch up by waiting; it gets everything when it calls again.
+_SLOW_READER_SECONDS = 60.0
+
+
+class SlowReader(Unavailable):
+    """A watcher reads more slowly than models change, though it is sent only the latest of each."""
+
+    grpc_code = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+
+
+class StatusServicer(status_pb2_grpc.StatusServiceServicer):
+    """Answers from memory; synced says whether that is complete, and stop ends the watches."""
+
+    def __init__(
+        self, catalog: Catalog, observations: Observations, synced: Callable[[], bool], stop: asyncio.Event
+    ) -> None:
+        self._catalog = catalog
+        self._observations = observations
+        self._synced = synced
+        self._stop = stop
+
+    async def GetModel(self, request: GetModelRequest, context: object) -> GetModelResponse:
+        """One model by kind, namespace and name."""
+        self._require_synced()
+        if not request.name or request.kind == MODEL_KIND_UNSPECIFIED:
+            raise Invalid("InvalidParameter", "kind and name of the model must be given")
+        if (request.kind == MODEL_KIND_BASE_MODEL) != bool(request.namespace):
+            raise Invalid("InvalidParameter", "a BaseModel has a namespace, and no other kind has one")
+        model = self._catalog.find(_filter(request.kind, request.namespace, request.name))
+        if model is None:
+            where = f" in namespace {request.namespace}" if request.namespace else ""
+            raise Missing("NotFound", f"there is no {ModelKind.Name(request.kind)} {request.name}{where}")
+        return GetModelResponse(model=self._with_progress(model))
+
+    async def ListModels(self, request: ListModelsRequest, context: object) -> ListModelsResponse:
+        """One page of the models that match."""
+        self._require_synced()
+        if request.page_size < 0:
+            raise Invalid("InvalidParameter", "page_size must not be negative")
+        size = min(request.page_size or _DEFAULT_PAGE_SIZE, _LARGEST_PAGE_SIZE)
+        matches = _filter(request.kind, request.namespace, "")
+        found = [
+            model
+            for model in self._catalog.models()
+            if matches(model.ref) and request.state in (MODEL_STATE_UNSPECIFIED, model.state)
+        ]
+        if request.page_token:
+            last = _read_token(request.page_token)
+            found = [model for model in found if sort_key(model) > sort_key(Model(ref=last))]
+        page = found[:size]
+        token = _token(page[-1].ref) if len(found) > size else ""
+        return ListModelsResponse(models=[self._with_progress(model) for model in page], next_page_token=token)
+
+    async def WatchModels(self, request: WatchModelsRequest, context: object) -> AsyncIterator[WatchModelsResponse]:
+        """Every model that matches, a marker, and then each change."""
+        self._require_synced()
+        matches = _filter(request.kind, request.namespace, request.name)
+        with self._catalog.subscribe(matches) as (subscription, existing), WATCHERS.track_inprogress():
+            stopped = asyncio.ensure_future(self._stop.wait())
+            try:
+                if not existing:
+                    yield WatchModelsResponse(synced=Synced())
+                sent = 0
+                while True:
+                    ref = await _next_before(stopped, subscription.next_change())
+                    if ref is None:
+                        raise Unavailable("Unavailable", "the service stops; call again")
+                    offered = asyncio.get_running_loop().time()
+                    yield self._event(ref)
+                    if asyncio.get_running_loop().time() - offered > _SLOW_READER_SECONDS:
+                        raise SlowReader("RateLimited", "the watch is read too slowly; call again for the latest state")
+                    sent += 1
+                    if sent == existing:
+                        yield WatchModelsResponse(synced=Synced(models=existing))
+            finally:
+                stopped.cancel()
+
+    async def ListNodes(self, request: ListNodesRequest, context: object) -> ListNodesResponse:
+        """All nodes whose fetcher reports."""
+        self._require_synced()
+        return ListNodesResponse(
+            nodes=[
+                node_message(
+                    node,
+                    self._observations.reachable(node) is not False,
+                    self._observations.heartbeat(node),
+                    self._observations.states_of_node(node),
+                )
+                for node in self._observations.reporting_nodes()
+            ]
+        )
+
+    def _require_synced(self) -> None:
+        if not self._synced():
+            raise Unavailable("Unavailable", "the service has not read everything yet", retry_after_seconds=1)
+
+    def _event(self, ref: ModelRef) -> WatchModelsResponse:
+        model = self._catalog.get(ref.uid)
+        return WatchModelsResponse(updated=self._with_progress(model)) if model else WatchModelsResponse(deleted=ref)
+
+    def _with_progress(self, model: Model) -> Model:
+        return with_progress(model, self._observations.progress)
+
+
+def _filter(kind: ModelKind, namespace: str, name: str) -> Callable[[ModelRef], bool]:
+    def matches(ref: ModelRef) -> bool:
+        return (
+            kind in (MODEL_KIND_UNSPECIFIED, ref.kind) and namespace in ("", ref.namespace) and name in ("", ref.name)
+        )
+
+    return matches
+
+
+def _token(ref: ModelRef) -> str:
+    return base64.urlsafe_b64encode(ref.SerializeToString()).decode()
+
+
+def _read_token(token: str) -> ModelRef:
+    try:
+        ref = ModelRef.FromString(base64.urlsafe_b64decode(token.encode()))
+    except (binascii.Error, DecodeError, ValueError) as error:
+        raise Invalid("InvalidParameter", "page_token is not from an earlier answer") from error
+    if not ref.uid:
+        raise Invalid("InvalidParameter", "page_token is not from an earlier answer")
+    return ref
+
+
+async def _next_before(
+    stopped: "asyncio.Task[Literal[True]]", change: Coroutine[Any, Any, ModelRef]
+) -> ModelRef | None:
+    """The next change, or None when the service stops first."""
+    waiting: asyncio.Task[Any] = asyncio.ensure_future(change)
+    try:
+        await asyncio.wait([waiting, stopped], return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() and not stopped.done() else None
+    finally:
+        waiting.cancel()

@@ -1,0 +1,39 @@
+"""Settings of the status service, from the environment. deploy/helm/status sets each; a test holds both together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.chassis.logs import FORMATS, LEVELS
+from libs.chassis.settings import setting
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a replica must be told."""
+
+    namespace: str = setting(help="Namespace of the operator: its Lease and the ConfigMaps of the nodes.")
+    pod_name: str = setting(help="Name of this Pod: the identity that holds the Lease.")
+    nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
+    nats_password_file: Path = setting(help="File with the password at nats-server.")
+    kubernetes_service_host: str = setting(
+        name="KUBERNETES_SERVICE_HOST", help="Address of the Kubernetes API, as the kubelet injects it."
+    )
+    kubernetes_service_port: int = setting(
+        name="KUBERNETES_SERVICE_PORT", help="Port of the Kubernetes API, as the kubelet injects it.", minimum=1
+    )
+    nats_user: str = setting("status", help="User name at nats-server.")
+    nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
+    service_account_dir: Path = setting(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount"), help="Directory with token and ca.crt."
+    )
+    lease_name: str = setting("ome-status", help="Lease that lets one replica write.")
+    lease_seconds: float = setting(15.0, minimum=1, help="A leader that is silent for so long has lost the Lease.")
+    node_unreachable_seconds: float = setting(
+        45.0, minimum=0.1, help="A node whose fetcher is silent for so long is reported as unreachable."
+    )
+    resync_seconds: float = setting(300.0, minimum=1, help="Every model and node is looked at again after so long.")
+    listen_host: str = setting("127.0.0.1", help="Address to listen on, the pod's own.")
+    grpc_port: int = setting(9090, minimum=0, help="Port of StatusService.")
+    http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
+    log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
+    log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")

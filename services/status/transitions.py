@@ -1,0 +1,82 @@
+"""Which changes of a model's status a person would want to read as events.
+
+Compares the status that was written with the one that is about to be: changes that pass between two writes make no
+event. Must not do I/O.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NORMAL = "Normal"
+WARNING = "Warning"
+
+
+@dataclass(frozen=True)
+class EventDraft:
+    """An event without its time and address."""
+
+    type: str
+    reason: str
+    message: str
+
+
+def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[EventDraft, ...]:
+    """The events of a change of .status, at most one per reason."""
+    drafts: dict[str, EventDraft] = {}
+    for draft in (*_progress(before, after), *_warnings(before, after)):
+        drafts.setdefault(draft.reason, draft)
+    return tuple(drafts.values())
+
+
+def _progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventDraft]:
+    was, now = _conditions(before), _conditions(after)
+    completed = _became_true("Complete", was, now)
+    if completed:
+        recovered = "True" in (_status("Degraded", was), _status("Stalled", was))
+        yield EventDraft(NORMAL, "Recovered" if recovered else "Ready", now["Complete"]["message"])
+    elif _status("Degraded", was) == "True" != _status("Degraded", now) and _status("Complete", now) == "True":
+        yield EventDraft(NORMAL, "Recovered", now["Degraded"]["message"])
+    elif _became_true("Available", was, now):
+        yield EventDraft(NORMAL, "Available", now["Available"]["message"])
+    artifact = after.get("artifact") or {}
+    if artifact and artifact.get("digest") != (before.get("artifact") or {}).get("digest") and not completed:
+        yield EventDraft(NORMAL, "Resolved", now["Resolved"]["message"])
+    lifecycle = after.get("lifecycle")
+    if lifecycle in ("Deleting", "Disabled") and lifecycle != before.get("lifecycle"):
+        yield EventDraft(NORMAL, str(lifecycle), now["Complete"]["message"])
+    if _reason("Complete", now) == "NoStorage" != _reason("Complete", was):
+        yield EventDraft(NORMAL, "NoStorage", now["Complete"]["message"])
+
+
+def _warnings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventDraft]:
+    known = {failure["reason"] for failure in before.get("failures") or []}
+    was, now = _conditions(before), _conditions(after)
+    known |= {_reason(name, was) for name in ("Degraded", "Stalled") if _status(name, was) == "True"}
+    for name in ("Stalled", "Degraded"):
+        if _status(name, now) == "True" and _reason(name, now) not in known:
+            yield EventDraft(WARNING, now[name]["reason"], now[name]["message"])
+    for failure in after.get("failures") or []:
+        if failure["reason"] not in known:
+            yield EventDraft(WARNING, failure["reason"], f"{failure['node']}: {failure['message']}")
+    if _status("Parsed", now) == "False" and (_status("Parsed", was), _reason("Parsed", was)) != (
+        "False",
+        _reason("Parsed", now),
+    ):
+        yield EventDraft(WARNING, now["Parsed"]["reason"], now["Parsed"]["message"])
+
+
+def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    return {condition["type"]: condition for condition in status.get("conditions") or []}
+
+
+def _status(name: str, conditions: Mapping[str, Mapping[str, str]]) -> str:
+    return conditions[name]["status"] if name in conditions else "Unknown"
+
+
+def _reason(name: str, conditions: Mapping[str, Mapping[str, str]]) -> str:
+    return conditions[name]["reason"] if name in conditions else ""
+
+
+def _became_true(name: str, was: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> bool:
+    return _status(name, was) != "True" and _status(name, now) == "True"

@@ -1,0 +1,416 @@
+"""What the artifact store promises about names, copies and deletion, on a real file system with a real origin."""
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from libs.artifact.errors import InvalidValue
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile
+from libs.chassis.errors import Conflict, Corrupt, Invalid, Missing, Unavailable
+from services.fetcher.store.artifacts import Store
+from services.fetcher.store.space import Disk, Reservations
+from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer.origin import UrlOrigin
+from services.fetcher.transfer.progress import Progress
+from services.fetcher.transfer.stop import StopFlag, Stopped
+from tests.support.origin import Fault, OriginServer
+from tests.support.transfers import QUICK, contents_of, leftovers, manifest_of, new_store, serve, small_model
+
+ONE, OTHER = "uid-1", "uid-2"
+OLD = small_model(seed=1, weights_bytes=200_000)
+NEW = OLD | {"config.json": b"{}"}
+OLD_MANIFEST, NEW_MANIFEST = manifest_of(OLD), manifest_of(NEW)
+
+
+class World:
+    """A store and an origin that has two revisions of a model."""
+
+    def __init__(self, store: Store, server: OriginServer) -> None:
+        self.store = store
+        self.server = server
+        self.old = serve(server, OLD, "/old")
+        self.new = serve(server, NEW, "/new")
+        self.root = store.directory
+
+    def hold_old(self) -> str:
+        """Fetch the old revision."""
+        acquire(self.store, OLD_MANIFEST, self.old, StopFlag(), limits=QUICK)
+        return OLD_MANIFEST.digest
+
+    def hold_new(self) -> str:
+        """Fetch the new revision."""
+        acquire(self.store, NEW_MANIFEST, self.new, StopFlag(), limits=QUICK)
+        return NEW_MANIFEST.digest
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        yield World(store, server)
+
+
+def test_a_published_model_is_a_relative_link_to_its_files(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "team/a/model", digest)
+    link = world.root / "team" / "a" / "model"
+    assert os.readlink(link) == f"../../.ome/artifacts/{digest.replace(':', '-')}"
+    assert contents_of(link) == OLD
+
+
+def test_publishing_again_changes_nothing(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "model", digest)
+    before = (world.root / "model").lstat().st_ino
+    world.store.publish(ONE, "model", digest)
+    assert (world.root / "model").lstat().st_ino == before
+
+
+def test_a_new_revision_replaces_the_link_and_frees_the_old_copy(world: World) -> None:
+    old = world.hold_old()
+    world.store.publish(ONE, "model", old)
+    new = world.hold_new()
+    world.store.publish(ONE, "model", new)
+    assert contents_of(world.root / "model") == NEW
+    assert world.store.holds(new)
+    assert not world.store.holds(old)
+    with pytest.raises(Missing):
+        world.store.manifest(old)
+
+
+def test_two_models_share_one_copy_and_it_goes_with_the_last_name(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "one", digest)
+    world.store.publish(OTHER, "two", digest)
+    assert world.store.unpublish(ONE)
+    assert not (world.root / "one").exists()
+    assert contents_of(world.root / "two") == OLD
+    assert world.store.unpublish(OTHER)
+    assert not world.store.holds(digest)
+    assert leftovers(world.store) == []
+    assert not world.store.unpublish(OTHER)
+
+
+def test_a_model_that_moves_leaves_its_old_path(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "team/model", digest)
+    world.store.publish(ONE, "other/model", digest)
+    assert sorted(path.name for path in world.root.iterdir()) == [".ome", "other"]
+    assert contents_of(world.root / "other" / "model") == OLD
+
+
+def test_directories_made_for_a_model_go_with_it_unless_they_are_used(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "made/used/model", digest)
+    (world.root / "made" / "kept.txt").write_text("someone else's")
+    world.store.unpublish(ONE)
+    assert contents_of(world.root / "made") == {"kept.txt": b"someone else's"}
+    assert not (world.root / "made" / "used").exists()
+
+
+@pytest.mark.parametrize("what", ["directory", "file", "link", "link of the right shape in another root"])
+def test_what_stands_at_the_path_and_is_not_ours_stays(what: str, world: World, tmp_path: Path) -> None:
+    path = world.root / "model"
+    if what == "directory":
+        path.mkdir()
+        (path / "precious").write_text("x")
+    elif what == "file":
+        path.write_text("x")
+    else:
+        path.symlink_to(tmp_path if what == "link" else "../.ome/artifacts/sha256-" + "0" * 64)
+    digest = world.hold_old()
+    with pytest.raises(Unavailable) as raised:
+        world.store.publish(ONE, "model", digest)
+    assert raised.value.reason == "PathOccupied"
+    assert "/models/model" in raised.value.message
+    with pytest.raises(Unavailable):
+        world.store.check_path(ONE, "model")
+    assert os.path.lexists(path)
+    assert (what != "directory") or (path / "precious").exists()
+    assert world.store.publications() == {}
+
+
+def test_a_path_through_a_link_is_refused_and_nothing_is_made_behind_it(world: World, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (world.root / "link").symlink_to(outside)
+    digest = world.hold_old()
+    with pytest.raises(Invalid) as raised:
+        world.store.publish(ONE, "link/deep/model", digest)
+    assert raised.value.reason == "InvalidPath"
+    assert list(outside.iterdir()) == []
+
+
+def test_a_path_below_another_model_is_refused(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "model", digest)
+    with pytest.raises(Invalid):
+        world.store.publish(OTHER, "model/inner", digest)
+    assert contents_of(world.root / "model") == OLD
+
+
+@pytest.mark.parametrize("path", ["", "../model", "a/../../model", ".ome/artifacts/x", "a//b"])
+def test_a_path_out_of_the_root_or_into_the_state_is_refused(path: str, world: World) -> None:
+    digest = world.hold_old()
+    with pytest.raises(Invalid):
+        world.store.publish(ONE, path, digest)
+    assert [entry.name for entry in world.root.iterdir()] == [".ome"]
+
+
+def test_two_models_do_not_take_each_others_path(world: World) -> None:
+    old, new = world.hold_old(), world.hold_new()
+    world.store.publish(ONE, "model", old)
+    with pytest.raises(Unavailable) as raised:
+        world.store.publish(OTHER, "model", new)
+    assert raised.value.reason == "PathConflict"
+    assert contents_of(world.root / "model") == OLD
+    world.store.unpublish(ONE)
+    world.store.publish(OTHER, "model", new)
+    assert contents_of(world.root / "model") == NEW
+
+
+def test_removing_a_model_leaves_what_someone_put_in_its_place(world: World) -> None:
+    world.store.publish(ONE, "model", world.hold_old())
+    (world.root / "model").unlink()
+    (world.root / "model").mkdir()
+    assert not world.store.publications()[ONE].intact
+    world.store.unpublish(ONE)
+    assert (world.root / "model").is_dir()
+
+
+def test_a_restart_knows_what_was_published_without_a_network(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "model", digest)
+    world.store.close()
+    world.server.close()
+    with new_store(world.root) as store:
+        publication = store.publications()[ONE]
+        assert (publication.path, publication.digest, publication.intact) == ("model", digest, True)
+        assert store.manifest(digest) == OLD_MANIFEST
+        assert store.check(digest) == ()
+
+
+def test_an_artifact_that_is_not_held_cannot_be_published(world: World) -> None:
+    with pytest.raises(Conflict):
+        world.store.publish(ONE, "model", OLD_MANIFEST.digest)
+
+
+def test_a_check_finds_missing_and_short_files_and_a_scrub_finds_flipped_bits(world: World) -> None:
+    digest = world.hold_old()
+    artifact = world.store.artifact_path(digest)
+    flip(artifact / "model.safetensors", 77_777)
+    assert world.store.check(digest) == ()
+    assert world.store.scrub(digest, StopFlag(), bytes_per_second=1e9) == ("model.safetensors",)
+    assert world.store.scrub(digest, StopFlag(), paths=("config.json",)) == ()
+    os.truncate(artifact / "config.json", 3)
+    (artifact / "tokenizer" / "vocab.json").unlink()
+    assert world.store.check(digest) == ("config.json", "tokenizer/vocab.json")
+
+
+def test_a_scrub_stops_when_told_to(world: World) -> None:
+    digest, stop = world.hold_old(), StopFlag()
+    stop.set()
+    with pytest.raises(Stopped):
+        world.store.scrub(digest, stop, bytes_per_second=1)
+
+
+def test_a_repair_fetches_the_damaged_files_alone_and_keeps_the_name(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "model", digest)
+    flip(world.store.artifact_path(digest) / "tokenizer" / "vocab.json", 5)
+    sent = world.server.bytes_sent
+    damaged = world.store.scrub(digest, StopFlag())
+    acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), limits=QUICK, damaged=damaged)
+    assert world.server.bytes_sent - sent == len(OLD["tokenizer/vocab.json"])
+    assert contents_of(world.root / "model") == OLD
+    assert leftovers(world.store) == []
+
+
+def test_a_damaged_manifest_is_noticed(world: World) -> None:
+    digest = world.hold_old()
+    (manifest,) = (world.root / ".ome" / "manifests").iterdir()
+    manifest.write_text(manifest.read_text().replace("config", "c0nfig"))
+    with pytest.raises(Corrupt) as raised:
+        world.store.check(digest)
+    assert raised.value.reason == "ArtifactDamaged"
+
+
+def test_a_file_that_another_revision_has_is_not_fetched_again(world: World) -> None:
+    world.store.publish(ONE, "model", world.hold_old())
+    sent = world.server.bytes_sent
+    new = world.hold_new()
+    assert world.server.bytes_sent - sent == len(NEW["config.json"])
+    assert contents_of(world.store.artifact_path(new)) == NEW
+
+
+def test_a_file_that_another_revision_has_damaged_is_fetched(world: World) -> None:
+    old = world.hold_old()
+    flip(world.store.artifact_path(old) / "model.safetensors", 9)
+    new = world.hold_new()
+    assert contents_of(world.store.artifact_path(new)) == NEW
+
+
+def test_what_nobody_wants_is_collected_and_the_rest_stays(world: World) -> None:
+    published, wanted = world.hold_old(), world.hold_new()
+    world.store.publish(ONE, "model", published)
+    assert world.store.collect({wanted}) == []
+    assert world.store.collect(()) == [wanted]
+    assert world.store.holds(published)
+    assert contents_of(world.root / "model") == OLD
+
+
+def test_an_abandoned_download_leaves_no_file_and_is_not_waited_for(world: World) -> None:
+    stop, stalled = StopFlag(), threading.Event()
+    fault = world.server.inject(Fault("stall", "/old/model.safetensors", times=99))
+
+    def note(_: Progress) -> None:
+        if fault.fired:
+            stalled.set()
+
+    thread = threading.Thread(target=expect_stopped, args=(world, stop, note))
+    thread.start()
+    assert stalled.wait(5)
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert leftovers(world.store)
+    world.store.abandon(OLD_MANIFEST.digest)
+    assert leftovers(world.store) == []
+
+
+def test_other_models_can_be_removed_while_a_download_hangs(world: World) -> None:
+    world.store.publish(ONE, "model", world.hold_new())
+    stop, stalled = StopFlag(), threading.Event()
+    world.server.inject(Fault("stall", "/old/config.json", times=99))
+    thread = threading.Thread(target=expect_stopped, args=(world, stop, lambda _: stalled.set()))
+    thread.start()
+    assert stalled.wait(5)
+    assert world.store.unpublish(ONE)
+    assert thread.is_alive()
+    stop.set()
+    thread.join(5)
+
+
+def test_two_models_with_one_artifact_fetch_it_once(world: World) -> None:
+    threads = [threading.Thread(target=world.hold_old) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert world.server.bytes_sent == OLD_MANIFEST.size_bytes
+    assert contents_of(world.store.artifact_path(OLD_MANIFEST.digest)) == OLD
+
+
+def test_a_model_that_is_too_large_is_refused_with_both_numbers_before_the_first_byte(world: World) -> None:
+    huge = Manifest("r", (ManifestFile("huge", 1 << 60, ChecksumAlgorithm.SHA256, "0" * 64),))
+    with pytest.raises(Unavailable) as raised:
+        acquire(world.store, huge, world.old, StopFlag(), limits=QUICK)
+    assert raised.value.reason == "InsufficientDisk"
+    assert str(1 << 60) in raised.value.message
+    assert "free less" in raised.value.message
+    assert world.server.requests == []
+
+
+def test_room_that_is_promised_to_one_download_is_not_promised_to_another(tmp_path: Path) -> None:
+    reservations = Reservations()
+    one, other = (Disk(name, tmp_path, reservations) for name in ("/models", "/raid/models"))
+    most = one.capacity().free_bytes * 2 // 3
+    promise = one.admit(most)
+    with pytest.raises(Unavailable, match="reserved by other downloads"):
+        other.admit(most)
+    promise.release()
+    promise.release()
+    other.admit(most).release()
+
+
+def test_a_disk_that_fills_up_in_the_middle_says_so_and_the_download_resumes(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with small_disk(disk, 6 << 20), OriginServer() as server:
+        model = small_model(weights_bytes=4 << 20)
+        manifest, origin = manifest_of(model), serve(server, model)
+        with new_store(disk) as store:
+
+            def fill(_: Progress) -> None:
+                if not (disk / "other").exists():
+                    (disk / "other").write_bytes(bytes(3 << 20))
+
+            with pytest.raises(Unavailable) as raised:
+                acquire(store, manifest, origin, StopFlag(), fill, QUICK)
+            assert raised.value.reason == "InsufficientDisk"
+            assert not store.holds(manifest.digest)
+            (disk / "other").unlink()
+            acquire(store, manifest, origin, StopFlag(), limits=QUICK)
+            assert contents_of(store.artifact_path(manifest.digest)) == model
+            assert leftovers(store) == []
+
+
+def test_a_root_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(Unavailable) as raised:
+        new_store(tmp_path / "models").open()
+    assert raised.value.reason == "DiskError"
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a\0b"])
+def test_a_manifest_with_an_unsafe_name_creates_nothing(name: str, world: World) -> None:
+    manifest = Manifest("r", (ManifestFile(name, 1, ChecksumAlgorithm.NONE, ""),))
+    with pytest.raises(InvalidValue):
+        acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    assert leftovers(world.store) == []
+    assert world.server.requests == []
+
+
+def test_a_file_without_a_checksum_is_held_to_its_size(world: World) -> None:
+    files = tuple(replace(file, algorithm=ChecksumAlgorithm.NONE, checksum="") for file in OLD_MANIFEST.files)
+    manifest = Manifest("r", files)
+    acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    assert contents_of(world.store.artifact_path(manifest.digest)) == OLD
+    world.server.add("/old/model.safetensors", b"short")
+    world.store.collect(())
+    with pytest.raises(Corrupt):
+        acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+
+
+def test_many_small_files_are_fetched_over_few_connections(world: World) -> None:
+    model = {f"part-{number % 7}/{number}.json": os.urandom(50 + number) for number in range(300)}
+    manifest, origin = manifest_of(model), serve(world.server, model, "/many")
+    acquire(world.store, manifest, origin, StopFlag(), limits=QUICK)
+    assert contents_of(world.store.artifact_path(manifest.digest)) == model
+    assert world.server.connections == QUICK.connections
+    assert len(world.server.requests) == 300
+
+
+def expect_stopped(world: World, stop: StopFlag, note: object) -> None:
+    """Fetch the old revision in a thread that is going to be stopped."""
+    with pytest.raises(Stopped):
+        acquire(world.store, OLD_MANIFEST, UrlOrigin("test://old", world.old.base_url), stop, note, QUICK)  # type: ignore[arg-type]
+
+
+def flip(path: Path, position: int) -> None:
+    """Change one bit of a file and keep its size."""
+    with path.open("r+b") as content:
+        content.seek(position)
+        value = content.read(1)[0]
+        content.seek(position)
+        content.write(bytes([value ^ 1]))
+
+
+class small_disk:  # noqa: N801
+    """A file system of a few bytes at a directory, which only the superuser can make."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        self._directory = os.fsencode(directory)
+        self._size = size
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def __enter__(self) -> None:
+        if self._libc.mount(b"tmpfs", self._directory, b"tmpfs", 0, b"size=%d" % self._size) != 0:
+            pytest.skip("only the superuser can mount a small file system")
+
+    def __exit__(self, *_: object) -> None:
+        self._libc.umount2(self._directory, 2)

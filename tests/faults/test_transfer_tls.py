@@ -1,0 +1,105 @@
+"""Transfers over TLS: who is trusted, and what a record layer does to ranges."""
+
+import datetime
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from libs.chassis.errors import Unavailable
+from services.fetcher.transfer import wire
+from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer.stop import StopFlag
+from tests.support.origin import Fault, OriginServer
+from tests.support.transfers import QUICK, contents_of, manifest_of, new_store, serve, small_model
+
+MODEL = small_model()
+MANIFEST = manifest_of(MODEL)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A self-signed certificate for 127.0.0.1 and its key in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "origin of a test")])
+    now = datetime.datetime.now(datetime.UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "certificate.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(built.public_bytes(serialization.Encoding.PEM) + private)
+    return path
+
+
+@pytest.fixture
+def server(certificate: Path) -> Iterator[OriginServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with OriginServer(tls=context) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def fresh_trust() -> Iterator[None]:
+    wire.tls_context.cache_clear()
+    yield
+    wire.tls_context.cache_clear()
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_certificate_that_the_environment_names_is_trusted(
+    variable: str, certificate: Path, server: OriginServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, str(certificate))
+    stall = server.inject(Fault("stall", "/model/model.safetensors", skip=2, after_bytes=40_000))
+    cut = server.inject(Fault("cut", "/model/model.safetensors", skip=5, after_bytes=100))
+    with new_store(tmp_path / "models") as store:
+        acquire(store, MANIFEST, serve(server, MODEL), StopFlag(), limits=QUICK)
+        assert contents_of(store.artifact_path(MANIFEST.digest)) == MODEL
+    assert (stall.fired, cut.fired) == (1, 1)
+
+
+def test_an_unknown_certificate_is_not_trusted_nor_tried_again(server: OriginServer, tmp_path: Path) -> None:
+    with new_store(tmp_path / "models") as store, pytest.raises(Unavailable, match="is not trusted"):
+        acquire(store, MANIFEST, serve(server, MODEL), StopFlag(), limits=QUICK)
+    assert server.connections <= QUICK.connections
+    assert server.requests == []
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(
+    certificate: Path, server: OriginServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with OriginServer() as plain, new_store(tmp_path / "models") as store:
+        origin = serve(server, MODEL)
+        server.redirect("/model/config.json", f"{plain.url}/config.json")
+        with pytest.raises(Unavailable, match="from https to http"):
+            acquire(store, MANIFEST, origin, StopFlag(), limits=QUICK)
+        assert plain.requests == []
+
+
+def test_an_origin_that_speaks_no_tls_is_unavailable(tmp_path: Path) -> None:
+    limits = replace(QUICK, attempts=2, connect_seconds=0.3)
+    with OriginServer() as plain, new_store(tmp_path / "models") as store:
+        origin = serve(plain, MODEL)
+        secure = replace(origin, base_url=origin.base_url.replace("http:", "https:"))
+        with pytest.raises(Unavailable, match="TLS handshake"):
+            acquire(store, MANIFEST, secure, StopFlag(), limits=limits)

@@ -1,0 +1,169 @@
+"""What each ServiceAccount of the charts may do: asked of the API server, which decides it, and tried."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.support.apiserver import ApiServer, running_api_server
+from tests.support.programs import CHARTS, run
+
+pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
+
+_READ = {"get", "list", "watch"}
+_VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+_MODELS = ("basemodels", "clusterbasemodels", "finetunedweights")
+
+# (group, resource, namespace, name) → verbs. Nothing else of what is asked below may be allowed.
+Grants = dict[tuple[str, str, str, str], set[str]]
+GRANTED: dict[str, Grants] = {
+    "ome-controller": {
+        **{("ome.io", model, "", ""): _READ | {"patch"} for model in _MODELS},
+        ("", "nodes", "", ""): _READ,
+        ("", "secrets", "team-a", "hf-token"): {"get"},
+        # By name only: it cannot look around.
+        ("", "secrets", "ome", "ome-nats-issuer"): {"get"},
+        ("", "persistentvolumeclaims", "team-a", "models"): {"get"},
+        ("authentication.k8s.io", "tokenreviews", "", ""): {"create"},
+        ("coordination.k8s.io", "leases", "ome", "ome-controller"): {"get", "create", "update"},
+        ("coordination.k8s.io", "leases", "ome", "ome-status"): {"create"},
+    },
+    "ome-status": {
+        **{("ome.io", model, "", ""): _READ | {"patch"} for model in _MODELS},
+        **{("ome.io", f"{model}/status", "", ""): {"patch"} for model in _MODELS},
+        ("", "nodes", "", ""): _READ | {"patch"},
+        ("", "configmaps", "ome", "node-1"): _READ | {"create", "patch", "delete"},
+        ("events.k8s.io", "events", "team-a", ""): {"create"},
+        ("coordination.k8s.io", "leases", "ome", "ome-status"): {*_READ, "create", "update"},
+        ("coordination.k8s.io", "leases", "ome", "ome-controller"): {"create"},
+    },
+    "ome-fetcher": {},
+    "ome-parser": {},
+}
+_ASKED = sorted(
+    {target for grants in GRANTED.values() for target in grants}
+    | {
+        ("", "pods", "ome", ""),
+        ("", "secrets", "ome", "ome-nats-issuer"),
+        ("", "configmaps", "team-a", "settings"),
+        ("", "nodes/status", "", "node-1"),
+        ("", "serviceaccounts/token", "ome", "ome-controller"),
+        ("apps", "daemonsets", "ome", "ome-fetcher"),
+        ("rbac.authorization.k8s.io", "clusterroles", "", ""),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "", ""),
+    }
+)
+
+
+_COLLECTION = "/apis/ome.io/v1beta1/clusterbasemodels"
+_MODEL = {
+    "apiVersion": "ome.io/v1beta1",
+    "kind": "ClusterBaseModel",
+    "metadata": {"name": "llama", "finalizers": ["example.com/keep"]},
+    "spec": {"vendor": "meta"},
+}
+_DEADLINE_SECONDS = 20
+
+
+async def _refusal(server: ApiServer, account: str, target: str, patch: dict[str, Any]) -> str:
+    """What the API server says against a patch by a service; empty when it is permitted. Nothing is stored."""
+    arguments = ("patch", target, "--type=merge", f"--patch={json.dumps(patch)}", "--dry-run=server")
+    identity = f"--as=system:serviceaccount:ome:{account}"
+    found = await asyncio.to_thread(
+        run, "kubectl", *arguments, identity, check=False, KUBECONFIG=str(server.kubeconfig)
+    )
+    return found.stderr if found.returncode else ""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiServer]:
+    async with running_api_server(tmp_path_factory.mktemp("apiserver")) as running:
+        await running.kube.request("POST", "/api/v1/namespaces", {"metadata": {"name": "ome"}})
+        for chart in ("crds", "controller", "fetcher", "parser", "status"):
+            arguments = ("install", f"ome-{chart}", str(CHARTS / chart), "--namespace", "ome")
+            await asyncio.to_thread(run, "helm", *arguments, KUBECONFIG=str(running.kubeconfig))
+        await running.kube.request("POST", "/api/v1/nodes", {"metadata": {"name": "node-1", "labels": {"gpu": "true"}}})
+        await running.kube.request("POST", _COLLECTION, _MODEL)
+        # A policy is enforced a moment after it was created.
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            for account in ("ome-controller", "ome-status"):
+                while not await _refusal(
+                    running, account, "clusterbasemodel/llama", {"metadata": {"labels": {"a": "b"}}}
+                ):
+                    await asyncio.sleep(0.1)
+        yield running
+
+
+async def _allowed(server: ApiServer, account: str, target: tuple[str, str, str, str]) -> set[str]:
+    group, path, namespace, name = target
+    resource, _, subresource = path.partition("/")
+
+    async def is_allowed(verb: str) -> bool:
+        attributes = {
+            "group": group,
+            "resource": resource,
+            "subresource": subresource,
+            "namespace": namespace,
+            "name": name,
+        }
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": f"system:serviceaccount:ome:{account}",
+                "groups": ["system:serviceaccounts", "system:serviceaccounts:ome", "system:authenticated"],
+                "resourceAttributes": {**attributes, "verb": verb},
+            },
+        }
+        answer = await server.kube.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
+
+    answers = await asyncio.gather(*(is_allowed(verb) for verb in _VERBS))
+    return {verb for verb, answer in zip(_VERBS, answers, strict=True) if answer}
+
+
+@pytest.mark.parametrize("account", GRANTED)
+async def test_a_service_may_do_what_it_needs_and_nothing_else(account: str, server: ApiServer) -> None:
+    allowed = {target: verbs for target in _ASKED if (verbs := await _allowed(server, account, target))}
+
+    assert allowed == GRANTED[account]
+
+
+PERMITTED = {
+    "a label by uid": ("ome-status", "node/node-1", {"metadata": {"labels": {"models.ome/0b6f": "Ready"}}}),
+    "a readable label": (
+        "ome-status",
+        "node/node-1",
+        {"metadata": {"labels": {"models.ome.io/clusterbasemodel.llama": "Ready"}}},
+    ),
+    "a fact": ("ome-status", "clusterbasemodel/llama", {"spec": {"modelType": "llama"}}),
+    "the finalizer": (
+        "ome-controller",
+        "clusterbasemodel/llama",
+        {"metadata": {"finalizers": ["example.com/keep", "models.ome.io/finalizer"]}},
+    ),
+}
+FORBIDDEN = {
+    "a foreign label of a node": ("ome-status", "node/node-1", {"metadata": {"labels": {"zone": "a"}}}),
+    "removing a foreign label of a node": ("ome-status", "node/node-1", {"metadata": {"labels": {"gpu": None}}}),
+    "cordoning a node": ("ome-status", "node/node-1", {"spec": {"unschedulable": True}}),
+    "an annotation of a node": ("ome-status", "node/node-1", {"metadata": {"annotations": {"a": "b"}}}),
+    "an annotation of a model": ("ome-status", "clusterbasemodel/llama", {"metadata": {"annotations": {"a": "b"}}}),
+    "releasing a model": ("ome-status", "clusterbasemodel/llama", {"metadata": {"finalizers": None}}),
+    "the spec of a model": ("ome-controller", "clusterbasemodel/llama", {"spec": {"disabled": True}}),
+    "a label of a model": ("ome-controller", "clusterbasemodel/llama", {"metadata": {"labels": {"a": "b"}}}),
+    "the finalizer of another": ("ome-controller", "clusterbasemodel/llama", {"metadata": {"finalizers": None}}),
+}
+
+
+@pytest.mark.parametrize(("account", "target", "patch"), PERMITTED.values(), ids=PERMITTED)
+async def test_a_patch_may_change(account: str, target: str, patch: dict[str, Any], server: ApiServer) -> None:
+    assert await _refusal(server, account, target, patch) == ""
+
+
+@pytest.mark.parametrize(("account", "target", "patch"), FORBIDDEN.values(), ids=FORBIDDEN)
+async def test_a_patch_may_not_change(account: str, target: str, patch: dict[str, Any], server: ApiServer) -> None:
+    assert "denied request: the " in await _refusal(server, account, target, patch)

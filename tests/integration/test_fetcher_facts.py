@@ -1,0 +1,116 @@
+"""Facts on a node's report: from a real parser, about models that lie on the node."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ome.model.v1.model_pb2 import NODE_PHASE_READY, REASON_NO_CONFIG, REASON_PARSE_FAILED, REASON_UNAVAILABLE
+from tests.support.fetcher_node import Driver, FetcherNode, connected_driver, nats_configuration, running_parser
+from tests.support.nats_server import NatsServer
+
+NODE = "node-1"
+CONFIG = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096}'
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path, nats_configuration(NODE))
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def driver(server: NatsServer) -> AsyncIterator[Driver]:
+    async with connected_driver(server, NODE) as driver:
+        yield driver
+
+
+@pytest.fixture
+async def node(tmp_path: Path, server: NatsServer, driver: Driver) -> AsyncIterator[FetcherNode]:
+    async with running_parser(tmp_path) as address:
+        node = FetcherNode(tmp_path, server.url, NODE, {"OME_PARSER_ADDRESS": address, "OME_RECHECK_SECONDS": "0.3"})
+        await node.start()
+        try:
+            yield node
+        finally:
+            await node.stop()
+            print(node.log)
+
+
+def write(node: FetcherNode, name: str, content: str) -> None:
+    directory = node.path("/models/mine")
+    directory.mkdir(exist_ok=True, parents=True)
+    (directory / name).write_text(content)
+
+
+async def test_a_ready_model_comes_with_its_facts(driver: Driver, node: FetcherNode) -> None:
+    write(node, "config.json", CONFIG)
+
+    await driver.hold("a", "local:///models/mine")
+    state = await driver.state("a", NODE_PHASE_READY)
+
+    assert (state.facts.model_type, state.facts.architecture) == ("llama", "LlamaForCausalLM")
+    assert not state.HasField("parse_problem")
+
+
+async def test_the_schema_path_names_the_configuration_to_read(driver: Driver, node: FetcherNode) -> None:
+    write(node, "mine.json", CONFIG)
+
+    await driver.hold("a", "local:///models/mine", schema_path="mine.json")
+    state = await driver.state("a", NODE_PHASE_READY)
+
+    assert state.facts.model_type == "llama"
+
+
+async def test_parsing_is_skipped_when_the_model_asks_for_that(driver: Driver, node: FetcherNode) -> None:
+    write(node, "config.json", CONFIG)
+
+    await driver.hold("a", "local:///models/mine", skip_parsing=True)
+    state = await driver.state("a", NODE_PHASE_READY)
+
+    assert not state.HasField("facts")
+    assert not state.HasField("parse_problem")
+
+
+@pytest.mark.parametrize(("content", "reason"), [("{not json", REASON_PARSE_FAILED), (None, REASON_NO_CONFIG)])
+async def test_a_model_that_cannot_be_parsed_is_ready_with_the_reason_and_no_retry(
+    driver: Driver, node: FetcherNode, content: str | None, reason: int
+) -> None:
+    write(node, "config.json" if content else "notes.txt", content or "")
+
+    await driver.hold("a", "local:///models/mine")
+    state = await driver.state("a", NODE_PHASE_READY)
+
+    assert state.parse_problem.reason == reason
+    assert not state.parse_problem.HasField("retry_at")
+
+
+async def test_facts_follow_when_the_files_of_a_local_model_change(driver: Driver, node: FetcherNode) -> None:
+    write(node, "config.json", CONFIG)
+    await driver.hold("a", "local:///models/mine")
+    await driver.state("a", NODE_PHASE_READY)
+
+    write(node, "config.json", CONFIG.replace("4096", "8192"))
+
+    await driver.state("a", lambda state: state.facts.context_length == 8192)
+
+
+async def test_a_parser_that_is_away_costs_the_facts_only_until_it_is_back(
+    driver: Driver, node: FetcherNode, tmp_path: Path
+) -> None:
+    write(node, "config.json", CONFIG)
+    await node.stop()
+    await node.start(OME_PARSER_ADDRESS="127.0.0.1:1")
+    await driver.hold("a", "local:///models/mine")
+    state = await driver.state("a", NODE_PHASE_READY)
+    assert state.parse_problem.reason == REASON_UNAVAILABLE
+    assert state.parse_problem.HasField("retry_at")
+
+    await node.stop()
+    await node.start()
+
+    await driver.state("a", lambda state: state.facts.model_type == "llama" and not state.HasField("parse_problem"))

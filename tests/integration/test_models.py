@@ -1,0 +1,272 @@
+"""From kubectl apply to Ready on the right nodes, and what users see on the way."""
+
+import json
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from ome.model.v1 import model_pb2
+from ome.status.v1 import status_pb2
+from tests.support.fleet import Fleet, Object, condition, content, model
+from tests.support.hub import generated_model
+
+pytestmark = pytest.mark.cluster
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+    "max_position_embeddings": 8192,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.44.0",
+}
+SMALL = {"config.json": json.dumps(CONFIG).encode(), "README.md": b"# a model\n"}
+
+
+@pytest.fixture
+def applied(fleet: Fleet) -> Iterator[list[Object]]:
+    """Manifests that a test applies; they are deleted afterwards, and nothing of them may stay."""
+    manifests: list[Object] = []
+    yield manifests
+    for manifest in manifests:
+        if fleet.get(manifest):
+            fleet.delete(manifest)
+    for manifest in manifests:
+        fleet.await_gone(manifest)
+    for node in fleet.cluster.nodes:
+        fleet.until(f"{node} holds nothing", lambda node=node: not fleet.leftovers(node))
+
+
+def apply(fleet: Fleet, applied: list[Object], *manifests: Object) -> None:
+    applied.extend(manifests)
+    fleet.apply(*manifests)
+
+
+def test_models_land_exactly_on_the_nodes_that_selector_and_affinity_name(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    fleet.hub.add_model("org/two", SMALL, generated=generated_model(2 << 20, shards=2))
+    terms = [{"matchExpressions": [{"key": "models.ome.io/available-storage", "operator": "Gt", "values": ["500Gi"]}]}]
+    affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    one = model("one", "hf://org/one", path="/models/one", nodeSelector={"gpu": "A100"})
+    two = model("two", "hf://org/two", path="/models/two", nodeAffinity=affinity)
+    fleet.cluster.kubectl("create", "namespace", "team-a", check=False)
+    ours = model("ours", "hf://org/one", "BaseModel", "team-a", nodeSelector={"kubernetes.io/hostname": "node-3"})
+    apply(fleet, applied, one, two, ours)
+    fleet.await_state(one, "Ready", {"node-2"})
+    fleet.await_state(two, "Ready", {"node-1"})
+    fleet.await_state(ours, "Ready", {"node-3"})
+    assert set(fleet.files("node-1", "/models/two")) == {
+        "README.md",
+        "config.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    }
+    assert fleet.files("node-2", "/models/one")["config.json"] == content(SMALL)["config.json"]
+    assert fleet.files("node-3", "/models/basemodel/team-a/ours")
+    for node, path in (("node-1", "/models/one"), ("node-2", "/models/two"), ("node-3", "/models/one")):
+        assert not fleet.files(node, path)
+
+
+def test_the_commands_that_users_were_promised_work(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    one = model("one", "hf://org/one", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, one)
+    item = fleet.await_state(one, "Ready", {"node-1"})
+    kubectl, uid = fleet.cluster.kubectl, item["metadata"]["uid"]
+    table = kubectl("get", "clusterbasemodels")
+    assert "one" in table
+    assert "Ready" in table
+    fleet.until(
+        "the node has its label",
+        lambda: "node-1" in kubectl("get", "nodes", "-l", f"models.ome/{uid}=Ready", "-o", "name"),
+    )
+    assert "node-1" in kubectl("get", "nodes", "-l", "models.ome.io/clusterbasemodel.one=Ready", "-o", "name")
+    assert "node-2" not in kubectl("get", "nodes", "-l", f"models.ome/{uid}", "-o", "name")
+
+    def entries() -> dict[str, str]:
+        found = kubectl("get", "configmaps", "-n", "ome", "-l", "models.ome/basemodel-status=true", "-o", "json")
+        return {key: value for item in json.loads(found)["items"] for key, value in item.get("data", {}).items()}
+
+    assert any("Ready" in value for value in fleet.until("the ConfigMap tells of the model", entries).values())
+    assert "Ready" in fleet.describe(one)
+
+
+def test_status_and_spec_tell_what_the_model_is(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    one = model("one", "hf://org/one", nodeSelector={"gpu": "H100"})
+    one["spec"]["modelType"] = "mine"
+    apply(fleet, applied, one)
+    item = fleet.await_state(one, "Ready", {"node-1"})
+    status, spec = item["status"], item["spec"]
+    assert status["lifecycle"] == "Ready"
+    assert status["nodesFailed"] == []
+    assert status["artifact"]["files"] == 3
+    assert status["artifact"]["digest"].startswith("sha256:")
+    assert status["metadata"]["architecture"] == "LlamaForCausalLM"
+    assert condition(item, "Available")["status"] == "True"
+    assert condition(item, "Complete")["status"] == "True"
+    assert condition(item, "Parsed")["status"] == "True"
+    assert spec["modelArchitecture"] == "LlamaForCausalLM"
+    assert spec["maxTokens"] == 8192
+    assert spec["modelType"] == "mine", "what the user wrote stays"
+
+
+def test_grpc_clients_are_told_the_same_truth(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    one = model("one", "hf://org/one", nodeSelector={"gpu": "H100"})
+    kind = model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL
+    with fleet.status_service() as status:
+        watch = status.WatchModels(status_pb2.WatchModelsRequest(kind=kind, name="one"), timeout=60)
+        first = next(watch)
+        assert first.WhichOneof("event") == "synced"
+        apply(fleet, applied, one)
+        states = []
+        for event in watch:
+            states.append(event.updated.state)
+            if event.updated.state == status_pb2.MODEL_STATE_READY:
+                break
+        assert states[0] == status_pb2.MODEL_STATE_CREATING
+        item = fleet.await_state(one, "Ready")
+        answer = status.GetModel(status_pb2.GetModelRequest(kind=kind, name="one")).model
+        assert answer.ref.uid == item["metadata"]["uid"]
+        assert [node.node for node in answer.nodes] == item["status"]["nodesReady"]
+        assert answer.artifact.digest == item["status"]["artifact"]["digest"]
+        listed = status.ListModels(status_pb2.ListModelsRequest(state=status_pb2.MODEL_STATE_READY)).models
+        assert "one" in [each.ref.name for each in listed]
+        nodes = {node.name: node for node in status.ListNodes(status_pb2.ListNodesRequest()).nodes}
+        assert nodes["node-1"].models_ready >= 1
+        assert nodes["node-1"].reachable
+        fleet.delete(one)
+        for event in watch:
+            if event.WhichOneof("event") == "deleted":
+                break
+        with pytest.raises(grpc.RpcError) as refused:
+            status.GetModel(status_pb2.GetModelRequest(kind=kind, name="one"))
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_local_model_is_read_in_place_and_survives_its_deletion(fleet: Fleet, applied: list[Object]) -> None:
+    place = fleet.cluster.node_root("node-1") / "models" / "ours"
+    place.mkdir(parents=True)
+    for name, data in SMALL.items():
+        (place / name).write_bytes(data)
+    here = model("here", "local:///models/ours", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, here)
+    item = fleet.await_state(here, "Ready", {"node-1"})
+    assert item["status"]["metadata"]["modelType"] == "llama"
+    fleet.delete(here)
+    fleet.await_gone(here)
+    assert fleet.files("node-1", "/models/ours") == content(SMALL)
+
+
+def test_relabelled_nodes_lose_and_gain_the_model(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    one = model("one", "hf://org/one", path="/models/one", nodeSelector={"tier": "fast"})
+    apply(fleet, applied, one)
+    fleet.until(
+        "the model says that no node matches",
+        lambda: "NoMatchingNode" in json.dumps((fleet.get(one) or {}).get("status", {})),
+    )
+    fleet.cluster.kubectl("label", "node", "node-1", "tier=fast")
+    try:
+        fleet.await_state(one, "Ready", {"node-1"})
+        fleet.cluster.kubectl("label", "node", "node-1", "tier-")
+        fleet.cluster.kubectl("label", "node", "node-3", "tier=fast")
+        fleet.await_state(one, "Ready", {"node-3"})
+        fleet.until("the first node holds nothing", lambda: not fleet.files("node-1", "/models/one"))
+    finally:
+        fleet.cluster.kubectl("label", "node", "node-1", "node-3", "tier-")
+
+
+def test_changed_selector_and_source_take_effect(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    fleet.hub.add_model("org/other", {**SMALL, "README.md": b"# another\n"}, generated=generated_model(1 << 20, seed=7))
+    one = model("one", "hf://org/one", path="/models/one", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, one)
+    first = fleet.await_state(one, "Ready", {"node-1"})
+    one["spec"]["storage"]["nodeSelector"] = {}
+    fleet.apply(one)
+    fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
+    one["spec"]["storage"]["storageUri"] = "hf://org/other"
+    fleet.apply(one)
+    fleet.until(
+        "the new files are everywhere",
+        lambda: all(
+            fleet.files(node, "/models/one").get("README.md") == content({"": b"# another\n"})[""]
+            for node in fleet.cluster.nodes
+        ),
+    )
+    second = fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
+    assert second["status"]["artifact"]["digest"] != first["status"]["artifact"]["digest"]
+
+
+def test_edit_that_leaves_the_artifact_the_same_moves_no_bytes(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    one = model("one", "hf://org/one", path="/models/one")
+    apply(fleet, applied, one)
+    fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
+    fleet.hub.forget_requests()
+    one["spec"]["displayName"] = "The One"
+    one["spec"]["storage"]["path"] = "/models/moved"
+    fleet.apply(one)
+    fleet.until(
+        "the model has moved everywhere",
+        lambda: all(
+            fleet.files(node, "/models/moved") and not fleet.files(node, "/models/one") for node in fleet.cluster.nodes
+        ),
+    )
+    fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
+    assert fleet.hub.sent_bytes("/org/one/*") == 0
+
+
+def test_a_thousand_nodes_would_cost_the_hub_one_listing(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    fleet.hub.forget_requests()
+    one = model("one", "hf://org/one")
+    apply(fleet, applied, one)
+    fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
+    assert len(fleet.hub.requests("/api/models/org/one/tree/*")) == 1
+
+
+def test_disabled_model_is_not_fetched_and_keeps_what_it_has(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    one = model("one", "hf://org/one", path="/models/one", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, one)
+    fleet.await_state(one, "Ready", {"node-1"})
+    one["spec"]["disabled"] = True
+    one["spec"]["storage"]["nodeSelector"] = {}
+    fleet.apply(one)
+    fleet.until("the status says Disabled", lambda: "Disabled" in json.dumps((fleet.get(one) or {}).get("status", {})))
+    assert fleet.files("node-1", "/models/one")
+    assert not fleet.files("node-2", "/models/one")
+
+
+def test_model_without_storage_says_that_there_is_nothing_to_fetch(fleet: Fleet, applied: list[Object]) -> None:
+    custom: Object = {
+        "apiVersion": "ome.io/v1beta1",
+        "kind": "ClusterBaseModel",
+        "metadata": {"name": "custom", "annotations": {"ome.io/skip-config-parsing": "true"}},
+        "spec": {"modelType": "custom", "maxTokens": 4096},
+    }
+    apply(fleet, applied, custom)
+    fleet.until("the status says so", lambda: "NoStorage" in json.dumps((fleet.get(custom) or {}).get("status", {})))
+
+
+def test_new_node_gets_its_fetcher_and_its_models_by_itself(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+    one = model("one", "hf://org/one", path="/models/one")
+    apply(fleet, applied, one)
+    fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
+    fleet.cluster.add_node("node-4", {})
+    try:
+        fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3", "node-4"})
+    finally:
+        fleet.cluster.remove_node("node-4")
+    fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})

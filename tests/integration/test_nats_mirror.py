@@ -1,0 +1,132 @@
+"""The mirror of a bucket and compare-and-set writes, against a real nats-server that is killed and restarted."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from libs.artifact import names
+from libs.chassis.errors import Conflict
+from libs.chassis.health import Health
+from libs.chassis.nats_client import Mirror, connect_nats, delete_key, put_if
+from services.controller.streams import ensure_pool, ensure_streams
+from tests.support.nats_server import NatsServer
+
+BUCKET = names.DESIRED_BUCKET
+DEADLINE_SECONDS = 20
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+class Watched:
+    """A mirror that runs, and the changes that it has told of."""
+
+    def __init__(self, client: Client, pattern: str = ">") -> None:
+        self.mirror: Mirror[bytes] = Mirror(BUCKET, bytes, pattern)
+        self.changes: list[str] = []
+        self._changed = asyncio.Event()
+        self.task = asyncio.ensure_future(self.mirror.run(client, self._note))
+
+    def _note(self, key: str) -> None:
+        self.changes.append(key)
+        self._changed.set()
+
+    async def holds(self, expected: dict[str, bytes]) -> None:
+        """Wait until the mirror holds exactly this."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await self.mirror.synced()
+            while {key: entry.value for key, entry in self.mirror.entries.items()} != expected:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def test_mirror_holds_what_was_there_before_and_follows_changes_and_deletions(server: NatsServer) -> None:
+    async with connect_nats(server.url, Health(), "test") as client:
+        js = client.jetstream()
+        await ensure_streams(js, 1, 30)
+        await put_if(js, BUCKET, "n1.a", b"1", None)
+        await put_if(js, BUCKET, "n2.a", b"other", None)
+        watched = Watched(client, "n1.>")
+        await watched.holds({"n1.a": b"1"})
+        await put_if(js, BUCKET, "n1.b", b"2", 0)
+        await watched.holds({"n1.a": b"1", "n1.b": b"2"})
+        await delete_key(js, BUCKET, "n1.a")
+        await watched.holds({"n1.b": b"2"})
+        assert watched.changes == ["n1.a", "n1.b", "n1.a"]
+        await watched.stop()
+
+
+async def test_mirror_of_an_empty_bucket_is_synced_at_once(server: NatsServer) -> None:
+    async with connect_nats(server.url, Health(), "test") as client:
+        await ensure_streams(client.jetstream(), 1, 30)
+        watched = Watched(client)
+        await watched.holds({})
+        await watched.stop()
+
+
+async def test_write_is_refused_when_the_key_has_changed_meanwhile(server: NatsServer) -> None:
+    async with connect_nats(server.url, Health(), "test") as client:
+        js = client.jetstream()
+        await ensure_streams(js, 1, 30)
+        revision = await put_if(js, BUCKET, "n1.a", b"1", 0)
+        with pytest.raises(Conflict):
+            await put_if(js, BUCKET, "n1.a", b"2", 0)
+        later = await put_if(js, BUCKET, "n1.a", b"2", revision)
+        with pytest.raises(Conflict):
+            await put_if(js, BUCKET, "n1.a", b"3", revision)
+        await delete_key(js, BUCKET, "n1.a", later)
+        assert await put_if(js, BUCKET, "n1.a", b"4", 0) > later
+
+
+async def test_mirror_finds_what_changed_while_the_server_was_away(server: NatsServer) -> None:
+    health = Health()
+    watched: list[Watched] = []
+
+    def reread() -> None:
+        for one in watched:
+            one.mirror.reread()
+
+    async with connect_nats(server.url, health, "test", on_reconnect=reread) as client:
+        js = client.jetstream()
+        await ensure_streams(js, 1, 30)
+        await put_if(js, BUCKET, "n1.a", b"1", None)
+        await put_if(js, BUCKET, "n1.b", b"1", None)
+        watched.append(Watched(client))
+        await watched[0].holds({"n1.a": b"1", "n1.b": b"1"})
+        await server.kill()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while health.ready:
+                await asyncio.sleep(0.01)
+        await server.start()
+        async with connect_nats(server.url, Health(), "other") as other:
+            await put_if(other.jetstream(), BUCKET, "n1.a", b"2", None)
+            await delete_key(other.jetstream(), BUCKET, "n1.b")
+        await watched[0].holds({"n1.a": b"2"})
+        assert health.ready
+        await watched[0].stop()
+
+
+async def test_streams_and_pools_can_be_ensured_again_with_other_settings(server: NatsServer) -> None:
+    async with connect_nats(server.url, Health(), "test") as client:
+        js = client.jetstream()
+        await ensure_streams(js, 1, 30)
+        await ensure_streams(js, 1, 60)
+        await ensure_pool(js, "default")
+        await ensure_pool(js, "default")
+        info = await js.stream_info(f"KV_{names.NODES_BUCKET}")
+        assert info.config.max_age == 60
+        assert (
+            await js.consumer_info(names.RESOLVE_STREAM, "pool-default")
+        ).config.filter_subject == "ome.resolve.default"

@@ -1,0 +1,342 @@
+"""A fetcher process on a node of its own, and the driver that speaks to it over NATS as a controller would.
+
+The fetcher is connected under exactly the permissions that the controller grants to its node; nothing is replaced.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import nats
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.kv import KeyValue
+
+from libs.artifact import names
+from libs.chassis.nats_client import put_if
+from ome.fetch.v1.fetch_pb2 import (
+    GOAL_ABSENT,
+    GOAL_HOLD,
+    Assignment,
+    CredentialsReply,
+    CredentialsRequest,
+    NodeHeartbeat,
+    NodeModelState,
+    Resolution,
+    ResolveTask,
+    Source,
+)
+from ome.model.v1.model_pb2 import MODEL_KIND_CLUSTER_BASE_MODEL, Artifact, ModelRef, NodePhase
+from services.controller.permissions import node_permissions
+from services.controller.streams import ensure_pool, ensure_streams
+from tests.support.nats_server import NatsServer
+from tools.localcluster.addresses import free_port
+from tools.localcluster.controlplane import listens
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 20.0
+
+
+def nats_configuration(node: str) -> dict[str, Any]:
+    """An account with a driver who may do everything, and connections without a name that may do what the node may."""
+    permissions = node_permissions(node)
+    fetcher = {
+        "user": "fetcher",
+        "password": "fetcher",
+        "permissions": {"publish": list(permissions.publish), "subscribe": list(permissions.subscribe)},
+    }
+    users = [{"user": "driver", "password": "driver"}, fetcher]
+    return {"accounts": {"OME": {"jetstream": "enabled", "users": users}}, "no_auth_user": "fetcher"}
+
+
+class Driver:
+    """What the controller says and hears on the wire, without its decisions."""
+
+    def __init__(self, client: Client, node: str) -> None:
+        self.client = client
+        self.js: JetStreamContext = client.jetstream()
+        self.node = node
+        self.history: list[tuple[str, NodeModelState]] = []
+        self.secrets: dict[str, dict[str, bytes]] = {}
+        self._states: dict[str, NodeModelState] = {}
+        self._changed = asyncio.Condition()
+
+    async def ensure(self) -> None:
+        """Create the buckets and streams as the controller does."""
+        await ensure_streams(self.js, 1, 30.0)
+        await ensure_pool(self.js, "default")
+
+    async def follow(self) -> None:
+        """Take note of everything that the node says, until cancelled."""
+        bucket = await self.js.key_value(names.OBSERVED_BUCKET)
+        watcher = await bucket.watchall()
+        async for entry in watcher:
+            if entry is not None:
+                await self._note(entry)
+
+    async def answer_credentials(self) -> None:
+        """Hand out self.secrets by model uid, until cancelled."""
+        subscription = await self.client.subscribe(names.credentials_subject(self.node))
+        async for message in subscription.messages:
+            uid = CredentialsRequest.FromString(message.data).model_uid
+            await message.respond(CredentialsReply(values=self.secrets.get(uid, {})).SerializeToString())
+
+    async def hold(self, uid: str, uri: str, artifact: Artifact | None = None, path: str = "", **fields: Any) -> int:
+        """Assign a model to the node; the revision of the assignment."""
+        source = Source(uri=uri, has_secret=uid in self.secrets)
+        model = ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name=uid, uid=uid)
+        fields = {"generation": 1, **fields}
+        return await self._assign(
+            uid, Assignment(model=model, goal=GOAL_HOLD, source=source, artifact=artifact, path=path, **fields)
+        )
+
+    async def drop(self, uid: str) -> int:
+        """Ask the node to remove a model; the revision of the assignment."""
+        return await self._assign(uid, Assignment(model=ModelRef(uid=uid, name=uid), goal=GOAL_ABSENT))
+
+    async def forget(self, uid: str) -> None:
+        """Delete the keys of a model, as the controller does when nothing is left of it."""
+        for bucket in (names.DESIRED_BUCKET, names.OBSERVED_BUCKET):
+            await (await self.js.key_value(bucket)).purge(names.node_key(self.node, uid))
+
+    async def resolve(self, uri: str, uid: str = "resolver", attempt: int = 1) -> Resolution:
+        """Have a source listed by a fetcher and return its answer."""
+        key = f"{uid}.{abs(hash(uri)) % 16**16:016x}"
+        source = Source(uri=uri, has_secret=uid in self.secrets)
+        task = ResolveTask(source_key=key, source=source, model=ModelRef(uid=uid), attempt=attempt)
+        bucket = await self.js.key_value(names.RESOLVED_BUCKET)
+        watcher = await bucket.watch(key)
+        await self.js.publish(names.resolve_subject("default"), task.SerializeToString())
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            async for entry in watcher:
+                if entry is not None and entry.value:
+                    resolution = Resolution.FromString(entry.value)
+                    if resolution.attempt == attempt:
+                        await watcher.stop()
+                        return resolution
+        raise AssertionError("the watch ended")
+
+    async def artifact(self, uri: str, uid: str = "resolver") -> Artifact:
+        """The artifact that a source is now."""
+        resolution = await self.resolve(uri, uid)
+        assert not resolution.HasField("problem"), resolution
+        return resolution.artifact
+
+    async def state(
+        self,
+        uid: str,
+        accept: "Callable[[NodeModelState], bool] | NodePhase",
+        revision: int = 0,
+        seconds: float = DEADLINE_SECONDS,
+    ) -> NodeModelState:
+        """Wait until the node says something acceptable about a model, in answer to that revision or a later one."""
+        accepts = accept if callable(accept) else lambda state: state.phase == accept
+
+        def found() -> bool:
+            state = self._states.get(uid)
+            return state is not None and state.assignment_revision >= revision and accepts(state)
+
+        async with self._changed:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait_for(found)
+            except TimeoutError:
+                raise AssertionError(f"{uid} is not as expected but: {self._states.get(uid)}") from None
+        return self._states[uid]
+
+    def phases(self, uid: str) -> list[NodePhase]:
+        """Every phase that the node has said a model to be in, in order, without repetitions."""
+        phases: list[NodePhase] = []
+        for model, state in self.history:
+            if model == uid and phases[-1:] != [state.phase]:
+                phases.append(state.phase)
+        return phases
+
+    async def heartbeat(self) -> NodeHeartbeat:
+        """The node's heartbeat, as it stands."""
+        bucket = await self.js.key_value(names.NODES_BUCKET)
+        return NodeHeartbeat.FromString((await bucket.get(names.node_token(self.node))).value or b"")
+
+    async def _assign(self, uid: str, assignment: Assignment) -> int:
+        key = names.node_key(self.node, uid)
+        return await put_if(self.js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), None)
+
+    async def _note(self, entry: KeyValue.Entry) -> None:
+        uid = names.split_node_key(entry.key)[1]
+        async with self._changed:
+            if entry.operation is None:
+                state = NodeModelState.FromString(entry.value or b"")
+                self._states[uid] = state
+                self.history.append((uid, state))
+            else:
+                self._states.pop(uid, None)
+            self._changed.notify_all()
+
+
+class FetcherNode:
+    """A node's folder and the fetcher process that serves it."""
+
+    def __init__(self, folder: Path, nats_url: str, node: str, environ: dict[str, str]) -> None:
+        self.host = folder / "host"
+        self._log = folder / "fetcher.log"
+        self._http_port = free_port()
+        self._process: asyncio.subprocess.Process | None = None
+        self._environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OME_NODE_NAME": node,
+            "OME_NATS_URL": nats_url,
+            "OME_HOST_ROOT": str(self.host),
+            "OME_MODEL_ROOTS": "/models,/raid/models",
+            "OME_PARSER_ADDRESS": "127.0.0.1:1",
+            "OME_HTTP_PORT": str(self._http_port),
+            "OME_HEARTBEAT_SECONDS": "0.5",
+            "OME_RETRY_INITIAL_SECONDS": "0.1",
+            "OME_RETRY_MAX_SECONDS": "0.5",
+            **environ,
+        }
+        self.host.mkdir()
+
+    def path(self, node_path: str) -> Path:
+        """Where a path of the node is for the test."""
+        return self.host / node_path.lstrip("/")
+
+    @property
+    def log(self) -> str:
+        """Everything that the fetcher has printed so far."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running fetcher."""
+        assert self._process
+        return self._process.pid
+
+    async def start(self, **environ: str) -> None:
+        """Start the fetcher and wait until it is ready."""
+        await self.launch(**environ)
+        await self.ready()
+
+    async def launch(self, **environ: str) -> None:
+        """Start the fetcher without waiting for it."""
+        with self._log.open("a") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "services.fetcher", env=self._environ | environ, stdout=log, stderr=log, cwd=ROOT
+            )
+
+    async def ready(self) -> None:
+        """Wait until the fetcher says that it is ready."""
+        assert self._process
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS), aiohttp.ClientSession() as session:
+                while not await self._is_ready(session):
+                    assert self._process.returncode is None, f"the fetcher ended:\n{self.log}"
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"the fetcher is not ready:\n{self.log}") from None
+
+    async def metrics(self) -> dict[str, float]:
+        """The fetcher's metrics by name and labels, as Prometheus reads them."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self._http}/metrics") as response:
+            lines = re.findall(r"^([^#\s]\S*) (\S+)$", await response.text(), re.MULTILINE)
+        return {name: float(value) for name, value in lines}
+
+    async def kill(self) -> None:
+        """End the fetcher as a crash would."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> int | None:
+        """End the fetcher in order; its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        """Wait for the fetcher to end by itself; its exit code, negative for a signal."""
+        assert self._process
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await self._process.wait()
+
+    def leftovers(self) -> list[str]:
+        """Files of any kind below the model roots that belong to some model, published or not."""
+        records = {"lock"}
+        return sorted(
+            str(path.relative_to(self.host))
+            for path in self.host.rglob("*")
+            if (path.is_symlink() or not path.is_dir()) and path.name not in records
+        )
+
+    @property
+    def _http(self) -> str:
+        return f"http://127.0.0.1:{self._http_port}"
+
+    async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(f"{self._http}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def _end(self, number: signal.Signals) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        if process.returncode is None:
+            process.send_signal(number)
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise AssertionError(f"the fetcher does not end:\n{self.log}") from None
+
+
+@asynccontextmanager
+async def connected_driver(server: NatsServer, node: str) -> AsyncIterator[Driver]:
+    """A driver that follows what the node says and answers its requests for secrets."""
+    client = await nats.connect(server.url, user="driver", password="driver")
+    driver = Driver(client, node)
+    await driver.ensure()
+    tasks = [asyncio.create_task(driver.follow()), asyncio.create_task(driver.answer_credentials())]
+    try:
+        yield driver
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
+
+
+@asynccontextmanager
+async def running_parser(folder: Path) -> AsyncIterator[str]:
+    """A parser process; its address."""
+    port = free_port()
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OME_LISTEN_HOST": "127.0.0.1",
+        "OME_GRPC_PORT": str(port),
+        "OME_HTTP_PORT": "0",
+    }
+    with (folder / "parser.log").open("w") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.parser", env=environ, stdout=log, stderr=log, cwd=ROOT
+        )
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not await listens(port):
+                assert process.returncode is None, f"the parser ended:\n{(folder / 'parser.log').read_text()}"
+                await asyncio.sleep(0.02)
+        yield f"127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()

@@ -1,0 +1,267 @@
+"""The status service as a process on a real API server and a real nats-server, under the identity of its chart.
+
+The test plays the other services by writing what they would: plans, observed states, heartbeats.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import nats
+from google.protobuf.message import Message
+from nats.aio.client import Client
+
+from libs.artifact import names
+from libs.artifact.specification import planning_digest
+from libs.chassis.nats_client import delete_key, put_if
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState
+from ome.model.v1.model_pb2 import Artifact, ModelRef, NodePhase
+from ome.status.v1.status_pb2_grpc import StatusServiceStub
+from services.controller.streams import ensure_streams
+from services.status.kinds import GROUP_VERSION, KINDS, kind_named, model_ref
+from tests.support.programs import ROOT, programs, render
+from tools.localcluster.addresses import claimed_plan, free_port
+from tools.localcluster.controlplane import ControlPlane, write_files
+from tools.localcluster.kube import ApiError, Kube, connected_kube
+from tools.localcluster.natsserver import NatsServer, new_identities
+from tools.localcluster.processes import Process, tail
+
+Object = dict[str, Any]
+
+NAMESPACE = "ome"
+GROUP = f"/apis/{GROUP_VERSION}"
+# Nothing in a test should wait for a Lease, and nothing should depend on the resync.
+_PACE = {"OME_LEASE_SECONDS": "3", "OME_NODE_UNREACHABLE_SECONDS": "60", "OME_RESYNC_SECONDS": "3600"}
+
+
+async def eventually(condition: Callable[[], Any], what: str, seconds: float = 15.0) -> Any:
+    """The first true value of condition, which may be a coroutine function."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@dataclass
+class Replica:
+    """One process of the service."""
+
+    process: Process
+    log: Path
+    grpc_address: str
+    http_address: str
+
+
+@dataclass
+class StatusCluster:
+    """Everything that the service stands on, and hands to write what the other services would."""
+
+    kube: Kube
+    plane: ControlPlane
+    nats_server: NatsServer
+    client: Client
+    folder: Path
+    replicas: list[Replica] = field(default_factory=list)
+
+    async def start_replica(self, name: str, **environ: str) -> Replica:
+        """Start a replica and wait until it listens."""
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 3600},
+        }
+        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/ome-status/token"
+        account = self.folder / f"{name}-account"
+        account.mkdir(exist_ok=True)
+        (account / "token").write_text((await self.kube.request("POST", path, request))["status"]["token"])
+        (account / "ca.crt").write_text((self.folder / "keys" / "ca.crt").read_text())
+        grpc_port, http_port = free_port(), free_port()
+        settings = {
+            "OME_NAMESPACE": NAMESPACE,
+            "OME_POD_NAME": name,
+            "OME_NATS_URL": self.nats_server.url,
+            "OME_NATS_PASSWORD_FILE": str(self.folder / "status-password"),
+            "OME_SERVICE_ACCOUNT_DIR": str(account),
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(self.plane.port),
+            "OME_GRPC_PORT": str(grpc_port),
+            "OME_HTTP_PORT": str(http_port),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PATH": os.environ["PATH"],
+            **_PACE,
+            **environ,
+        }
+        log = self.folder / "logs" / f"{name}.log"
+        process = Process([sys.executable, "-m", "services.status"], settings, ROOT, log)
+        replica = Replica(process, log, f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{http_port}")
+        self.replicas.append(replica)
+        return replica
+
+    async def node(self, name: str, **labels: str) -> Object:
+        """A Node object with a live fetcher."""
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+        node = await self.kube.request("POST", "/api/v1/nodes", body)
+        await self.heartbeat(name)
+        return node
+
+    async def heartbeat(self, name: str) -> None:
+        """Say once that a node's fetcher lives."""
+        await self.put(names.NODES_BUCKET, names.node_token(name), NodeHeartbeat(node=name, version="1"))
+
+    async def model(self, name: str, kind: str = "clusterbasemodels", namespace: str = "", **spec: Any) -> Object:
+        """Apply a model, by default one that is used where it lies."""
+        spec = {"storage": {"storageUri": f"local:///models/{name}"}, **spec}
+        (named,) = (each.name for each in KINDS if each.plural == kind)
+        body = {"apiVersion": GROUP_VERSION, "kind": named, "metadata": {"name": name}, "spec": spec}
+        return await self.kube.request("POST", collection(kind, namespace), body)
+
+    async def plan(self, model: Object, nodes: list[str], artifact: Artifact | None = None, **more: Any) -> None:
+        """Say what the controller decided."""
+        digest = planning_digest(model["spec"], model["metadata"].get("annotations") or {})
+        plan = ModelPlan(
+            model=model_ref(model),
+            generation=model["metadata"]["generation"],
+            spec_digest=digest,
+            desired_nodes=sorted(nodes),
+            artifact=artifact or Artifact(),
+            **more,
+        )
+        await self.put(names.PLANS_BUCKET, model["metadata"]["uid"], plan)
+
+    async def observed(self, model: Object, node: str, phase: NodePhase, **more: Any) -> None:
+        """Say how a model stands on a node."""
+        ref: ModelRef = model_ref(model)
+        state = NodeModelState(model=ref, phase=phase, path=f"/models/{ref.name}", **more)
+        await self.put(names.OBSERVED_BUCKET, names.node_key(node, ref.uid), state)
+
+    async def unobserve(self, model: Object, node: str) -> None:
+        """Say that a node has nothing more to say about a model."""
+        key = names.node_key(node, model["metadata"]["uid"])
+        await delete_key(self.client.jetstream(), names.OBSERVED_BUCKET, key)
+
+    async def put(self, bucket: str, key: str, value: Message) -> None:
+        """Write one value."""
+        await put_if(self.client.jetstream(), bucket, key, value.SerializeToString(), None)
+
+    async def get(self, path: str) -> Object | None:
+        """An object, or None when there is none."""
+        try:
+            return await self.kube.get(path)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    async def labels(self, node: str) -> dict[str, str]:
+        """The labels of a node."""
+        found: dict[str, str] = (await self.kube.get(f"/api/v1/nodes/{node}"))["metadata"].get("labels") or {}
+        return found
+
+    async def events(self, model: Object) -> list[Object]:
+        """The events that kubectl describe would show for a model."""
+        uid = model["metadata"]["uid"]
+        found = await self.kube.get("/api/v1/events", fieldSelector=f"involvedObject.uid={uid}")
+        return list(found["items"])
+
+    async def renewals(self, number: int) -> None:
+        """Wait until the leader has renewed its Lease so many times, as a clock for what must not happen meanwhile."""
+        seen: set[str] = set()
+
+        async def renewed() -> bool:
+            lease = await self.get("/apis/coordination.k8s.io/v1/namespaces/ome/leases/ome-status")
+            seen.add(lease["spec"]["renewTime"] if lease else "")
+            return len(seen) > number
+
+        await eventually(renewed, f"{number} renewals of the Lease")
+
+    def requests(self) -> list[Object]:
+        """Every request of the service, from the API server's audit log."""
+        lines = [json.loads(line) for line in (self.folder / "logs" / "audit.log").read_text().splitlines()]
+        return [line for line in lines if line["user"]["username"] == "system:serviceaccount:ome:ome-status"]
+
+
+def collection(kind: str, namespace: str = "") -> str:
+    """Path of a collection of models."""
+    return f"{GROUP}/namespaces/{namespace}/{kind}" if namespace else f"{GROUP}/{kind}"
+
+
+def path_of(model: Object) -> str:
+    """Path of a model."""
+    metadata = model["metadata"]
+    return f"{collection(kind_named(model['kind']).plural, metadata.get('namespace', ''))}/{metadata['name']}"
+
+
+@asynccontextmanager
+async def stub(replica: Replica) -> AsyncIterator[StatusServiceStub]:
+    """A client of a replica."""
+    async with grpc.aio.insecure_channel(replica.grpc_address) as channel:
+        yield StatusServiceStub(channel)
+
+
+@asynccontextmanager
+async def running_status_cluster(folder: Path) -> AsyncIterator[StatusCluster]:
+    """etcd, kube-apiserver, nats-server, CRDs and the permissions of the chart; no replica yet."""
+    (folder / "logs").mkdir()
+    async with AsyncExitStack() as stack:
+        plan = stack.enter_context(claimed_plan())
+        files = write_files(folder, plan)
+        plane = ControlPlane(programs(), files, plan, node_grace_seconds=40)
+        identities = new_identities()
+        server = NatsServer(programs(), folder, identities)
+        for daemon in (plane.etcd, plane.apiserver, server.daemon):
+            stack.push_async_callback(daemon.stop)
+            await daemon.start()
+        (folder / "status-password").write_text(identities.status_password)
+        kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
+        client = await nats.connect(server.url, user="controller", password=identities.controller_password)
+        stack.push_async_callback(client.close)
+        await ensure_streams(client.jetstream(), 1, 60.0)
+        await _install(kube)
+        cluster = StatusCluster(kube, plane, server, client, folder)
+        try:
+            yield cluster
+        finally:
+            for replica in cluster.replicas:
+                await replica.process.stop(5.0)
+                # Shown by pytest when the test failed.
+                print(f"--- {replica.log.name}\n{tail(replica.log)}")
+
+
+async def _install(kube: Kube) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    await kube.apply(f"/api/v1/namespaces/{NAMESPACE}", namespace)
+    groups = {"Role": "roles", "RoleBinding": "rolebindings", "ServiceAccount": "serviceaccounts"}
+    wide = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
+    for item in (*render("crds"), *render("status")):
+        version, name = item["apiVersion"], item["metadata"]["name"]
+        root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
+        if item["kind"] == "CustomResourceDefinition":
+            await kube.apply(f"{root}/customresourcedefinitions/{name}", item)
+        elif item["kind"] in wide:
+            await kube.apply(f"{root}/{wide[item['kind']]}/{name}", item)
+        elif item["kind"] in groups:
+            await kube.apply(f"{root}/namespaces/{NAMESPACE}/{groups[item['kind']]}/{name}", item)
+    await eventually(lambda: _served(kube), "the three kinds are served")
+
+
+async def _served(kube: Kube) -> bool:
+    try:
+        for kind in KINDS:
+            await kube.get(f"{GROUP}/{kind.plural}")
+    except ApiError:
+        return False
+    return True

@@ -1,0 +1,107 @@
+"""What tests of the transfer engine and the artifact store share: small models, a store, limits that make faults quick.
+
+Also a program that fetches one model, to be killed: python -m tests.support.transfers ROOT URL MANIFEST.
+"""
+
+import hashlib
+import json
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.chassis.errors import ServiceError
+from services.fetcher.store.artifacts import Store
+from services.fetcher.store.space import Reservations
+from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer.limits import Limits
+from services.fetcher.transfer.origin import UrlOrigin
+from services.fetcher.transfer.stop import StopFlag
+from tests.support.origin import OriginServer
+
+QUICK = Limits(
+    connections=3,
+    range_bytes=64 << 10,
+    buffers=8,
+    stall_seconds=0.6,
+    connect_seconds=2.0,
+    backoff_initial_seconds=0.01,
+    backoff_cap_seconds=0.05,
+    progress_seconds=0.05,
+)
+MODEL_UID = "0b2c1f4e-95b5-4e0f-8b0a-0d7f0e3c1a11"
+
+
+def small_model(seed: int = 1, weights_bytes: int = 1_500_123) -> dict[str, bytes]:
+    """Files as a model has them: some small ones, an empty one, one in a directory, and weights of many ranges."""
+    source = random.Random(seed)
+    return {
+        "config.json": source.randbytes(700),
+        "empty.txt": b"",
+        "tokenizer/vocab.json": source.randbytes(40_000),
+        "model.safetensors": source.randbytes(weights_bytes),
+    }
+
+
+def manifest_of(contents: Mapping[str, bytes]) -> Manifest:
+    """A manifest as the Hub's listing gives it: SHA-256 for large files, Git's blob hash for small ones."""
+    files = []
+    for path, content in contents.items():
+        if len(content) > 1000:
+            algorithm, checksum = ChecksumAlgorithm.SHA256, hashlib.sha256(content).hexdigest()
+        else:
+            blob = b"blob %d\0" % len(content) + content
+            algorithm, checksum = ChecksumAlgorithm.GIT_SHA1, hashlib.sha1(blob, usedforsecurity=False).hexdigest()
+        files.append(ManifestFile(path, len(content), algorithm, checksum))
+    return new_manifest("0123abcd", files)
+
+
+def serve(server: OriginServer, contents: Mapping[str, bytes], prefix: str = "/model") -> UrlOrigin:
+    """Put a model on a server and return the origin to fetch it from."""
+    for path, content in contents.items():
+        server.add(f"{prefix}/{path}", content)
+    return UrlOrigin("test://model", server.url + prefix)
+
+
+def new_store(directory: Path, name: str = "/models") -> Store:
+    """A store that is not opened yet."""
+    return Store(directory, name, Reservations())
+
+
+def contents_of(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+def leftovers(store: Store) -> list[str]:
+    """What lies in staging and trash; empty when nothing leaked."""
+    state = store.directory / ".ome"
+    return [str(path) for part in ("staging", "trash") for path in (state / part).rglob("*")]
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest for the program below."""
+    rows = [[file.path, file.size_bytes, file.algorithm.value, file.checksum] for file in manifest.files]
+    path.write_text(json.dumps(rows))
+
+
+def main() -> None:
+    """Fetch and publish one model; print the error's reason and exit 1 when that fails."""
+    root, url, rows = Path(sys.argv[1]), sys.argv[2], json.loads(Path(sys.argv[3]).read_text())
+    files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), row[3]) for row in rows]
+    manifest = new_manifest("0123abcd", files)
+    try:
+        with new_store(root) as store:
+            acquire(store, manifest, UrlOrigin("test://model", url), StopFlag(), limits=QUICK)
+            store.publish(MODEL_UID, "team/model", manifest.digest)
+            if "--remove" in sys.argv:
+                store.unpublish(MODEL_UID)
+    except ServiceError as error:
+        print(error.reason)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

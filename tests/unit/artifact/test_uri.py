@@ -1,0 +1,74 @@
+"""Model URIs: what is understood, and what is said of the rest."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.artifact.errors import InvalidValue
+from libs.artifact.uri import (
+    BucketUri,
+    HuggingFaceUri,
+    LocalUri,
+    OracleUri,
+    VendorUri,
+    VolumeClaimUri,
+    parse_uri,
+)
+
+UNDERSTOOD = {
+    "hf://meta-llama/Llama-3.3-70B-Instruct": HuggingFaceUri("meta-llama/Llama-3.3-70B-Instruct", ""),
+    "hf://gpt2": HuggingFaceUri("gpt2", ""),
+    "hf://org/model@refs/pr/1": HuggingFaceUri("org/model", "refs/pr/1"),
+    "oci://n/mycompany/b/ai-models/o/llama/llama-3-70b/": OracleUri("mycompany", "ai-models", "llama/llama-3-70b"),
+    "oci://n/ns/b/bucket/o/": OracleUri("ns", "bucket", ""),
+    "pvc://model-storage/llama/70b": VolumeClaimUri("", "model-storage", "llama/70b"),
+    "pvc://team:model-storage/llama": VolumeClaimUri("team", "model-storage", "llama"),
+    "vendor://nvidia/models/llama-70b-tensorrt": VendorUri("nvidia", "models", "llama-70b-tensorrt"),
+    "local:///models/llama/": LocalUri("/models/llama"),
+    "s3://bucket/a//b": BucketUri("s3", "bucket", "a/b"),
+    "gs://bucket": BucketUri("gs", "bucket", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "uri"), UNDERSTOOD.items(), ids=UNDERSTOOD.keys())
+def test_uri_is_understood(text: str, uri: object) -> None:
+    assert parse_uri(text) == uri
+
+
+REFUSED = {
+    "": "must begin with one of hf://",
+    "https://huggingface.co/a/b": "must begin with one of hf://",
+    "HF://a/b": "must begin with one of hf://",
+    "hf://": "hf://<organisation>/<model>",
+    "hf://a/b/c": "hf://<organisation>/<model>",
+    "hf://../b": "hf://<organisation>/<model>",
+    "hf://a/b@": "no Git branch, tag or commit",
+    "hf://a/b@../x": "no Git branch, tag or commit",
+    "hf://a/b c": "spaces",
+    "oci://bucket/path": "oci://n/<namespace>/b/<bucket>/o/",
+    "oci://n/a/b/c/o/../x": "'..'",
+    "pvc://": "pvc://<claim>/<path>",
+    "pvc://A:b/x": "pvc://<claim>/<path>",
+    "vendor://nvidia/models": "vendor://<vendor>/<resource type>/<resource path>",
+    "local://models": "three slashes",
+    "local:///": "below the root",
+    "local:///models/../etc": "'..'",
+    "s3:///key": "s3://<bucket>/<prefix>",
+}
+
+
+@pytest.mark.parametrize(("text", "says"), REFUSED.items(), ids=REFUSED.keys())
+def test_uri_that_cannot_be_used_is_refused_with_what_to_write(text: str, says: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        parse_uri(text)
+    assert says in refused.value.message
+    assert refused.value.reason == "InvalidUri"
+
+
+@given(st.sampled_from(["hf", "oci", "pvc", "vendor", "local", "s3"]), st.text())
+def test_any_text_is_understood_or_refused_and_never_holds_a_parent(scheme: str, rest: str) -> None:
+    try:
+        uri = parse_uri(f"{scheme}://{rest}")
+    except InvalidValue:
+        return
+    assert ".." not in [part for value in vars(uri).values() for part in value.split("/")]

@@ -1,0 +1,314 @@
+"""Planning: what the controller does about one model, from everything that is known about it."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.artifact.specification import FINALIZER
+from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
+from services.controller import planning
+from services.controller.planning import Held, NodeView, Observed, Rules, plan
+from services.controller.specification import read_model, source_of
+
+NOW = 1_800_000_000.0
+RULES = Rules("ome", node_unreachable_seconds=300, retry_initial_seconds=4, retry_max_seconds=60)
+DIGEST = "sha256:" + "a" * 64
+
+
+def item(storage: dict[str, object] | None = None, **changes: object) -> dict[str, object]:
+    metadata: dict[str, object] = {"name": "m", "uid": "u", "generation": 1, "finalizers": [FINALIZER]}
+    metadata.update(changes.pop("metadata", {}))  # type: ignore[call-overload]
+    spec = {"storage": {"storageUri": "hf://org/model"} if storage is None else storage, **changes}
+    return {"kind": "ClusterBaseModel", "metadata": metadata, "spec": spec}
+
+
+def observe(model: dict[str, object] | None, *nodes: NodeView, **changes: object) -> Observed:
+    known = Observed(
+        uid="u",
+        model=read_model(model) if model else None,
+        nodes={view.name: view for view in nodes or (NodeView("n1", {}, True, None), NodeView("n2", {}, True, None))},
+        held={},
+        states={},
+        resolutions={},
+        asked={},
+        plan=None,
+    )
+    return replace(known, **changes)  # type: ignore[arg-type]
+
+
+def listing(observed: Observed, **fields: object) -> dict[str, fetch_pb2.Resolution]:
+    assert observed.model is not None
+    source = source_of(observed.model, "ome")
+    assert source is not None
+    return {source.key: fetch_pb2.Resolution(attempt=1, **fields)}  # type: ignore[arg-type]
+
+
+def resolved(observed: Observed) -> Observed:
+    return replace(
+        observed, resolutions=listing(observed, artifact=model_pb2.Artifact(digest=DIGEST, bytes=5, files=1))
+    )
+
+
+def apply(observed: Observed, actions: tuple[planning.Action, ...]) -> Observed:
+    """What is known after the actions: the fetchers have done nothing yet."""
+    held, states, model = dict(observed.held), dict(observed.states), observed.model
+    resolutions, asked, report = dict(observed.resolutions), dict(observed.asked), observed.plan
+    for action in actions:
+        match action:
+            case planning.AddFinalizer() if model:
+                model = replace(model, finalizers=(*model.finalizers, FINALIZER))
+            case planning.RemoveFinalizer():
+                model = None
+            case planning.AskForListing(_, task):
+                asked[task.source_key] = planning.Asked(task.attempt, NOW)
+            case planning.Assign(node, assignment, last_revision):
+                assert last_revision == (held[node].revision if node in held else 0)
+                held[node] = Held(last_revision + 1, assignment)
+            case planning.Forget(node):
+                held.pop(node, None)
+                states.pop(node, None)
+            case planning.ForgetListing(key):
+                del resolutions[key]
+            case planning.Report(decided):
+                report = decided
+            case planning.Unreport():
+                report = None
+    return replace(observed, model=model, held=held, states=states, resolutions=resolutions, asked=asked, plan=report)
+
+
+def answer(observed: Observed) -> Observed:
+    """What is known after every fetcher has done what it was told."""
+    states = {
+        node: fetch_pb2.NodeModelState(
+            phase=model_pb2.NODE_PHASE_READY
+            if held.assignment.goal == fetch_pb2.GOAL_HOLD
+            else model_pb2.NODE_PHASE_DELETED,
+            assignment_revision=held.revision,
+        )
+        for node, held in observed.held.items()
+    }
+    return replace(observed, states=states)
+
+
+def settle(observed: Observed) -> Observed:
+    for _ in range(6):
+        observed = answer(apply(observed, plan(observed, RULES, NOW).actions))
+    assert plan(observed, RULES, NOW).actions == ()
+    return observed
+
+
+def kinds(decided: planning.Plan) -> list[str]:
+    return [type(action).__name__ for action in decided.actions]
+
+
+def test_new_model_is_listed_once_before_any_node_is_told() -> None:
+    decided = plan(observe(item(metadata={"finalizers": None})), RULES, NOW)
+    assert kinds(decided) == ["AddFinalizer", "AskForListing", "Report"]
+
+
+def test_listing_that_is_under_way_is_not_asked_for_again() -> None:
+    observed = observe(item())
+    asked = apply(observed, plan(observed, RULES, NOW).actions)
+    assert kinds(plan(asked, RULES, NOW + 1)) == []
+    assert "AskForListing" in kinds(plan(asked, RULES, NOW + 600))
+
+
+def test_listed_model_is_assigned_to_every_matching_node() -> None:
+    settled = settle(resolved(observe(item())))
+    assert {node: held.assignment.artifact.digest for node, held in settled.held.items()} == {
+        "n1": DIGEST,
+        "n2": DIGEST,
+    }
+    assert settled.plan is not None
+    assert list(settled.plan.desired_nodes) == ["n1", "n2"]
+
+
+def test_local_model_needs_no_listing() -> None:
+    decided = plan(observe(item({"storageUri": "local:///models/m"})), RULES, NOW)
+    assert kinds(decided) == ["Assign", "Assign", "Report"]
+
+
+def test_relabelled_node_loses_the_model_and_the_other_gains_it() -> None:
+    one, two = NodeView("n1", {"gpu": "yes"}, True, None), NodeView("n2", {}, True, None)
+    storage = {"storageUri": "local:///models/m", "nodeSelector": {"gpu": "yes"}}
+    settled = settle(observe(item(storage), one, two))
+    assert set(settled.held) == {"n1"}
+    swapped = settle(replace(settled, nodes={"n1": replace(one, labels={}), "n2": replace(two, labels={"gpu": "yes"})}))
+    assert set(swapped.held) == {"n2"}
+    assert set(swapped.states) == {"n2"}
+
+
+def test_edit_that_leaves_the_artifact_the_same_writes_no_assignment() -> None:
+    settled = settle(resolved(observe(item())))
+    edited = replace(settled, model=read_model(item(metadata={"generation": 2}, displayName="Other")))
+    assert kinds(plan(edited, RULES, NOW)) == ["Report"]
+
+
+def test_changed_source_keeps_the_old_copy_until_the_new_one_is_listed() -> None:
+    settled = settle(resolved(observe(item())))
+    edited = replace(settled, model=read_model(item({"storageUri": "hf://org/model@v2"})))
+    decided = plan(edited, RULES, NOW)
+    assert "AskForListing" in kinds(decided)
+    assert "Assign" not in kinds(decided)
+
+
+@pytest.mark.parametrize("change", [{"unschedulable": True}, {"ready": False}])
+def test_node_that_takes_nothing_new_keeps_what_it_has(change: dict[str, bool]) -> None:
+    settled = settle(resolved(observe(item())))
+    shut = NodeView("n2", {}, False, None)
+    late = NodeView("n3", {}, False, None)
+    known = replace(settled, nodes={**settled.nodes, "n2": shut, "n3": late})
+    assert plan(known, RULES, NOW).actions == ()
+
+
+def test_disabled_model_removes_nothing_and_starts_nothing() -> None:
+    settled = settle(resolved(observe(item())))
+    disabled = replace(settled, model=read_model(item(disabled=True)))
+    more = replace(disabled, nodes={**settled.nodes, "n3": NodeView("n3", {}, True, None)})
+    assert kinds(plan(more, RULES, NOW)) == ["Report"]
+
+
+def test_spec_that_cannot_be_used_is_reported_and_takes_nothing_away() -> None:
+    settled = settle(resolved(observe(item())))
+    for storage in ({"storageUri": "ftp://x"}, {"storageUri": "hf://a/b", "nodeAffinity": BAD_AFFINITY}):
+        decided = plan(replace(settled, model=read_model(item(storage))), RULES, NOW)
+        assert "Report" in kinds(decided)
+        assert "Assign" not in kinds(decided)
+        assert "Forget" not in kinds(decided)
+
+
+BAD_AFFINITY = {
+    "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Near", "values": ["b"]}]}]
+    }
+}
+
+
+def test_model_without_storage_says_that_there_is_nothing_to_fetch() -> None:
+    observed = observe({**item(), "spec": {"modelType": "custom"}})  # type: ignore[dict-item]
+    [report] = plan(observed, RULES, NOW).actions
+    assert isinstance(report, planning.Report)
+    assert report.plan.problem.reason == model_pb2.REASON_NO_STORAGE
+
+
+def test_model_that_no_node_matches_is_not_listed() -> None:
+    decided = plan(observe(item({"storageUri": "hf://a/b", "nodeSelector": {"gpu": "yes"}})), RULES, NOW)
+    assert kinds(decided) == ["Report"]
+
+
+def test_failed_listing_is_tried_again_with_growing_delay() -> None:
+    observed = observe(item())
+    delays = []
+    for attempt in range(1, 8):
+        failed = listing(observed, problem=fetch_pb2.Problem(reason=model_pb2.REASON_NOT_FOUND))
+        for resolution in failed.values():
+            resolution.attempt = attempt
+            resolution.resolved_at.FromMilliseconds(int(NOW * 1000))
+        delay = plan(replace(observed, resolutions=failed), RULES, NOW).look_again_seconds
+        assert delay is not None
+        delays.append(delay)
+        due = plan(replace(observed, resolutions=failed), RULES, NOW + delay + 0.01)
+        [ask] = [action for action in due.actions if isinstance(action, planning.AskForListing)]
+        assert ask.task.attempt == attempt + 1
+    assert delays[0] <= RULES.retry_initial_seconds
+    assert delays[0] < delays[2] < delays[4] <= delays[6] * 2
+    assert max(delays) <= RULES.retry_max_seconds
+
+
+def test_listing_is_not_tried_before_the_source_allows_it() -> None:
+    observed = observe(item())
+    failed = listing(observed, problem=fetch_pb2.Problem(reason=model_pb2.REASON_RATE_LIMITED))
+    for resolution in failed.values():
+        resolution.resolved_at.FromMilliseconds(int(NOW * 1000))
+        resolution.problem.retry_at.FromMilliseconds(int((NOW + 1000) * 1000))
+    assert plan(replace(observed, resolutions=failed), RULES, NOW).look_again_seconds == pytest.approx(1000)
+
+
+def deleted(observed: Observed) -> Observed:
+    return replace(observed, model=read_model(item(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})))
+
+
+def test_deletion_waits_for_every_node_and_then_lets_the_object_go() -> None:
+    settled = deleted(settle(resolved(observe(item()))))
+    told = apply(settled, plan(settled, RULES, NOW).actions)
+    assert {held.assignment.goal for held in told.held.values()} == {fetch_pb2.GOAL_ABSENT}
+    assert "RemoveFinalizer" not in kinds(plan(told, RULES, NOW))
+    assert kinds(plan(answer(told), RULES, NOW))[-1] == "RemoveFinalizer"
+
+
+def test_confirmation_of_an_older_assignment_does_not_count() -> None:
+    settled = deleted(settle(resolved(observe(item()))))
+    told = apply(settled, plan(settled, RULES, NOW).actions)
+    stale = answer(told)
+    for state in stale.states.values():
+        state.assignment_revision -= 1
+    assert plan(stale, RULES, NOW).actions == ()
+
+
+def test_deletion_does_not_wait_for_a_node_that_no_longer_exists() -> None:
+    settled = deleted(settle(resolved(observe(item()))))
+    gone = replace(settled, nodes={})
+    assert kinds(plan(gone, RULES, NOW)) == ["Forget", "Forget", "ForgetListing", "Unreport", "RemoveFinalizer"]
+
+
+def test_deletion_waits_for_an_unreachable_node_only_for_the_configured_time() -> None:
+    settled = deleted(settle(resolved(observe(item(), NodeView("n1", {}, True, None)))))
+    told = apply(settled, plan(settled, RULES, NOW).actions)
+    away = replace(told, nodes={"n1": NodeView("n1", {}, False, unreachable_since=NOW - 100)})
+    assert plan(away, RULES, NOW) == planning.Plan((), 200)
+    assert kinds(plan(away, RULES, NOW + 200))[-1] == "RemoveFinalizer"
+
+
+def test_model_whose_object_vanished_is_removed_from_its_nodes_all_the_same() -> None:
+    settled = replace(settle(resolved(observe(item()))), model=None)
+    assert settle(settled).held == {}
+
+
+def test_model_with_a_scheme_that_nobody_knows_can_be_deleted() -> None:
+    model = item({"storageUri": "ftp://x"}, metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
+    assert kinds(plan(observe(model), RULES, NOW)) == ["RemoveFinalizer"]
+
+
+nodes = st.builds(
+    NodeView,
+    name=st.sampled_from(["n1", "n2", "n3"]),
+    labels=st.sampled_from([{}, {"gpu": "yes"}]),
+    accepts_new=st.booleans(),
+    unreachable_since=st.none(),
+)
+models = st.builds(
+    item,
+    st.sampled_from(
+        [
+            {"storageUri": "hf://org/model"},
+            {"storageUri": "hf://org/model", "nodeSelector": {"gpu": "yes"}},
+            {"storageUri": "local:///models/m", "path": "/models/x"},
+            {"storageUri": "nonsense"},
+        ]
+    ),
+    disabled=st.booleans(),
+)
+
+
+@given(st.lists(nodes, min_size=1), models, st.lists(nodes, min_size=1), models, st.integers(0, 12))
+def test_any_change_settles_and_any_prefix_of_the_actions_leads_to_the_same_place(
+    before: list[NodeView], first: dict[str, object], after: list[NodeView], second: dict[str, object], cut: int
+) -> None:
+    def known(observed: Observed, views: list[NodeView], model: dict[str, object]) -> Observed:
+        changed = replace(observed, nodes={view.name: view for view in views}, model=read_model(model))
+        try:
+            return resolved(changed)
+        except ValueError:
+            return changed
+
+    settled = settle(known(observe(item()), before, first))
+    changed = known(settled, after, second)
+    interrupted = apply(changed, plan(changed, RULES, NOW).actions[:cut])
+    straight, detour = settle(changed), settle(interrupted)
+    assert {node: held.assignment for node, held in straight.held.items()} == {
+        node: held.assignment for node, held in detour.held.items()
+    }
+    assert straight.plan == detour.plan

@@ -1,0 +1,68 @@
+"""The variables that a chart sets are the settings that its service reads, both ways."""
+
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from libs.chassis.settings import load_settings, variable_name
+from tests.support.programs import render
+
+pytestmark = pytest.mark.cluster
+
+SERVICES = ("controller", "fetcher", "parser", "status")
+# What the kubelet gives to every container.
+_FROM_KUBELET = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+# Every value whose default leaves a variable out.
+_OPTIONS = {
+    "controller": ["nats.caSecret=ca"],
+    "fetcher": ["nats.caSecret=ca", "hfEndpoint=http://mirror"],
+    "parser": [],
+    "status": ["nats.caSecret=ca"],
+}
+
+
+def _environ(chart: str, *values: str) -> dict[str, str]:
+    arguments = [argument for value in values for argument in ("--set", value)]
+    (workload,) = (item for item in render(chart, *arguments) if item["kind"] in ("Deployment", "DaemonSet"))
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    # What the downward API fills in is known when the Pod runs.
+    return {item["name"]: item.get("value", "10.0.0.1") for item in container["env"]}
+
+
+def _fields(service: str) -> "Iterator[dataclasses.Field[object]]":
+    yield from dataclasses.fields(importlib.import_module(f"services.{service}.settings").Settings)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_variable_of_the_chart_is_a_setting(service: str) -> None:
+    known = {variable_name(field) for field in _fields(service)}
+
+    assert set(_environ(service, *_OPTIONS[service])) - known == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_setting_is_a_variable_of_the_chart(service: str) -> None:
+    known = {variable_name(field) for field in _fields(service)}
+
+    assert known - set(_environ(service, *_OPTIONS[service])) - set(_FROM_KUBELET) == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_service_accepts_what_the_chart_sets_by_default(service: str) -> None:
+    settings = importlib.import_module(f"services.{service}.settings").Settings
+
+    load_settings(settings, _environ(service) | _FROM_KUBELET)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_files_that_settings_name_are_mounted(service: str) -> None:
+    (workload,) = (item for item in render(service) if item["kind"] in ("Deployment", "DaemonSet"))
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    mounts = [Path(mount["mountPath"]) for mount in container.get("volumeMounts", [])]
+
+    for item in container["env"]:
+        if item["name"].endswith("_FILE"):
+            assert any(Path(item["value"]).is_relative_to(mount) for mount in mounts), item

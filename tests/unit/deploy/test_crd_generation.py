@@ -1,0 +1,83 @@
+"""The CRDs of the chart are what their description says, and every field explains itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deploy.crd.generate import TEMPLATES, definitions, manifests
+
+_KINDS = [definition["spec"]["names"]["kind"] for definition in definitions()]
+# The API server describes these by itself.
+_STANDARD_FIELDS = ("apiVersion", "kind", "metadata")
+
+
+def _schema(definition: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def _nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, field in schema.get("properties", {}).items():
+        if path or name not in _STANDARD_FIELDS:
+            yield from _nodes(field, f"{path}.{name}")
+    for inner in ("items", "additionalProperties"):
+        if inner in schema:
+            yield from _nodes(schema[inner], f"{path}[]")
+
+
+@pytest.mark.parametrize("name", sorted(manifests()))
+def test_the_chart_holds_what_the_generator_writes(name: str) -> None:
+    assert (TEMPLATES / name).read_text() == manifests()[name], "run: python -m deploy.crd.generate"
+
+
+def test_the_chart_holds_no_definition_that_the_generator_does_not_write() -> None:
+    assert {path.name for path in TEMPLATES.glob("ome.io_*.yaml")} == set(manifests())
+
+
+@pytest.mark.parametrize("content", manifests().values(), ids=manifests())
+def test_helm_finds_nothing_to_expand_in_a_definition(content: str) -> None:
+    assert "{{" not in content
+
+
+@pytest.mark.parametrize("definition", definitions(), ids=_KINDS)
+def test_every_field_has_a_description_that_is_a_sentence(definition: dict[str, Any]) -> None:
+    for path, schema in _nodes(_schema(definition)):
+        description = schema.get("description", "")
+        assert description[:1].isupper() or description.startswith(
+            ("metadata.", "model_type")
+        ), f"{path}: {description!r}"
+        assert description.endswith("."), f"{path}: {description!r}"
+
+
+@pytest.mark.parametrize("definition", definitions(), ids=_KINDS)
+def test_every_rule_has_a_message_for_people(definition: dict[str, Any]) -> None:
+    for path, schema in _nodes(_schema(definition)):
+        for rule in schema.get("x-kubernetes-validations", []):
+            assert rule["message"].split()[0].islower() or rule["message"].split()[0] in {
+                "storageKey",
+                "secretKey",
+                "parameters.auth_type",
+                "parameters.revision",
+            }, f"{path}: {rule['message']}"
+
+
+def test_the_kinds_differ_in_storage_only_by_what_scope_means() -> None:
+    base, cluster, weight = (
+        _schema(definition)["properties"]["spec"]["properties"]["storage"] for definition in definitions()
+    )
+
+    assert cluster == weight
+    assert base.keys() == cluster.keys()
+    assert base["properties"].keys() == cluster["properties"].keys()
+    assert {name for name, field in base["properties"].items() if field != cluster["properties"][name]} == {
+        "storageUri",
+        "storageKey",
+    }
+
+
+def test_the_kinds_share_one_status() -> None:
+    first, *others = (_schema(definition)["properties"]["status"] for definition in definitions())
+
+    assert all(other == first for other in others)

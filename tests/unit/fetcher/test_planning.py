@@ -1,0 +1,303 @@
+"""What a node does and says about a model, case by case."""
+
+from dataclasses import replace
+
+import pytest
+
+from libs.artifact.errors import InvalidValue
+from ome.fetch.v1.fetch_pb2 import (
+    GOAL_ABSENT,
+    GOAL_HOLD,
+    PROBLEM_CLASS_INVALID,
+    PROBLEM_CLASS_UNAVAILABLE,
+    Assignment,
+    Problem,
+)
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_DELETED,
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    NODE_PHASE_UPDATING,
+    REASON_ARTIFACT_DAMAGED,
+    REASON_DELETING,
+    REASON_DOWNLOADING,
+    REASON_INVALID_PATH,
+    REASON_QUEUED,
+    REASON_UNAVAILABLE,
+    Artifact,
+    ModelRef,
+)
+from ome.parser.v1.parser_pb2 import ModelFacts
+from services.fetcher.planning import (
+    Abandon,
+    Copy,
+    Desired,
+    Observed,
+    Parse,
+    Parsing,
+    Publication,
+    Publish,
+    Refuse,
+    Setback,
+    StartTransfer,
+    StopTransfer,
+    Transfer,
+    TransferPhase,
+    Unpublish,
+    describe,
+    plan,
+    retry_delay_seconds,
+)
+
+NOW = 1000.0
+ROOT, OTHER_ROOT, PATH = "/models", "/raid/models", "/models/a"
+OLD = Artifact(digest="sha256:" + "0" * 64, source_revision="old", bytes=7, files=1)
+NEW = Artifact(digest="sha256:" + "1" * 64, source_revision="new", bytes=8, files=1)
+FACTS = ModelFacts(model_type="llama")
+
+HOLD = Desired(5, Assignment(model=ModelRef(uid="u"), goal=GOAL_HOLD, generation=3, artifact=NEW, path=PATH))
+SKIP = Desired(5, Assignment(goal=GOAL_HOLD, artifact=NEW, path=PATH, skip_parsing=True))
+LOCAL = Desired(5, Assignment(goal=GOAL_HOLD))
+ABSENT = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_ABSENT))
+
+NOTHING = Observed(root=ROOT, path=PATH)
+HELD = replace(NOTHING, copy=Copy(held=True))
+PUBLISHED = replace(HELD, publications=(Publication(ROOT, PATH, NEW, True),))
+PARSED = replace(PUBLISHED, parsing=Parsing(facts=FACTS))
+DAMAGED = replace(PARSED, copy=Copy(held=True, damaged=("model.safetensors",)))
+OLD_PUBLISHED = replace(NOTHING, publications=(Publication(ROOT, PATH, OLD, True),))
+ELSEWHERE = replace(HELD, publications=(Publication(OTHER_ROOT, "/raid/models/a", NEW, True),))
+INVALID_PATH = InvalidValue("InvalidPath", "no")
+BUSY = Problem(reason=REASON_UNAVAILABLE, problem_class=PROBLEM_CLASS_UNAVAILABLE)
+REFUSED = Problem(reason=REASON_INVALID_PATH, problem_class=PROBLEM_CLASS_INVALID)
+
+
+def transfer(phase: TransferPhase, digest: str = NEW.digest, root: str = ROOT) -> Transfer:
+    return Transfer(root, digest, phase, bytes_done=4)
+
+
+RUNNING = replace(NOTHING, transfer=transfer(TransferPhase.RUNNING))
+
+MOVING = replace(NOTHING, transfer=replace(transfer(TransferPhase.RUNNING), moving=True))
+
+PLANS = {
+    "a model that is not there is fetched": (HOLD, NOTHING, (StartTransfer(ROOT, NEW.digest, ()),)),
+    "nothing is done while it is fetched": (HOLD, RUNNING, ()),
+    "what has been fetched is published and then parsed": (HOLD, HELD, (Publish(ROOT, PATH, NEW.digest), Parse())),
+    "what is published is parsed": (HOLD, PUBLISHED, (Parse(),)),
+    "what is parsed needs nothing": (HOLD, PARSED, ()),
+    "parsing is skipped on request": (SKIP, PUBLISHED, ()),
+    "a damaged copy is repaired": (HOLD, DAMAGED, (StartTransfer(ROOT, NEW.digest, ("model.safetensors",)),)),
+    "a link that was tampered with is put right": (
+        HOLD,
+        replace(PARSED, publications=(Publication(ROOT, PATH, NEW, False),)),
+        (Publish(ROOT, PATH, NEW.digest),),
+    ),
+    "a new revision is fetched beside the old one": (HOLD, OLD_PUBLISHED, (StartTransfer(ROOT, NEW.digest, ()),)),
+    "another path of the same root is published without a transfer": (
+        HOLD,
+        replace(PARSED, publications=(Publication(ROOT, "/models/b", NEW, True),)),
+        (Publish(ROOT, PATH, NEW.digest),),
+    ),
+    "a name in another root goes after the new one stands": (
+        HOLD,
+        ELSEWHERE,
+        (Publish(ROOT, PATH, NEW.digest), Unpublish(OTHER_ROOT), Parse()),
+    ),
+    "a transfer of another artifact is stopped": (
+        HOLD,
+        replace(NOTHING, transfer=transfer(TransferPhase.RUNNING, OLD.digest)),
+        (StopTransfer("another artifact is desired"),),
+    ),
+    "a transfer into another root is stopped": (
+        HOLD,
+        replace(NOTHING, transfer=transfer(TransferPhase.QUEUED, root=OTHER_ROOT)),
+        (StopTransfer("another artifact is desired"),),
+    ),
+    "a transfer that is stopping is waited for": (
+        HOLD,
+        replace(NOTHING, transfer=transfer(TransferPhase.STOPPING, OLD.digest)),
+        (),
+    ),
+    "a setback is waited out": (HOLD, replace(NOTHING, setback=Setback(5, BUSY, NOW + 1)), ()),
+    "a setback that is over is followed by another attempt": (
+        HOLD,
+        replace(NOTHING, setback=Setback(5, BUSY, NOW)),
+        (StartTransfer(ROOT, NEW.digest, ()),),
+    ),
+    "a setback of an earlier assignment does not hold the next one up": (
+        HOLD,
+        replace(NOTHING, setback=Setback(4, REFUSED, None)),
+        (StartTransfer(ROOT, NEW.digest, ()),),
+    ),
+    "a final setback is not tried again": (HOLD, replace(NOTHING, setback=Setback(5, REFUSED, None)), ()),
+    "an unusable path is refused before anything is fetched": (
+        HOLD,
+        replace(NOTHING, obstacle=INVALID_PATH),
+        (Refuse(INVALID_PATH),),
+    ),
+    "the parser is asked again when it is due": (
+        HOLD,
+        replace(PUBLISHED, parsing=Parsing(problem=BUSY, retry_at=NOW)),
+        (Parse(),),
+    ),
+    "the parser is not asked again before": (
+        HOLD,
+        replace(PUBLISHED, parsing=Parsing(problem=BUSY, retry_at=NOW + 1)),
+        (),
+    ),
+    "what cannot be parsed is not parsed again": (HOLD, replace(PUBLISHED, parsing=Parsing(problem=REFUSED)), ()),
+    "what an earlier artifact left in staging goes once the new one is there": (
+        HOLD,
+        replace(PARSED, leftovers=((ROOT, OLD.digest),)),
+        (Abandon(ROOT, OLD.digest),),
+    ),
+    "a local directory is parsed in place": (LOCAL, HELD, (Parse(),)),
+    "a local directory that is not there is refused": (
+        LOCAL,
+        replace(NOTHING, obstacle=INVALID_PATH),
+        (Refuse(INVALID_PATH),),
+    ),
+    "a copy goes when the model is now read in place": (
+        LOCAL,
+        replace(PARSED, publications=(Publication(ROOT, PATH, OLD, True),)),
+        (Unpublish(ROOT),),
+    ),
+    "a deleted model loses its name": (ABSENT, PARSED, (Unpublish(ROOT),)),
+    "a deleted model's transfer is stopped first": (
+        ABSENT,
+        replace(PARSED, transfer=transfer(TransferPhase.RUNNING)),
+        (StopTransfer("the model is deleted"),),
+    ),
+    "a deleted model's staging goes": (
+        ABSENT,
+        replace(NOTHING, leftovers=((ROOT, NEW.digest),)),
+        (Abandon(ROOT, NEW.digest),),
+    ),
+    "a model that was never there is gone at once": (ABSENT, Observed(), ()),
+    "a deletion that failed is waited out": (ABSENT, replace(PARSED, setback=Setback(6, BUSY, NOW + 1)), ()),
+    "an orphan goes like a deleted model": (None, PARSED, (Unpublish(ROOT),)),
+}
+
+
+@pytest.mark.parametrize(("desired", "observed", "expected"), PLANS.values(), ids=PLANS.keys())
+def test_plan(desired: Desired | None, observed: Observed, expected: tuple[object, ...]) -> None:
+    assert plan(desired, observed, NOW) == expected
+
+
+DESCRIPTIONS = {
+    "a model that waits for a slot is updating": (HOLD, NOTHING, NODE_PHASE_UPDATING, REASON_QUEUED, ""),
+    "a model that is fetched is updating": (HOLD, RUNNING, NODE_PHASE_UPDATING, REASON_DOWNLOADING, ""),
+    "a published model is ready": (HOLD, PARSED, NODE_PHASE_READY, 0, NEW.digest),
+    "a model is ready without facts": (
+        HOLD,
+        replace(PUBLISHED, parsing=Parsing(problem=BUSY, retry_at=NOW)),
+        NODE_PHASE_READY,
+        0,
+        NEW.digest,
+    ),
+    "a model that is fetched but not published is not ready": (HOLD, HELD, NODE_PHASE_UPDATING, REASON_QUEUED, ""),
+    "a setback without a usable copy is a failure": (
+        HOLD,
+        replace(NOTHING, setback=Setback(5, BUSY, NOW + 1)),
+        NODE_PHASE_FAILED,
+        REASON_UNAVAILABLE,
+        "",
+    ),
+    "another attempt is a failure until it does better": (
+        HOLD,
+        replace(RUNNING, setback=Setback(5, BUSY, NOW)),
+        NODE_PHASE_FAILED,
+        REASON_UNAVAILABLE,
+        "",
+    ),
+    "another attempt that brings bytes is an update": (
+        HOLD,
+        replace(MOVING, setback=Setback(5, BUSY, NOW)),
+        NODE_PHASE_UPDATING,
+        REASON_DOWNLOADING,
+        "",
+    ),
+    "a setback beside an old copy is an update, and names what readers see": (
+        HOLD,
+        replace(OLD_PUBLISHED, setback=Setback(5, BUSY, NOW + 1)),
+        NODE_PHASE_UPDATING,
+        REASON_UNAVAILABLE,
+        OLD.digest,
+    ),
+    "a final setback is a failure even beside an old copy": (
+        HOLD,
+        replace(OLD_PUBLISHED, setback=Setback(5, REFUSED, None)),
+        NODE_PHASE_FAILED,
+        REASON_INVALID_PATH,
+        OLD.digest,
+    ),
+    "a damaged copy is no longer ready": (HOLD, DAMAGED, NODE_PHASE_UPDATING, REASON_ARTIFACT_DAMAGED, ""),
+    "a local directory is ready without a digest": (
+        LOCAL,
+        replace(HELD, parsing=Parsing(facts=FACTS)),
+        NODE_PHASE_READY,
+        0,
+        "",
+    ),
+    "a model with nothing left is deleted": (ABSENT, Observed(), NODE_PHASE_DELETED, 0, ""),
+    "a model is not deleted while bytes are written": (
+        ABSENT,
+        Observed(transfer=transfer(TransferPhase.STOPPING)),
+        NODE_PHASE_UPDATING,
+        REASON_DELETING,
+        "",
+    ),
+    "a model is not deleted while staging is left": (
+        ABSENT,
+        Observed(leftovers=((ROOT, NEW.digest),)),
+        NODE_PHASE_UPDATING,
+        REASON_DELETING,
+        "",
+    ),
+    "a model is not deleted because nobody could look": (
+        ABSENT,
+        Observed(complete=False, setback=Setback(6, BUSY, NOW + 1)),
+        NODE_PHASE_FAILED,
+        REASON_UNAVAILABLE,
+        "",
+    ),
+    "a deletion that the disk refuses is a failure": (
+        ABSENT,
+        replace(PARSED, setback=Setback(6, BUSY, NOW + 1)),
+        NODE_PHASE_FAILED,
+        REASON_UNAVAILABLE,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("desired", "observed", "phase", "reason", "digest"), DESCRIPTIONS.values(), ids=DESCRIPTIONS.keys()
+)
+def test_describe(desired: Desired, observed: Observed, phase: int, reason: int, digest: str) -> None:
+    state = describe(desired, observed, NOW)
+
+    assert (state.phase, state.problem.reason, state.artifact.digest) == (phase, reason, digest)
+    assert state.assignment_revision == desired.revision
+    assert state.model == desired.assignment.model
+
+
+def test_description_of_a_setback_says_when_the_next_attempt_is() -> None:
+    state = describe(HOLD, replace(NOTHING, setback=Setback(5, BUSY, NOW + 1)), NOW)
+
+    assert state.problem.retry_at.ToMilliseconds() == 1_001_000
+    assert not BUSY.HasField("retry_at"), "the remembered problem is not touched"
+
+
+def test_retry_delay_grows_to_its_ceiling_and_never_falls_below_the_first_delay() -> None:
+    highest = [retry_delay_seconds(attempt, 2, 60, 0.999, None) for attempt in range(1, 10)]
+    lowest = [retry_delay_seconds(attempt, 2, 60, 0.0, None) for attempt in range(1, 10)]
+
+    assert highest == sorted(highest)
+    assert 59 < highest[-1] <= 60
+    assert set(lowest) == {2.0}
+
+
+def test_retry_delay_respects_what_the_other_side_asked_for() -> None:
+    assert retry_delay_seconds(1, 2, 60, 0.0, 30.0) >= 30

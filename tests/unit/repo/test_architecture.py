@@ -1,0 +1,197 @@
+"""Rules of the code base that import-linter cannot express: who may use an SDK, names, and where errors are caught."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.repo.checkout import ROOT, files, modules, modules_below
+
+# The only file names that may import an SDK, wherever they lie below services/ and libs/.
+SDK_OWNERS = {
+    "kubernetes": "kube.py",
+    "huggingface_hub": "huggingface.py",
+    "oci": "oracle.py",
+    "obstore": "obstore_origin.py",
+}
+
+# Names that say nothing about what a module owns.
+EMPTY_NAMES = {"base", "common", "handler", "helper", "helpers", "manager", "misc", "processor", "util", "utils"}
+EMPTY_CLASS_SUFFIX = re.compile(r"(Manager|Handler|Processor|Helper|Util|Utils)$")
+
+# Where an error of any kind ends: at a work item's boundary, in the RPC interceptor, and at the end of the process.
+BROAD_EXCEPT_PLACES = {
+    "libs/chassis/grpc_server.py",
+    "libs/chassis/program.py",
+    "libs/chassis/work.py",
+    "services/fetcher/downloads.py",
+    "services/fetcher/reconciling.py",
+    "services/fetcher/resolving.py",
+}
+
+
+@pytest.mark.parametrize(("sdk", "owner"), SDK_OWNERS.items())
+def test_an_sdk_is_imported_by_its_adapter_alone(sdk: str, owner: str) -> None:
+    intruders = [
+        str(module.path)
+        for module in modules_below("services/", "libs/")
+        if module.path.name != owner and any(name.split(".")[0] == sdk for name in module.imports())
+    ]
+    assert not intruders, f"only {owner} may import {sdk}"
+
+
+def test_artifact_library_needs_the_standard_library_alone() -> None:
+    allowed = sys.stdlib_module_names | {"libs"}
+    foreign = {
+        f"{module.path}: {name}"
+        for module in modules_below("libs/artifact/")
+        for name in module.imports()
+        if name.split(".")[0] not in allowed or (name.startswith("libs.") and not name.startswith("libs.artifact"))
+    }
+    assert not foreign
+
+
+def test_services_and_libs_import_nothing_from_tests_tools_or_deploy() -> None:
+    wrong = {
+        f"{module.path}: {name}"
+        for module in modules_below("services/", "libs/")
+        for name in module.imports()
+        if name.split(".")[0] in {"tests", "tools", "deploy"}
+    }
+    assert not wrong
+
+
+def test_no_module_or_folder_has_a_name_that_says_nothing() -> None:
+    empty = {
+        str(module.path)
+        for module in modules()
+        if EMPTY_NAMES & {part.removesuffix(".py") for part in module.path.parts}
+    }
+    assert not empty
+
+
+def test_no_class_has_a_name_that_says_nothing() -> None:
+    empty = {
+        f"{module.path}: {node.name}"
+        for module in modules_below("services/", "libs/", "tools/", "deploy/")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef) and EMPTY_CLASS_SUFFIX.search(node.name) and not _is_of_the_standard(node)
+    }
+    assert not empty
+
+
+def test_every_module_says_what_it_owns() -> None:
+    silent = {
+        str(module.path)
+        for module in modules_below("services/", "libs/", "tools/", "deploy/")
+        if module.tree.body and not ast.get_docstring(module.tree)
+    }
+    assert not silent
+
+
+def test_errors_of_any_kind_are_caught_in_permitted_places_only() -> None:
+    places = {
+        str(module.path)
+        for module in modules_below("services/", "libs/")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ExceptHandler) and _is_broad(node.type) and not _ends_in_plain_raise(node)
+    }
+    assert places <= BROAD_EXCEPT_PLACES
+
+
+def test_list_of_permitted_places_is_not_longer_than_needed() -> None:
+    broad = {
+        str(module.path)
+        for module in modules_below("services/", "libs/")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ExceptHandler) and _is_broad(node.type)
+    }
+    assert broad >= BROAD_EXCEPT_PLACES
+
+
+def test_no_task_is_created_and_forgotten() -> None:
+    # An unreferenced task may be collected in the middle of its work, and its exception is lost.
+    bare = {
+        f"{module.path}:{node.lineno}"
+        for module in modules_below("services/", "libs/", "tools/", "tests/")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) in {"asyncio.create_task", "asyncio.ensure_future", "loop.create_task"}
+    }
+    assert not bare
+
+
+def test_our_code_is_not_mocked() -> None:
+    mocking = {
+        f"{module.path}: {name}"
+        for module in modules()
+        for name in module.imports()
+        if name.split(".")[0] in {"mock", "pytest_mock"} or name.startswith("unittest.mock")
+    }
+    assert not mocking
+
+
+def test_tests_wait_for_conditions_instead_of_sleeping() -> None:
+    # A loop that polls until a deadline is fine; a sleep outside a loop guesses how long something takes.
+    sleeping = {
+        f"{module.path}:{line}"
+        for module in modules_below("tests/unit/", "tests/contract/", "tests/integration/", "tests/faults/")
+        for line in _sleeps_outside_loops(module.tree)
+    }
+    assert not sleeping
+
+
+def test_import_contracts_are_kept(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--cache-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_no_file_carries_a_path_of_somebodys_machine() -> None:
+    suspicious = re.compile(r"/home/\w+/|/Users/\w+/|/work/(main|shared)\b")
+    carriers = {
+        str(path)
+        for path in files()
+        if path.suffix in {".py", ".md", ".sh", ".toml", ".yaml", ".yml", ".tpl", ".txt", ".in", ".lock", ""}
+        and path != Path(__file__).relative_to(ROOT)
+        and suspicious.search((ROOT / path).read_text(encoding="utf-8", errors="replace"))
+    }
+    assert not carriers
+
+
+def _is_of_the_standard(node: ast.ClassDef) -> bool:
+    """Whether the name comes from a base class of the standard library, such as BaseHTTPRequestHandler."""
+    return any(EMPTY_CLASS_SUFFIX.search(ast.unparse(base)) for base in node.bases)
+
+
+def _is_broad(caught: ast.expr | None) -> bool:
+    if caught is None:
+        return True
+    names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return any(ast.unparse(name) in {"Exception", "BaseException"} for name in names)
+
+
+def _ends_in_plain_raise(handler: ast.ExceptHandler) -> bool:
+    """Whether the handler only cleans up and lets the error go on."""
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def _sleeps_outside_loops(tree: ast.AST, in_loop: bool = False) -> list[int]:
+    lines: list[int] = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "asyncio.sleep"} and not in_loop:
+            zero = node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0
+            lines += [] if zero else [node.lineno]
+        inside = in_loop or isinstance(node, ast.While | ast.For | ast.AsyncFor)
+        lines += _sleeps_outside_loops(node, inside)
+    return lines

@@ -1,0 +1,91 @@
+"""Labels and ConfigMap of a node."""
+
+import json
+from typing import Any
+
+from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, REASON_INSUFFICIENT_DISK
+from services.status.node_report import data_may_wait, label_changes, may_wait, node_report
+from tests.unit.status.samples import DIGEST, FACTS, UID, a_model, a_state, failed, ready, updating
+
+UID_LABEL = f"models.ome/{UID}"
+NAME_LABEL = "models.ome.io/clusterbasemodel.minilm"
+OTHERS = {"kubernetes.io/hostname": "a", "models.ome.io/storage-tier": "nvme"}
+
+
+def models() -> dict[str, dict[str, Any]]:
+    """One model."""
+    return {UID: a_model()}
+
+
+def test_a_ready_model_has_both_labels_and_an_entry() -> None:
+    report = node_report(models(), {UID: ready(facts=FACTS)})
+
+    assert report.labels == {UID_LABEL: "Ready", NAME_LABEL: "Ready"}
+    assert json.loads(report.data["clusterbasemodel.minilm"]) == {
+        "uid": UID,
+        "state": "Ready",
+        "digest": DIGEST,
+        "path": "/models/minilm",
+        "facts": {
+            "modelType": "bert",
+            "modelArchitecture": "BertModel",
+            "modelParameterSize": "22M",
+            "maxTokens": 512,
+        },
+    }
+
+
+def test_a_failed_model_says_why_in_its_entry() -> None:
+    report = node_report(models(), {UID: failed(REASON_INSUFFICIENT_DISK)})
+
+    assert report.labels[UID_LABEL] == "Failed"
+    assert json.loads(report.data["clusterbasemodel.minilm"])["reason"] == "InsufficientDisk"
+
+
+def test_a_model_that_is_deleted_or_being_deleted_or_unknown_is_not_shown() -> None:
+    deleting = a_model()
+    deleting["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+
+    for known, state in ((models(), a_state(NODE_PHASE_DELETED)), ({UID: deleting}, ready()), ({}, ready())):
+        report = node_report(known, {UID: state})
+        assert (report.labels, report.data) == ({}, {})
+
+
+def test_changes_set_what_is_missing_and_remove_only_what_is_ours() -> None:
+    stale = "models.ome/11111111-2222-3333-4444-555555555555"
+    present = {**OTHERS, stale: "Ready", "models.ome.io/team.basemodel.gone": "Ready", NAME_LABEL: "Updating"}
+
+    changes = label_changes(present, {UID_LABEL: "Ready", NAME_LABEL: "Ready"})
+
+    assert changes == {
+        stale: None,
+        "models.ome.io/team.basemodel.gone": None,
+        UID_LABEL: "Ready",
+        NAME_LABEL: "Ready",
+    }
+
+
+def test_a_label_that_somebody_removed_or_changed_comes_back() -> None:
+    assert label_changes({UID_LABEL: "Failed"}, {UID_LABEL: "Ready"}) == {UID_LABEL: "Ready"}
+    assert label_changes({}, {UID_LABEL: "Ready"}) == {UID_LABEL: "Ready"}
+
+
+def test_there_is_nothing_to_change_when_labels_are_as_wanted() -> None:
+    assert label_changes({**OTHERS, UID_LABEL: "Ready"}, {UID_LABEL: "Ready"}) == {}
+
+
+def test_only_the_news_that_fetching_began_may_wait() -> None:
+    assert may_wait({}, {UID_LABEL: "Updating"})
+    assert not may_wait({UID_LABEL: "Ready"}, {UID_LABEL: "Updating"})
+    assert not may_wait({UID_LABEL: "Ready"}, {UID_LABEL: None})
+    assert not may_wait({}, {UID_LABEL: "Updating", NAME_LABEL: "Ready"})
+
+
+def test_only_the_entry_of_a_beginning_may_wait_longer() -> None:
+    began = node_report(models(), {UID: updating()}).data
+    done = node_report(models(), {UID: ready()}).data
+
+    assert data_may_wait({}, began)
+    assert not data_may_wait({}, done)
+    assert not data_may_wait(done, began)
+    assert not data_may_wait(began, {})

@@ -1,0 +1,1 @@
+"""A Kubernetes cluster with NATS on this machine, without root or containers. `LocalCluster` is the way in."""

@@ -1,0 +1,98 @@
+"""Installs the services from their charts with helm, as a user would, and makes the Secrets that they name."""
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.localcluster.kube import Kube, Object
+from tools.localcluster.kubelet.images import REPOSITORY
+from tools.localcluster.natsserver import Identities
+from tools.localcluster.programs import Programs
+
+CHARTS = REPOSITORY / "deploy" / "helm"
+NAMESPACE = "ome"
+CRDS = "crds"
+SERVICES = ("controller", "parser", "fetcher", "status")
+
+Values = Mapping[str, Any]
+
+
+class InstallFailed(RuntimeError):
+    """helm refused; the message is what it said."""
+
+
+def local_values(nats_url: str, hub_url: str | None) -> dict[str, dict[str, Any]]:
+    """What differs from the charts' defaults on one machine: addresses, and one replica of everything."""
+    nats = {"url": nats_url}
+    return {
+        CRDS: {},
+        "controller": {"replicas": 1, "nats": {**nats, "replicas": 1}},
+        "parser": {"replicas": 1},
+        "fetcher": {"nats": nats, "hfEndpoint": hub_url or ""},
+        "status": {"replicas": 1, "nats": nats},
+    }
+
+
+def merged(values: Values, overrides: Values) -> dict[str, Any]:
+    """`overrides` laid over `values`, key by key, as helm does with several value files."""
+    result = dict(values)
+    for key, value in overrides.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+class Charts:
+    def __init__(self, programs: Programs, kubeconfig: Path, folder: Path) -> None:
+        self._programs = programs
+        self._kubeconfig = kubeconfig
+        self._folder = folder
+
+    async def install(self, names: Sequence[str], values: Mapping[str, Values]) -> None:
+        """Install or upgrade the charts `deploy/helm/<name>` as releases of the same names; the CRDs go first."""
+        if CRDS in names:
+            await self._install(CRDS, values.get(CRDS, {}))
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                if name != CRDS:
+                    group.create_task(self._install(name, values.get(name, {})))
+
+    async def _install(self, name: str, values: Values) -> None:
+        # helm keeps repositories and plugins of its user there; this one brings none.
+        home = self._folder / "helm"
+        home.mkdir(exist_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            self._programs["helm"],
+            *("upgrade", "--install", name, CHARTS / name, "--namespace", NAMESPACE, "--values", "-"),
+            env={"PATH": os.environ.get("PATH", ""), "HOME": str(home), "KUBECONFIG": str(self._kubeconfig)},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate(json.dumps(values).encode())
+        if process.returncode != 0:
+            raise InstallFailed(f"helm cannot install {name}:\n{output.decode()}")
+
+
+async def prepare_namespace(kube: Kube, identities: Identities) -> None:
+    """The namespace of the releases, with what an administrator puts there before: passwords and the issuer's seed."""
+    await kube.apply(
+        f"/api/v1/namespaces/{NAMESPACE}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    )
+    secrets = {
+        "ome-nats-controller": {"password": identities.controller_password},
+        "ome-nats-status": {"password": identities.status_password},
+        "ome-nats-issuer": {"seed": identities.issuer_seed},
+    }
+    async with asyncio.TaskGroup() as group:
+        for name, data in secrets.items():
+            group.create_task(kube.apply(f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}", _secret(name, data)))
+
+
+def _secret(name: str, data: Mapping[str, str]) -> Object:
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}

@@ -1,0 +1,32 @@
+"""The local stand-in for huggingface.co, as a process of its own."""
+
+import os
+import sys
+from pathlib import Path
+
+from tools.localcluster.addresses import free_port
+from tools.localcluster.controlplane import listens
+from tools.localcluster.daemon import Daemon
+from tools.localcluster.kubelet.images import REPOSITORY
+
+
+class Hub:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = 0
+        environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), "LANG": "C.UTF-8"}
+        # It keeps what it generates in the user's cache, for the hubs of all clusters.
+        environ |= {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
+        self.daemon = Daemon("hub", self._command, self._listens, folder=folder, environ=environ)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _command(self) -> list[str]:
+        self.port = free_port()
+        ports = ["--port", str(self.port), "--cdn-port", str(free_port())]
+        return [sys.executable, "-m", "tests.support.hub", *ports, "--state-dir", str(self._folder / "hub")]
+
+    async def _listens(self) -> bool:
+        return await listens(self.port)
