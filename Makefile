@@ -8,13 +8,16 @@ PYTHON := .venv/bin/python
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# BUILD files are Python, but their names do not say so.
+BLACK = git ls-files -z -co --exclude-standard '*BUILD' '*.pants' | xargs -0 $(BIN)/black --quiet .
+
 # Options of `make up`.
 NODES ?= 3
 ONCE ?=
 # Arguments for pytest: `make test T=tests/unit/parser` or `make test T="-k resume"`.
 T ?=
-# Folder of model configurations with answers, for `make accuracy`.
-CORPUS ?= ../shared/corpus/parser
+# Folder of model configurations with answers, for `make accuracy` and `make bench-parser`.
+CORPUS ?=
 
 .PHONY: help
 help: ## Show the targets
@@ -23,6 +26,10 @@ help: ## Show the targets
 .PHONY: venv
 venv: ## Make .venv match the locks (every other target does it)
 	@tools/bootstrap/venv.sh
+
+.PHONY: programs
+programs: venv ## Find or build the programs of the local cluster (the targets that start one do it)
+	@$(PYTHON) -m tools.localcluster programs >/dev/null
 
 .PHONY: up
 up: venv ## Start a whole cluster on this machine and bring a sample model to Ready (NODES=3, ONCE=1 ends then)
@@ -33,8 +40,7 @@ down: venv ## Stop a cluster that was started with --detach
 	@$(PYTHON) -m tools.localcluster down
 
 .PHONY: test
-test: venv ## Run all tests (T="pytest arguments")
-	@$(if $(T),,$(PYTHON) -m tools.localcluster programs)
+test: $(if $(T),venv,programs) ## Run all tests (T="pytest arguments")
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(T)
 
 .PHONY: test-unit
@@ -44,7 +50,7 @@ test-unit: venv ## Run the tests that start no cluster
 .PHONY: lint
 lint: venv ## Check style, types, imports, protos and charts
 	@$(BIN)/ruff check .
-	@$(BIN)/black --quiet --check . || { $(BIN)/black --check .; exit 1; }
+	@$(BLACK) --check || { $(BLACK) --diff; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --cache-dir .import_linter_cache
 	@cd proto && ../$(BIN)/buf lint
@@ -54,7 +60,7 @@ lint: venv ## Check style, types, imports, protos and charts
 .PHONY: format
 format: venv ## Rewrite the code as lint wants it
 	@$(BIN)/ruff check --fix-only --quiet .
-	@$(BIN)/black --quiet .
+	@$(BLACK)
 
 .PHONY: bench
 bench: venv ## Measure an idle cluster: time to Ready, to gone, API requests
@@ -66,11 +72,11 @@ bench-transfer: venv ## Measure the transfer engine against huggingface_hub, rcl
 
 .PHONY: bench-parser
 bench-parser: venv ## Measure the parser: latency and throughput per core
-	@$(PYTHON) -m tests.bench.parser
+	@$(PYTHON) -m tests.bench.parser $(CORPUS)
 
 .PHONY: accuracy
 accuracy: venv ## Compare the parser's facts with a corpus of known answers (CORPUS=folder)
-	@$(PYTHON) -m tests.bench.accuracy $(CORPUS)
+	@$(PYTHON) -m tests.bench.accuracy $(or $(CORPUS),$(error CORPUS=folder is missing))
 
 .PHONY: fuzz
 fuzz: venv ## Feed the parser hostile input for minutes
@@ -84,6 +90,10 @@ protos: venv ## Generate the Python code of proto/ again
 locks: venv ## Resolve the requirements again (ARGS=--upgrade)
 	@tools/bootstrap/locks.sh $(ARGS)
 	@tools/bootstrap/venv.sh
+
+.PHONY: gate
+gate: ## Run the Pants gate: formatting, linting, types, visibility rules, and the tests that fit its sandbox
+	@./pants --no-pantsd tailor --check update-build-files --check lint check test --output=all ::
 
 .PHONY: package
 package: ## Build the executables that the images hold, into dist/

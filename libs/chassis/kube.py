@@ -28,14 +28,20 @@ Object = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+# What to accept for an answer without spec and status; to be formatted with PartialObjectMetadata or its List.
+METADATA_ONLY = "application/json;as={};g=meta.k8s.io;v=v1"
 
+_JSON = "application/json"
 _REQUEST_TIMEOUT_SECONDS = 30
-# The API server ends a watch after this time, and a bookmark tells where the next one begins.
-_WATCH_SECONDS = 300
+# The API server ends a watch after this time, and a bookmark tells where the next one begins. Bookmarks come about
+# every minute: a longer silence means a connection that died without a word.
+_WATCH_SECONDS = 3000
+_WATCH_SILENCE_SECONDS = 180
 _PAGE_SIZE = 500
 _RETRY_SECONDS = 0.5
-_LEASE_SECONDS = 30
-_LEASE_RENEW_SECONDS = 10
+_LEASE_SECONDS = 15.0
+# A process that is asked to end has other things to finish.
+_RELEASE_SECONDS = 2.0
 _log = structlog.get_logger()
 
 
@@ -55,14 +61,16 @@ class KubeClient:
         path: str,
         body: Any = None,
         query: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
     ) -> Object:
         """Send one request and return the JSON of the answer.
 
         Raises Missing (404, 403), Conflict (409), Expired (410), Invalid (400, 422) or Unavailable (429, 5xx, no
         answer). Not retried here: the reconcile that asked owns the retry.
         """
-        response = await self._send(method, path, body, query, content_type, _REQUEST_TIMEOUT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_SECONDS)
+        response = await self._send(method, path, body, query, content_type, accept, timeout)
         try:
             payload = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -75,15 +83,19 @@ class KubeClient:
         return result
 
     @asynccontextmanager
-    async def watch(self, path: str, resource_version: str) -> AsyncIterator[AsyncIterator[Object]]:
+    async def watch(
+        self, path: str, resource_version: str, query: Mapping[str, Any] | None = None, accept: str = _JSON
+    ) -> AsyncIterator[AsyncIterator[Object]]:
         """Open a watch from a resource version and yield its events, bookmarks included, as they come."""
         query = {
+            **(query or {}),
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
             "timeoutSeconds": _WATCH_SECONDS,
         }
-        response = await self._send("GET", path, None, query, "application/json", _WATCH_SECONDS + 30)
+        timeout = aiohttp.ClientTimeout(connect=_REQUEST_TIMEOUT_SECONDS, sock_read=_WATCH_SILENCE_SECONDS)
+        response = await self._send("GET", path, None, query, _JSON, accept, timeout)
         try:
             if response.status >= 300:
                 raise _error("WATCH", path, response.status, await response.read(), None)
@@ -92,18 +104,25 @@ class KubeClient:
             response.close()
 
     async def _send(
-        self, method: str, path: str, body: Any, query: Mapping[str, Any] | None, content_type: str, seconds: float
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, Any] | None,
+        content_type: str,
+        accept: str,
+        timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         try:
             response: aiohttp.ClientResponse = await self._client.call_api(
                 path,
                 method,
                 query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json", "Content-Type": content_type},
+                header_params={"Accept": accept, "Content-Type": content_type},
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
-                _request_timeout=seconds,
+                _request_timeout=timeout,
             )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _unreachable(method, path, error) from error
@@ -179,11 +198,23 @@ class Reflector:
     """A copy of one collection of the API, kept current by a list and a watch.
 
     Lists again when the server has forgotten our resource version, and whenever the watch fails for another reason.
+    query may hold selectors; with metadata_only the objects have nothing else, and of that no bookkeeping.
     """
 
-    def __init__(self, path: str, check: str, health: Health) -> None:
+    def __init__(
+        self,
+        path: str,
+        check: str,
+        health: Health,
+        query: Mapping[str, str] | None = None,
+        metadata_only: bool = False,
+    ) -> None:
         self.path = path
         self.objects: dict[tuple[str, str], Object] = {}
+        self._query = dict(query or {})
+        self._metadata_only = metadata_only
+        # An answer to a write that is older than the latest deletion may be about the object that was deleted.
+        self._deleted_version = 0
         self._check = check
         self._health = health
         self._synced = asyncio.Event()
@@ -198,24 +229,36 @@ class Reflector:
 
         on_change gets the object before and after each change; None stands for an object that does not exist.
         """
+        interrupted = False
         while True:
             try:
                 version = await self._list(client, on_change)
+                interrupted = False
                 self._synced.set()
                 self._health.ok(self._check)
                 await self._watch(client, version, on_change)
             except Expired:
                 _log.info("watch_expired", path=self.path)
             except ServiceError as error:
-                _log.warning("watch_failed", path=self.path, reason=error.reason, message=error.message)
+                if not interrupted:
+                    # Once for an outage: the health check tells the rest.
+                    _log.warning("watch_failed", path=self.path, reason=error.reason, message=error.message)
+                interrupted = True
                 self._health.fail(self._check, error.message)
                 await asyncio.sleep(_RETRY_SECONDS)
 
+    def absorb(self, written: Object, on_change: Callable[[Object | None, Object | None], None]) -> None:
+        """Take the answer to a write for what it is, so that nothing is written again before the watch repeats it."""
+        known = _key(written) in self.objects
+        if not self._is_older(written) if known else _version(written) > self._deleted_version:
+            self._store(_key(written), written, on_change)
+
     async def _list(self, client: KubeClient, on_change: Callable[[Object | None, Object | None], None]) -> str:
         listed: dict[tuple[str, str], Object] = {}
-        query: dict[str, Any] = {"limit": _PAGE_SIZE}
+        query: dict[str, Any] = {**self._query, "limit": _PAGE_SIZE}
+        accept = self._accept("PartialObjectMetadataList")
         while True:
-            page = await client.request("GET", self.path, query=query)
+            page = await client.request("GET", self.path, query=query, accept=accept)
             for item in page["items"]:
                 listed[_key(item)] = item
             token = page["metadata"].get("continue")
@@ -233,16 +276,17 @@ class Reflector:
         self, client: KubeClient, version: str, on_change: Callable[[Object | None, Object | None], None]
     ) -> None:
         while True:
-            async with client.watch(self.path, version) as events:
+            async with client.watch(self.path, version, self._query, self._accept("PartialObjectMetadata")) as events:
                 async for event in events:
                     item = event["object"]
                     version = item["metadata"]["resourceVersion"]
                     if event["type"] == "BOOKMARK":
                         continue
                     if event["type"] == "DELETED":
+                        self._deleted_version = _version(item)
                         before = self.objects.pop(_key(item), None)
                         on_change(before or item, None)
-                    else:
+                    elif not self._is_older(item):
                         self._store(_key(item), item, on_change)
 
     def _store(
@@ -254,8 +298,27 @@ class Reflector:
         before = self.objects.get(key)
         if before and before["metadata"]["resourceVersion"] == item["metadata"]["resourceVersion"]:
             return
+        if self._metadata_only:
+            # A fleet of nodes has megabytes of it.
+            item["metadata"].pop("managedFields", None)
         self.objects[key] = item
         on_change(before, item)
+
+    def _is_older(self, item: Object) -> bool:
+        known = self.objects.get(_key(item))
+        return known is not None and _version(item) < _version(known) and _uid(item) == _uid(known)
+
+    def _accept(self, kind: str) -> str:
+        return METADATA_ONLY.format(kind) if self._metadata_only else _JSON
+
+
+def _version(item: Object) -> int:
+    # Comparable as numbers within one resource: KEP-5504, promised since Kubernetes 1.35 and true before.
+    return int(item["metadata"]["resourceVersion"])
+
+
+def _uid(item: Object) -> str:
+    return str(item["metadata"]["uid"])
 
 
 def _key(item: Object) -> tuple[str, str]:
@@ -266,97 +329,114 @@ def _key(item: Object) -> tuple[str, str]:
 class Leadership:
     """Holds a Lease so that one replica of several acts. The others wait and take over when it is not renewed.
 
-    Follows the protocol of client-go's leaderelection: a Lease is free when its holder has not renewed it, by our own
-    clock, for as long as it lasts.
+    The Lease is watched, and asked for only when it is free or its holder has not renewed it for as long as it lasts,
+    by our own clock, as clocks of machines differ. A holder that could not renew stops leading before another begins.
     """
 
-    def __init__(self, client: KubeClient, namespace: str, name: str, identity: str) -> None:
+    def __init__(
+        self, client: KubeClient, namespace: str, name: str, identity: str, lease_seconds: float = _LEASE_SECONDS
+    ) -> None:
+        """identity is one that no other running process has, such as the name of the Pod."""
         self._client = client
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        self._name = name
+        self._key = (namespace, name)
         self._identity = identity
-        self._seen = ("", 0.0)
-        self._held: Object | None = None
-        self._renewed = 0.0
-        self._leading = asyncio.Event()
+        self._lease_seconds = lease_seconds
+        # Whether the Lease can be followed is no matter of the process' health: the others lead meanwhile.
+        self._lease = Reflector(self._path, "lease", Health(), {"fieldSelector": f"metadata.name={name}"})
+        self._changed = asyncio.Event()
+        self._seen_at = 0.0
+        self._leads_until = 0.0
+        self._led = False
 
     @property
     def leading(self) -> bool:
-        """Whether we hold the Lease now; false as soon as another might think that it has expired."""
-        return self._leading.is_set() and time.monotonic() - self._renewed < _LEASE_SECONDS
-
-    async def acquired(self) -> None:
-        """Wait until we lead."""
-        await self._leading.wait()
+        """Whether we hold the Lease now; false well before another may think that it has expired."""
+        return time.monotonic() < self._leads_until
 
     async def run(self, on_change: Callable[[bool], None]) -> None:
-        """Acquire the Lease and renew it until cancelled, then give it up; on_change hears when leading changes."""
+        """Hold the Lease whenever it can be had until cancelled, then give it up; on_change hears of each change."""
+        following = asyncio.ensure_future(self._lease.run(self._client, self._lease_changed))
         try:
+            await self._lease.synced()
             while True:
-                await self._step(on_change)
-                await asyncio.sleep(_LEASE_RENEW_SECONDS)
+                await self._wait(await self._step(on_change))
         finally:
-            if self._leading.is_set():
-                await asyncio.shield(self._release())
+            following.cancel()
+            await asyncio.shield(self._release(on_change))
 
-    async def _step(self, on_change: Callable[[bool], None]) -> None:
+    async def _step(self, on_change: Callable[[bool], None]) -> float:
+        """Renew or acquire the Lease where that is due; returns after how many seconds to look again."""
+        now = time.monotonic()
+        if not self.leading:
+            # A process that was stopped finds its term over: what was left undone since then must be looked at again.
+            self._lead_until(0.0, on_change)
+        lease = self._lease.objects.get(self._key)
+        holder = ((lease or {}).get("spec") or {}).get("holderIdentity") or ""
+        remaining = self._seen_at + self._lease_seconds - now
+        if lease and holder not in ("", self._identity) and remaining > 0:
+            self._lead_until(0.0, on_change)
+            return remaining
         try:
-            held = await self._try_hold()
-        except ServiceError as error:
-            _log.warning("lease_failed", lease=self._name, reason=error.reason, message=error.message)
-            # Without an answer we lead on until the Lease would have expired.
-            held = self.leading
-        if held == self._leading.is_set():
-            return
-        if held:
-            self._leading.set()
-        else:
-            self._leading.clear()
-        _log.info("leadership_changed", lease=self._name, leading=held)
-        on_change(held)
-
-    async def _try_hold(self) -> bool:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        ours = {"holderIdentity": self._identity, "leaseDurationSeconds": _LEASE_SECONDS, "renewTime": now}
-        started = time.monotonic()
-        try:
-            # What we wrote last is still there unless somebody took the Lease, which the write then finds out.
-            lease = self._held or await self._client.request("GET", f"{self._path}/{self._name}")
-        except Missing as error:
-            if error.reason != "NotFound":
-                raise
-            body = {
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": {"name": self._name},
-                "spec": {**ours, "acquireTime": now, "leaseTransitions": 0},
-            }
-            return await self._write("POST", self._path, body, started)
-        spec = lease.setdefault("spec", {})
-        holder = spec.get("holderIdentity") or ""
-        if holder != self._identity:
-            mark = f"{holder}/{spec.get('renewTime')}"
-            if self._seen[0] != mark:
-                self._seen = (mark, started)
-            if holder and started - self._seen[1] < (spec.get("leaseDurationSeconds") or _LEASE_SECONDS):
-                return False
-            spec.update(acquireTime=now, leaseTransitions=(spec.get("leaseTransitions") or 0) + 1)
-        spec.update(ours)
-        return await self._write("PUT", f"{self._path}/{self._name}", lease, started)
-
-    async def _write(self, method: str, path: str, body: Object, started: float) -> bool:
-        self._held = None
-        try:
-            self._held = await self._client.request(method, path, body)
+            self._lease.absorb(await self._claim(lease, holder), self._lease_changed)
         except Conflict:
-            return False
-        self._renewed = started
-        return True
-
-    async def _release(self) -> None:
-        patch = {"spec": {"holderIdentity": ""}}
-        try:
-            await self._client.request("PATCH", f"{self._path}/{self._name}", patch, content_type=MERGE_PATCH)
+            # Another was faster, or our copy is old: the watch brings the Lease as it is now.
+            return self._lease_seconds / 10
         except ServiceError as error:
-            _log.info("lease_not_released", lease=self._name, reason=error.reason)
-        self._leading.clear()
+            if self.leading:
+                _log.warning("lease_not_renewed", lease=self._key[1], reason=error.reason, message=error.message)
+            return self._lease_seconds / 10
+        # Counted from before the request: the server may have taken it at any time since.
+        self._lead_until(now + self._lease_seconds * 2 / 3, on_change)
+        return self._lease_seconds / 3
+
+    async def _claim(self, lease: Object | None, holder: str) -> Object:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec: dict[str, Any] = dict((lease or {}).get("spec") or {})
+        if holder != self._identity:
+            spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
+        spec |= {"holderIdentity": self._identity, "renewTime": now}
+        spec["leaseDurationSeconds"] = max(1, round(self._lease_seconds))
+        if lease is not None:
+            return await self._client.request("PUT", f"{self._path}/{self._key[1]}", {**lease, "spec": spec})
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._key[1]},
+            "spec": spec,
+        }
+        return await self._client.request("POST", self._path, body)
+
+    async def _release(self, on_change: Callable[[bool], None]) -> None:
+        lease = self._lease.objects.get(self._key)
+        held = self.leading
+        self._lead_until(0.0, on_change)
+        if not lease or not held:
+            return
+        body = {**lease, "spec": {**lease["spec"], "holderIdentity": ""}}
+        try:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._client.request("PUT", f"{self._path}/{self._key[1]}", body)
+        except (ServiceError, TimeoutError) as error:
+            # The Lease runs out by itself; the other replica only waits a little longer.
+            _log.info("lease_not_released", lease=self._key[1], error=f"{type(error).__name__}: {error}")
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+        self._changed.clear()
+
+    def _lease_changed(self, before: Object | None, after: Object | None) -> None:
+        self._seen_at = time.monotonic()
+        if not after or (after.get("spec") or {}).get("holderIdentity") != self._identity:
+            self._changed.set()
+
+    def _lead_until(self, deadline: float, on_change: Callable[[bool], None]) -> None:
+        self._leads_until = deadline
+        led, self._led = self._led, self.leading
+        if led != self._led:
+            _log.info("leadership_changed", lease=self._key[1], leading=self._led)
+            on_change(self._led)

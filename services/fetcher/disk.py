@@ -21,6 +21,7 @@ from services.fetcher import metrics
 from services.fetcher.model_files import fingerprint
 from services.fetcher.paths import Place, host_path, place_model, resolve_local
 from services.fetcher.planning import Copy, Publication
+from services.fetcher.store import artifacts as store_artifacts
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.space import Reservations
 
@@ -82,13 +83,17 @@ class Disk:
                 raise Unavailable(error.reason, error.message) from error
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a short blocking call on the disk's own threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
+        """Run a short blocking call on the disk's own threads. An OSError becomes Unavailable (DiskError)."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
+        except OSError as error:
+            where = f" at {Path(error.filename).name!r}" if isinstance(error.filename, str) else ""
+            raise Unavailable("DiskError", f"the node's disk refused an operation{where}: {error.strerror}") from error
 
     def store(self, root: str) -> Store:
-        """The store of a root. Raises what opening it raised when it cannot be used."""
+        """The store of a root. Raises Unavailable when it cannot be used."""
         if root in self._closed:
-            raise self._closed[root]
+            raise Unavailable(self._closed[root].reason, self._closed[root].message)
         return self._stores[root]
 
     def place(self, path: str) -> Place:
@@ -120,11 +125,7 @@ class Disk:
 
     async def published_artifacts(self) -> list[tuple[str, str]]:
         """Root and digest of every artifact that some name leads to."""
-
-        def list_all() -> list[tuple[str, str]]:
-            return [(root, each.digest) for root, store in self._usable() for each in store.publications().values()]
-
-        return sorted(set(await self.run(list_all)))
+        return sorted({(root, each.digest) for root, each in await self._all_publications()})
 
     def note_damage(self, root: str, digest: str, files: tuple[str, ...]) -> None:
         """Remember what a scrub has found; no files after a repair."""
@@ -134,7 +135,7 @@ class Disk:
 
     async def published_models(self) -> set[str]:
         """Uids of all models that have a name in any root."""
-        return await self.run(lambda: {uid for _, store in self._usable() for uid in store.publications()})
+        return {each.uid for _, each in await self._all_publications()}
 
     async def local_directory(self, path: str) -> Path:
         """The directory of a local:// model. Raises Missing or InvalidValue."""
@@ -143,10 +144,7 @@ class Disk:
     async def local_copy(self, path: str) -> Copy:
         """The directory of a local:// model as it is now. Raises Missing, InvalidValue, or Unavailable (DiskError)."""
         directory = await self.local_directory(path)
-        try:
-            return Copy(held=True, identity=await self.run(fingerprint, directory))
-        except OSError as error:
-            raise Unavailable("DiskError", f"{path} cannot be read: {error.strerror}") from error
+        return Copy(held=True, identity=await self.run(fingerprint, directory))
 
     async def publish(self, model_uid: str, path: str, digest: str) -> None:
         """Lead readers of path to an artifact that its root holds. Idempotent."""
@@ -164,27 +162,36 @@ class Disk:
     async def collect(self, wanted: Collection[str]) -> None:
         """Remove what earlier processes left behind: staging and artifacts that nobody wants and no name leads to."""
         for root, store in self._usable():
-            removed = await self.run(store.collect, wanted)
+            try:
+                removed = await self.run(store.collect, wanted)
+            except ServiceError as error:
+                _log.warning("leftovers_kept", root=root, reason=error.reason, message=error.message)
+                continue
             if removed:
-                _log.info("leftovers_removed", root=root, digests=sorted(removed))
+                _log.info("leftovers_removed", root=root, digests=removed)
 
     async def capacities(self) -> list[RootCapacity]:
         """Size and free space of the roots that can be used."""
 
-        def measure() -> list[RootCapacity]:
-            capacities = []
-            for root, store in self._usable():
-                with contextlib.suppress(ServiceError):
-                    capacity = store.capacity()
-                    capacities.append(
-                        RootCapacity(root=root, total_bytes=capacity.total_bytes, free_bytes=capacity.free_bytes)
-                    )
-            return capacities
-
-        capacities = await self.run(measure)
-        for capacity in capacities:
-            metrics.ROOT_FREE_BYTES.labels(root=capacity.root).set(capacity.free_bytes)
+        capacities = []
+        for root, store in self._usable():
+            # A root that cannot even be measured has no room to speak of; its models say what is wrong with it.
+            with contextlib.suppress(ServiceError):
+                capacity = await self.run(store.capacity)
+                metrics.ROOT_FREE_BYTES.labels(root=root).set(capacity.free_bytes)
+                capacities.append(
+                    RootCapacity(root=root, total_bytes=capacity.total_bytes, free_bytes=capacity.free_bytes)
+                )
         return capacities
+
+    async def _all_publications(self) -> list[tuple[str, store_artifacts.Publication]]:
+        found = []
+        for root, store in self._usable():
+            try:
+                found += [(root, each) for each in (await self.run(store.publications)).values()]
+            except ServiceError as error:
+                _log.warning("root_unreadable", root=root, reason=error.reason, message=error.message)
+        return found
 
     def _publications(self, model_uid: str) -> tuple[Publication, ...]:
         found = []
@@ -211,9 +218,6 @@ class Disk:
             if root not in self._closed:
                 _log.warning("root_unusable", root=root, reason=error.reason, message=error.message)
             self._closed[root] = error
-            return False
-        except OSError as error:
-            self._closed[root] = Unavailable("DiskError", f"the model root {root} cannot be used: {error.strerror}")
             return False
         self._closed.pop(root, None)
         return True

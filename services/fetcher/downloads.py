@@ -34,6 +34,14 @@ class Order:
     priority: int
 
 
+@dataclass(frozen=True)
+class Failure:
+    """How a transfer ended that did not succeed."""
+
+    digest: str
+    error: Exception
+
+
 @dataclass(eq=False)
 class Job:
     """A transfer and the models that wait for it."""
@@ -72,7 +80,7 @@ class Downloads:
         self._on_change = on_change
         self._jobs: dict[tuple[str, str], Job] = {}
         self._by_model: dict[str, Job] = {}
-        self._errors: dict[str, Exception] = {}
+        self._failures: dict[str, Failure] = {}
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, int, Job]] = []
         self._running: set[Job] = set()
@@ -102,7 +110,7 @@ class Downloads:
 
     def give_up(self, model_uid: str) -> None:
         """End a model's interest in its transfer; the last one's end stops it."""
-        self._errors.pop(model_uid, None)
+        self._failures.pop(model_uid, None)
         job = self._by_model.get(model_uid)
         if job is None:
             return
@@ -126,9 +134,9 @@ class Downloads:
         bytes_done = job.progress.bytes_done if job.progress else 0
         return Transfer(job.order.root, job.order.digest, job.phase, bytes_done, job.moving)
 
-    def take_error(self, model_uid: str) -> Exception | None:
-        """Why the last transfer of a model failed; told once."""
-        return self._errors.pop(model_uid, None)
+    def take_failure(self, model_uid: str) -> Failure | None:
+        """How the last transfer of a model failed; told once."""
+        return self._failures.pop(model_uid, None)
 
     def progress(self) -> list[tuple[frozenset[str], Progress]]:
         """Models and progress of every transfer that runs."""
@@ -177,7 +185,7 @@ class Downloads:
             metrics.TRANSFERS_RUNNING.dec()
             self._running.discard(job)
         if error is not None and job.phase is not TransferPhase.STOPPING:
-            self._errors.update(dict.fromkeys(job.models, error))
+            self._failures.update(dict.fromkeys(job.models, Failure(order.digest, error)))
         del self._jobs[order.root, order.digest]
         for model_uid in job.models:
             del self._by_model[model_uid]

@@ -3,6 +3,7 @@
 Inert unless OME_FAILPOINT is set to "<name>" or "<name>:<n>" (die at the n-th passage). Must not do anything else.
 """
 
+import functools
 import itertools
 import os
 import signal
@@ -27,6 +28,13 @@ _passages = itertools.count(1)
 
 def failpoint(name: str) -> None:
     """Die here when the environment asks for it."""
-    armed, _, nth = os.environ.get("OME_FAILPOINT", "").partition(":")
-    if armed == name and next(_passages) >= int(nth or 1):
+    armed, nth = _armed()
+    if armed == name and next(_passages) >= nth:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@functools.cache
+def _armed() -> tuple[str, int]:
+    # Looked up once: a transfer passes here for every range.
+    name, _, nth = os.environ.get("OME_FAILPOINT", "").partition(":")
+    return name, int(nth or 1)

@@ -3,15 +3,11 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-import structlog
-
-from libs.artifact.manifest import Manifest
-from libs.artifact.names import DESIRED_BUCKET, node_token, split_node_key
+from libs.artifact.names import DESIRED_BUCKET, node_token
 from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import Mirror, connect_nats
 from libs.chassis.tasks import run_until
 from libs.chassis.work import KeyedQueue
-from ome.fetch.v1.fetch_pb2 import ResolveTask
 from services.fetcher.credentials import CredentialsClient
 from services.fetcher.disk import Disk
 from services.fetcher.downloads import Downloads
@@ -27,15 +23,13 @@ from services.fetcher.scrubbing import scrub_artifacts
 from services.fetcher.settings import Settings
 from services.fetcher.sources import Sources
 from services.fetcher.transfers import Transfers
+from services.fetcher.triggers import Triggers
 
 VERSION = "0.1.0"
 ASSIGNMENTS_CHECK = "assignments"
 # A reconcile never waits for a transfer; it may wait for the parser, and must not keep a deletion waiting then.
 _RECONCILE_WORKERS = 32
 _RESOLVE_WORKERS = 2
-# Somebody may have deleted what we said, or restored an older state of it.
-_REVISE_SECONDS = 300.0
-_log = structlog.get_logger()
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -47,8 +41,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings, health: Health) -> None:
-    token = node_token(settings.node_name)
-    assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>")
+    node, token = settings.node_name, node_token(settings.node_name)
     reconnected = asyncio.Event()
     async with AsyncExitStack() as stack:
         disk = Disk(settings.host_root, settings.model_roots)
@@ -60,7 +53,7 @@ async def _serve(settings: Settings, health: Health) -> None:
             connect_nats(
                 settings.nats_url,
                 health,
-                f"ome-fetcher/{settings.node_name}",
+                f"ome-fetcher/{node}",
                 token_file=settings.nats_token_file,
                 ca_file=settings.nats_ca_file,
                 inbox_prefix=f"_INBOX_{token}",
@@ -68,75 +61,47 @@ async def _serve(settings: Settings, health: Health) -> None:
             )
         )
         js = client.jetstream()
-        manifests = Manifests(js)
-        credentials = CredentialsClient(client, settings.node_name)
+        assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>")
+        manifests, credentials = Manifests(js), CredentialsClient(client, node)
         sources = stack.enter_context(Sources(settings.hf_endpoint))
-        transfers = Transfers(settings.parallel_downloads, disk, manifests, credentials, sources)
-        stack.callback(transfers.close)
+        transfers = stack.enter_context(Transfers(settings.parallel_downloads, disk, manifests, credentials, sources))
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
         downloads = Downloads(settings.parallel_downloads, transfers.fetch, queue.add)
-        observations = Observations(js, settings.node_name)
+        observations = Observations(js, node)
         reconciler = Reconciler(settings, assignments, disk, downloads, observations, parser)
+        triggers = Triggers(queue, assignments, disk, observations, reconciler)
+        workers = [ResolveWorker(js, settings.pool, sources, credentials, manifests) for _ in range(_RESOLVE_WORKERS)]
 
-        async def list_source(task: ResolveTask) -> Manifest:
-            secret = await credentials.get(task.model.uid) if task.source.has_secret else {}
-            return await sources.list(task.source.uri, dict(task.source.parameters), secret)
-
-        def look_at_all() -> None:
-            for key in assignments.entries:
-                queue.add(split_node_key(key)[1])
-
-        async def look_at_disk() -> None:
-            """Collect what nobody wants, and have every model that has a name looked at: it may be an orphan."""
-            await disk.collect(reconciler.wanted_digests())
-            for model_uid in await disk.published_models():
-                queue.add(model_uid)
-            look_at_all()
-
-        async def reconcile_models() -> None:
-            # Nothing is collected before it is known what is wanted.
+        async def reconcile() -> None:
+            # Nothing is removed before it is known what is wanted.
             await assignments.synced()
-            await look_at_disk()
+            await triggers.root_opened()
             health.ok(ASSIGNMENTS_CHECK)
             await queue.run(reconciler.reconcile, workers=_RECONCILE_WORKERS)
 
-        def note_damage(digest: str) -> None:
-            for model_uid in reconciler.models_of(digest):
-                queue.add(model_uid)
-
-        async def revise() -> None:
-            while True:
-                await asyncio.sleep(_REVISE_SECONDS)
-                observations.forget_all()
-                look_at_all()
-
-        workers = [ResolveWorker(js, settings.pool, list_source, manifests) for _ in range(_RESOLVE_WORKERS)]
-
-        async def recover() -> None:
+        async def catch_up() -> None:
             while True:
                 await reconnected.wait()
                 reconnected.clear()
                 assignments.reread()
                 for worker in workers:
                     worker.pull_again()
-                observations.forget_all()
-                look_at_all()
+                triggers.said_unsure()
 
+        loops = [
+            assignments.run(client, triggers.assignment_changed),
+            reconcile(),
+            catch_up(),
+            triggers.revise(),
+            downloads.run(),
+            disk.reopen(health, triggers.root_opened),
+            scrub_artifacts(
+                disk, settings.scrub_interval_seconds, settings.scrub_bytes_per_second, triggers.artifact_damaged
+            ),
+            publish_progress(client, node, downloads),
+            send_heartbeats(js, node, VERSION, settings.pool, settings.heartbeat_seconds, disk.capacities),
+            *(worker.run() for worker in workers),
+        ]
         async with asyncio.TaskGroup() as group:
-            group.create_task(assignments.run(client, lambda key: queue.add(split_node_key(key)[1])))
-            group.create_task(downloads.run())
-            group.create_task(reconcile_models())
-            group.create_task(revise())
-            group.create_task(recover())
-            group.create_task(disk.reopen(health, look_at_disk))
-            group.create_task(
-                scrub_artifacts(disk, settings.scrub_interval_seconds, settings.scrub_bytes_per_second, note_damage)
-            )
-            group.create_task(publish_progress(client, settings.node_name, downloads))
-            group.create_task(
-                send_heartbeats(
-                    js, settings.node_name, VERSION, settings.pool, settings.heartbeat_seconds, disk.capacities
-                )
-            )
-            for worker in workers:
-                group.create_task(worker.run())
+            for loop in loops:
+                group.create_task(loop)

@@ -23,8 +23,8 @@ from services.fetcher.manifest_codec import decode_manifest, encode_manifest
 _CHUNK_BYTES = 512 << 10
 # A manifest of 50,000 files is 7 MB.
 _TIMEOUT_SECONDS = 30
-# Manifests of models that came or are coming just now; one that is on disk is read from there.
-_REMEMBERED = 8
+# Files of the manifests of models that come just now, some 300 bytes each; one that is on disk is read from there.
+_REMEMBERED_FILES = 20_000
 
 
 class Manifests:
@@ -76,7 +76,7 @@ class Manifests:
 
     def _remember(self, manifest: Manifest) -> None:
         self._recent[manifest.digest] = manifest
-        while len(self._recent) > _REMEMBERED:
+        while sum(len(each.files) for each in self._recent.values()) > _REMEMBERED_FILES:
             self._recent.popitem(last=False)
 
 

@@ -73,9 +73,14 @@ class Observations:
 
 
 def _comparable(state: NodeModelState) -> NodeModelState:
-    """The parts of a state that are news when they change; progress has a subject of its own."""
+    """The parts of a state that are news when they change.
+
+    Progress has a subject of its own, and a parser that is still away is no news for a model that is ready.
+    """
     comparable = NodeModelState()
     comparable.CopyFrom(state)
     comparable.ClearField("bytes_done")
     comparable.ClearField("phase_since")
+    if comparable.HasField("parse_problem"):
+        comparable.parse_problem.ClearField("retry_at")
     return comparable

@@ -50,10 +50,7 @@ class ParserClient:
         return facts
 
     async def _parse(self, directory: Path, schema_path: str) -> ModelFacts:
-        try:
-            files = await self._read_files(directory, schema_path)
-        except OSError as error:
-            raise Unavailable("DiskError", f"the model's files cannot be read: {error.strerror}") from error
+        files = await self._read_files(directory, schema_path)
         try:
             response: ParseResponse = await self._stub.Parse(_requests(files, schema_path), timeout=_DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:

@@ -14,7 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from libs.artifact.errors import InvalidValue
-from libs.artifact.names import node_key
+from libs.artifact.names import node_key, split_node_key
 from libs.artifact.uri import LocalUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_client import Mirror
@@ -47,6 +47,8 @@ from services.fetcher.planning import (
 from services.fetcher.problems import is_defect, problem_of
 from services.fetcher.settings import Settings
 
+# No appointment is nearer than this, whatever clocks do.
+_SOONEST_SECONDS = 0.02
 _log = structlog.get_logger()
 
 # (identity of the files, schema path): what facts depend on.
@@ -96,8 +98,8 @@ class Reconciler:
 
     def models_of(self, digest: str) -> list[str]:
         """Uids of the models that are to hold an artifact."""
-        entries = self._assignments.entries.values()
-        return [entry.value.model.uid for entry in entries if entry.value.artifact.digest == digest]
+        entries = self._assignments.entries.items()
+        return [split_node_key(key)[1] for key, entry in entries if entry.value.artifact.digest == digest]
 
     async def reconcile(self, model_uid: str) -> float | None:
         """Bring one model closer to what is desired; in how many seconds to look again, if at all."""
@@ -106,16 +108,18 @@ class Reconciler:
         if entry is None:
             return await self._reconcile_orphan(model_uid, memory)
         memory.unassigned_since = None
+        # Outside of what becomes the model's problem: that NATS is away says nothing about the model.
+        stored = await self._observations.stored(model_uid)
         desired = Desired(entry.revision, entry.value)
         observed = Observed(complete=False)
         try:
             self._note_failed_transfer(model_uid, desired, memory)
-            observed = await self._observe(model_uid, desired, memory)
+            observed = await self._observe(model_uid, desired, memory, stored)
             actions = plan(desired, observed, time.time())
             for action in actions:
                 await self._apply(model_uid, desired, action, memory)
             if actions:
-                observed = await self._observe(model_uid, desired, memory)
+                observed = await self._observe(model_uid, desired, memory, stored)
         except Conflict:
             # What was looked at changed meanwhile: the queue has it looked at again, and nothing is said about it.
             raise
@@ -126,7 +130,7 @@ class Reconciler:
         if state.phase == NodePhase.NODE_PHASE_READY:
             memory.setback, memory.attempts = None, 0
         await self._say(model_uid, state)
-        return self._look_again_seconds(state, memory)
+        return self._look_again_seconds(model_uid, state, memory)
 
     async def _reconcile_orphan(self, model_uid: str, memory: Memory) -> float | None:
         """Remove a model without an assignment, once it has lacked one for long enough.
@@ -155,7 +159,9 @@ class Reconciler:
             await self._remove(model_uid, action, memory)
         return None if self._downloads.get(model_uid) else 0.0
 
-    async def _observe(self, model_uid: str, desired: Desired, memory: Memory) -> Observed:
+    async def _observe(
+        self, model_uid: str, desired: Desired, memory: Memory, stored: NodeModelState | None
+    ) -> Observed:
         publications = await self._disk.publications(model_uid)
         observed = Observed(
             publications=publications,
@@ -173,7 +179,7 @@ class Reconciler:
                 observed = await self._observe_directory(desired.assignment, observed)
         except (ServiceError, InvalidValue) as error:
             return replace(observed, obstacle=error)
-        return replace(observed, parsing=await self._recall_parsing(model_uid, desired, observed.copy, memory))
+        return replace(observed, parsing=_recall_parsing(desired, observed.copy, memory, stored))
 
     async def _observe_copy(self, model_uid: str, assignment: Assignment, observed: Observed) -> Observed:
         path = assignment.path or self._default_path(assignment.model)
@@ -187,23 +193,6 @@ class Reconciler:
     async def _observe_directory(self, assignment: Assignment, observed: Observed) -> Observed:
         path = _local_path(assignment)
         return replace(observed, path=path, copy=await self._disk.local_copy(path))
-
-    async def _recall_parsing(self, model_uid: str, desired: Desired, copy: Copy, memory: Memory) -> Parsing | None:
-        """What is known of the facts; after a restart, what was said about the same artifact and spec before."""
-        key = (copy.identity, desired.assignment.schema_path)
-        if memory.parsed == key:
-            return memory.parsing
-        memory.parsing, memory.parsed, memory.parse_attempts = None, key, 0
-        if desired.copies:
-            stored = await self._observations.stored(model_uid)
-            if (
-                stored
-                and stored.HasField("facts")
-                and stored.artifact.digest == desired.assignment.artifact.digest
-                and stored.generation == desired.assignment.generation
-            ):
-                memory.parsing = Parsing(facts=stored.facts)
-        return memory.parsing
 
     async def _apply(self, model_uid: str, desired: Desired, action: Action, memory: Memory) -> None:
         match action:
@@ -256,9 +245,11 @@ class Reconciler:
         return self._disk.store(place.root).artifact_path(assignment.artifact.digest)
 
     def _note_failed_transfer(self, model_uid: str, desired: Desired, memory: Memory) -> None:
-        error = self._downloads.take_error(model_uid)
-        if error is not None:
-            self._set_back(model_uid, desired, memory, error)
+        """Set the assignment back if its own transfer has failed; that of an earlier one says nothing about it."""
+        failure = self._downloads.take_failure(model_uid)
+        assignment = desired.assignment
+        if failure and assignment.goal != GOAL_ABSENT and failure.digest == assignment.artifact.digest:
+            self._set_back(model_uid, desired, memory, failure.error)
 
     def _set_back(self, model_uid: str, desired: Desired, memory: Memory, error: Exception) -> None:
         """Remember that this assignment failed, and when it is attempted again."""
@@ -267,7 +258,8 @@ class Reconciler:
         memory.attempts += 1
         problem = problem_of(error)
         retry_at = None
-        if problem.problem_class != PROBLEM_CLASS_INVALID:
+        # A deletion is attempted until it succeeds: nothing else would ever end it.
+        if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
             retry_at = time.time() + self._retry_delay_seconds(memory.attempts, error)
         memory.setback = Setback(desired.revision, problem, retry_at)
         defect = is_defect(error)
@@ -290,16 +282,18 @@ class Reconciler:
             error.retry_after_seconds if isinstance(error, Unavailable) else None,
         )
 
-    def _look_again_seconds(self, state: NodeModelState, memory: Memory) -> float | None:
+    def _look_again_seconds(self, model_uid: str, state: NodeModelState, memory: Memory) -> float | None:
         if state.phase == NodePhase.NODE_PHASE_DELETED:
             return None
         now = time.time()
-        times = [now + self._settings.recheck_seconds]
-        if memory.setback and memory.setback.revision == state.assignment_revision and memory.setback.retry_at:
+        # A little off, so that a thousand models are not looked at in one moment.
+        times = [now + self._settings.recheck_seconds * random.uniform(0.9, 1.1)]
+        # While a transfer runs, its end is what is waited for; the time of its beginning lies in the past.
+        if memory.setback and memory.setback.retry_at and self._downloads.get(model_uid) is None:
             times.append(memory.setback.retry_at)
-        if memory.parsing and memory.parsing.retry_at:
+        if state.phase == NodePhase.NODE_PHASE_READY and memory.parsing and memory.parsing.retry_at:
             times.append(memory.parsing.retry_at)
-        return max(0.0, min(times) - now)
+        return max(_SOONEST_SECONDS, min(times) - now)
 
     async def _say(self, model_uid: str, state: NodeModelState) -> None:
         if await self._observations.write(model_uid, state):
@@ -339,6 +333,22 @@ def decode_assignment(data: bytes) -> Assignment:
 
 def _word(phase: NodePhase) -> str:
     return NodePhase.Name(phase).removeprefix("NODE_PHASE_").lower()
+
+
+def _recall_parsing(desired: Desired, copy: Copy, memory: Memory, stored: NodeModelState | None) -> Parsing | None:
+    """What is known of the facts; after a restart, what was said about the same artifact and spec before."""
+    key = (copy.identity, desired.assignment.schema_path)
+    if memory.parsed != key:
+        memory.parsing, memory.parsed, memory.parse_attempts = None, key, 0
+        if (
+            desired.copies
+            and stored is not None
+            and stored.HasField("facts")
+            and stored.artifact.digest == desired.assignment.artifact.digest
+            and stored.generation == desired.assignment.generation
+        ):
+            memory.parsing = Parsing(facts=stored.facts)
+    return memory.parsing
 
 
 def _local_path(assignment: Assignment) -> str:

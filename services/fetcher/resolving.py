@@ -7,7 +7,6 @@ Must not retry: a listing that failed is an answer too, and the controller decid
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
 
 import nats.errors
 import nats.js.errors
@@ -16,14 +15,15 @@ from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from libs.artifact.manifest import Manifest
 from libs.artifact.names import RESOLVE_STREAM, RESOLVED_BUCKET
 from libs.chassis.errors import ServiceError, Unavailable
 from libs.chassis.nats_client import put_if
 from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask
 from services.fetcher import metrics
+from services.fetcher.credentials import CredentialsClient
 from services.fetcher.manifests import Manifests
 from services.fetcher.problems import is_defect, problem_of, word_of
+from services.fetcher.sources import Sources
 
 # One lingering request per fetcher: long, so that an idle fleet asks seldom.
 _PULL_SECONDS = 30.0
@@ -33,18 +33,25 @@ _IN_PROGRESS_SECONDS = 10.0
 _PAUSE_SECONDS = 1.0
 _log = structlog.get_logger()
 
-ListSource = Callable[[ResolveTask], Awaitable[Manifest]]
-
 
 class ResolveWorker:
     """One task at a time; a fetcher that needs more throughput runs several workers."""
 
-    def __init__(self, js: JetStreamContext, pool: str, list_source: ListSource, manifests: Manifests) -> None:
+    def __init__(
+        self,
+        js: JetStreamContext,
+        pool: str,
+        sources: Sources,
+        credentials: CredentialsClient,
+        manifests: Manifests,
+    ) -> None:
         self._js = js
         self._consumer = f"pool-{pool}"
-        self._list_source = list_source
+        self._sources = sources
+        self._credentials = credentials
         self._manifests = manifests
         self._reconnected = asyncio.Event()
+        self._complaint = ""
 
     def pull_again(self) -> None:
         """Ask anew, as after a reconnect: the server may have forgotten the request that waits there."""
@@ -72,12 +79,27 @@ class ResolveWorker:
     async def _pull(self, subscription: "JetStreamContext.PullSubscription") -> Msg | None:
         self._reconnected.clear()
         async with asyncio.TaskGroup() as group:
-            fetch = group.create_task(_fetch_one(subscription))
+            fetch = group.create_task(self._fetch_one(subscription))
             reconnect = group.create_task(self._reconnected.wait())
             await asyncio.wait([fetch, reconnect], return_when=asyncio.FIRST_COMPLETED)
             fetch.cancel()
             reconnect.cancel()
         return None if fetch.cancelled() else fetch.result()
+
+    async def _fetch_one(self, subscription: "JetStreamContext.PullSubscription") -> Msg | None:
+        try:
+            message = (await subscription.fetch(1, timeout=_PULL_SECONDS))[0]
+        except TimeoutError:
+            return None
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            complaint = f"{type(error).__name__}: {error}"
+            if complaint != self._complaint:
+                # Said once: the consumer is not there before the first controller is, and may come much later.
+                _log.info("resolve_pull_failed", consumer=self._consumer, error=complaint)
+            self._complaint = complaint
+            return None
+        self._complaint = ""
+        return message
 
     async def _handle(self, message: Msg) -> None:
         try:
@@ -106,7 +128,8 @@ class ResolveWorker:
         started = time.monotonic()
         log = _log.bind(model=task.model.uid, source=task.source_key, attempt=task.attempt)
         try:
-            manifest = await self._list_source(task)
+            secret = await self._credentials.get(task.model.uid) if task.source.has_secret else {}
+            manifest = await self._sources.list(task.source.uri, task.source.parameters, secret)
             await self._manifests.put(manifest)
         except Exception as error:  # The work item's boundary: the answer says what went wrong.
             resolution.problem.CopyFrom(problem_of(error))
@@ -157,15 +180,6 @@ class ResolveWorker:
             raise Unavailable(
                 "Unavailable", f"NATS did not let us read {source_key}: {type(error).__name__}"
             ) from error
-
-
-async def _fetch_one(subscription: "JetStreamContext.PullSubscription") -> Msg | None:
-    try:
-        return (await subscription.fetch(1, timeout=_PULL_SECONDS))[0]
-    except (TimeoutError, nats.errors.Error, nats.js.errors.Error) as error:
-        if not isinstance(error, (nats.errors.TimeoutError, asyncio.TimeoutError)):
-            _log.info("resolve_pull_failed", error=f"{type(error).__name__}: {error}")
-        return None
 
 
 async def _keep_in_progress(message: Msg) -> None:

@@ -4,14 +4,19 @@ Must not decide when anything is fetched, nor publish what was fetched.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
 
+from libs.artifact.manifest import Manifest
+from libs.chassis.errors import Corrupt, Missing
 from services.fetcher.credentials import CredentialsClient
 from services.fetcher.disk import Disk
 from services.fetcher.downloads import Order
 from services.fetcher.manifests import Manifests
 from services.fetcher.sources import Sources
+from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.origin import Origin
 from services.fetcher.transfer.progress import Progress
@@ -39,7 +44,7 @@ class Transfers:
         When cancelled it tells the transfer to stop and waits a moment for it.
         """
         store = self._disk.store(order.root)
-        manifest = await self._manifests.get(order.digest)
+        manifest = await self._manifest(store, order)
         origin = await self._origin(order, manifest.source_revision)
         running = asyncio.get_running_loop().run_in_executor(
             self._executor, lambda: acquire(store, manifest, origin, stop, progress=note, damaged=order.damaged)
@@ -55,9 +60,21 @@ class Transfers:
                 running.exception()
             raise
 
-    def close(self) -> None:
+    def __enter__(self) -> "Transfers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Take no more orders; those that run have been told to stop."""
         self._executor.shutdown(wait=False)
+
+    async def _manifest(self, store: Store, order: Order) -> Manifest:
+        """The manifest of what is held, when it is to be repaired, else the fleet's."""
+        if order.damaged:
+            with contextlib.suppress(Missing, Corrupt):
+                return await self._disk.run(store.manifest, order.digest)
+        return await self._manifests.get(order.digest)
 
     async def _origin(self, order: Order, source_revision: str) -> Origin:
         credentials = await self._credentials.get(order.model_uid) if order.has_secret else {}

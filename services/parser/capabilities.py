@@ -64,6 +64,8 @@ def capabilities_of(c: Section, family: Family | None, directory: Directory) -> 
         return [FILL_MASK]
     if architecture.endswith(("ForTokenClassification", "ForQuestionAnswering", "ForPreTraining")):
         return [FILL_MASK if architecture.endswith("ForPreTraining") else CLASSIFICATION]
+    if re.search(r"Segmentation|Detection|ImageClassification|DepthEstimation", architecture):
+        return [VISION]
     if architecture.endswith("Model") and _embeds(c):
         return [EMBEDDING]
     return [TEXT_GENERATION, *_senses(c)]

@@ -1,18 +1,12 @@
 """Reads untrusted JSON: strict about what could mean two things, tolerant of what real publishers write.
 
-Decides what a malformed document is. Must not know what any document means.
+Decides what a malformed document is. Hooks into the decoder stay few, since each is called for every value. Must not know what any document means.
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-from services.parser.errors import malformed
-
-# Real configurations are at most about ten levels deep.
-_MAX_DEPTH = 64
-# Python refuses to convert longer literals, with an error of its own; no size or count has so many digits.
-_MAX_DIGITS = 40
+from services.parser.errors import ParseError, malformed
 
 Document = dict[str, Any]
 # The key under which a document that is a list holds its items.
@@ -70,18 +64,6 @@ class _Reader:
     def constant(self, literal: str) -> None:
         self.nonfinite = literal
 
-    def integer(self, literal: str) -> int:
-        if len(literal) > _MAX_DIGITS:
-            raise malformed(self.path, f"a number of {len(literal)} digits is no size of anything")
-        return int(literal)
-
-    def number(self, literal: str) -> float | None:
-        value = float(literal)
-        if value in (float("inf"), float("-inf")):
-            self.nonfinite = _shown(literal)
-            return None
-        return value
-
 
 def _load(path: str, data: bytes, reader: _Reader) -> Document:
     try:
@@ -89,37 +71,25 @@ def _load(path: str, data: bytes, reader: _Reader) -> Document:
             data.decode("utf-8-sig"),
             object_pairs_hook=reader.object,
             parse_constant=reader.constant,
-            parse_int=reader.integer,
-            parse_float=reader.number,
         )
     except UnicodeDecodeError:
         raise malformed(path, "is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise malformed(path, f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
+        # Nothing here or later recurses over a document by itself, so the decoder's own bound is enough.
         raise malformed(path, "is nested too deeply") from None
+    except ParseError:
+        raise
+    except ValueError:
+        # Python refuses to convert numbers of more than 4,300 digits, whose conversion takes quadratic time.
+        raise malformed(path, "holds a number that is too long") from None
     if isinstance(document, list):
         # modules.json of sentence-transformers is the one list among the files that are read.
         document = {ITEMS: document}
     if not isinstance(document, dict):
         raise malformed(path, "is not a JSON object")
-    _check_depth(path, document)
     return document
-
-
-def _check_depth(path: str, document: Document) -> None:
-    # Level by level rather than by recursion, because the depth is what is in doubt.
-    level: list[Any] = [document]
-    for _ in range(_MAX_DEPTH):
-        level = [child for value in level for child in _containers(value)]
-        if not level:
-            return
-    raise malformed(path, f"is nested deeper than {_MAX_DEPTH} levels")
-
-
-def _containers(value: Any) -> Iterator[Any]:
-    children = value.values() if isinstance(value, dict) else value
-    return (child for child in children if isinstance(child, dict | list))
 
 
 def _shown(text: str) -> str:

@@ -67,7 +67,7 @@ class Intake:
         if schema_path:
             check_path(schema_path)
         self._directory = Directory(schema_path)
-        self._path = ""
+        self._path: str | None = None
         self._size = 0
         self._parts: list[bytes] = []
         self._received = 0
@@ -113,7 +113,7 @@ class Intake:
     def _close(self) -> None:
         path, data = self._path, b"".join(self._parts)
         self._parts = []
-        if not path or not self._limit(path):
+        if path is None or not self._limit(path):
             return
         if path.endswith(_WEIGHTS_SUFFIX):
             if data:

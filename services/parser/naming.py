@@ -7,13 +7,19 @@ _IN_NAME = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,2})?)(
 _PLAUSIBLE = 0.2
 
 
-def size_name(count: int, published_name: str = "") -> str:
+def size_name(count: int, published_name: str = "", experts: tuple[int, int] | None = None) -> str:
     """A short name of a number of parameters.
 
     published_name is what the publisher calls the model: a size in it that fits the count is taken as it stands, since
-    people round 70.6 billion down to "70B" and 6.7 billion up to "7B".
+    people round 70.6 billion down to "70B" and 6.7 billion up to "7B". experts, for models that are called "8x7B", is
+    their number and the size of the model with one of them.
     """
-    return _published(count, published_name) or (_computed(count) if count else "")
+    published = _published(count, published_name)
+    if published or not count:
+        return published
+    if experts is None:
+        return _computed(count)
+    return f"{experts[0]}x{_computed(experts[1])}"
 
 
 def _published(count: int, name: str) -> str:

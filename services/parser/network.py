@@ -17,6 +17,8 @@ class Network:
     # Whether the count follows from the configuration alone; if not, why is the sentence for a person.
     exact: bool = True
     why: str = ""
+    # For publishers who write "8x7B": the number of experts, and the size of the model with one of them.
+    experts: tuple[int, int] | None = None
 
     @property
     def total(self) -> Tally:
@@ -49,7 +51,7 @@ def with_head(c: Section, width: int, tied: bool, vocabulary: int | None = None,
         return linear(width, labels(c), bias=architecture.endswith("ForTokenClassification"))
     if architecture.endswith("ForRewardModel"):
         return linear(width, 1)
-    if architecture.endswith("Model"):
+    if architecture.endswith("Model") and not architecture.endswith("LMHeadModel"):
         return Tally()
     entries = c.integer("vocab_size") if vocabulary is None else vocabulary
     return Tally(entries if bias else 0) if tied else linear(width, entries, bias)

@@ -121,7 +121,8 @@ def _count(facts: ModelFacts, directory: Directory, c: Section, weights: Weights
         _state_derived(facts, counted, likely, kv_bits)
     if network is not None and (counted is None or not counted.prediction):
         facts.prediction_parameters = network.prediction
-    facts.parameter_size = size_name(facts.parameters.count, c.text("_name_or_path"))
+    experts = network.experts if network is not None else None
+    facts.parameter_size = size_name(facts.parameters.count, c.text("_name_or_path"), experts)
 
 
 def _describe(c: Section, model_type: str = "", architecture: str = "") -> tuple[Network | None, str]:

@@ -13,7 +13,7 @@ _STORED = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float
 
 def dtype_of(c: Section) -> str:
     """The precision that a configuration states, such as "bfloat16", or ""."""
-    for section in text_sections(c):
+    for section in (*text_sections(c), c.section("thinker_config")):
         stated = section.text("dtype") or section.text("torch_dtype")
         if stated:
             return stated.removeprefix("torch.")

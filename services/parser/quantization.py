@@ -104,8 +104,9 @@ def _modelopt(q: Section) -> Quantization:
 
 
 def _fewest_bits(q: Section) -> int:
-    layers = q.section("quantized_layers")
-    algorithms = {layers.section(name).text("quant_algo") for name in layers.values}
+    # There may be tens of thousands of layers, so the objects are read as they are.
+    layers = q.section("quantized_layers").values.values()
+    algorithms = {str(layer.get("quant_algo")) for layer in layers if isinstance(layer, dict)}
     return 4 if any("FP4" in algorithm or "W4" in algorithm for algorithm in algorithms) else 8
 
 

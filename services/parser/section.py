@@ -8,6 +8,7 @@ from typing import Any
 
 # No dimension of a network, no vocabulary and no context comes near this; it keeps products in sane bounds.
 _MAX_INTEGER = 1 << 40
+_MAX_NUMBER = 1e15
 _MAX_ITEMS = 20_000
 
 
@@ -71,7 +72,8 @@ class Section:
         """A number."""
         for name in names:
             value = self._values.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            # 1e999 is infinite, and a long integer is more than a float can hold.
+            if isinstance(value, int | float) and not isinstance(value, bool) and -_MAX_NUMBER < value < _MAX_NUMBER:
                 return float(value)
         return default
 

@@ -1,14 +1,15 @@
 """The Kubernetes objects that this replica knows: models, nodes and the nodes' ConfigMaps.
 
-Owns their informers and says which models and nodes a change concerns. Must not write anything.
+Owns their reflectors and says which models and nodes a change concerns. Must not write anything.
 """
 
 import asyncio
 from collections.abc import Mapping
 
 from libs.chassis.health import Health
+from libs.chassis.kube import KubeClient, Object, Reflector
 from services.status.kinds import GROUP_VERSION, KINDS
-from services.status.kube import ApiServer, Informer, Object, Resource
+from services.status.kube import Resource
 from services.status.labels import CONFIG_MAP_LABEL
 from services.status.observations import Listener
 
@@ -20,23 +21,15 @@ CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
 class Cluster:
     """Copies of the objects: models by uid, nodes and ConfigMaps by name."""
 
-    def __init__(self, api: ApiServer, health: Health, namespace: str, listener: Listener) -> None:
+    def __init__(self, health: Health, namespace: str, listener: Listener) -> None:
         self.models: dict[str, Object] = {}
         self._namespace = namespace
         self._listener = listener
-        self._model_informers = {
-            name: Informer(api, resource, health, self._model_changed) for name, resource in MODELS.items()
-        }
+        self._models = {name: Reflector(resource.path(), resource.plural, health) for name, resource in MODELS.items()}
         # Nodes report their status every few seconds; of all that only the metadata comes here.
-        self._nodes = Informer(api, NODES, health, self._node_changed, metadata_only=True)
-        self._config_maps = Informer(
-            api,
-            CONFIG_MAPS,
-            health,
-            self._config_map_changed,
-            namespace=namespace,
-            label_selector=f"{CONFIG_MAP_LABEL}=true",
-        )
+        self._nodes = Reflector(NODES.path(), NODES.plural, health, metadata_only=True)
+        selector = {"labelSelector": f"{CONFIG_MAP_LABEL}=true"}
+        self._config_maps = Reflector(CONFIG_MAPS.path(namespace=namespace), CONFIG_MAPS.plural, health, selector)
 
     def node(self, name: str) -> Object | None:
         """A node's metadata-only object."""
@@ -56,31 +49,33 @@ class Cluster:
 
     def absorb_model(self, written: Object) -> None:
         """Take the answer to a write of a model."""
-        self._model_informers[written["kind"]].absorb(written)
+        self._models[written["kind"]].absorb(written, self._model_changed)
 
     def absorb_node(self, written: Object) -> None:
         """Take the answer to a write of a node."""
-        self._nodes.absorb(written)
+        self._nodes.absorb(written, self._node_changed)
 
     def absorb_config_map(self, written: Object) -> None:
         """Take the answer to a write of a ConfigMap."""
-        self._config_maps.absorb(written)
+        self._config_maps.absorb(written, self._config_map_changed)
 
     async def synced(self) -> None:
         """Wait until everything has been listed once."""
-        for informer in (*self._model_informers.values(), self._nodes, self._config_maps):
-            await informer.synced()
+        for reflector in (*self._models.values(), self._nodes, self._config_maps):
+            await reflector.synced()
 
-    async def run(self) -> None:
+    async def run(self, client: KubeClient) -> None:
         """Keep the copies current until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for informer in (*self._model_informers.values(), self._nodes, self._config_maps):
-                group.create_task(informer.run())
+            for reflector in self._models.values():
+                group.create_task(reflector.run(client, self._model_changed))
+            group.create_task(self._nodes.run(client, self._node_changed))
+            group.create_task(self._config_maps.run(client, self._config_map_changed))
 
     def _model_changed(self, before: Object | None, after: Object | None) -> None:
         replaced = not before or not after or before["metadata"]["uid"] != after["metadata"]["uid"]
         if before and replaced:
-            del self.models[before["metadata"]["uid"]]
+            self.models.pop(before["metadata"]["uid"], None)
         if after:
             self.models[after["metadata"]["uid"]] = after
         for uid in {item["metadata"]["uid"] for item in (before, after) if item}:

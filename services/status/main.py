@@ -1,10 +1,12 @@
 """Wires the status service together and runs it until a signal."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 
 from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health, serve_http
+from libs.chassis.kube import Leadership, connect_kube
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
 from libs.chassis.work import KeyedQueue
@@ -12,9 +14,8 @@ from ome.status.v1.status_pb2_grpc import add_StatusServiceServicer_to_server
 from services.status.catalog import Catalog
 from services.status.cluster import Cluster
 from services.status.facts import FIELD_MANAGER
-from services.status.kube import connect_api_server
-from services.status.leadership import Leadership
-from services.status.metrics import MODELS
+from services.status.kube import Writer
+from services.status.metrics import LEADER, MODELS
 from services.status.model_loop import ModelLoop
 from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
@@ -66,15 +67,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 on_reconnect=observations.reread,
             )
         )
-        api = await stack.enter_async_context(
-            connect_api_server(
-                settings.kubernetes_service_host,
-                settings.kubernetes_service_port,
-                settings.service_account_dir,
-                FIELD_MANAGER,
-            )
-        )
-        cluster = Cluster(api, health, settings.namespace, listener)
+        kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
+        writer = Writer(kube, FIELD_MANAGER)
+        cluster = Cluster(health, settings.namespace, listener)
 
         def look_at_everything() -> None:
             for uid in (*cluster.models, *observations.model_uids()):
@@ -82,21 +77,19 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             for node in (*cluster.node_names(), *cluster.config_map_names()):
                 nodes.add(node)
 
+        def led(leading: bool) -> None:
+            LEADER.set(leading)
+            look_at_everything()
+
         leadership = Leadership(
-            api,
-            health,
-            settings.namespace,
-            settings.lease_name,
-            settings.pod_name,
-            settings.lease_seconds,
-            look_at_everything,
+            kube, settings.namespace, settings.lease_name, settings.pod_name, settings.lease_seconds
         )
 
         def leading() -> bool:
             return leadership.leading
 
-        model_loop = ModelLoop(api, cluster, observations, catalog, leading, settings.pod_name)
-        node_loop = NodeLoop(api, cluster, observations, leading, settings.namespace)
+        model_loop = ModelLoop(writer, cluster, observations, catalog, leading, settings.pod_name)
+        node_loop = NodeLoop(writer, cluster, observations, leading, settings.namespace)
 
         async def report() -> None:
             # A copy that is not complete would take models for unreported and labels for stale.
@@ -108,7 +101,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(models.run(model_loop.reconcile, _WORKERS))
                 group.create_task(nodes.run(node_loop.reconcile, _WORKERS))
-                group.create_task(leadership.campaign())
+                group.create_task(leadership.run(led))
 
         async def resync() -> None:
             while True:
@@ -116,4 +109,4 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 look_at_everything()
 
         MODELS.set_function(lambda: len(catalog.models()))
-        await run_until(stop, cluster.run(), observations.run(client, listener), leadership.watch(), report(), resync())
+        await run_until(stop, cluster.run(kube), observations.run(client, listener), report(), resync())

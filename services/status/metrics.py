@@ -2,10 +2,10 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-API_REQUESTS = Counter(
-    "ome_status_api_requests_total",
-    "Requests to the Kubernetes API; code 0 had no answer.",
-    ["verb", "resource", "code"],
+WRITES = Counter(
+    "ome_status_writes_total",
+    "Writes to the Kubernetes API; reason is empty on success.",
+    ["verb", "resource", "reason"],
 )
 LEADER = Gauge("ome_status_leader", "1 on the replica that writes.")
 MODELS = Gauge("ome_status_models", "Models that are known.")

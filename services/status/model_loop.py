@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 import structlog
 
 from libs.chassis.errors import Invalid, Missing, ServiceError
-from ome.model.v1.model_pb2 import REASON_NODE_UNREACHABLE
+from libs.chassis.kube import Object
+from ome.model.v1.model_pb2 import REASON_NODE_UNREACHABLE, REASON_NOT_FOUND
 from services.status.catalog import Catalog
 from services.status.cluster import MODELS, Cluster
 from services.status.folding import StatusView, fold
-from services.status.kube import ApiServer, Object, Resource
+from services.status.kube import Resource, Writer
 from services.status.messages import model_message
 from services.status.metrics import FOLD_SECONDS
 from services.status.observations import Observations
@@ -26,6 +27,7 @@ EVENTS = Resource("events.k8s.io/v1", "events", "Event")
 REPORTING_CONTROLLER = "ome.io/status"
 # Events of cluster-scoped objects stand in this namespace, as client-go's recorder has it.
 _EVENTS_NAMESPACE = "default"
+_NOT_FOUND = reason_word(REASON_NOT_FOUND)
 _NODE_UNREACHABLE = reason_word(REASON_NODE_UNREACHABLE)
 # Leaves room for the time in a name of at most 253 characters.
 _EVENT_NAME_LENGTH = 230
@@ -40,14 +42,14 @@ class ModelLoop:
 
     def __init__(
         self,
-        api: ApiServer,
+        writer: Writer,
         cluster: Cluster,
         observations: Observations,
         catalog: Catalog,
         leading: Callable[[], bool],
         instance: str,
     ) -> None:
-        self._api = api
+        self._writer = writer
         self._cluster = cluster
         self._observations = observations
         self._catalog = catalog
@@ -79,7 +81,9 @@ class ModelLoop:
                 model = await self._apply_facts(uid, model, view.spec_facts)
                 view = self._fold(model)
             return await self._write_status(uid, model, view)
-        except Missing:
+        except Missing as error:
+            if error.reason != _NOT_FOUND:
+                raise
             # The object went while we wrote; the watch is about to say so.
             return None
 
@@ -111,7 +115,7 @@ class ModelLoop:
 
     async def _apply_facts(self, uid: str, model: Object, spec: Object) -> Object:
         try:
-            applied = await self._api.apply(MODELS[model["kind"]], {"metadata": _address(model), "spec": spec})
+            applied = await self._writer.apply(MODELS[model["kind"]], {"metadata": _address(model), "spec": spec})
         except Invalid as error:
             # The facts remain in .status.metadata; only the convenience of having them in the spec is lost.
             _log.warning("facts_refused", model=_name(model), message=error.message)
@@ -131,7 +135,7 @@ class ModelLoop:
         if remaining > 0:
             return remaining
         body = {"metadata": _address(model), "status": view.status}
-        applied = await self._api.apply(MODELS[model["kind"]], body, "status", force=True)
+        applied = await self._writer.apply(MODELS[model["kind"]], body, "status", force=True)
         self._pacer.written(uid, now, asyncio.get_running_loop().time())
         self._written[uid] = (view.status, applied.get("status") or {})
         self._cluster.absorb_model(applied)
@@ -160,7 +164,7 @@ class ModelLoop:
             "regarding": regarding,
         }
         try:
-            await self._api.create(EVENTS, body, namespace or _EVENTS_NAMESPACE)
+            await self._writer.create(EVENTS, body, namespace or _EVENTS_NAMESPACE)
         except ServiceError as error:
             # An event is a courtesy; the status that it tells of is written already and is not written twice for it.
             _log.warning("event_not_recorded", model=_name(model), about=draft.reason, message=error.message)

@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Callable
 
 from libs.chassis.errors import Missing
+from libs.chassis.kube import Object
+from ome.model.v1.model_pb2 import REASON_NOT_FOUND
 from services.status.cluster import CONFIG_MAPS, NODES, Cluster
-from services.status.kube import ApiServer, Object
+from services.status.kube import Writer
 from services.status.node_report import (
     CONFIG_MAP_LABELS,
     NodeReport,
@@ -20,8 +22,10 @@ from services.status.node_report import (
 )
 from services.status.observations import Observations
 from services.status.pacing import WAITING_SECONDS, Pacer
+from services.status.reasons import reason_word
 
 # The labels are what a scheduler goes by; the ConfigMap is for people, and gathers what a burst of models brings.
+_NOT_FOUND = reason_word(REASON_NOT_FOUND)
 _LABEL_INTERVAL_SECONDS = 0.03
 _CONFIG_MAP_PATIENCE_SECONDS = 0.3
 
@@ -31,13 +35,13 @@ class NodeLoop:
 
     def __init__(
         self,
-        api: ApiServer,
+        writer: Writer,
         cluster: Cluster,
         observations: Observations,
         leading: Callable[[], bool],
         namespace: str,
     ) -> None:
-        self._api = api
+        self._writer = writer
         self._cluster = cluster
         self._observations = observations
         self._leading = leading
@@ -60,7 +64,9 @@ class NodeLoop:
                 await self._write_labels(name, node, report.labels) if node else None,
                 await self._write_data(name, report.data),
             )
-        except Missing:
+        except Missing as error:
+            if error.reason != _NOT_FOUND:
+                raise
             # The node or the ConfigMap went while we wrote; the watch is about to say so.
             return None
         if not node:
@@ -78,8 +84,8 @@ class NodeLoop:
         remaining = self._label_pacer.remaining_seconds(name, patience, now)
         if remaining > 0:
             return remaining
-        patch = {"metadata": {"uid": node["metadata"]["uid"], "labels": changes}}
-        self._cluster.absorb_node(await self._api.merge(NODES, name, patch))
+        written = await self._writer.label(NODES, name, node["metadata"]["uid"], changes)
+        self._cluster.absorb_node(written)
         self._label_pacer.written(name, now, asyncio.get_running_loop().time())
         return None
 
@@ -96,14 +102,14 @@ class NodeLoop:
         if remaining > 0:
             return remaining
         if present and not wanted:
-            await self._api.delete(CONFIG_MAPS, name, self._namespace, present["metadata"]["uid"])
+            await self._writer.delete(CONFIG_MAPS, name, self._namespace, present["metadata"]["uid"])
             self._written.pop(name, None)
         else:
             body = {
                 "metadata": {"name": name, "namespace": self._namespace, "labels": CONFIG_MAP_LABELS},
                 "data": wanted,
             }
-            applied = await self._api.apply(CONFIG_MAPS, body, force=True)
+            applied = await self._writer.apply(CONFIG_MAPS, body, force=True)
             self._written[name] = (wanted, applied.get("data") or {})
             self._cluster.absorb_config_map(applied)
         self._data_pacer.written(name, now, asyncio.get_running_loop().time())

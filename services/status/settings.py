@@ -15,12 +15,6 @@ class Settings:
     pod_name: str = setting(help="Name of this Pod: the identity that holds the Lease.")
     nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
     nats_password_file: Path = setting(help="File with the password at nats-server.")
-    kubernetes_service_host: str = setting(
-        name="KUBERNETES_SERVICE_HOST", help="Address of the Kubernetes API, as the kubelet injects it."
-    )
-    kubernetes_service_port: int = setting(
-        name="KUBERNETES_SERVICE_PORT", help="Port of the Kubernetes API, as the kubelet injects it.", minimum=1
-    )
     nats_user: str = setting("status", help="User name at nats-server.")
     nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
     service_account_dir: Path = setting(

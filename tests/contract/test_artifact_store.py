@@ -356,6 +356,14 @@ def test_a_root_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     assert raised.value.reason == "DiskError"
 
 
+def test_a_root_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 1 << 20) as disk:
+        disk.make_read_only()
+        with pytest.raises(Unavailable, match="/models cannot be used") as raised:
+            new_store(tmp_path).open()
+        assert raised.value.reason == "DiskError"
+
+
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a\0b"])
 def test_a_manifest_with_an_unsafe_name_creates_nothing(name: str, world: World) -> None:
     manifest = Manifest("r", (ManifestFile(name, 1, ChecksumAlgorithm.NONE, ""),))
@@ -408,9 +416,15 @@ class small_disk:  # noqa: N801
         self._size = size
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "small_disk":
         if self._libc.mount(b"tmpfs", self._directory, b"tmpfs", 0, b"size=%d" % self._size) != 0:
             pytest.skip("only the superuser can mount a small file system")
+        return self
+
+    def make_read_only(self) -> None:
+        """Refuse writes from now on."""
+        # MS_REMOUNT and MS_RDONLY of <sys/mount.h>.
+        assert self._libc.mount(b"tmpfs", self._directory, b"tmpfs", 32 | 1, None) == 0
 
     def __exit__(self, *_: object) -> None:
         self._libc.umount2(self._directory, 2)

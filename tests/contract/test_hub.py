@@ -4,9 +4,11 @@ import hashlib
 import http.client
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +25,7 @@ from huggingface_hub.errors import (
 )
 
 from tests.support.hub import REAL_MODEL, Fault, GeneratedFile, Hub, HubClient, generated_model
+from tools.localcluster.certificates import Authority
 
 MODEL = "acme/tiny"
 WEIGHTS = bytes(range(256)) * 40
@@ -424,3 +427,20 @@ def test_an_admin_request_that_makes_no_sense_is_refused_in_words(hub: Hub) -> N
         hub.push("acme/nothing", {"a": "b"})
     with pytest.raises(AssertionError, match="no operation"):
         hub.call("_files")
+
+
+def test_a_hub_with_a_certificate_speaks_tls_on_both_ports(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue_server("hub", ("localhost",), ("127.0.0.1",))
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(pair.certificate.read_bytes() + authority.certificate.read_bytes())
+    with Hub(cache_dir=tmp_path / "cache", certificate=(str(chain), str(pair.key))) as hub:
+        hub.add_model(MODEL, {"model.safetensors": WEIGHTS * 500})
+        fault = hub.inject(Fault("corrupt", path="*.safetensors", port="cdn", offset=3_000_000))
+        context = ssl.create_default_context(cafile=chain)
+        with urllib.request.urlopen(f"{hub.endpoint}{file_path('model.safetensors')}", context=context) as response:
+            body = bytearray(response.read())
+            assert response.url.startswith(f"{hub.cdn_endpoint}/")
+        assert fault.fired == 1
+    body[3_000_000] ^= 0xFF
+    assert body == WEIGHTS * 500

@@ -48,7 +48,9 @@ class Node:
         """Fetch, publish, and remove if asked to; return the exit code."""
         command = [sys.executable, "-m", "tests.support.transfers", str(self.root), self.origin.base_url]
         environment = {"PYTHONPATH": os.pathsep.join(sys.path), "OME_FAILPOINT": failpoint}
-        return subprocess.run([*command, str(self._manifest), *options], env=environment, timeout=60).returncode
+        return subprocess.run(
+            [*command, str(self._manifest), *options], env=environment, timeout=60, check=False
+        ).returncode
 
     def store(self) -> Store:
         """The store, to be opened when no process holds it."""

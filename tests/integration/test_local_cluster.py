@@ -276,6 +276,62 @@ def test_job_runs_initializers_first_and_succeeds_or_fails(cluster: LocalCluster
     cluster.kubectl("wait", "job/bad", "--for=condition=Failed", "--timeout=20s")
 
 
+def test_claim_is_mounted_from_the_nodes_own_folder(cluster: LocalCluster) -> None:
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "data"},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadOnlyMany"],
+            "storageClassName": "manual",
+            "hostPath": {"path": "/srv/data"},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {
+            "accessModes": ["ReadOnlyMany"],
+            "storageClassName": "manual",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    cluster.kubectl(
+        "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [volume, claim]})
+    )
+    container = {
+        "ports": PORTS,
+        "readinessProbe": READINESS,
+        "env": [{"name": "DATA", "value": "/data/model"}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": True}],
+    }
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}}]
+    cluster.kubectl("apply", "-f", "-", input=workload("Deployment", "reader", container, volumes=volumes))
+    pod = ready_pod(cluster, "reader")
+    assert json.loads(ask_pod(pod, "/env"))["DATA"] == str(cluster.node_root(pod.node) / "srv/data/model")
+
+
+def test_grpc_and_exec_probes_are_asked(cluster: LocalCluster) -> None:
+    manifest = json.loads(
+        pod_manifest(
+            "probed",
+            {
+                "env": [{"name": "OME_LISTEN_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                "startupProbe": {"exec": {"command": ["true"]}},
+                "readinessProbe": {"grpc": {"port": 9090}, "periodSeconds": 1},
+                "livenessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 3, "failureThreshold": 1},
+            },
+        )
+    )
+    manifest["spec"]["containers"][0]["image"] = "ome/parser:local"
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(manifest))
+    ready_pod(cluster, "probed")
+    eventually(lambda: (found := one_pod(cluster, "probed")) and found.restarts > 0, "the failing command restarts it")
+    cluster.kubectl("delete", "pod", "probed", "--wait")
+
+
 def test_new_node_gets_its_daemon_pod_by_itself_and_loses_it_with_the_node(cluster: LocalCluster) -> None:
     cluster.kubectl(
         "apply", "-f", "-", input=workload("DaemonSet", "agent", {"ports": PORTS, "readinessProbe": READINESS})

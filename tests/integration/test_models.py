@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import grpc
 import pytest
@@ -40,7 +41,11 @@ def applied(fleet: Fleet) -> Iterator[list[Object]]:
     for manifest in manifests:
         fleet.await_gone(manifest)
     for node in fleet.cluster.nodes:
-        fleet.until(f"{node} holds nothing", lambda node=node: not fleet.leftovers(node))
+        fleet.until(f"{node} holds nothing", partial(holds_nothing, fleet, node))
+
+
+def holds_nothing(fleet: Fleet, node: str) -> bool:
+    return not fleet.leftovers(node)
 
 
 def apply(fleet: Fleet, applied: list[Object], *manifests: Object) -> None:

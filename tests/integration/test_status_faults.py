@@ -111,7 +111,7 @@ async def test_the_second_replica_answers_and_takes_over_from_a_killed_leader(cl
         request = GetModelRequest(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="before")
 
         async def told() -> bool:
-            return (await service.GetModel(request)).model.state == MODEL_STATE_READY
+            return bool((await service.GetModel(request)).model.state == MODEL_STATE_READY)
 
         await eventually(told, "the follower answers")
     assert "status_written" not in second.log.read_text()
@@ -221,7 +221,7 @@ async def test_a_restarted_api_server_is_followed_again(cluster: StatusCluster) 
     await until_ready(cluster, await a_ready_model(cluster, "before"))
 
     await cluster.plane.apiserver.kill()
-    await until_readiness(replica, 503, "kubernetes")
+    await until_readiness(replica, 503, "clusterbasemodels")
     await cluster.plane.apiserver.start()
 
     await until_readiness(replica, 200)

@@ -164,6 +164,14 @@ class Driver:
         bucket = await self.js.key_value(names.NODES_BUCKET)
         return NodeHeartbeat.FromString((await bucket.get(names.node_token(self.node))).value or b"")
 
+    async def heartbeats(self, count: int) -> None:
+        """Wait for so many more heartbeats of the node."""
+        watcher = await (await self.js.key_value(names.NODES_BUCKET)).watch(names.node_token(self.node))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while count >= 0:
+                count -= (await anext(watcher)) is not None
+        await watcher.stop()
+
     async def _assign(self, uid: str, assignment: Assignment) -> int:
         key = names.node_key(self.node, uid)
         return await put_if(self.js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), None)
@@ -219,6 +227,15 @@ class FetcherNode:
         """Process id of the running fetcher."""
         assert self._process
         return self._process.pid
+
+    def resident_bytes(self) -> int:
+        """Memory that the running fetcher takes."""
+        return int(Path(f"/proc/{self.pid}/status").read_text().split("VmRSS:")[1].split()[0]) << 10
+
+    def processor_seconds(self) -> float:
+        """Processor time that the running fetcher has taken so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def start(self, **environ: str) -> None:
         """Start the fetcher and wait until it is ready."""

@@ -70,7 +70,7 @@ class Fleet:
         self.cluster.kubectl("delete", *_address(manifest), "--wait=false")
 
     def until(self, what: str, holds: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> Any:
-        """Wait until a condition holds and return what it returned; after the deadline, fail with the cluster's logs."""
+        """Wait until a condition holds and return what it returned; fails with the cluster's logs."""
         deadline = time.monotonic() + seconds
         while not (result := holds()):
             if time.monotonic() > deadline:

@@ -109,9 +109,13 @@ rm -rf "$home/venv"
 .venv/bin/python -m pip --python "$home/venv/bin/python" install --quiet --disable-pip-version-check --no-input \
     --require-hashes --no-deps --only-binary :all: --requirement "$lock"
 
+# Pants and Pex do not read pip's configuration; a machine that has an index of its own needs it in both.
+index="${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}"
+
 # --no-strip-pex-env: Pants steers Pex by PEX_ROOT, which Pex ignores without it.
 "$home/venv/bin/python" -m pex pex==2.1.137 --output-file "$home/pex" --console-script pex --no-build --no-compile \
-    --no-use-system-time --no-strip-pex-env --interpreter-constraint 'CPython>=3.7' --python-shebang '/usr/bin/env python'
+    --no-use-system-time --no-strip-pex-env --interpreter-constraint 'CPython>=3.7' --python-shebang '/usr/bin/env python' \
+    ${index:+--index-url "$index"}
 
 {
     echo "# Made by tools/bootstrap/pants.sh."
@@ -120,6 +124,9 @@ rm -rf "$home/venv"
         echo 'ca_certs_path = "/etc/ssl/certs/ca-certificates.crt"'
     fi
     printf '\n[python-bootstrap]\nsearch_path = ["%s"]\n' "$(dirname "$(readlink -f .venv/bin/python)")"
+    if [[ -n "$index" ]]; then
+        printf '\n[python-repos]\nindexes = ["%s"]\n' "$index"
+    fi
     override pex-cli v2.1.137 "$home/pex"
     override shellcheck "$(.venv/bin/shellcheck --version | sed -n 's/^version: /v/p')" "$root/.venv/bin/shellcheck"
     override hadolint "v$(.venv/bin/hadolint --version | grep -o '[0-9.]*$')" "$root/.venv/bin/hadolint"

@@ -16,7 +16,8 @@ from tools.localcluster.programs import Programs
 CHARTS = REPOSITORY / "deploy" / "helm"
 NAMESPACE = "ome"
 CRDS = "crds"
-SERVICES = ("controller", "parser", "fetcher", "status")
+FETCHER = "fetcher"
+SERVICES = ("controller", "parser", "status", FETCHER)
 
 Values = Mapping[str, Any]
 

@@ -190,6 +190,8 @@ class ControlPlane:
             f"--service-account-private-key-file={files.service_accounts.key}",
             f"--node-monitor-grace-period={self._node_grace_seconds}s",
             f"--node-monitor-period={self._node_grace_seconds / 8}s",
+            # A claim that is created before its volume is bound at the next of these rounds, by default 15 s apart.
+            "--pvclaimbinder-sync-period=2s",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
         ]

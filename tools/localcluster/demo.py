@@ -57,6 +57,9 @@ class Demo:
         applied = self._apply()
         started = time.monotonic()
         self._follow(applied)
+        if not self._console.is_terminal:
+            # Where it cannot draw over itself, the display leaves its last line open.
+            self._console.print()
         self._console.print(f"[green]All {len(applied)} models are Ready after {time.monotonic() - started:.1f} s.")
         for arguments in self._guide(applied):
             self._console.print(f"\n[bold]$ kubectl {' '.join(arguments)}")

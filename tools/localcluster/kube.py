@@ -7,7 +7,7 @@ use for. Owns retries of the watch; whoever calls `request` owns those of the re
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Kube:
             "PATCH", path, body, content_type=APPLY_PATCH, fieldManager="localcluster", force="true"
         )
 
-    async def watch(self, path: str, resource_version: str, **query: str) -> AsyncIterator[Object]:
+    async def watch(self, path: str, resource_version: str, **query: str) -> AsyncGenerator[Object, None]:
         """Events after `resource_version` until the server ends the stream; raises ApiError(410) when it is too old."""
         parameters = {**query, "watch": "1", "resourceVersion": resource_version, "allowWatchBookmarks": "true"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)

@@ -13,6 +13,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+_LINE_CHARACTERS = 600
+
 
 class Process:
     """A running or ended child. Must be created and awaited on one event loop, whose thread has to outlive it."""
@@ -84,4 +86,11 @@ def tail(log: Path, lines: int = 40) -> str:
         return ""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 400 * lines))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        return "\n".join(map(_shortened, file.read().decode(errors="replace").splitlines()[-lines:]))
+
+
+def _shortened(line: str) -> str:
+    """Both ends of a line that holds a whole traceback: what happened, and why."""
+    return (
+        line if len(line) <= _LINE_CHARACTERS else f"{line[: _LINE_CHARACTERS // 2]} … {line[-_LINE_CHARACTERS // 2 :]}"
+    )

@@ -13,12 +13,15 @@ from pathlib import Path
 
 MODULES = Path(__file__).parent.parent / "cluster"
 
-# Each program names the go.mod that pins its version, the window of minor versions (relative to that pin) in which
-# a binary found elsewhere is as good, and how long its build takes on two cores when it is built in this order.
-
 
 @dataclass(frozen=True)
 class Program:
+    """A program of the cluster: which go.mod pins it, how it is built, and which other versions of it serve as well.
+
+    The window of minor versions is relative to the pin. build_seconds is about what the build takes on two cores in the
+    order of PROGRAMS.
+    """
+
     name: str
     folder: str
     module: str

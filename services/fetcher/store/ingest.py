@@ -38,7 +38,9 @@ class Ingest:
         self.reservation = reservation
         self.files = staging / "files"
         self._lock = threading.Lock()
-        self._directories: set[Path] = set()
+        # Names as strings here and below: thousands of small files are bound by what each costs in Python.
+        self._prefix = f"{self.files}/"
+        self._directories: set[str] = set()
         self._unsynced: list[int] = []
         self._done: set[int] = set()
         with disk.errors(staging):
@@ -53,7 +55,7 @@ class Ingest:
 
     def path(self, index: int) -> Path:
         """Where a file lies in staging."""
-        return self.files / self.manifest.files[index].path
+        return Path(self._prefix + self.manifest.files[index].path)
 
     def finish_synced(self, index: int) -> bool:
         """Count a file as done if an earlier attempt has verified and synced it and it is unchanged since."""
@@ -112,12 +114,11 @@ class Ingest:
     def write_small(self, index: int, content: memoryview, digest: str) -> None:
         """Write a whole verified file; seal syncs it. Raises Unavailable (InsufficientDisk, DiskError)."""
         self._make_parents(index)
-        path = self.path(index)
+        path = self._prefix + self.manifest.files[index].path
         with self.disk.errors(path):
             fd = os.open(path, _FLAGS | os.O_TRUNC, _FILE_MODE)
             try:
                 write_all(fd, content, 0)
-                linux.start_writeback(fd, 0, 0)
             finally:
                 os.close(fd)
             self.journal.verified(index, len(content), digest)
@@ -167,11 +168,11 @@ class Ingest:
         """Bring everything to disk. Raises Corrupt when a file is missing or too short; staging stays."""
         with self.disk.errors(self.files):
             for index, file in enumerate(self.manifest.files):
-                if index not in self._done or self.path(index).lstat().st_size != file.size_bytes:
+                if index not in self._done or os.lstat(self._prefix + file.path).st_size != file.size_bytes:
                     raise Corrupt("ChecksumMismatch", f"{file.path} is not complete, so the artifact is not committed")
             self._sync_small_files()
             for directory in sorted(self._directories, reverse=True):
-                sync_directory(directory)
+                sync_directory(Path(self._prefix + directory))
             sync_directory(self.files)
         failpoint("ingest-complete")
 
@@ -185,15 +186,15 @@ class Ingest:
         return length == size or (length < size and length % _ALIGNMENT == 0)
 
     def _make_parents(self, index: int) -> None:
-        directory = self.path(index).parent
-        if directory == self.files or directory in self._directories:
+        directory = self.manifest.files[index].path.rpartition("/")[0]
+        if not directory or directory in self._directories:
             return
         with self.disk.errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            os.makedirs(self._prefix + directory, exist_ok=True)
         with self._lock:
-            while directory != self.files:
+            while directory:
                 self._directories.add(directory)
-                directory = directory.parent
+                directory = directory.rpartition("/")[0]
 
     def _sync_small_files(self) -> None:
         if len(self._unsynced) > _MOST_SINGLE_SYNCS:

@@ -73,7 +73,7 @@ class Disk:
             self._reservations.reserved[self._device] -= size
 
     @contextmanager
-    def errors(self, path: Path) -> Iterator[None]:
+    def errors(self, path: Path | str) -> Iterator[None]:
         """Turn OSError inside the block into Unavailable with reason InsufficientDisk or DiskError."""
         try:
             yield
@@ -82,7 +82,8 @@ class Disk:
                 with self._reservations.lock:
                     raise self._insufficient(None, self._reservations.reserved.get(self._device, 0)) from error
             raise Unavailable(
-                "DiskError", f"the node's disk refused {path.name!r} below {self.name}: {error.strerror or error}"
+                "DiskError",
+                f"the node's disk refused {os.path.basename(path)!r} below {self.name}: {error.strerror or error}",
             ) from error
 
     def _insufficient(self, needed: int | None, reserved: int) -> Unavailable:

@@ -107,7 +107,8 @@ class _Transfer:
         self._watch = Watch(self._check, limits.connect_seconds, limits.stall_seconds, limits.stall_bytes)
 
     def run(self, progress: ProgressCallback) -> None:
-        threads = min(self._limits.connections, max(len(self._ingest.manifest.files) * 2, 2))
+        requests = sum(1 + file.size_bytes // self._limits.range_bytes for file in self._ingest.manifest.files)
+        threads = max(min(self._limits.connections, requests), 1)
         meter = RateMeter(time.monotonic(), self._schedule.received())
         progress(self._progress(meter))
         with self._releasing(), ThreadPoolExecutor(threads, thread_name_prefix="transfer") as executor:
@@ -171,7 +172,10 @@ class _Transfer:
                 connection.close()
 
     def _fill(self, lane: _Lane) -> bool:
-        """Send requests until the lane is full or there is nothing to ask for; False when everything is done."""
+        """Prepare requests until the lane is full or there is nothing to ask for; False when everything is done."""
+        if lane.outstanding and len(lane.outstanding) > self._depth(lane.outstanding[0].piece.state) // 2:
+            # Several small requests in one packet cost both sides less than one each.
+            return True
         while True:
             if lane.next_work is None:
                 lane.next_work = self._schedule.take(lane.number, wait=not lane.outstanding)
@@ -233,6 +237,8 @@ class _Transfer:
     def _send(self, piece: Piece, lane: _Lane) -> bool:
         """Ask for a piece, or put it back for later; False when the lane has to be answered first."""
         state = piece.state
+        if len(lane.outstanding) >= self._depth(state):
+            return False
         redirect = state.redirect
         location = redirect or self._origin.locate(state.file, piece.locate_again)
         try:
@@ -256,18 +262,18 @@ class _Transfer:
         except TrustError as error:
             raise Unavailable("Unavailable", f"{self._origin.name}: {error}") from error
         except WireError as error:
-            idle = connection is not None and connection.answers > 0
-            self._lose(lane, endpoint)
-            self._retry(piece, str(error), counts=not (error.closed_early and idle))
+            self._retry(piece, str(error))
             return True
         lane.outstanding.append(_Request(piece, location, endpoint, redirect is not None))
         return True
 
     def _fits(self, lane: _Lane, endpoint: Endpoint, connection: Connection | None, state: FileState) -> bool:
-        depth = self._limits.pipelined_ranges if state.large else self._limits.pipelined_files
         same = connection is not None and lane.outstanding[-1].endpoint == endpoint
         proven = connection is not None and connection.answers > 0 and endpoint not in lane.unpipelined
-        return same and proven and not state.whole and len(lane.outstanding) < depth
+        return same and proven and not state.whole
+
+    def _depth(self, state: FileState) -> int:
+        return self._limits.pipelined_ranges if state.large else self._limits.pipelined_files
 
     def _answer(self, lane: _Lane) -> None:
         """Read the answer to the oldest request of a lane."""
@@ -276,6 +282,7 @@ class _Transfer:
         connection = lane.connections[endpoint]
         answers = connection.answers
         try:
+            connection.flush()
             head = connection.head()
             lane.outstanding.popleft()
             self._take_answer(request, connection, head, lane)

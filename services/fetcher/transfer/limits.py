@@ -8,11 +8,11 @@ class Limits:
     """Bounds of one transfer. Memory is bounded by (buffers + connections) * range_bytes."""
 
     # Threads, each with one connection per host at a time.
-    connections: int = 4
+    connections: int = 8
     # A multiple of 4096, for O_DIRECT. Smaller files are fetched with one plain request.
     range_bytes: int = 2 << 20
     # Ranges that are in flight or wait for an earlier one to be hashed.
-    buffers: int = 16
+    buffers: int = 24
     # More large files at once only make the disk seek.
     files_in_flight: int = 2
     # Requests that one connection carries at once, to hide the round trip.

@@ -29,13 +29,11 @@ class Schedule:
         self._changed = threading.Condition()
         self._pool = BufferPool(limits.buffers, limits.range_bytes)
         already = set(done)
-        states = [
-            FileState(index, file, large=file.size_bytes > limits.range_bytes)
-            for index, file in enumerate(manifest.files)
-            if index not in already
-        ]
-        self._small = deque(state for state in states if not state.large)
-        self._large = deque(state for state in states if state.large)
+        self._files = manifest.files
+        # Indexes, not states: memory must not grow with the number of files.
+        left = [index for index in range(len(self._files)) if index not in already]
+        self._small = deque(index for index in left if self._files[index].size_bytes <= limits.range_bytes)
+        self._large = deque(index for index in left if self._files[index].size_bytes > limits.range_bytes)
         self._preparing: list[FileState] = []
         self._active: list[FileState] = []
         self._small_out = 0
@@ -232,7 +230,8 @@ class Schedule:
         if not self._small:
             return None
         self._small_out += 1
-        return self._small.popleft()
+        index = self._small.popleft()
+        return FileState(index, self._files[index], large=False)
 
     def _next_large(self, number: int) -> Piece | FileState | None:
         shift = number % max(len(self._active), 1)
@@ -252,8 +251,10 @@ class Schedule:
         # A file whose last pieces are on their way leaves connections idle: the next one may begin.
         open_files = sum(1 for state in self._active if state.issued < state.file.size_bytes) + len(self._preparing)
         if self._large and open_files < self._limits.files_in_flight:
-            self._preparing.append(self._large[0])
-            return self._large.popleft()
+            index = self._large.popleft()
+            state = FileState(index, self._files[index], large=True)
+            self._preparing.append(state)
+            return state
         return None
 
     def _finished(self) -> bool:

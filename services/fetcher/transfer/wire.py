@@ -72,6 +72,7 @@ class Head:
     headers: Mapping[str, str]
 
 
+@functools.lru_cache(maxsize=64)
 def split_url(url: str) -> tuple[Endpoint, str]:
     """Where to connect to for a URL, and the target to ask for. Raises WireError for anything but http and https."""
     try:
@@ -100,14 +101,14 @@ class Connection:
         self.reusable = True
         self.answers = 0
         self._watch = watch
-        self._pending = b""
+        self._pending = self._unsent = b""
         self._left: int | None = 0
         self._chunked = self._first_chunk = False
         self._proxy = _proxy_for(endpoint)
         self._socket = self._connect()
 
     def request(self, target: str, headers: Mapping[str, str]) -> None:
-        """Send a GET without waiting for the response."""
+        """Prepare a GET; flush sends it, together with others."""
         host = _bracketed(self.endpoint.host)
         default_port = 443 if self.endpoint.scheme == "https" else 80
         authority = host if self.endpoint.port == default_port else f"{host}:{self.endpoint.port}"
@@ -121,7 +122,13 @@ class Connection:
         lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         if any("\r" in line or "\n" in line for line in lines):
             raise WireError("a header holds a line break")
-        self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self._unsent += "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def flush(self) -> None:
+        """Send what request has prepared. Raises WireError."""
+        data, self._unsent = self._unsent, b""
+        if data:
+            self._send(data)
 
     def head(self) -> Head:
         """Read the head of the next response; the previous body must have been read to its end."""

@@ -57,7 +57,7 @@ def mixture(c: Section) -> Tally:
     return routed(
         c.integer("hidden_size"),
         c.integer("n_routed_experts"),
-        c.integer("num_experts_per_tok", "num_experts_per_token"),
+        c.integer("num_experts_per_tok", "num_experts_per_token", default=c.integer("n_routed_experts")),
         inner,
         shared_inner=inner * (c.stated_integer("n_shared_experts") or 0),
     )

@@ -2,7 +2,7 @@
 
 from services.parser.network import Family, Network, with_head
 from services.parser.section import Section
-from services.parser.tally import Tally, attention, embedding, norm, plain
+from services.parser.tally import attention, embedding, norm, plain
 
 
 def gpt2(c: Section) -> Network:
@@ -27,9 +27,7 @@ def _gpt2(c: Section, kv_heads: int) -> Network:
         {
             "embeddings": embedding(entries + c.integer("n_positions", "n_ctx", default=1024), width),
             "layers": c.integer("n_layer", default=12) * layer + norm(width, bias=True),
-            "head": with_head(c, width, c.flag("tie_word_embeddings", default=True), entries)
-            if c.architecture
-            else Tally(),
+            "head": with_head(c, width, c.flag("tie_word_embeddings", default=True), entries),
         }
     )
 

@@ -1,9 +1,10 @@
 """MiniMax M2 and M3: norms over all queries and keys, many small experts, in M3 a vision tower and sparse attention."""
 
+from services.parser.families import clip
 from services.parser.layers import grouped_attention, routed
 from services.parser.network import Family, Network, decoder
 from services.parser.section import Section
-from services.parser.tally import norm
+from services.parser.tally import Tally, convolution, gated, linear, norm, uncached
 
 
 def minimax_m2(c: Section) -> Network:
@@ -16,4 +17,49 @@ def minimax_m2(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * (layer + 2 * norm(width)), width)
 
 
-FAMILIES = (Family(("minimax_m2",), minimax_m2),)
+def minimax_m3(c: Section) -> Network:
+    """MiniMax M3: dense layers first, then experts; an indexer where attention is sparse; a CLIP-like tower."""
+    t, v = c.section("text_config"), c.section("vision_config")
+    t = t.merged({"architectures": ["MiniMaxM3ForCausalLM"]})
+    width, depth = t.integer("hidden_size"), t.integer("num_hidden_layers")
+    sparse = sum(1 for routes in t.integers("moe_layer_freq", default=(1,) * depth)[:depth] if routes)
+    inner = t.integer("intermediate_size")
+    mixture = routed(
+        width,
+        t.integer("num_local_experts"),
+        t.integer("num_experts_per_tok"),
+        inner,
+        shared_inner=t.integer("shared_intermediate_size", default=inner) * (t.stated_integer("n_shared_experts") or 0),
+    )
+    choosing = t.section("sparse_attention_config")
+    indexed = sum(1 for index in choosing.integers("sparse_attention_freq", default=(0,))[:depth] if index)
+    heads, key = choosing.integer("index_n_heads", default=4), choosing.integer("index_head_dim", default=128)
+    indexer = linear(width, heads * key) + linear(width, key) + 2 * norm(key) + Tally(cached=key)
+    layers = (
+        depth * (grouped_attention(t, head_norm=t.flag("use_qk_norm")) + 2 * norm(width))
+        + sparse * mixture
+        + (depth - sparse) * gated(width, t.integer("dense_intermediate_size", default=inner))
+        + indexed * indexer
+    )
+    return Network({**decoder(t, layers, width).parts, **_vision(c, v, width)})
+
+
+def _vision(c: Section, v: Section, width: int) -> dict[str, Tally]:
+    seen, patch = v.integer("hidden_size"), v.integer("patch_size")
+    bias = c.flag("multimodal_projector_bias", default=True)
+    stem = convolution(v.integer("num_channels", default=3), seen, _TEMPORAL, patch, patch, bias=False)
+    wide = c.integer("projector_hidden_size", default=width)
+    # Two frames and two by two patches are merged after the projection, not before it.
+    merging = linear(4 * width, wide, bias) + linear(wide, width, bias)
+    return {
+        "vision_tower": uncached(stem + norm(seen, bias=True)) + clip.layers(v),
+        "projector": linear(seen, wide, bias) + linear(wide, width, bias) + merging,
+    }
+
+
+_TEMPORAL = 2
+
+FAMILIES = (
+    Family(("minimax_m2",), minimax_m2),
+    Family(("minimax_m3_vl",), minimax_m3, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT")),
+)

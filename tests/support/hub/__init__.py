@@ -12,7 +12,7 @@ In the test's own process, or beside it (`python -m tests.support.hub --ready-fi
 What it speaks: model info, revisions, refs, tree with pagination, auth-check, whoami, resolve with HEAD, GET, ranges,
 ETag, If-Match, If-None-Match, If-Range, X-Repo-Commit, X-Linked-Size, X-Linked-Etag; large files are redirected to
 signed, expiring links on the CDN port; tokens, gated, private and disabled repositories are refused in the words of the
-real hub; every answer carries RateLimit headers. Without: uploads, datasets, spaces, Xet.
+real hub; its own port sends RateLimit headers. Without: uploads, datasets, spaces, Xet.
 
 Commits are immutable; push() makes a new one. Content lies in files and is sent by sendfile(2), never held in memory.
 The admin API lies at {endpoint}/-/ and is neither logged nor hit by faults. HubClient is the whole of it.

@@ -9,7 +9,7 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -140,13 +140,13 @@ class Api:
         if folder and folder not in commit.folders:
             raise _RefusedError(_no_entry(folder, commit))
         recursive, expand = _flag(request, "recursive"), _flag(request, "expand")
-        entries: list[tuple[str, RepositoryFile | str]] = [*commit.folders.items()]
-        entries += [(file.path, file) for file in commit.files]
-        listed = [
-            (path, entry)
-            for path, entry in sorted(entries, key=lambda pair: pair[0])
-            if path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
-        ]
+        listed: Sequence[tuple[str, RepositoryFile | str]] = commit.entries
+        if prefix or not recursive:
+            listed = [
+                (path, entry)
+                for path, entry in listed
+                if path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
+            ]
         start = int(base64.urlsafe_b64decode(request.query["cursor"])) if "cursor" in request.query else 0
         size = min(self._behaviour.page_size, int(request.query.get("limit", _UNLIMITED)), 50 if expand else _UNLIMITED)
         page = [_tree_entry(path, entry, commit if expand else None) for path, entry in listed[start : start + size]]

@@ -5,7 +5,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,12 @@ class Commit:
             for depth in range(1, len(parts) + 1):
                 below.setdefault("/".join(parts[:depth]), []).append(f"{file.path} {file.blob_id}")
         return {path: hashlib.sha1("\n".join(rows).encode()).hexdigest() for path, rows in sorted(below.items())}
+
+    @cached_property
+    def entries(self) -> Sequence[tuple[str, RepositoryFile | str]]:
+        """Files, and folders with their names, sorted by path."""
+        entries: list[tuple[str, RepositoryFile | str]] = [*self.folders.items(), *self.by_path.items()]
+        return sorted(entries, key=lambda entry: entry[0])
 
 
 @dataclass
@@ -147,7 +153,7 @@ class Library:
         state = {
             "tokens": self.tokens,
             "repositories": [
-                {**asdict(repository), "commits": [asdict(commit) for commit in repository.commits.values()]}
+                {**vars(repository), "commits": [_commit_row(commit) for commit in repository.commits.values()]}
                 for repository in self.repositories.values()
             ],
         }
@@ -172,6 +178,11 @@ def repository_file(path: str, content: Content, lfs_paths: Sequence[str] = ()) 
         or any(fnmatch.fnmatchcase(path, pattern) for pattern in lfs_paths)
     )
     return RepositoryFile(path, content, lfs, git_blob_sha1(lfs_pointer(content)) if lfs else content.git_sha1)
+
+
+def _commit_row(commit: Commit) -> dict[str, Any]:
+    files = [{**vars(file), "content": vars(file.content)} for file in commit.files]
+    return {"oid": commit.oid, "parent": commit.parent, "files": files}
 
 
 def _commit_of(row: Mapping[str, Any]) -> Commit:

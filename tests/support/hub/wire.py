@@ -116,11 +116,13 @@ class Connection:
 
     def wait(self, until: threading.Event, seconds: float | None = None) -> bool:
         """Wait until the event is set or the time is over; False when the client has gone meanwhile."""
+        readable = select.poll()
+        readable.register(self._socket, select.POLLIN)
         waited = 0.0
         while not until.is_set() and (seconds is None or waited < seconds):
             step = 0.02 if seconds is None else min(0.02, seconds - waited)
-            readable, _, _ = select.select([self._socket], [], [], 0)
-            if readable and not self._socket.recv(1, socket.MSG_PEEK):
+            # The plain socket's recv, as that of TLS cannot peek.
+            if readable.poll(0) and not socket.socket.recv(self._socket, 1, socket.MSG_PEEK):
                 return False
             until.wait(step)
             waited += step

@@ -14,7 +14,7 @@ class Sample:
     workers: int = setting(4, help="how many", minimum=1)
     delay_seconds: float = setting(1.5, help="how long", minimum=0)
     verbose: bool = setting(False, help="say more")
-    folder: Path = setting(Path("/tmp"), help="where")  # noqa: S108
+    folder: Path = setting(Path("/tmp"), help="where")
     roots: tuple[str, ...] = setting(("/models",), help="which")
     ca_file: Path | None = setting(None, help="whom to trust")
     level: str = setting("info", help="how much", choices=("info", "debug"))

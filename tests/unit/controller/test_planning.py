@@ -1,5 +1,6 @@
 """Planning: what the controller does about one model, from everything that is known about it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ RULES = Rules("ome", node_unreachable_seconds=300, retry_initial_seconds=4, retr
 DIGEST = "sha256:" + "a" * 64
 
 
-def item(storage: dict[str, object] | None = None, **changes: object) -> dict[str, object]:
+def item(storage: Mapping[str, object] | None = None, **changes: object) -> dict[str, object]:
     metadata: dict[str, object] = {"name": "m", "uid": "u", "generation": 1, "finalizers": [FINALIZER]}
     metadata.update(changes.pop("metadata", {}))  # type: ignore[call-overload]
     spec = {"storage": {"storageUri": "hf://org/model"} if storage is None else storage, **changes}
@@ -83,9 +84,11 @@ def answer(observed: Observed) -> Observed:
     """What is known after every fetcher has done what it was told."""
     states = {
         node: fetch_pb2.NodeModelState(
-            phase=model_pb2.NODE_PHASE_READY
-            if held.assignment.goal == fetch_pb2.GOAL_HOLD
-            else model_pb2.NODE_PHASE_DELETED,
+            phase=(
+                model_pb2.NODE_PHASE_READY
+                if held.assignment.goal == fetch_pb2.GOAL_HOLD
+                else model_pb2.NODE_PHASE_DELETED
+            ),
             assignment_revision=held.revision,
         )
         for node, held in observed.held.items()
@@ -188,7 +191,7 @@ BAD_AFFINITY = {
 
 
 def test_model_without_storage_says_that_there_is_nothing_to_fetch() -> None:
-    observed = observe({**item(), "spec": {"modelType": "custom"}})  # type: ignore[dict-item]
+    observed = observe({**item(), "spec": {"modelType": "custom"}})
     [report] = plan(observed, RULES, NOW).actions
     assert isinstance(report, planning.Report)
     assert report.plan.problem.reason == model_pb2.REASON_NO_STORAGE

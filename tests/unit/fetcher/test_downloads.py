@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from libs.chassis.errors import Unavailable
-from services.fetcher.downloads import Downloads, Order
+from services.fetcher.downloads import Downloads, Failure, Order
 from services.fetcher.planning import TransferPhase
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag, Stopped
@@ -135,7 +135,7 @@ async def test_a_transfer_that_nobody_wants_stops_and_is_on_the_books_until_then
     assert phase(downloads, "one") is TransferPhase.STOPPING
     origin.end("a", Stopped())
     await origin.ended(downloads, "one")
-    assert downloads.take_error("one") is None
+    assert downloads.take_failure("one") is None
 
 
 async def test_a_transfer_that_still_waits_is_given_up_at_once(downloads: Downloads, origin: Origin) -> None:
@@ -171,7 +171,8 @@ async def test_a_failure_is_told_once_to_each_model(downloads: Downloads, origin
     origin.end("a", BUSY)
     await origin.ended(downloads, "one")
 
-    assert [downloads.take_error(model) for model in ("one", "two", "one")] == [BUSY, BUSY, None]
+    failure = Failure("a", BUSY)
+    assert [downloads.take_failure(model) for model in ("one", "two", "one")] == [failure, failure, None]
 
 
 async def test_a_defect_of_one_transfer_leaves_the_others_alone(downloads: Downloads, origin: Origin) -> None:
@@ -181,7 +182,9 @@ async def test_a_defect_of_one_transfer_leaves_the_others_alone(downloads: Downl
     origin.end("a", ZeroDivisionError())
     await origin.ended(downloads, "one")
 
-    assert isinstance(downloads.take_error("one"), ZeroDivisionError)
+    failure = downloads.take_failure("one")
+    assert failure
+    assert isinstance(failure.error, ZeroDivisionError)
     assert phase(downloads, "two") is TransferPhase.RUNNING
 
 

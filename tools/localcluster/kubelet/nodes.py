@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import logging
 import os
 import platform
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from tools.localcluster.addresses import to_loopback
 from tools.localcluster.kube import MERGE_PATCH, ApiError, ApiUnreachable, Kube, Object, until_reachable
 from tools.localcluster.kubelet.containerlogs import PORT
 
+_log = logging.getLogger(__name__)
+_UNREACHABLE_SECONDS = 0.1
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
@@ -64,10 +67,12 @@ class Node:
                 node = await self._kube.get(f"/api/v1/nodes/{self.name}")
                 if not is_ready(node):
                     await self._publish_ready()
-            except (ApiError, ApiUnreachable):
-                # The API server is being restarted, or the node has just been deleted: both show at the next turn.
-                await asyncio.sleep(0.1)
+            except ApiUnreachable:
+                await asyncio.sleep(_UNREACHABLE_SECONDS)
                 continue
+            except ApiError as error:
+                # Somebody may have deleted the Node; like a kubelet, this one does not register again while it runs.
+                _log.debug("node %s: heartbeat refused: %s", self.name, error)
             await asyncio.sleep(self._renew_seconds)
 
     async def _renew_lease(self) -> None:

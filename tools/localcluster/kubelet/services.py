@@ -36,6 +36,7 @@ class ServiceProxy:
         self._services = Mirror(kube, "/api/v1/services", self._changed)
         self._slices = Mirror(kube, "/apis/discovery.k8s.io/v1/endpointslices", self._changed)
         self._servers: dict[Front, asyncio.Server] = {}
+        self._connections: set[asyncio.Task[None]] = set()
         self._turns = itertools.count()
 
     def services(self, namespace: str) -> Iterator[Object]:
@@ -54,6 +55,9 @@ class ServiceProxy:
         finally:
             for server in self._servers.values():
                 server.close()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*tuple(self._connections), return_exceptions=True)
 
     def _changed(self, _key: Key) -> None:
         self._dirty.set()
@@ -72,7 +76,13 @@ class ServiceProxy:
 
     async def _listen(self, front: Front) -> asyncio.Server:
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(front, reader, writer)
+            task = asyncio.current_task()
+            assert task is not None
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+            # Cancelled by run() alone; asyncio's streams would report it as an error of the connection.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._serve(front, reader, writer)
 
         return await asyncio.start_server(accept, front.address, front.port, limit=_PIECE_BYTES)
 

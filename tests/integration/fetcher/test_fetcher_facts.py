@@ -6,27 +6,11 @@ from pathlib import Path
 import pytest
 
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, REASON_NO_CONFIG, REASON_PARSE_FAILED, REASON_UNAVAILABLE
-from tests.support.fetcher_node import Driver, FetcherNode, connected_driver, nats_configuration, running_parser
+from tests.integration.fetcher.ground import NODE
+from tests.support.fetcher_node import Driver, FetcherNode, running_parser
 from tests.support.nats_server import NatsServer
 
-NODE = "node-1"
 CONFIG = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096}'
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration(NODE))
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-
-
-@pytest.fixture
-async def driver(server: NatsServer) -> AsyncIterator[Driver]:
-    async with connected_driver(server, NODE) as driver:
-        yield driver
 
 
 @pytest.fixture

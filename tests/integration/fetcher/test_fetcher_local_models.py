@@ -1,7 +1,6 @@
 """The fetcher with models that lie on the node already, and its life as a process."""
 
 import fcntl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,37 +14,9 @@ from ome.model.v1.model_pb2 import (
     REASON_INVALID_PATH,
     REASON_NOT_FOUND,
 )
-from tests.support.fetcher_node import Driver, FetcherNode, connected_driver, nats_configuration
+from tests.integration.fetcher.ground import NODE
+from tests.support.fetcher_node import Driver, FetcherNode, connected_driver
 from tests.support.nats_server import NatsServer
-
-NODE = "node-1.example.org"
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration(NODE))
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-
-
-@pytest.fixture
-async def driver(server: NatsServer) -> AsyncIterator[Driver]:
-    async with connected_driver(server, NODE) as driver:
-        yield driver
-
-
-@pytest.fixture
-async def node(tmp_path: Path, server: NatsServer, driver: Driver) -> AsyncIterator[FetcherNode]:
-    node = FetcherNode(tmp_path, server.url, NODE, {})
-    await node.start()
-    try:
-        yield node
-    finally:
-        await node.stop()
-        print(node.log)
 
 
 def make_model(node: FetcherNode, path: str) -> Path:

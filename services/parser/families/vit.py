@@ -1,0 +1,53 @@
+"""ViT and DINOv2: vision transformers that yield features."""
+
+from services.parser.families import clip
+from services.parser.network import Family, Network, labels
+from services.parser.section import Section
+from services.parser.tally import Tally, convolution, embedding, linear, norm
+
+_DEFAULTS = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "image_size": 224,
+    "patch_size": 16,
+}
+
+
+def vit(c: Section) -> Network:
+    """ViT with a pooler, or a classifier instead of it."""
+    c = c.with_defaults(_DEFAULTS)
+    width = c.integer("hidden_size")
+    if c.architecture.endswith("ForImageClassification"):
+        head = linear(width, labels(c), bias=True)
+    else:
+        head = linear(width, width, bias=True)
+    return Network({"embeddings": _stem(c), "layers": clip.layers(c) + norm(width, bias=True), "head": head})
+
+
+def dinov2(c: Section) -> Network:
+    """DINOv2: a scale per channel behind each block, and a token for masked patches."""
+    c = c.with_defaults({**_DEFAULTS, "patch_size": 14})
+    width, depth = c.integer("hidden_size"), c.integer("num_hidden_layers")
+    inner = width * c.integer("mlp_ratio", default=4)
+    stack = clip.layers(c.merged({"intermediate_size": inner})) + 2 * depth * width + norm(width, bias=True)
+    if c.flag("use_swiglu_ffn"):
+        # https://arxiv.org/abs/2304.07193: two thirds of the width, rounded up to eights, and a second input projection.
+        narrow = (int(inner * 2 / 3) + 7) // 8 * 8
+        plain = linear(width, inner, bias=True) + linear(inner, width, bias=True)
+        gated = linear(width, 2 * narrow, bias=True) + linear(narrow, width, bias=True)
+        stack += Tally(depth * (gated.parameters - plain.parameters))
+    return Network({"embeddings": _stem(c) + width, "layers": stack})
+
+
+def _stem(c: Section) -> Tally:
+    width, patch = c.integer("hidden_size"), c.integer("patch_size")
+    places = (c.integer("image_size") // patch) ** 2 + 1
+    return convolution(c.integer("num_channels", default=3), width, patch, patch) + embedding(places + 1, width)
+
+
+FAMILIES = (
+    Family(("vit",), vit, capabilities=("VISION",)),
+    Family(("dinov2",), dinov2, capabilities=("VISION",)),
+)

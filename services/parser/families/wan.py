@@ -1,0 +1,32 @@
+"""Wan: diffusion transformers for video with cross-attention to text."""
+
+from services.parser.network import Family, Network
+from services.parser.section import Section
+from services.parser.tally import attention, convolution, linear, norm, plain, uncached
+
+# The length of UMT5's states, which the authors' own format leaves to the code.
+_TEXT = 4096
+_PATCH = (1, 2, 2)
+
+
+def wan(c: Section) -> Network:
+    """Wan 2.1 and 2.2 text to video, in the authors' format and in that of diffusers."""
+    heads = c.integer("num_heads", "num_attention_heads")
+    width = c.stated_integer("dim") or heads * c.integer("attention_head_dim", default=128)
+    inner, time = c.integer("ffn_dim"), c.integer("freq_dim", default=256)
+    inputs, outputs = c.integer("in_dim", "in_channels", default=16), c.integer("out_dim", "out_channels", default=16)
+    patch = c.integers("patch_size", default=_PATCH)
+    attending = attention(width, heads, bias=True) + 2 * norm(width)
+    crossing = attention(width, heads, bias=True, inputs=width) + 2 * norm(width) + norm(width, bias=True)
+    block = uncached(attending) + crossing + plain(width, inner) + 6 * width
+    conditions = linear(time, width, bias=True) + linear(width, width, bias=True) + linear(width, 6 * width, bias=True)
+    text = linear(c.integer("text_dim", default=_TEXT), width, bias=True) + linear(width, width, bias=True)
+    volume = patch[0] * patch[1] * patch[2] if len(patch) == 3 else 4
+    ends = convolution(inputs, width, volume) + linear(width, volume * outputs, bias=True) + 2 * width
+    parts = {"conditions": conditions, "text": text, "blocks": c.integer("num_layers") * block, "ends": ends}
+    if c.model_type.startswith("i2v") or c.stated_integer("image_dim"):
+        return Network(parts, exact=False, why="the part of Wan that reads a first picture is not described")
+    return Network(parts)
+
+
+FAMILIES = (Family((), wan, ("WanModel", "WanTransformer3DModel")),)

@@ -1,0 +1,56 @@
+"""A fetcher on a node of its own for each test, with its driver and a real nats-server, and one hub per module."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.fetcher.ground import NODE, SHARD
+from tests.support.fetcher_node import Driver, FetcherNode, connected_driver, nats_configuration
+from tests.support.hub import Hub, generated_model
+from tests.support.nats_server import NatsServer
+
+
+@pytest.fixture(scope="module")
+def shared_hub() -> Iterator[Hub]:
+    with Hub(real_model=False) as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(shared_hub: Hub) -> Iterator[Hub]:
+    """A hub with the model org/model, of two shards, and no faults."""
+    shared_hub.add_model(
+        "org/model", {"config.json": '{"model_type": "llama"}'}, generated=generated_model(2 * SHARD, 2)
+    )
+    shared_hub.forget_requests()
+    yield shared_hub
+    shared_hub.clear_faults()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path, nats_configuration(NODE))
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def driver(server: NatsServer) -> AsyncIterator[Driver]:
+    async with connected_driver(server, NODE) as driver:
+        yield driver
+
+
+@pytest.fixture
+async def node(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) -> AsyncIterator[FetcherNode]:
+    node = FetcherNode(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint})
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
+        print(node.log)
+        assert "permissions violation" not in node.log.lower()

@@ -1,0 +1,150 @@
+"""Where the fetcher puts models, where it refuses to, and what it leaves alone."""
+
+import asyncio
+
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_DELETED,
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    REASON_INVALID_PATH,
+    REASON_PATH_CONFLICT,
+    REASON_PATH_OCCUPIED,
+)
+from tests.integration.fetcher.ground import (
+    SHARD,
+    URI,
+    artifacts,
+    fetched_bytes,
+    hold_and_wait,
+)
+from tests.support.fetcher_node import Driver, FetcherNode
+from tests.support.hub import Hub
+
+
+async def test_a_model_without_a_path_lies_below_the_first_root_by_kind_and_name(
+    driver: Driver, node: FetcherNode
+) -> None:
+    await hold_and_wait(driver, "mine")
+
+    assert node.path("/models/clusterbasemodel/mine/config.json").is_file()
+
+
+async def test_unsafe_paths_are_refused_before_anything_is_fetched(driver: Driver, node: FetcherNode, hub: Hub) -> None:
+    artifact = await driver.artifact(URI)
+    hub.forget_requests()
+    paths = ["/etc/model", "/models/../etc/model", "/models", "/models/.ome/artifacts", "models/a", "/models/a\0b"]
+    for number, path in enumerate(paths):
+        await driver.hold(f"m{number}", URI, artifact, path)
+    for number, path in enumerate(paths):
+        state = await driver.state(f"m{number}", NODE_PHASE_FAILED)
+        assert state.problem.reason == REASON_INVALID_PATH, path
+        assert not state.problem.HasField("retry_at"), path
+    assert hub.requests() == []
+    assert node.leftovers() == []
+
+    for number in range(len(paths)):
+        await driver.state(f"m{number}", NODE_PHASE_DELETED, await driver.drop(f"m{number}"))
+
+
+async def test_a_foreign_directory_is_left_alone_and_the_model_comes_when_it_has_been_moved(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    foreign = node.path("/models/a")
+    foreign.mkdir()
+    (foreign / "precious").write_text("mine")
+    artifact = await driver.artifact(URI)
+    hub.forget_requests()
+    await driver.hold("a", URI, artifact, "/models/a")
+    state = await driver.state("a", NODE_PHASE_FAILED)
+    assert state.problem.reason == REASON_PATH_OCCUPIED
+    assert (foreign / "precious").read_text() == "mine"
+    assert hub.requests() == []
+
+    foreign.rename(node.path("/models/elsewhere"))
+
+    await driver.state("a", NODE_PHASE_READY)
+
+
+async def test_deletion_of_a_model_over_a_foreign_directory_leaves_that_alone(
+    driver: Driver, node: FetcherNode
+) -> None:
+    node.path("/models/a").mkdir()
+    (node.path("/models/a") / "precious").write_text("mine")
+    await driver.hold("a", URI, await driver.artifact(URI), "/models/a")
+    await driver.state("a", NODE_PHASE_FAILED)
+
+    revision = await driver.drop("a")
+    await driver.state("a", NODE_PHASE_DELETED, revision)
+
+    assert node.leftovers() == ["models/a/precious"]
+
+
+async def test_a_link_in_the_way_of_a_path_is_not_followed(driver: Driver, node: FetcherNode) -> None:
+    node.path("/outside").mkdir()
+    node.path("/models/link").symlink_to(node.path("/outside"))
+    await driver.hold("a", URI, await driver.artifact(URI), "/models/link/a")
+    state = await driver.state("a", NODE_PHASE_FAILED)
+
+    assert state.problem.reason == REASON_INVALID_PATH
+    assert list(node.path("/outside").iterdir()) == []
+
+
+async def test_two_models_cannot_have_one_path(driver: Driver, node: FetcherNode) -> None:
+    artifact = await hold_and_wait(driver, "first", "/models/a")
+    await driver.hold("second", URI, artifact, "/models/a")
+    state = await driver.state("second", NODE_PHASE_FAILED)
+    assert state.problem.reason == REASON_PATH_CONFLICT
+
+    revision = await driver.drop("first")
+    await driver.state("first", NODE_PHASE_DELETED, revision)
+
+    await driver.state("second", NODE_PHASE_READY)
+
+
+async def test_a_changed_path_moves_no_bytes(driver: Driver, node: FetcherNode, hub: Hub) -> None:
+    artifact = await hold_and_wait(driver, "a", "/models/a")
+    hub.forget_requests()
+
+    revision = await driver.hold("a", URI, artifact, "/models/deep/b")
+    state = await driver.state("a", NODE_PHASE_READY, revision)
+
+    assert state.path == "/models/deep/b"
+    assert (node.path("/models/deep/b") / "config.json").is_file()
+    assert not node.path("/models/a").is_symlink()
+    assert hub.requests() == []
+
+
+async def test_two_models_with_equal_files_share_one_copy_until_the_last_goes(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    artifact = await driver.artifact(URI)
+    await driver.hold("a", URI, artifact, "/models/a")
+    await driver.hold("b", URI, artifact, "/models/b")
+    await driver.state("a", NODE_PHASE_READY)
+    await driver.state("b", NODE_PHASE_READY)
+    assert len(artifacts(node)) == 1
+    assert fetched_bytes(hub, "*.safetensors") == 2 * SHARD
+
+    await driver.state("a", NODE_PHASE_DELETED, await driver.drop("a"))
+    assert (node.path("/models/b") / "config.json").is_file()
+    await driver.state("b", NODE_PHASE_DELETED, await driver.drop("b"))
+
+    assert node.leftovers() == []
+
+
+async def test_a_key_that_is_merely_missing_removes_a_model_only_after_the_grace(
+    driver: Driver, node: FetcherNode
+) -> None:
+    await hold_and_wait(driver, "a", "/models/a")
+    await node.stop()
+    await driver.forget("a")
+    await node.start()
+    revision = await driver.drop("marker")
+    await driver.state("marker", NODE_PHASE_DELETED, revision)
+    assert node.path("/models/a").is_symlink(), "the grace of an hour has only begun"
+
+    await node.stop()
+    await node.start(OME_ORPHAN_GRACE_SECONDS="0.2")
+    async with asyncio.timeout(10):
+        while node.leftovers():
+            await asyncio.sleep(0.05)

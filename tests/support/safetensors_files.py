@@ -1,0 +1,34 @@
+"""Makes safetensors files without weights: the length, the header, and the size that the whole file would have."""
+
+import json
+from collections.abc import Mapping
+
+_BYTES = {"F32": 4, "BF16": 2, "F16": 2, "I32": 4, "I64": 8, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E8M0": 1}
+
+Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
+
+
+def header_of(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """The size of a whole file that stores tensors of such dtypes and shapes, and its first bytes."""
+    entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    position = 0
+    for name, (dtype, shape) in shapes.items():
+        size = _BYTES[dtype]
+        for extent in shape:
+            size *= extent
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, position + size]}
+        position += size
+    text = json.dumps(entries).encode()
+    return 8 + len(text) + position, len(text).to_bytes(8, "little") + text
+
+
+def weights_file(path: str, shapes: Shapes) -> tuple[str, int, bytes]:
+    """A file as the parser takes it: path, size, and the bytes that are sent of it."""
+    size, data = header_of(shapes)
+    return path, size, data
+
+
+def json_file(path: str, document: object) -> tuple[str, int, bytes]:
+    """A metadata file as the parser takes it."""
+    data = json.dumps(document).encode()
+    return path, len(data), data
