@@ -28,12 +28,17 @@ class ChecksumAlgorithm(Enum):
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """One file: a relative path with "/" between parts, its size in bytes, and a checksum in lower-case hexadecimal."""
+    """One file: a relative path with "/" between parts, its size in bytes, and a checksum in lower-case hexadecimal.
+
+    version is what an object store calls this very content (an ETag, a generation), empty where the revision or
+    the checksum says it.
+    """
 
     path: str
     size_bytes: int
     algorithm: ChecksumAlgorithm
     checksum: str
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,14 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Digest of the artifact: SHA-256 over the files' paths, sizes and checksums as canonical JSON.
+        """Digest of the artifact: SHA-256 over the files' paths, sizes, checksums and versions as canonical JSON.
 
         The source's revision is left out, so that two commits with the same files are one artifact.
         """
-        rows = [[file.path, file.size_bytes, file.algorithm.value, file.checksum] for file in self.files]
+        rows = [
+            [file.path, file.size_bytes, file.algorithm.value, file.checksum, *([file.version] if file.version else [])]
+            for file in self.files
+        ]
         canonical = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 

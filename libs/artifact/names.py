@@ -3,11 +3,16 @@
 The one place that spells them; docs/adr/0002-nats-layout.md says what each holds. Must not import nats.
 """
 
+import hashlib
+
+from libs.artifact.digest import digest_directory
+
 DESIRED_BUCKET = "ome-desired"
 OBSERVED_BUCKET = "ome-observed"
 NODES_BUCKET = "ome-nodes"
 PLANS_BUCKET = "ome-plans"
 RESOLVED_BUCKET = "ome-resolved"
+FACTS_BUCKET = "ome-facts"
 MANIFESTS_BUCKET = "ome-manifests"
 RESOLVE_STREAM = "ome-resolve"
 
@@ -39,6 +44,12 @@ def split_node_key(key: str) -> tuple[str, str]:
     if not (token and separator and model_uid):
         raise ValueError(f"{key!r} is not of the form <node>.<model-uid>")
     return node_name(token), model_uid
+
+
+def facts_key(artifact_digest: str, schema_path: str, version: str) -> str:
+    """Key of the facts about one artifact, read with one schema path by one version of the services."""
+    how = hashlib.sha256(f"{version}/{schema_path}".encode()).hexdigest()[:16]
+    return f"{digest_directory(artifact_digest)}.{how}"
 
 
 def resolve_subject(pool: str) -> str:

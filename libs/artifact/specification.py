@@ -16,6 +16,11 @@ FINALIZER = "models.ome.io/finalizer"
 _ANNOTATIONS = (SKIP_PARSING_ANNOTATION, PRIORITY_ANNOTATION)
 
 
+def skips_parsing(annotations: Mapping[str, str]) -> bool:
+    """Whether the user asked for no facts."""
+    return annotations.get(SKIP_PARSING_ANNOTATION, "").lower() == "true"
+
+
 def planning_digest(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> str:
     """Digest of the parts of a model that planning reads: SHA-256 of their canonical JSON, in hexadecimal.
 

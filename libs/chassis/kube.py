@@ -98,7 +98,7 @@ class KubeClient:
         response = await self._send("GET", path, None, query, _JSON, accept, timeout)
         try:
             if response.status >= 300:
-                raise _error("WATCH", path, response.status, await response.read(), None)
+                raise await _refused(path, response)
             yield _events(path, response)
         finally:
             response.close()
@@ -127,6 +127,13 @@ class KubeClient:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _unreachable(method, path, error) from error
         return response
+
+
+async def _refused(path: str, response: aiohttp.ClientResponse) -> ServiceError:
+    try:
+        return _error("WATCH", path, response.status, await response.read(), response.headers.get("Retry-After"))
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        return _unreachable("WATCH", path, error)
 
 
 async def _events(path: str, response: aiohttp.ClientResponse) -> AsyncIterator[Object]:
@@ -348,6 +355,7 @@ class Leadership:
         self._seen_at = 0.0
         self._leads_until = 0.0
         self._led = False
+        self._complaint = ""
 
     @property
     def leading(self) -> bool:
@@ -356,14 +364,15 @@ class Leadership:
 
     async def run(self, on_change: Callable[[bool], None]) -> None:
         """Hold the Lease whenever it can be had until cancelled, then give it up; on_change hears of each change."""
-        following = asyncio.ensure_future(self._lease.run(self._client, self._lease_changed))
-        try:
-            await self._lease.synced()
-            while True:
-                await self._wait(await self._step(on_change))
-        finally:
-            following.cancel()
-            await asyncio.shield(self._release(on_change))
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(self._lease.run(self._client, self._lease_changed))
+            try:
+                await self._lease.synced()
+                while True:
+                    await self._wait(await self._step(on_change))
+            finally:
+                following.cancel()
+                await asyncio.shield(self._release(on_change))
 
     async def _step(self, on_change: Callable[[bool], None]) -> float:
         """Renew or acquire the Lease where that is due; returns after how many seconds to look again."""
@@ -383,9 +392,12 @@ class Leadership:
             # Another was faster, or our copy is old: the watch brings the Lease as it is now.
             return self._lease_seconds / 10
         except ServiceError as error:
-            if self.leading:
-                _log.warning("lease_not_renewed", lease=self._key[1], reason=error.reason, message=error.message)
+            if error.message != self._complaint:
+                # Once for an outage: without the Lease nothing is written, and nothing else would say why.
+                _log.warning("lease_not_taken", lease=self._key[1], reason=error.reason, message=error.message)
+            self._complaint = error.message
             return self._lease_seconds / 10
+        self._complaint = ""
         # Counted from before the request: the server may have taken it at any time since.
         self._lead_until(now + self._lease_seconds * 2 / 3, on_change)
         return self._lease_seconds / 3

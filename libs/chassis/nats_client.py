@@ -230,12 +230,12 @@ class Mirror(Generic[V]):
             message = await self._next(messages, deadline)
             if message is None:
                 return
-            if message.headers and message.headers.get(api.Header.STATUS):
-                continue
-            metadata = message.metadata
-            if metadata.sequence.consumer != expected:
+            if _place(message, expected) != expected:
                 _log.warning("mirror_missed_messages", bucket=self.bucket)
                 return
+            if _is_heartbeat(message):
+                continue
+            metadata = message.metadata
             expected += 1
             key = message.subject.removeprefix(self._prefix)
             stale.discard(key)
@@ -280,6 +280,20 @@ class Mirror(Generic[V]):
             return
         self.entries[key] = Entry(revision, value)
         on_change(key)
+
+
+def _is_heartbeat(message: Msg) -> bool:
+    return bool(message.headers and message.headers.get(api.Header.STATUS))
+
+
+def _place(message: Msg, expected: int) -> int:
+    """Where a message stands among those of its consumer; a heartbeat stands after the last that was sent.
+
+    So a message that is lost and has no successor shows as well.
+    """
+    if not _is_heartbeat(message):
+        return int(message.metadata.sequence.consumer)
+    return int((message.headers or {}).get(api.Header.LAST_CONSUMER, expected - 1)) + 1
 
 
 def _delivered(info: api.ConsumerInfo) -> int:

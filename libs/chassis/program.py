@@ -41,9 +41,7 @@ def run(service: str, settings_class: type[S], main: Callable[[S, asyncio.Event]
     try:
         settings = load_settings(settings_class, os.environ)
     except SettingsError as error:
-        lines = [f"{service}: the environment cannot be used:", *(f"  {problem}" for problem in error.problems)]
-        sys.stderr.write("\n".join(lines) + "\n")
-        sys.exit(EXIT_BAD_SETTINGS)
+        _refuse(service, error)
     configure_logs(service, settings.log_level, settings.log_format)
     log = structlog.get_logger()
 
@@ -57,8 +55,17 @@ def run(service: str, settings_class: type[S], main: Callable[[S, asyncio.Event]
 
     try:
         asyncio.run(supervised())
+    except SettingsError as error:
+        # Some settings show only in use whether they can be used, such as a file that a variable names.
+        _refuse(service, error)
     except BaseException as error:  # The process ends here: what ended it must be in the log, whatever it was.
         log.exception("crashed", exc_info=error)
         sys.exit(EXIT_CRASH)
     log.info("stopped")
     sys.exit(0)
+
+
+def _refuse(service: str, error: SettingsError) -> NoReturn:
+    lines = [f"{service}: the environment cannot be used:", *(f"  {problem}" for problem in error.problems)]
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.exit(EXIT_BAD_SETTINGS)

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 
 from libs.chassis.errors import ServiceError
 from libs.chassis.kube import KubeClient, Object
+from libs.chassis.settings import SettingsError
 from services.controller.permissions import Permissions, node_permissions
 
 SUBJECT = "$SYS.REQ.USER.AUTH"
@@ -41,9 +42,12 @@ class Authorizer:
     """Decides about connections of fetchers."""
 
     def __init__(self, kube: KubeClient, seed_file: Path, account: str, service_account: str) -> None:
-        """service_account is "<namespace>:<name>", the only one whose tokens are taken."""
+        """service_account is "<namespace>:<name>", the only one whose tokens are taken.
+
+        Raises SettingsError when the seed file cannot be used.
+        """
         self._kube = kube
-        self._issuer = nkeys.from_seed(bytearray(seed_file.read_bytes().strip()))
+        self._issuer = _read_seed(seed_file)
         self._account = account
         self._user = f"system:serviceaccount:{service_account}"
 
@@ -116,6 +120,15 @@ class Authorizer:
         signed = f"{_encode(header)}.{_encode(claims)}"
         signature: bytes = self._issuer.sign(signed.encode())
         return f"{signed}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+
+
+def _read_seed(path: Path) -> nkeys.KeyPair:
+    try:
+        return nkeys.from_seed(bytearray(path.read_bytes().strip()))
+    except OSError as error:
+        raise SettingsError([f"the issuer's seed cannot be read: {error}"]) from error
+    except nkeys.NkeysError as error:
+        raise SettingsError([f"{path} holds no NATS account seed (SA…)"]) from error
 
 
 def _encode(part: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from libs.chassis.kube import KubeClient
 from ome.fetch.v1 import fetch_pb2
 from services.controller.kube import read_secret
 from services.controller.planning import new_problem
-from services.controller.specification import DEFAULT_SECRET_KEY, TOKEN_PARAMETER, ModelSpec, source_of
+from services.controller.specification import DEFAULT_SECRET_KEY, TOKEN_PARAMETER, ModelSpec, SecretRef, source_of
 
 _QUEUE = "ome-credentials"
 _log = structlog.get_logger()
@@ -54,9 +54,22 @@ class CredentialsServer:
         source = source_of(model, self._operator_namespace)
         values: dict[str, bytes] = {}
         if source and source.secret:
-            secret = source.secret
-            values[DEFAULT_SECRET_KEY] = await read_secret(self._kube, secret.namespace, secret.name, secret.key)
+            values = _select(await read_secret(self._kube, source.secret.namespace, source.secret.name), source.secret)
         elif source and TOKEN_PARAMETER in (parameters := (model.storage or {}).get("parameters") or {}):
             values[DEFAULT_SECRET_KEY] = parameters[TOKEN_PARAMETER].encode()
         _log.info("credentials_handed_out", node=node, model=model.ref.name)
         return fetch_pb2.CredentialsReply(values=values)
+
+
+def _select(data: dict[str, bytes], secret: SecretRef) -> dict[str, bytes]:
+    """What of a Secret a node is given: the one key that the backend uses, under its usual name, or all."""
+    if not secret.key:
+        return data
+    if secret.key not in data:
+        has = f"it has {', '.join(sorted(data))}" if data else "it is empty"
+        raise Missing(
+            "SecretNotFound",
+            f"Secret {secret.namespace}/{secret.name} has no key {secret.key!r} ({has}); "
+            "name the key in parameters.secretKey",
+        )
+    return {DEFAULT_SECRET_KEY: data[secret.key]}

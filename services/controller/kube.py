@@ -51,20 +51,13 @@ async def remove_finalizer(client: KubeClient, item: Object) -> None:
             raise
 
 
-async def read_secret(client: KubeClient, namespace: str, name: str, key: str) -> bytes:
-    """The value of one key of a Secret. Raises Missing with reason SecretNotFound; the value is in no message."""
+async def read_secret(client: KubeClient, namespace: str, name: str) -> dict[str, bytes]:
+    """Keys and values of a Secret. Raises Missing with reason SecretNotFound; no value is in a message."""
     try:
         secret = await client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
     except Missing as error:
         raise Missing("SecretNotFound", f"Secret {namespace}/{name} does not exist or may not be read") from error
-    data = secret.get("data") or {}
-    if key not in data:
-        has = f"it has {', '.join(sorted(data))}" if data else "it is empty"
-        raise Missing(
-            "SecretNotFound",
-            f"Secret {namespace}/{name} has no key {key!r} ({has}); name the key in parameters.secretKey",
-        )
-    return base64.b64decode(data[key])
+    return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
 
 async def _patch(client: KubeClient, item: Object, operations: list[dict[str, Any]]) -> None:

@@ -21,7 +21,7 @@ from ome.fetch.v1 import fetch_pb2
 from services.controller import planning
 from services.controller.kube import add_finalizer, remove_finalizer
 from services.controller.settings import Settings
-from services.controller.specification import ModelSpec, read_model
+from services.controller.specification import ModelSpec, read_model, source_of
 from services.controller.streams import ensure_pool
 
 _log = structlog.get_logger()
@@ -33,6 +33,7 @@ class Reconciler:
     """Brings the fleet's desired state in line with the model objects."""
 
     def __init__(self, settings: Settings) -> None:
+        self._operator_namespace = settings.namespace
         self.queue: KeyedQueue[str] = KeyedQueue("models")
         self.desired = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString)
         self.observed = Mirror(names.OBSERVED_BUCKET, fetch_pb2.NodeModelState.FromString)
@@ -55,8 +56,7 @@ class Reconciler:
         # Keys by model, so that one model's reconcile does not read those of all others.
         self._holders: dict[str, set[str]] = defaultdict(set)
         self._listings: dict[str, set[str]] = defaultdict(set)
-        self._asked: dict[str, planning.Asked] = {}
-        self._active = False
+        self._asked: dict[str, dict[str, planning.Asked]] = {}
 
     # What the sources of knowledge call when something has changed.
 
@@ -112,33 +112,34 @@ class Reconciler:
         """A decision was stored."""
         self.queue.add(key)
 
-    def activate(self, leading: bool) -> None:
-        """Begin or cease to act: only the leader writes."""
-        self._active = leading
-        if leading:
-            for node in {*self._nodes, *map(names.node_name, self.heartbeats.entries)}:
-                self._refresh_view(node)
-            for uid in {*self._items, *self._holders, *self._listings, *self.plans.entries}:
-                self.queue.add(uid)
+    def look_at_everything(self) -> None:
+        """Have every model reconciled, as at the start and when this replica begins to lead."""
+        for node in {*self._nodes, *map(names.node_name, self.heartbeats.entries)}:
+            self._refresh_view(node)
+        for uid in {*self._items, *self._holders, *self._listings, *self.plans.entries}:
+            self.queue.add(uid)
 
     def model_for_credentials(self, node: str, uid: str) -> ModelSpec | None:
-        """The model whose secret a node may have: one that it must hold, or whose source is being listed."""
+        """The model whose secret a node may have: one that it must hold, or whose source is being listed.
+
+        Raises InvalidValue when the model's source cannot be understood.
+        """
         model = self._specs.get(uid)
         if model is None or model.deleting:
             return None
         assignment = self.desired.get(names.node_key(node, uid))
         if assignment and assignment.goal == fetch_pb2.GOAL_HOLD:
             return model
-        report = self.plans.get(uid)
-        awaited = report and not report.HasField("artifact") and self.heartbeats.get(names.node_token(node))
-        return model if awaited else None
+        reporting = self.heartbeats.get(names.node_token(node)) is not None
+        return model if reporting and self._awaits_listing(model) else None
 
     # The work item.
 
     async def reconcile(self, kube: KubeClient, js: JetStreamContext, uid: str) -> float | None:
-        """Bring one model's desired state up to date; returns when to look again, in seconds."""
-        if not self._active:
-            return None
+        """Bring one model's desired state up to date; returns when to look again, in seconds.
+
+        For the leader alone: two that write would undo each other's work.
+        """
         observed = self._observe(uid)
         decided = planning.plan(observed, self._rules, time.time())
         for action in decided.actions:
@@ -152,8 +153,8 @@ class Reconciler:
                 actions=[f"{type(action).__name__}: {action.reason}" for action in decided.actions],
             )
         if not observed.model and not self._holders.get(uid) and not self._listings.get(uid):
-            self._holders.pop(uid, None)
-            self._listings.pop(uid, None)
+            for known in (self._holders, self._listings, self._asked):
+                known.pop(uid, None)
             return None
         return min(filter(None, (decided.look_again_seconds, self._resync_seconds)))
 
@@ -174,20 +175,22 @@ class Reconciler:
             held=held,
             states=states,
             resolutions=listings,
-            asked={key: asked for key, asked in self._asked.items() if key.startswith(uid)},
+            asked=self._asked.get(uid, {}),
             plan=self.plans.get(uid),
         )
 
     async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
         match action:
-            case planning.AddFinalizer():
-                await add_finalizer(kube, self._items[uid])
-            case planning.RemoveFinalizer():
-                await remove_finalizer(kube, self._items[uid])
-                # The watch is about to say what became of the object; until then there is nothing more to do.
-                del self._items[uid], self._specs[uid]
+            case planning.AddFinalizer() if item := self._items.get(uid):
+                await add_finalizer(kube, item)
+            case planning.RemoveFinalizer() if item := self._items.get(uid):
+                await remove_finalizer(kube, item)
+                # The watch says what becomes of the object, and may have said it before the answer came; until then
+                # there is nothing more to do.
+                self._items.pop(uid, None)
+                self._specs.pop(uid, None)
             case planning.AskForListing(pool, task):
-                await self._ask(js, pool, task)
+                await self._ask(js, uid, pool, task)
             case planning.Assign(node, assignment, last_revision):
                 key = names.node_key(node, uid)
                 revision = await put_if(js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), last_revision)
@@ -199,20 +202,27 @@ class Reconciler:
                 await delete_key(js, names.OBSERVED_BUCKET, key)
             case planning.ForgetListing(key):
                 await delete_key(js, names.RESOLVED_BUCKET, key)
-                self._asked.pop(key, None)
             case planning.Report(report):
                 revision = await put_if(
-                    js, names.PLANS_BUCKET, uid, report.SerializeToString(), self.plans.revision(uid) or None
+                    js, names.PLANS_BUCKET, uid, report.SerializeToString(), self.plans.revision(uid)
                 )
                 self.plans.remember(uid, revision, report)
             case planning.Unreport():
                 await delete_key(js, names.PLANS_BUCKET, uid)
 
-    async def _ask(self, js: JetStreamContext, pool: str, task: fetch_pb2.ResolveTask) -> None:
+    async def _ask(self, js: JetStreamContext, uid: str, pool: str, task: fetch_pb2.ResolveTask) -> None:
         await ensure_pool(js, pool)
         message_id = f"{task.source_key}/{task.attempt}"
         await publish_once(js, names.resolve_subject(pool), task.SerializeToString(), message_id)
-        self._asked[task.source_key] = planning.Asked(task.attempt, time.time())
+        # What was asked about an earlier source of the model no longer matters.
+        self._asked[uid] = {task.source_key: planning.Asked(task.attempt, time.time())}
+
+    def _awaits_listing(self, model: ModelSpec) -> bool:
+        source = source_of(model, self._operator_namespace)
+        if source is None or not source.needs_listing or model.disabled:
+            return False
+        listing = self.resolved.get(source.key)
+        return listing is None or not listing.HasField("artifact")
 
     # Nodes.
 
@@ -221,6 +231,8 @@ class Reconciler:
         node = self._nodes.get(name)
         if node is None:
             self._views.pop(name, None)
+            # A node that comes back under this name has not been silent for as long as its predecessor.
+            self._silent_since.pop(name, None)
             after = None
         else:
             heartbeat = self.heartbeats.get(names.node_token(name))

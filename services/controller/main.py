@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any
 
 from libs.chassis.health import Health, serve_http
@@ -20,6 +19,7 @@ from services.controller.settings import Settings
 from services.controller.streams import ensure_pool, ensure_streams
 
 LEASE = "ome-controller"
+_SYNCED = "synced"
 _WORKERS = 8
 
 
@@ -27,6 +27,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Run until stop is set."""
     async with AsyncExitStack() as stack:
         health = Health()
+        health.declare(_SYNCED, "not everything has been read yet")
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
         reconciler = Reconciler(settings)
@@ -59,24 +60,29 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         account = f"{settings.namespace}:{settings.fetcher_service_account}"
         authorizer = Authorizer(kube, settings.nats_issuer_seed_file, settings.nats_account, account)
         await authorizer.serve(client)
-        await CredentialsServer(kube, settings.namespace, reconciler.model_for_credentials).serve(client)
+        credentials = CredentialsServer(kube, settings.namespace, reconciler.model_for_credentials)
         models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
         nodes = Reflector(NODES, "nodes", health)
         leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name)
-        health.declare("synced", "not everything has been read yet")
+
+        async def reconcile(uid: str) -> float | None:
+            # Asked each time: a process that was stopped may find its term over before anything has told it so.
+            return await reconciler.reconcile(kube, js, uid) if leadership.leading else None
 
         async def work() -> None:
             for mirror, _ in mirrors:
                 await mirror.synced()
             for reflector in (*models, nodes):
                 await reflector.synced()
-            health.ok("synced")
-            reconciler.activate(leadership.leading)
-            await reconciler.queue.run(partial(reconciler.reconcile, kube, js), workers=_WORKERS)
+            # Before that every request would be taken for one about a model that is none of the node's business.
+            await credentials.serve(client)
+            health.ok(_SYNCED)
+            reconciler.look_at_everything()
+            await reconciler.queue.run(reconcile, workers=_WORKERS)
 
         def led(leading: bool) -> None:
-            if not health.failures.get("synced"):
-                reconciler.activate(leading)
+            if leading:
+                reconciler.look_at_everything()
 
         await run_until(
             stop,

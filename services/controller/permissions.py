@@ -22,8 +22,8 @@ def node_permissions(node: str) -> Permissions:
     """The rights of the fetcher on one node.
 
     It may read its own assignments, write its own observed state, heartbeat and progress, ask for its own credentials,
-    take listings from its pool's queue and answer them, and read and write manifests, which are named by their digest
-    and checked by every reader.
+    take listings from its pool's queue and answer them, share facts, and read and write manifests, which are named by
+    their digest and checked by every reader.
     """
     token = names.node_token(node)
     desired, observed = names.DESIRED_BUCKET, names.OBSERVED_BUCKET
@@ -39,6 +39,8 @@ def node_permissions(node: str) -> Permissions:
             f"$JS.ACK.{names.RESOLVE_STREAM}.>",
             f"$JS.API.DIRECT.GET.KV_{names.RESOLVED_BUCKET}.>",
             f"$KV.{names.RESOLVED_BUCKET}.>",
+            f"$JS.API.DIRECT.GET.KV_{names.FACTS_BUCKET}.>",
+            f"$KV.{names.FACTS_BUCKET}.>",
             "$JS.API.STREAM.NAMES",
             f"$JS.API.STREAM.INFO.OBJ_{manifests}",
             f"$JS.API.STREAM.MSG.GET.OBJ_{manifests}",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.artifact.errors import InvalidValue
-from libs.artifact.specification import FINALIZER, PRIORITY_ANNOTATION, SKIP_PARSING_ANNOTATION, planning_digest
+from libs.artifact.specification import FINALIZER, PRIORITY_ANNOTATION, planning_digest, skips_parsing
 from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, VolumeClaimUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -48,8 +48,8 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class SecretKey:
-    """One key of a Secret."""
+class SecretRef:
+    """A Secret and the one key of it that a backend uses; an empty key stands for all of them."""
 
     namespace: str
     name: str
@@ -62,7 +62,7 @@ class ModelSource:
 
     uri: ModelUri
     source: fetch_pb2.Source
-    secret: SecretKey | None
+    secret: SecretRef | None
     key: str
 
     @property
@@ -88,7 +88,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         finalizers=tuple(metadata.get("finalizers") or ()),
         disabled=bool(spec.get("disabled")),
         storage=spec.get("storage"),
-        skip_parsing=annotations.get(SKIP_PARSING_ANNOTATION) == "true",
+        skip_parsing=skips_parsing(annotations),
         priority=_priority(annotations.get(PRIORITY_ANNOTATION, "")),
     )
 
@@ -124,13 +124,13 @@ def source_of(model: ModelSpec, operator_namespace: str) -> ModelSource | None:
 
 def _secret(
     model: ModelSpec, uri: ModelUri, parameters: Mapping[str, str], operator_namespace: str
-) -> SecretKey | None:
+) -> SecretRef | None:
     storage = model.storage or {}
     name = storage.get("storageKey") or storage.get("key")
     if not name or isinstance(uri, LocalUri | VolumeClaimUri):
         return None
-    key = parameters.get(SECRET_KEY_PARAMETER) or DEFAULT_SECRET_KEY
-    return SecretKey(model.ref.namespace or operator_namespace, name, key)
+    key = (parameters.get(SECRET_KEY_PARAMETER) or DEFAULT_SECRET_KEY) if isinstance(uri, HuggingFaceUri) else ""
+    return SecretRef(model.ref.namespace or operator_namespace, name, key)
 
 
 def _priority(text: str) -> int:

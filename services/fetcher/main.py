@@ -21,6 +21,7 @@ from services.fetcher.reconciling import Reconciler, decode_assignment
 from services.fetcher.resolving import ResolveWorker
 from services.fetcher.scrubbing import scrub_artifacts
 from services.fetcher.settings import Settings
+from services.fetcher.shared_facts import FactsExchange
 from services.fetcher.sources import Sources
 from services.fetcher.transfers import Transfers
 from services.fetcher.triggers import Triggers
@@ -68,7 +69,8 @@ async def _serve(settings: Settings, health: Health) -> None:
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
         downloads = Downloads(settings.parallel_downloads, transfers.fetch, queue.add)
         observations = Observations(js, node)
-        reconciler = Reconciler(settings, assignments, disk, downloads, observations, parser)
+        facts = FactsExchange(js, node, VERSION)
+        reconciler = Reconciler(settings, assignments, disk, downloads, observations, parser, facts)
         triggers = Triggers(queue, assignments, disk, observations, reconciler)
         workers = [ResolveWorker(js, settings.pool, sources, credentials, manifests) for _ in range(_RESOLVE_WORKERS)]
 

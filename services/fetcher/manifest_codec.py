@@ -18,7 +18,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     message = fetch_pb2.Manifest(source_revision=manifest.source_revision)
     for file in manifest.files:
         checksum = fetch_pb2.Checksum(algorithm=_TO_PROTO[file.algorithm], value=file.checksum)
-        message.files.add(path=file.path, size_bytes=file.size_bytes, checksum=checksum)
+        message.files.add(path=file.path, size_bytes=file.size_bytes, checksum=checksum, version=file.version)
     return message.SerializeToString(deterministic=True)
 
 
@@ -35,4 +35,4 @@ def _decode_file(file: fetch_pb2.ManifestFile) -> ManifestFile:
     algorithm = _FROM_PROTO.get(file.checksum.algorithm)
     if algorithm is None:
         raise InvalidValue("InvalidListing", f"{file.path!r} has a checksum of unknown kind {file.checksum.algorithm}")
-    return ManifestFile(file.path, file.size_bytes, algorithm, file.checksum.value)
+    return ManifestFile(file.path, file.size_bytes, algorithm, file.checksum.value, file.version)

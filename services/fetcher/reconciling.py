@@ -8,6 +8,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -46,6 +47,7 @@ from services.fetcher.planning import (
 )
 from services.fetcher.problems import is_defect, problem_of
 from services.fetcher.settings import Settings
+from services.fetcher.shared_facts import FactsExchange
 
 # No appointment is nearer than this, whatever clocks do.
 _SOONEST_SECONDS = 0.02
@@ -81,6 +83,7 @@ class Reconciler:
         downloads: Downloads,
         observations: Observations,
         parser: ParserClient,
+        facts: FactsExchange,
     ) -> None:
         self._settings = settings
         self._assignments = assignments
@@ -88,6 +91,7 @@ class Reconciler:
         self._downloads = downloads
         self._observations = observations
         self._parser = parser
+        self._facts = facts
         self._memory: dict[str, Memory] = {}
         self._phases: dict[str, NodePhase] = {}
 
@@ -226,7 +230,9 @@ class Reconciler:
         assignment = desired.assignment
         directory = await self._model_directory(desired)
         try:
-            facts = await self._parser.parse(directory, assignment.schema_path)
+            parse = partial(self._parser.parse, directory, assignment.schema_path)
+            digest = assignment.artifact.digest
+            facts = await (self._facts.get(digest, assignment.schema_path, parse) if digest else parse())
         except (ServiceError, InvalidValue) as error:
             problem = problem_of(error)
             retry_at = None

@@ -159,23 +159,25 @@ class ResolveWorker:
         return resolution
 
     async def _answer(self, task: ResolveTask, resolution: Resolution) -> None:
-        revision, attempt = await self._stored_attempt(task.source_key)
-        if attempt > task.attempt:
-            _log.info("resolution_outdated", source=task.source_key, attempt=task.attempt, answered=attempt)
+        revision, stored = await self._stored(task.source_key)
+        # A task that came twice, as its acknowledgement was lost, must not take back what the first answer found.
+        worse = stored.HasField("artifact") and not resolution.HasField("artifact")
+        if worse or stored.attempt > task.attempt:
+            _log.info("resolution_outdated", source=task.source_key, attempt=task.attempt, answered=stored.attempt)
             return
         await put_if(self._js, RESOLVED_BUCKET, task.source_key, resolution.SerializeToString(), revision)
 
-    async def _stored_attempt(self, source_key: str) -> tuple[int, int]:
-        """Revision of the answer that is stored, and the attempt that it answers; zeros when there is none."""
+    async def _stored(self, source_key: str) -> tuple[int, Resolution]:
+        """The answer that is stored and its revision; an empty one at revision 0 when there is none."""
         try:
             subject = f"$KV.{RESOLVED_BUCKET}.{source_key}"
             message = await self._js.get_last_msg(f"KV_{RESOLVED_BUCKET}", subject, direct=True)
             revision = message.seq or 0
-            return revision, Resolution.FromString(message.data or b"").attempt
+            return revision, Resolution.FromString(message.data or b"")
         except nats.js.errors.NotFoundError:
-            return 0, 0
+            return 0, Resolution()
         except DecodeError:
-            return revision, 0
+            return revision, Resolution()
         except (nats.errors.Error, nats.js.errors.Error) as error:
             raise Unavailable(
                 "Unavailable", f"NATS did not let us read {source_key}: {type(error).__name__}"

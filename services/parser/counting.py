@@ -12,27 +12,29 @@ from services.parser.safetensors import Tensor
 
 # Scales, zero points and the like of GPTQ, AWQ, compressed-tensors, bitsandbytes, modelopt, fbgemm, mxfp4 and of
 # block-wise fp8; key-value scales; and buffers that older libraries saved.
-_NO_PARAMETER = re.compile(
-    r"""
-    (^|[._]) (
-        scales | scale | qzeros | g_idx | weight_g_idx | qscale | zeros | zero_point
-      | weight_scale | weight_scale_\d | weight_scale_inv | scale_inv | weight_shape | weight_zero_point
-      | weight_global_scale | input_global_scale | input_scale | input_scale_ub | input_zero_point | output_scale
-      | weight_packed_scale | pre_quant_scale | act_scale | activation_scale
-      | k_scale | v_scale | q_scale | kv_scale | prob_scale | k_proj\.output_scale | v_proj\.output_scale
-      | absmax | quant_map | nested_absmax | nested_quant_map | quant_state\.[\w.]+ | SCB | CB | weight_format
-      | inv_freq | position_ids | num_batches_tracked | running_mean | running_var | masked_bias
-      | e_score_correction_bias | rotary_pos_emb | relative_position_index
-      | gate_up_proj_scales | down_proj_scales | smooth_quant_scale | weights_scaling_factor | amax
-    ) $
-    """,
-    re.VERBOSE,
+_NO_PARAMETERS = frozenset(
+    (
+        *("scales", "qzeros", "g_idx", "weight_g_idx", "qscale", "zeros", "zero_point", "scale_inv"),
+        *("weight_scale", "weight_scale_1", "weight_scale_2", "weight_scale_inv", "weight_shape", "weight_zero_point"),
+        *("weight_global_scale", "input_global_scale", "input_scale", "input_scale_ub", "input_zero_point"),
+        *("output_scale", "pre_quant_scale", "act_scale", "activation_scale", "smooth_quant_scale", "amax"),
+        *("weights_scaling_factor", "k_scale", "v_scale", "q_scale", "kv_scale", "prob_scale"),
+        *("absmax", "quant_map", "nested_absmax", "nested_quant_map", "SCB", "CB", "weight_format"),
+        *("inv_freq", "position_ids", "num_batches_tracked", "running_mean", "running_var", "masked_bias"),
+        *("e_score_correction_bias", "rotary_pos_emb", "relative_position_index"),
+    )
 )
-# A norm may well call its parameter "scale" (as Flax-born models do); a quantizer's scale sits beside a weight.
-_LONE_SCALE = re.compile(r"(^|\.)scale$")
+# Fused experts have no module of their own, so the projection's name comes before the scale's.
+_NO_PARAMETER_ENDINGS = (
+    "proj_scales",
+    "proj_scale",
+    "proj_scale_inv",
+    "_weight_scale",
+    "_weight_scale_inv",
+    "_input_scale",
+)
 _PREDICTION = re.compile(r"(^|\.)(mtp|mtp_layers|mtp_block|nextn_predict_layers)\.")
 _LAYER = re.compile(r"^(?:model\.|language_model\.|model\.language_model\.)*layers\.(\d+)\.")
-_EXPERT = re.compile(r"\.experts\.")
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight", "output.weight")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "tok_embeddings.weight")
 _BYTE_DTYPES = ("U8", "I8")
@@ -57,7 +59,9 @@ class Counted:
         return sum(self.bytes_by_dtype.values())
 
 
-def count_tensors(tensors: Mapping[str, Tensor], *, packed_bits: int = 4, tied: bool = False, layers: int = 0) -> Counted:
+def count_tensors(
+    tensors: Mapping[str, Tensor], *, packed_bits: int = 4, tied: bool = False, layers: int = 0
+) -> Counted:
     """Count the tensors of a model by name.
 
     packed_bits is the width of weights packed into 32-bit words, tied says that head and embeddings are one tensor,
@@ -77,15 +81,19 @@ def count_tensors(tensors: Mapping[str, Tensor], *, packed_bits: int = 4, tied: 
             counted.prediction += count
             continue
         counted.parameters += count
-        if _EXPERT.search(name) and "shared" not in name:
+        if ".experts." in name and "shared" not in name:
             counted.expert_parameters += count
     return counted
 
 
 def _is_no_parameter(name: str, tensors: Mapping[str, Tensor]) -> bool:
-    if _LONE_SCALE.search(name):
-        return f"{name.removesuffix('scale')}weight" in tensors
-    return bool(_NO_PARAMETER.search(name)) or (tensors[name].dtype == "BOOL")
+    stem, _, last = name.rpartition(".")
+    if last == "scale":
+        # A norm may well call its parameter so, as in models born in Flax; a quantizer's scale is beside a weight.
+        return f"{stem}.weight" in tensors
+    if last in _NO_PARAMETERS or last.endswith(_NO_PARAMETER_ENDINGS) or ".quant_state." in name:
+        return True
+    return tensors[name].dtype == "BOOL"
 
 
 def _packed_width(name: str, tensor: Tensor, tensors: Mapping[str, Tensor], packed_bits: int) -> int:

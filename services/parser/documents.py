@@ -1,6 +1,7 @@
 """Reads untrusted JSON: strict about what could mean two things, tolerant of what real publishers write.
 
-Decides what a malformed document is. Hooks into the decoder stay few, since each is called for every value. Must not know what any document means.
+Decides what a malformed document is. Hooks into the decoder stay few, since each is called for every value. Must not
+know what any document means.
 """
 
 import json
@@ -14,31 +15,39 @@ ITEMS = "[]"
 
 
 def read_document(path: str, data: bytes, warnings: list[str]) -> Document:
-    """The JSON object that data holds, or a list as an object of ITEMS. Oddities that change nothing are added to warnings.
+    """The JSON object that data holds, or a list as an object of ITEMS.
 
-    NaN and Infinity, which JSON does not have but Python's writer produces, become null.
+    Oddities that change nothing are added to warnings. NaN and Infinity, which JSON does not have but Python's writer
+    produces, become null.
     """
     reader = _Reader(path)
-    document = _load(path, data, reader)
+    document = _load(path, data, object_pairs_hook=reader.object, parse_constant=reader.constant)
+    if isinstance(document, list):
+        # modules.json of sentence-transformers is the one list among the files that are read.
+        document = {ITEMS: document}
     if data.startswith(b"\xef\xbb\xbf"):
         warnings.append(f"{path} starts with a byte order mark.")
     if reader.nonfinite:
         warnings.append(f"{path} holds {reader.nonfinite}, which is not JSON; it was read as null.")
+    if not isinstance(document, dict):
+        raise malformed(path, "is not a JSON object")
     for key in reader.repeated:
         warnings.append(f"{path} states {key!r} twice with the same value.")
     return document
 
 
-def read_strict(path: str, data: bytes) -> Document:
-    """The JSON object that data holds, for formats whose writers are programs: no oddity is accepted."""
-    reader = _Reader(path)
-    document = _load(path, data, reader)
-    if ITEMS in document:
+def read_header_document(path: str, data: bytes) -> Document:
+    """The JSON object of a binary format's header, whose writers are programs: no oddity is accepted.
+
+    Keys that are stated twice are not looked for, which would double the time: what a header describes must add up.
+    """
+
+    def refuse(literal: str) -> None:
+        raise malformed(path, f"{literal} is not JSON")
+
+    document = _load(path, data, parse_constant=refuse)
+    if not isinstance(document, dict):
         raise malformed(path, "is not a JSON object")
-    if reader.nonfinite:
-        raise malformed(path, f"{reader.nonfinite} is not JSON")
-    if reader.repeated:
-        raise malformed(path, f"{reader.repeated[0]!r} is stated twice")
     return document
 
 
@@ -65,13 +74,9 @@ class _Reader:
         self.nonfinite = literal
 
 
-def _load(path: str, data: bytes, reader: _Reader) -> Document:
+def _load(path: str, data: bytes, **hooks: Any) -> Any:
     try:
-        document = json.loads(
-            data.decode("utf-8-sig"),
-            object_pairs_hook=reader.object,
-            parse_constant=reader.constant,
-        )
+        return json.loads(data.decode("utf-8-sig"), **hooks)
     except UnicodeDecodeError:
         raise malformed(path, "is not UTF-8 text") from None
     except json.JSONDecodeError as error:
@@ -84,12 +89,6 @@ def _load(path: str, data: bytes, reader: _Reader) -> Document:
     except ValueError:
         # Python refuses to convert numbers of more than 4,300 digits, whose conversion takes quadratic time.
         raise malformed(path, "holds a number that is too long") from None
-    if isinstance(document, list):
-        # modules.json of sentence-transformers is the one list among the files that are read.
-        document = {ITEMS: document}
-    if not isinstance(document, dict):
-        raise malformed(path, "is not a JSON object")
-    return document
 
 
 def _shown(text: str) -> str:

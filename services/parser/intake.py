@@ -21,6 +21,8 @@ MAX_INDEX_BYTES = 40 << 20
 MAX_CARD_BYTES = 1 << 20
 MAX_TOTAL_BYTES = 128 << 20
 MAX_TENSORS = 1_000_000
+# Sparse files may claim any size; sums of these stay within 64 bits.
+MAX_CLAIMED_BYTES = 1 << 56
 
 _DOCUMENTS = frozenset(
     {
@@ -41,7 +43,18 @@ _DOCUMENTS = frozenset(
 _INDEX_SUFFIX = ".safetensors.index.json"
 _WEIGHTS_SUFFIX = ".safetensors"
 _CARD = "README.md"
+_SHARD = re.compile(rb':\s*"([^"\\]{1,1024}\.safetensors)"')
+_TOTAL = re.compile(rb'"total_(size|parameters)"\s*:\s*(\d{1,15})(?:\.0)?\s*[,}]')
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+@dataclass(frozen=True)
+class Index:
+    """What an index tells: the files that make up the model, and totals of which it states none, one or both."""
+
+    shards: tuple[str, ...]
+    total_size: int
+    total_parameters: int
 
 
 @dataclass
@@ -51,6 +64,7 @@ class Directory:
     schema_path: str
     sizes: dict[str, int] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
+    indexes: dict[str, Index] = field(default_factory=dict)
     headers: dict[str, Header] = field(default_factory=dict)
     card: str = ""
     warnings: list[str] = field(default_factory=list)
@@ -73,6 +87,7 @@ class Intake:
         self._received = 0
         self._total = 0
         self._tensors = 0
+        self._claimed = 0
 
     def add(self, path: str, size_bytes: int, data: bytes) -> None:
         """Take a part of a file of size_bytes in all. Raises ParseError as soon as the directory cannot be accepted."""
@@ -105,6 +120,9 @@ class Intake:
             raise ParseError(INVALID_LISTING, f"{path} was sent twice, or its parts are apart")
         if size_bytes < 0:
             raise ParseError(INVALID_LISTING, f"{path} has a negative size")
+        self._claimed += size_bytes
+        if self._claimed > MAX_CLAIMED_BYTES:
+            raise TooLarge(f"the files claim more than {MAX_CLAIMED_BYTES} bytes")
         if len(self._directory.sizes) >= MAX_FILES:
             raise TooLarge(f"the directory has more than {MAX_FILES} files")
         self._path, self._size, self._received, self._parts = path, size_bytes, 0, []
@@ -118,6 +136,9 @@ class Intake:
         if path.endswith(_WEIGHTS_SUFFIX):
             if data:
                 self._read_header(path, data)
+        elif path.endswith(_INDEX_SUFFIX):
+            self._check_complete(path, data)
+            self._directory.indexes[path] = _read_index(data)
         elif path == _CARD:
             self._directory.card = data.decode("utf-8", "replace")
         elif data or self._size == 0:
@@ -137,6 +158,13 @@ class Intake:
 
     def _limit(self, path: str) -> int:
         return wanted_bytes(path, self._directory.schema_path)
+
+
+def _read_index(data: bytes) -> Index:
+    """Read by pattern: as a document, an index of 280,000 tensors would take ten times its size in memory."""
+    shards = {match[1].decode("utf-8", "replace") for match in _SHARD.finditer(data)}
+    totals = {match[1]: int(match[2]) for match in _TOTAL.finditer(data)}
+    return Index(tuple(sorted(shards)), totals.get(b"size", 0), totals.get(b"parameters", 0))
 
 
 def wanted_bytes(path: str, schema_path: str) -> int:

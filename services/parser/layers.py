@@ -43,7 +43,9 @@ def gated_layer(
     )
 
 
-def routed(width: int, count: int, chosen: int, inner: int, *, shared_inner: int = 0, router_bias: bool = False) -> Tally:
+def routed(
+    width: int, count: int, chosen: int, inner: int, *, shared_inner: int = 0, router_bias: bool = False
+) -> Tally:
     """A mixture of gated experts with its router, and shared experts of one width together."""
     mixture = experts(count, chosen, gated(width, inner)) + linear(width, count, router_bias)
     return mixture + (gated(width, shared_inner) if shared_inner else Tally())

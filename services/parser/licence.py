@@ -10,5 +10,7 @@ _LICENCE = re.compile(r"^license(_name)?:[ \t]*[\"']?([\w.+-]{1,100})[\"']?[ \t]
 def licence_of(card: str) -> str:
     """The licence's identifier, such as "apache-2.0", or ""; the name of a licence of its own where that is given."""
     front = _FRONT_MATTER.match(card)
-    stated = {bool(own): word for own, word in _LICENCE.findall(front[1])} if front else {}
+    stated: dict[bool, str] = {}
+    if front:
+        stated = {bool(own): word for own, word in _LICENCE.findall(front[1])}
     return stated.get(True) or stated.get(False, "")

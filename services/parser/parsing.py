@@ -37,8 +37,8 @@ _SIDE = "hf_quant_config.json"
 _OLD_SENTENCE_CONFIG = "0_Transformer/config.json"
 _MAX_COMPONENTS = 64
 _MAX_WARNINGS = 50
-# Python and protobuf agree on this; a larger product means nonsense in the configuration.
-_INT64_MAX = 2**63 - 1
+# A thousand times the largest network there is; more means nonsense in the configuration.
+_MOST_PARAMETERS = 10**15
 
 
 def parse_files(files: Iterable[tuple[str, int, bytes]], schema_path: str = "") -> ModelFacts:
@@ -95,9 +95,7 @@ def _model(directory: Directory, path: str, c: Section) -> ModelFacts:
         context = context_of(c)
         facts.context_length, facts.usable_context_length = context.stated, context.usable
     capabilities = (
-        pipeline_capabilities(c.architecture)
-        if diffusion
-        else capabilities_of(c, catalogue.family_of(c), directory)
+        pipeline_capabilities(c.architecture) if diffusion else capabilities_of(c, catalogue.family_of(c), directory)
     )
     facts.capabilities.extend(capabilities)
     facts.api_capabilities.extend(api_capabilities(capabilities))
@@ -130,9 +128,10 @@ def _describe(c: Section, model_type: str = "", architecture: str = "") -> tuple
         network = catalogue.describe(c, model_type, architecture)
     except Undescribed as error:
         return None, str(error)
-    except (ZeroDivisionError, RecursionError):
+    except (ArithmeticError, ValueError, IndexError):
+        # Heads of zero, steps of zero, lists of other lengths: descriptions divide and pair without asking.
         return None, "the configuration states sizes that no network has"
-    if not 0 < network.total.parameters <= _INT64_MAX:
+    if not 0 < network.total.parameters <= _MOST_PARAMETERS or not 0 <= network.prediction <= _MOST_PARAMETERS:
         return None, "the configuration states sizes that no network has"
     return network, network.why
 
@@ -140,7 +139,9 @@ def _describe(c: Section, model_type: str = "", architecture: str = "") -> tuple
 def _counted(directory: Directory, c: Section, weights: Weights, facts: ModelFacts) -> Counted | None:
     if weights.missing:
         if directory.headers:
-            directory.warnings.append(f"{len(weights.missing)} weight files are missing, the first is {weights.missing[0]}.")
+            directory.warnings.append(
+                f"{len(weights.missing)} weight files are missing, the first is {weights.missing[0]}."
+            )
         return None
     if not weights.files:
         return None
@@ -170,14 +171,17 @@ def _parameters(
     directory.warnings.append(f"The number of parameters is estimated: {why}.")
     try:
         guess = estimate(c)
-    except (Undescribed, ZeroDivisionError):
+        plausible = guess.largest <= _MOST_PARAMETERS
+    except (Undescribed, ArithmeticError):
+        plausible = False
+    if not plausible:
         directory.warnings.pop()
         return _from_index(weights, dtype), None
     count = ParameterCount(
-        count=min(guess.likely.parameters, _INT64_MAX),
+        count=guess.likely.parameters,
         source=COUNT_SOURCE_ESTIMATE,
-        minimum=min(guess.smallest, _INT64_MAX),
-        maximum=min(guess.largest, _INT64_MAX),
+        minimum=guess.smallest,
+        maximum=guess.largest,
     )
     return _from_index(weights, dtype) or count, guess.likely
 
@@ -191,7 +195,7 @@ def _from_network(directory: Directory, network: Network) -> ParameterCount:
         count=total,
         source=COUNT_SOURCE_ESTIMATE,
         minimum=total * 95 // 100,
-        maximum=min(total * 105 // 100, _INT64_MAX),
+        maximum=total * 105 // 100,
     )
 
 
@@ -225,10 +229,10 @@ def _state_derived(facts: ModelFacts, counted: Counted | None, likely: Tally, kv
             spread = facts.active_parameters.count
             facts.active_parameters.minimum, facts.active_parameters.maximum = spread * 4 // 5, spread * 6 // 5
     if likely.cached:
-        facts.kv_cache_bytes_per_token = min(likely.cached * (kv_bits or bits) // 8, _INT64_MAX)
+        facts.kv_cache_bytes_per_token = likely.cached * (kv_bits or bits) // 8
     if not facts.weight_bytes and facts.parameters.count:
         stored_bits = facts.quantization.bits or bits
-        facts.weight_bytes = min(facts.parameters.count * stored_bits // 8, _INT64_MAX)
+        facts.weight_bytes = facts.parameters.count * stored_bits // 8
 
 
 def _pipeline(directory: Directory, c: Section) -> ModelFacts:
@@ -246,7 +250,9 @@ def _pipeline(directory: Directory, c: Section) -> ModelFacts:
     for name, entry in list(c.values.items())[:_MAX_COMPONENTS]:
         class_name = _component_class(entry)
         if not class_name or f"{name}/{_CONFIG}" not in directory.documents:
-            if class_name and not class_name.endswith(("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")):
+            if class_name and not class_name.endswith(
+                ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")
+            ):
                 incomplete.append(name)
             continue
         component, counted = _component(directory, facts, name, class_name)
@@ -263,9 +269,7 @@ def _pipeline(directory: Directory, c: Section) -> ModelFacts:
     return facts
 
 
-def _component(
-    directory: Directory, facts: ModelFacts, name: str, class_name: str
-) -> tuple[Component, Counted | None]:
+def _component(directory: Directory, facts: ModelFacts, name: str, class_name: str) -> tuple[Component, Counted | None]:
     part = ModelFacts()
     c = Section(directory.document(f"{name}/{_CONFIG}"))
     quantization = quantization_of(c, Section({}))
@@ -295,13 +299,13 @@ def _sum_components(facts: ModelFacts) -> None:
     if not counts:
         return
     exact = len(counts) == len(facts.components) and all(count.exact for count in counts)
-    facts.parameters.count = min(sum(count.count for count in counts), _INT64_MAX)
+    facts.parameters.count = sum(count.count for count in counts)
     facts.parameters.exact = exact
     # The least certain source is that of the sum.
     facts.parameters.source = max(count.source for count in counts)
     if not exact:
-        facts.parameters.minimum = min(sum(count.minimum or count.count for count in counts), _INT64_MAX)
-        facts.parameters.maximum = min(sum(count.maximum or count.count for count in counts), _INT64_MAX)
+        facts.parameters.minimum = sum(count.minimum or count.count for count in counts)
+        facts.parameters.maximum = sum(count.maximum or count.count for count in counts)
 
 
 def _first_text(c: Section, name: str) -> str:

@@ -5,7 +5,7 @@ Format: https://github.com/huggingface/safetensors#format. Never sees weights.
 
 from typing import Any, NamedTuple
 
-from services.parser.documents import read_strict
+from services.parser.documents import read_header_document
 from services.parser.errors import TooLarge, malformed
 
 LENGTH_BYTES = 8
@@ -23,18 +23,17 @@ _BITS = {
 
 
 class Tensor(NamedTuple):
-    """One stored tensor."""
+    """What is stored under one name. The many tensors of equal type and size of a model share one of these."""
 
-    name: str
     dtype: str
     elements: int
     size_bytes: int
 
 
 class Header(NamedTuple):
-    """What a file stores, and the free text that its writer left."""
+    """What a file stores by name, and the free text that its writer left."""
 
-    tensors: tuple[Tensor, ...]
+    tensors: dict[str, Tensor]
     metadata: dict[str, str]
 
 
@@ -49,7 +48,7 @@ def read_header(path: str, data: bytes, file_bytes: int) -> Header:
         raise TooLarge(f"{path} has a header of {length} bytes; at most {MAX_HEADER_BYTES} are read")
     if len(data) < LENGTH_BYTES + length:
         raise malformed(path, f"has a header of {length} bytes of which only {len(data) - LENGTH_BYTES} were sent")
-    document = read_strict(path, data[LENGTH_BYTES : LENGTH_BYTES + length])
+    document = read_header_document(path, data[LENGTH_BYTES : LENGTH_BYTES + length])
     metadata = document.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict):
         raise malformed(path, "__metadata__ is not an object")
@@ -57,14 +56,15 @@ def read_header(path: str, data: bytes, file_bytes: int) -> Header:
     return Header(tensors, {key: value for key, value in metadata.items() if isinstance(value, str)})
 
 
-def _tensors(path: str, document: dict[str, Any], room: int) -> tuple[Tensor, ...]:
-    tensors = []
+def _tensors(path: str, document: dict[str, Any], room: int) -> dict[str, Tensor]:
+    tensors = {}
+    shared: dict[Tensor, Tensor] = {}
     spans = []
     for name, entry in document.items():
         if not isinstance(entry, dict):
             raise malformed(path, f"the entry of {name[:200]!r} is not an object")
         tensor, begin = _tensor(path, name, entry)
-        tensors.append(tensor)
+        tensors[name] = shared.setdefault(tensor, tensor)
         spans.append((begin, begin + tensor.size_bytes))
     position = 0
     for begin, end in sorted(spans):
@@ -75,11 +75,13 @@ def _tensors(path: str, document: dict[str, Any], room: int) -> tuple[Tensor, ..
         position = end
     if position != room:
         raise malformed(path, f"has {room} bytes of data where its header describes {position}")
-    return tuple(tensors)
+    return tensors
 
 
 def _tensor(path: str, name: str, entry: dict[str, Any]) -> tuple[Tensor, int]:
-    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    dtype: Any = entry.get("dtype")
+    shape: Any = entry.get("shape")
+    offsets: Any = entry.get("data_offsets")
     bits = _BITS.get(dtype) if isinstance(dtype, str) else None
     if bits is None:
         raise malformed(path, f"{name[:200]!r} has no known dtype")
@@ -93,7 +95,7 @@ def _tensor(path: str, name: str, entry: dict[str, Any]) -> tuple[Tensor, int]:
     begin, end = offsets
     if elements * bits != 8 * (end - begin):
         raise malformed(path, f"{name[:200]!r} has a shape that does not fit its offsets")
-    return Tensor(name, dtype, elements, end - begin), begin
+    return Tensor(dtype, elements, end - begin), begin
 
 
 def _is_sizes(value: object) -> bool:

@@ -3,11 +3,15 @@
 Decides what a plausible number is. Must not know any architecture.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 # No dimension of a network, no vocabulary and no context comes near this; it keeps products in sane bounds.
 _MAX_INTEGER = 1 << 40
+# Descriptions go through layers one by one where these differ; the deepest real network has a few hundred.
+_MAX_REPEATS = 10_000
+_REPEATS = re.compile(r"(^|_)(layers?|depth|blocks|levels|times|layers_per_block)$")
 _MAX_NUMBER = 1e15
 _MAX_ITEMS = 20_000
 
@@ -63,7 +67,7 @@ class Section:
             if isinstance(value, float) and value.is_integer():
                 value = int(value)
             if isinstance(value, int) and not isinstance(value, bool):
-                if not 0 <= value < _MAX_INTEGER:
+                if not 0 <= value < (_MAX_REPEATS if _REPEATS.search(name) else _MAX_INTEGER):
                     raise Undescribed(f"{self._path}{name} is not a plausible size")
                 return value
         return None
@@ -122,8 +126,8 @@ class Section:
             if default is None:
                 raise Undescribed(f"{self._path}{names[0]} is not stated")
             return default
-        reader = Section(dict(enumerate(values)), f"{self._path}{names[0]}.")  # type: ignore[arg-type]
-        return tuple(reader.integer(index) for index in range(len(values)))  # type: ignore[arg-type]
+        reader = Section({str(index): value for index, value in enumerate(values)}, f"{self._path}{names[0]}.")
+        return tuple(reader.integer(str(index)) for index in range(len(values)))
 
     def merged(self, values: Mapping[str, Any]) -> "Section":
         """This section with some values stated instead."""

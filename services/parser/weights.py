@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.parser.intake import Directory
+from services.parser.intake import Directory, Index
 from services.parser.safetensors import Tensor
 
 _NAME = re.compile(r"^(?P<stem>.+?)(?:[-_.]\d+-of-(?P<count>\d+))?(?P<rest>(?:\.[A-Za-z0-9_]+)?)\.safetensors$")
@@ -42,14 +42,13 @@ def weights_in(directory: Directory, folder: str = "") -> Weights:
     """The safetensors files that the libraries would load from a folder ("" for the model directory itself)."""
     index = _index(directory, folder)
     if index is not None:
-        path, shards = index
-        metadata = directory.document(path).get("metadata")
-        metadata = metadata if isinstance(metadata, dict) else {}
+        prefix = f"{folder}/" if folder else ""
+        shards = [prefix + shard for shard in index.shards]
         return Weights(
             tuple(shard for shard in shards if shard in directory.headers),
             tuple(shard for shard in shards if shard not in directory.headers),
-            _size(metadata.get("total_size")),
-            _size(metadata.get("total_parameters")),
+            index.total_size,
+            index.total_parameters,
         )
     names = [path for path in directory.sizes if path.endswith(".safetensors") and path.rpartition("/")[0] == folder]
     chosen = _choose(names)
@@ -59,7 +58,10 @@ def weights_in(directory: Directory, folder: str = "") -> Weights:
 
 def tensors_of(directory: Directory, files: Iterable[str]) -> dict[str, Tensor]:
     """The tensors of some files by name: what two shards both hold is one tensor."""
-    return {tensor.name: tensor for path in files for tensor in directory.headers[path].tensors}
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        tensors.update(directory.headers[path].tensors)
+    return tensors
 
 
 def format_of(directory: Directory) -> str:
@@ -67,25 +69,18 @@ def format_of(directory: Directory) -> str:
     for suffix, name in _FORMATS:
         if any(path.endswith(suffix) for path in directory.sizes):
             return name
-    return "safetensors" if any(path.endswith(".safetensors.index.json") for path in directory.sizes) else ""
+    return "safetensors" if directory.indexes else ""
 
 
-def _index(directory: Directory, folder: str) -> tuple[str, list[str]] | None:
-    prefix = f"{folder}/" if folder else ""
-    candidates = [
-        path
-        for path in directory.documents
-        if path.endswith(".safetensors.index.json") and path.rpartition("/")[0] == folder
-    ]
+def _index(directory: Directory, folder: str) -> Index | None:
+    candidates = [path for path in directory.indexes if path.rpartition("/")[0] == folder]
     # model.safetensors.index.json before model.fp16.safetensors.index.json and before consolidated's.
-    ranked = sorted(candidates, key=lambda path: (_rank(path.removeprefix(prefix)), len(path), path))
-    for path in ranked:
-        mapping = directory.document(path).get("weight_map")
-        if not isinstance(mapping, dict):
+    for path in sorted(candidates, key=lambda path: (_rank(path.rpartition("/")[2]), len(path), path)):
+        index = directory.indexes[path]
+        if not index.shards:
             continue
-        shards = sorted({name for name in mapping.values() if isinstance(name, str)})
-        if all(_is_plain(name) for name in shards):
-            return path, [prefix + name for name in shards]
+        if all(_is_plain(name) for name in index.shards):
+            return index
         directory.warnings.append(f"{path} names files outside its folder and was ignored.")
     return None
 
@@ -114,9 +109,3 @@ def _choose(paths: list[str]) -> list[str]:
     if not others:
         others = [path for path in paths if path.rpartition("/")[2].startswith("consolidated")]
     return sorted(others)
-
-
-def _size(value: object) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 50 else 0

@@ -11,7 +11,6 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from libs.artifact.specification import SKIP_PARSING_ANNOTATION
 from ome.parser.v1.parser_pb2 import ModelFacts
 
 FIELD_MANAGER = "ome-status"
@@ -19,12 +18,6 @@ FIELD_MANAGER = "ome-status"
 _INT32_MAX = 2**31 - 1
 
 Path = tuple[str, ...]
-
-
-def skips_parsing(model: Mapping[str, Any]) -> bool:
-    """Whether the user asked for no facts."""
-    annotations = model["metadata"].get("annotations") or {}
-    return bool(annotations.get(SKIP_PARSING_ANNOTATION, "").lower() == "true")
 
 
 def facts_document(facts: Message) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from libs.artifact.specification import planning_digest
+from libs.artifact.specification import planning_digest, skips_parsing
 from ome.fetch.v1.fetch_pb2 import (
     PROBLEM_CLASS_CORRUPT,
     PROBLEM_CLASS_INVALID,
@@ -37,7 +37,7 @@ from ome.model.v1.model_pb2 import (
     Reason,
 )
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.status.facts import facts_document, skips_parsing, spec_to_apply
+from services.status.facts import facts_document, spec_to_apply
 from services.status.reasons import reason_word
 from services.status.transitions import EventDraft, transitions
 
@@ -157,9 +157,8 @@ def fold(
     the nodes that exist and whether each can be reached, previous the .status that was last written.
     """
     spec = model.get("spec") or {}
-    annotations = model["metadata"].get("annotations") or {}
     deleting = "deletionTimestamp" in model["metadata"]
-    current = plan is not None and plan.spec_digest == planning_digest(spec, annotations)
+    current = plan is not None and plan.spec_digest == planning_digest(spec, _annotations(model))
     situation = _assess(spec, deleting, plan, states, nodes)
 
     facts, parse_cause = _facts(model, situation.artifact, states)
@@ -398,7 +397,7 @@ def _facts(
     model: Mapping[str, Any], artifact: Artifact | None, states: Mapping[str, NodeModelState]
 ) -> tuple[ModelFacts | None, _Cause | None]:
     """The facts to report, and why there are none. Facts of another artifact than the planned one do not count."""
-    if skips_parsing(model):
+    if skips_parsing(_annotations(model)):
         return None, _Cause("ParsingSkipped", "The annotation ome.io/skip-config-parsing asks for no facts.")
     matching = sorted(
         (state.phase != NODE_PHASE_READY, node)
@@ -419,9 +418,13 @@ def _facts(
 def _kept_metadata(model: Mapping[str, Any], artifact: Artifact | None, previous: Mapping[str, Any]) -> dict[str, Any]:
     """What was known of the same artifact stays known while no node says it."""
     digest = artifact.digest if artifact else ""
-    if skips_parsing(model) or (previous.get("artifact") or {}).get("digest", "") != digest:
+    if skips_parsing(_annotations(model)) or (previous.get("artifact") or {}).get("digest", "") != digest:
         return {}
     return dict(previous.get("metadata") or {})
+
+
+def _annotations(model: Mapping[str, Any]) -> Mapping[str, str]:
+    return model["metadata"].get("annotations") or {}
 
 
 def _failures(situation: _Situation) -> list[dict[str, str]]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from libs.artifact.specification import skips_parsing
 from ome.fetch.v1.fetch_pb2 import NodeModelState
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.status.facts import skips_parsing
 from services.status.kinds import model_ref
 from services.status.labels import CONFIG_MAP_LABEL, data_key, is_model_label, readable_label, uid_label
 from services.status.reasons import PHASE_WORDS, reason_word
@@ -42,7 +42,7 @@ def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, No
             continue
         ref = model_ref(model)
         labels[uid_label(uid)] = labels[readable_label(ref)] = word
-        data[data_key(ref)] = _entry(uid, word, state, skips_parsing(model))
+        data[data_key(ref)] = _entry(uid, word, state, skips_parsing(model["metadata"].get("annotations") or {}))
     return NodeReport(labels, data)
 
 

@@ -166,6 +166,12 @@ class Observations:
                 _log.info("fetcher_fell_silent" if node in now_silent else "fetcher_heard_again", node=node)
                 listener.node_placed(node)
             silent = now_silent
+            self._forget_silent_nodes()
+
+    def _forget_silent_nodes(self) -> None:
+        # Nodes come and go under new names for ever; of one that is not heard of, the time says nothing any more.
+        oldest = asyncio.get_running_loop().time() - self._unreachable_seconds
+        self._heard_at = {node: at for node, at in self._heard_at.items() if at > oldest}
 
     def _known_nodes(self) -> Iterable[str]:
         desired = {node for entry in self._plans.entries.values() for node in entry.value.desired_nodes}

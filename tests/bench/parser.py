@@ -1,6 +1,7 @@
 """Measures the parser: time per configuration and configurations per second of one core.
 
-python -m tests.bench.parser [CORPUS]; without a corpus, a few configurations of its own. Files are read before the clock starts.
+python -m tests.bench.parser [CORPUS]; without a corpus, a few configurations of its own. Files are read before
+the clock starts.
 """
 
 import json

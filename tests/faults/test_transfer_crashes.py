@@ -122,7 +122,9 @@ def test_bytes_that_the_disk_lost_are_fetched_again(node: Node) -> None:
     assert node.run() == 0
     assert_published(node)
     fetched_again = node.server.bytes_sent - sent
-    assert fetched_again >= len(MODEL["model.safetensors"]) - 3 * QUICK.range_bytes
+    damaged = len(MODEL["model.safetensors"]) - 3 * QUICK.range_bytes
+    small_files = MANIFEST.size_bytes - len(MODEL["model.safetensors"])
+    assert damaged <= fetched_again <= damaged + small_files
 
 
 def test_a_preallocated_file_without_a_journal_is_not_taken_for_data(node: Node) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.artifact.manifest import ManifestFile
+from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest
 from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
@@ -223,6 +223,27 @@ def test_a_token_that_has_expired_is_asked_for_again(server: OriginServer, store
     fetch(store, Renewing(origin.name, origin.base_url))
     assert asked.count(True) == 1
     assert_complete(store)
+
+
+def test_an_object_that_changes_while_it_is_read_is_read_anew_even_without_a_checksum(
+    server: OriginServer, store: Store
+) -> None:
+    origin = serve(server, MODEL)
+    files = (replace(file, algorithm=ChecksumAlgorithm.NONE, checksum="") for file in MANIFEST.files)
+    manifest = new_manifest("r", files)
+    changed = MODEL | {"model.safetensors": MODEL["model.safetensors"][::-1]}
+    asked = []
+
+    class Changing(UrlOrigin):
+        def locate(self, file: ManifestFile, again: bool) -> Location:
+            asked.append(file.path)
+            if asked.count("model.safetensors") == 8:
+                server.add(WEIGHTS, changed["model.safetensors"])
+            return super().locate(file, again)
+
+    acquire(store, manifest, Changing(origin.name, origin.base_url), StopFlag(), limits=QUICK)
+    assert server.bytes_sent > manifest.size_bytes
+    assert contents_of(store.artifact_path(manifest.digest)) == changed
 
 
 def test_an_origin_without_ranges_is_read_in_one_go(server: OriginServer, store: Store) -> None:

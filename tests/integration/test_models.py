@@ -231,13 +231,15 @@ def test_edit_that_leaves_the_artifact_the_same_moves_no_bytes(fleet: Fleet, app
     assert fleet.hub.sent_bytes("/org/one/*") == 0
 
 
-def test_a_thousand_nodes_would_cost_the_hub_one_listing(fleet: Fleet, applied: list[Object]) -> None:
-    fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
+def test_a_thousand_nodes_would_cost_one_listing_and_one_parse(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/one", {**SMALL, "README.md": b"# parsed once\n"}, generated=generated_model(1 << 20))
     fleet.hub.forget_requests()
+    parses = fleet.metric("fetcher", 'ome_fetcher_parses_total{result="Ok"}')
     one = model("one", "hf://org/one")
     apply(fleet, applied, one)
     fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
     assert len(fleet.hub.requests("/api/models/org/one/tree/*")) == 1
+    assert fleet.metric("fetcher", 'ome_fetcher_parses_total{result="Ok"}') == parses + 1
 
 
 def test_disabled_model_is_not_fetched_and_keeps_what_it_has(fleet: Fleet, applied: list[Object]) -> None:

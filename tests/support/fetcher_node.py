@@ -17,10 +17,9 @@ import aiohttp
 import nats
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.kv import KeyValue
 
 from libs.artifact import names
-from libs.chassis.nats_client import put_if
+from libs.chassis.nats_client import Mirror, put_if
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     GOAL_HOLD,
@@ -65,8 +64,8 @@ class Driver:
         self.node = node
         self.history: list[tuple[str, NodeModelState]] = []
         self.secrets: dict[str, dict[str, bytes]] = {}
-        self._states: dict[str, NodeModelState] = {}
-        self._changed = asyncio.Condition()
+        self._observed = Mirror(names.OBSERVED_BUCKET, NodeModelState.FromString)
+        self._news = asyncio.Event()
 
     async def ensure(self) -> None:
         """Create the buckets and streams as the controller does."""
@@ -75,11 +74,11 @@ class Driver:
 
     async def follow(self) -> None:
         """Take note of everything that the node says, until cancelled."""
-        bucket = await self.js.key_value(names.OBSERVED_BUCKET)
-        watcher = await bucket.watchall()
-        async for entry in watcher:
-            if entry is not None:
-                await self._note(entry)
+        await self._observed.run(self.client, self._note)
+
+    def reconnected(self) -> None:
+        """The connection was lost and is there again."""
+        self._observed.reread()
 
     async def answer_credentials(self) -> None:
         """Hand out self.secrets by model uid, until cancelled."""
@@ -138,18 +137,15 @@ class Driver:
     ) -> NodeModelState:
         """Wait until the node says something acceptable about a model, in answer to that revision or a later one."""
         accepts = accept if callable(accept) else lambda state: state.phase == accept
-
-        def found() -> bool:
-            state = self._states.get(uid)
-            return state is not None and state.assignment_revision >= revision and accepts(state)
-
-        async with self._changed:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._changed.wait_for(found)
-            except TimeoutError:
-                raise AssertionError(f"{uid} is not as expected but: {self._states.get(uid)}") from None
-        return self._states[uid]
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    state = self._observed.get(names.node_key(self.node, uid))
+                    if state is not None and state.assignment_revision >= revision and accepts(state):
+                        return state
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"{uid} is not as expected but: {state}") from None
 
     def phases(self, uid: str) -> list[NodePhase]:
         """Every phase that the node has said a model to be in, in order, without repetitions."""
@@ -176,16 +172,13 @@ class Driver:
         key = names.node_key(self.node, uid)
         return await put_if(self.js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), None)
 
-    async def _note(self, entry: KeyValue.Entry) -> None:
-        uid = names.split_node_key(entry.key)[1]
-        async with self._changed:
-            if entry.operation is None:
-                state = NodeModelState.FromString(entry.value or b"")
-                self._states[uid] = state
-                self.history.append((uid, state))
-            else:
-                self._states.pop(uid, None)
-            self._changed.notify_all()
+    def _note(self, key: str) -> None:
+        state = self._observed.get(key)
+        if state is not None:
+            self.history.append((names.split_node_key(key)[1], state))
+        # Whoever waits for news is woken by this event, and the next news come with another one.
+        self._news.set()
+        self._news = asyncio.Event()
 
 
 class FetcherNode:
@@ -318,7 +311,12 @@ class FetcherNode:
 @asynccontextmanager
 async def connected_driver(server: NatsServer, node: str) -> AsyncIterator[Driver]:
     """A driver that follows what the node says and answers its requests for secrets."""
-    client = await nats.connect(server.url, user="driver", password="driver")
+    driver: Driver
+
+    async def reconnected() -> None:
+        driver.reconnected()
+
+    client = await nats.connect(server.url, user="driver", password="driver", reconnected_cb=reconnected)
     driver = Driver(client, node)
     await driver.ensure()
     tasks = [asyncio.create_task(driver.follow()), asyncio.create_task(driver.answer_credentials())]

@@ -133,6 +133,15 @@ class Fleet:
             if (".ome" in path.parts or path.is_symlink()) and path.suffix not in kept and path.name != "lock"
         )
 
+    def metric(self, service: str, sample: str) -> float:
+        """Sum of a sample, such as 'ome_fetcher_parses_total{result="Ok"}', over the Pods of a service."""
+        total = 0.0
+        for pod in self.cluster.pods(service):
+            with urllib.request.urlopen(f"http://{pod.address}:8080/metrics") as answer:
+                lines = answer.read().decode().splitlines()
+            total += sum(float(line.removeprefix(sample)) for line in lines if line.startswith(sample + " "))
+        return total
+
     @contextmanager
     def status_service(self) -> Iterator[StatusServiceStub]:
         """A gRPC client of the status service."""

@@ -62,7 +62,9 @@ def both(c: Section) -> Network:
         {
             "text": catalogue.tower(c, "text_config", "clip_text_model"),
             "vision": catalogue.tower(c, "vision_config", "clip_vision_model"),
-            "projections": _project(c, "text_config", _TEXT, shared) + _project(c, "vision_config", _VISION, shared) + 1,
+            "projections": _project(c, "text_config", _TEXT, shared)
+            + _project(c, "vision_config", _VISION, shared)
+            + 1,
         }
     )
 

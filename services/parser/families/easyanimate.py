@@ -11,7 +11,9 @@ def transformer(c: Section) -> Network:
     width, time = heads * head, c.integer("time_embed_dim", default=512)
     depth, apart = c.integer("num_layers", default=48), c.integer("mmdit_layers", default=48)
     patch, text = c.integer("patch_size", default=2), c.integer("text_embed_dim", default=3584)
-    stream = uncached(attention(width, heads, heads, head, bias=True)) + 2 * norm(head, bias=True) + plain(width, 4 * width)
+    stream = (
+        uncached(attention(width, heads, heads, head, bias=True)) + 2 * norm(head, bias=True) + plain(width, 4 * width)
+    )
     # One pair of modulated norms serves both streams.
     norms = 2 * (linear(time, 6 * width, bias=True) + norm(width, bias=True))
     conditions = linear(width, time, bias=True) + linear(time, time, bias=True)

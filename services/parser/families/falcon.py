@@ -27,7 +27,9 @@ def falcon(c: Section) -> Network:
         {
             "embeddings": embedding(c.integer("vocab_size", default=65024), width),
             "layers": c.integer("num_hidden_layers", "n_layer", default=32) * layer + norm(width, bias=True),
-            "head": with_head(c, width, c.flag("tie_word_embeddings", default=True), c.integer("vocab_size", default=65024)),
+            "head": with_head(
+                c, width, c.flag("tie_word_embeddings", default=True), c.integer("vocab_size", default=65024)
+            ),
         }
     )
 

@@ -40,7 +40,7 @@ def gemma4_text(c: Section) -> Network:
 
 
 def _attention(c: Section, full: bool, shares: bool) -> Tally:
-    """A layer that shares takes keys and values from an earlier one; in some models a full layer's values are its keys."""
+    """A layer that shares takes keys and values from an earlier one; a full layer's values may be its keys."""
     width, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
     head = c.integer("global_head_dim", "head_dim", default=512) if full else c.integer("head_dim", default=256)
     alike = full and c.flag("attention_k_eq_v")

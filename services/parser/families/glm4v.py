@@ -15,8 +15,12 @@ def glm4v(c: Section) -> Network:
     v = c.section("vision_config")
     width, patch, out = v.integer("hidden_size"), v.integer("patch_size"), v.integer("out_hidden_size")
     merge = v.integer("spatial_merge_size", default=2)
-    layer = attention(width, v.integer("num_heads"), bias=v.flag("attention_bias")) + gated(width, out) + 2 * norm(width)
-    patches = convolution(v.integer("in_channels", default=3), width, v.integer("temporal_patch_size", default=2), patch, patch)
+    layer = (
+        attention(width, v.integer("num_heads"), bias=v.flag("attention_bias")) + gated(width, out) + 2 * norm(width)
+    )
+    patches = convolution(
+        v.integer("in_channels", default=3), width, v.integer("temporal_patch_size", default=2), patch, patch
+    )
     positions = embedding((v.integer("image_size") // patch) ** 2, width)
     tower = patches + positions + v.integer("depth") * layer + 2 * norm(width)
     merger = linear(out, out) + norm(out, bias=True) + gated(out, v.integer("intermediate_size"))

@@ -9,7 +9,9 @@ def gpt_neox(c: Section) -> Network:
     """GPT-NeoX and Pythia."""
     width, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
     bias = c.flag("attention_bias", default=True)
-    layer = attention(width, heads, bias=bias) + plain(width, c.integer("intermediate_size")) + 2 * norm(width, bias=True)
+    layer = (
+        attention(width, heads, bias=bias) + plain(width, c.integer("intermediate_size")) + 2 * norm(width, bias=True)
+    )
     return Network(
         {
             "embeddings": embedding(c.integer("vocab_size"), width),

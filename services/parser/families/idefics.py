@@ -28,7 +28,9 @@ def paddleocr_vl(c: Section) -> Network:
     merged = seen * v.integer("spatial_merge_size", default=2) ** 2
     projector = norm(seen, bias=True) + linear(merged, merged, bias=True) + linear(merged, width, bias=True)
     parts = {**language.parts, "vision_tower": _siglip(v), "projector": projector}
-    return Network(parts, exact=False, why="the published files of PaddleOCR-VL also hold a pooling head that nothing uses")
+    return Network(
+        parts, exact=False, why="the published files of PaddleOCR-VL also hold a pooling head that nothing uses"
+    )
 
 
 def minicpm_v46(c: Section) -> Network:

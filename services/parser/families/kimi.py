@@ -8,7 +8,9 @@ from services.parser.tally import attention, convolution, embedding, linear, nor
 
 def kimi_k25(c: Section) -> Network:
     """Kimi K2.5 and K2.7."""
-    language, v = catalogue.language_part(c, "text_config", "kimi_k2", "DeepseekV3ForCausalLM"), c.section("vision_config")
+    language, v = catalogue.language_part(c, "text_config", "kimi_k2", "DeepseekV3ForCausalLM"), c.section(
+        "vision_config"
+    )
     width, patch = v.integer("vt_hidden_size", "hidden_size"), v.integer("patch_size", default=14)
     layer = attention(width, v.integer("vt_num_attention_heads", "num_attention_heads"), bias=True)
     layer += plain(width, v.integer("vt_intermediate_size", "intermediate_size")) + 2 * norm(width, bias=True)

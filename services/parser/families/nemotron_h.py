@@ -22,7 +22,7 @@ def nemotron_h(c: Section) -> Network:
 def _pattern(c: Section, name: str) -> str:
     pattern = c.text(name)
     if not pattern:
-        pattern = "".join(_LETTERS.get(kind, "?") for kind in c.items("layers_block_type"))
+        pattern = "".join(_LETTERS.get(str(kind), "?") for kind in c.items("layers_block_type"))
     return pattern[: c.integer("num_hidden_layers", default=len(pattern))]
 
 

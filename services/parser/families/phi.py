@@ -1,4 +1,4 @@
-"""Microsoft's Phi: 1 and 2 with one norm per layer, 3 and 4 like Llama, small with block-sparse attention, and experts."""
+"""Microsoft's Phi: 1 and 2 with one norm per layer, 3 and 4 like Llama, 3 small with gegelu, and 3.5 with experts."""
 
 from services.parser import catalogue
 from services.parser.layers import gated_layer, grouped_attention

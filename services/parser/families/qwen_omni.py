@@ -60,7 +60,9 @@ def _speaker(d: Section, bands: int, out: int) -> Tally:
     total, inputs = convolution(bands, channels[0], kernels[0]), channels[0]
     for width, kernel in zip(channels[1:-1], kernels[1:-1], strict=True):
         part = width // scale
-        total += convolution(inputs, width, 1) + (scale - 1) * convolution(part, part, kernel) + convolution(width, width, 1)
+        total += (
+            convolution(inputs, width, 1) + (scale - 1) * convolution(part, part, kernel) + convolution(width, width, 1)
+        )
         total += convolution(width, squeezed, 1) + convolution(squeezed, width, 1)
         inputs = width
     joined, last = sum(channels[1:-1]), channels[-1]

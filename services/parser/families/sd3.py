@@ -12,7 +12,9 @@ def sd3(c: Section) -> Network:
     heads, head = c.integer("num_attention_heads", default=18), c.integer("attention_head_dim", default=64)
     width, depth = heads * head, c.integer("num_layers", default=18)
     patch, channels = c.integer("patch_size", default=2), c.integer("in_channels", default=16)
-    caption, pooled = c.integer("caption_projection_dim", default=1152), c.integer("pooled_projection_dim", default=2048)
+    caption, pooled = c.integer("caption_projection_dim", default=1152), c.integer(
+        "pooled_projection_dim", default=2048
+    )
     stream = uncached(attention(width, heads, heads, head, bias=True)) + plain(width, 4 * width)
     stream += linear(width, 6 * width, bias=True)
     stream += 2 * norm(head) if c.text("qk_norm") else 0
@@ -23,7 +25,9 @@ def sd3(c: Section) -> Network:
     extra = uncached(attention(width, heads, heads, head, bias=True)) + linear(width, 3 * width, bias=True)
     extra += 2 * norm(head) if c.text("qk_norm") else 0
     blocks = 2 * depth * stream + dual * extra + Tally(-unused.parameters)
-    conditions = linear(_TIME, width, bias=True) + linear(pooled, width, bias=True) + 2 * linear(width, width, bias=True)
+    conditions = (
+        linear(_TIME, width, bias=True) + linear(pooled, width, bias=True) + 2 * linear(width, width, bias=True)
+    )
     out = c.stated_integer("out_channels") or channels
     ends = (
         convolution(channels, width, patch, patch)

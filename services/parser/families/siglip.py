@@ -31,7 +31,9 @@ def text(c: Section) -> Network:
     width = c.integer("hidden_size")
     entries = c.integer("vocab_size") + c.integer("max_position_embeddings", default=64)
     head = linear(width, c.integer("projection_size", default=width), bias=True)
-    return Network({"embeddings": embedding(entries, width), "layers": layers(c) + norm(width, bias=True), "head": head})
+    return Network(
+        {"embeddings": embedding(entries, width), "layers": layers(c) + norm(width, bias=True), "head": head}
+    )
 
 
 def vision(c: Section) -> Network:

@@ -20,10 +20,14 @@ def wavlm(c: Section) -> Network:
         waves += norm(outputs, bias=True) if everywhere or index == 0 else 0
         inputs = outputs
     projected = norm(inputs, bias=True) + linear(inputs, width, bias=True)
-    kernel, groups = c.integer("num_conv_pos_embeddings", default=128), c.integer("num_conv_pos_embedding_groups", default=16)
+    kernel, groups = c.integer("num_conv_pos_embeddings", default=128), c.integer(
+        "num_conv_pos_embedding_groups", default=16
+    )
     # Weight normalization keeps a length per position of the kernel beside the direction.
     positions = convolution(width, width, kernel, groups=groups) + kernel
-    layer = attention(width, heads, bias=True) + plain(width, c.integer("intermediate_size")) + 2 * norm(width, bias=True)
+    layer = (
+        attention(width, heads, bias=True) + plain(width, c.integer("intermediate_size")) + 2 * norm(width, bias=True)
+    )
     layer += heads + linear(width // heads, _GATES, bias=True)
     distances = embedding(c.integer("num_buckets", default=320), heads)
     stack = uncached(c.integer("num_hidden_layers") * layer) + distances + norm(width, bias=True)
@@ -57,7 +61,9 @@ def speecht5(c: Section) -> Network:
 
 def _postnet(c: Section, width: int, bands: int) -> Tally:
     frames = c.integer("reduction_factor", default=2)
-    units, kernel = c.integer("speech_decoder_postnet_units", default=256), c.integer("speech_decoder_postnet_kernel", default=5)
+    units, kernel = c.integer("speech_decoder_postnet_units", default=256), c.integer(
+        "speech_decoder_postnet_kernel", default=5
+    )
     depth = c.integer("speech_decoder_postnet_layers", default=5)
     ends = convolution(bands, units, kernel, bias=False) + convolution(units, bands, kernel, bias=False)
     middle = (depth - 2) * convolution(units, units, kernel, bias=False)

@@ -20,7 +20,9 @@ def cascade(c: Section) -> Network:
         raise Undescribed("the lists of levels have different lengths")
     downwards, upwards = Tally(), Tally()
     for index, width in enumerate(channels):
-        downwards += down[index] * _blocks(c, kinds[index], width) + (down_repeats[index] - 1) * convolution(width, width, 1)
+        downwards += down[index] * _blocks(c, kinds[index], width) + (down_repeats[index] - 1) * convolution(
+            width, width, 1
+        )
         below = len(channels) - 1 - index
         upwards += up[below] * _blocks(c, kinds[index], width) + (up_repeats[below] - 1) * convolution(width, width, 1)
         if index < len(channels) - 1:
@@ -28,7 +30,9 @@ def cascade(c: Section) -> Network:
             upwards += linear(width, 4 * width)
             upwards += convolution(channels[index + 1], width, 2, 2)
             downwards += convolution(width, channels[index + 1], 2, 2)
-    return Network({"conditions": _conditions(c, channels[0]), "down": downwards, "up": upwards, "ends": _ends(c, channels[0])})
+    return Network(
+        {"conditions": _conditions(c, channels[0]), "down": downwards, "up": upwards, "ends": _ends(c, channels[0])}
+    )
 
 
 def paella(c: Section) -> Network:
@@ -48,7 +52,9 @@ def paella(c: Section) -> Network:
     latents += embedding(c.integer("num_vq_embeddings", default=8192), latent)
     inside = c.integer("in_channels", default=3) * factor**2
     outside = c.integer("out_channels", default=3) * factor**2
-    return Network({"ends": convolution(inside, widths[0], 1) + convolution(widths[0], outside, 1), "blocks": sides + latents})
+    return Network(
+        {"ends": convolution(inside, widths[0], 1) + convolution(widths[0], outside, 1), "blocks": sides + latents}
+    )
 
 
 def _blocks(c: Section, kinds: list[object], width: int) -> Tally:
@@ -75,7 +81,11 @@ def _conditions(c: Section, first: int) -> Tally:
     for name in ("effnet_in_channels", "pixel_mapper_in_channels"):
         inputs = c.stated_integer(name)
         total += convolution(inputs, 4 * first, 1) + convolution(4 * first, first, 1) if inputs else 0
-    for name, places in (("clip_text_pooled_in_channels", length), ("clip_text_in_channels", 1), ("clip_image_in_channels", length)):
+    for name, places in (
+        ("clip_text_pooled_in_channels", length),
+        ("clip_text_in_channels", 1),
+        ("clip_image_in_channels", length),
+    ):
         inputs = c.stated_integer(name)
         total += linear(inputs, places * width, bias=True) if inputs else 0
     return total

@@ -29,7 +29,9 @@ def _stack(c: Section, name: str, *, crossing: bool) -> Tally:
     depth = c.integer(name, "num_layers")
     # In T5 the first layer has the table of distances, in UMT5 every layer has one.
     tables = depth if c.model_type == "umt5" else 1
-    return depth * layer + tables * embedding(c.integer("relative_attention_num_buckets", default=32), heads) + norm(width)
+    return (
+        depth * layer + tables * embedding(c.integer("relative_attention_num_buckets", default=32), heads) + norm(width)
+    )
 
 
 FAMILIES = (Family(("t5", "mt5", "umt5"), t5, architectures=("T5EncoderModel", "UMT5EncoderModel", "MT5EncoderModel")),)

@@ -1,4 +1,4 @@
-"""The U-Nets of Stable Diffusion: convolutions with time, cross-attention to text, and skips; in three dimensions too."""
+"""The U-Nets of Stable Diffusion: convolutions with time, cross-attention to text, and skips; also for video."""
 
 from dataclasses import dataclass
 
@@ -135,11 +135,18 @@ def _transformer(level: _Level, crossing_only: bool) -> Tally:
 
 def _temporal(width: int, inner: int) -> Tally:
     """Attention over time only, twice per block."""
-    return norm(width, bias=True) + linear(width, inner, bias=True) + linear(inner, width, bias=True) + _block(inner, inner, None)
+    return (
+        norm(width, bias=True)
+        + linear(width, inner, bias=True)
+        + linear(inner, width, bias=True)
+        + _block(inner, inner, None)
+    )
 
 
 def _block(width: int, crossed: int, first: int | None) -> Tally:
-    attending = attention(width, 1, output_bias=True, inputs=first) + attention(width, 1, output_bias=True, inputs=crossed)
+    attending = attention(width, 1, output_bias=True, inputs=first) + attention(
+        width, 1, output_bias=True, inputs=crossed
+    )
     # GEGLU projects to value and gate at once.
     feed_forward = linear(width, 8 * width, bias=True) + linear(4 * width, width, bias=True)
     return uncached(attending) + feed_forward + 3 * norm(width, bias=True)

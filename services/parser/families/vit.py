@@ -33,7 +33,7 @@ def dinov2(c: Section) -> Network:
     inner = width * c.integer("mlp_ratio", default=4)
     stack = clip.layers(c.merged({"intermediate_size": inner})) + 2 * depth * width + norm(width, bias=True)
     if c.flag("use_swiglu_ffn"):
-        # https://arxiv.org/abs/2304.07193: two thirds of the width, rounded up to eights, and a second input projection.
+        # https://arxiv.org/abs/2304.07193: two thirds of the width, rounded up to eights, and a gate.
         narrow = (int(inner * 2 / 3) + 7) // 8 * 8
         plain = linear(width, inner, bias=True) + linear(inner, width, bias=True)
         gated = linear(width, 2 * narrow, bias=True) + linear(narrow, width, bias=True)

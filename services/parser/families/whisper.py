@@ -18,7 +18,9 @@ def whisper(c: Section) -> Network:
             "encoder": encoder(c),
             "embeddings": embedding(tables, width),
             "decoder": c.integer("decoder_layers") * layer + norm(width, bias=True),
-            "head": with_head(c, width, c.flag("tie_word_embeddings", default=True) or c.architecture.endswith("Model")),
+            "head": with_head(
+                c, width, c.flag("tie_word_embeddings", default=True) or c.architecture.endswith("Model")
+            ),
         }
     )
 

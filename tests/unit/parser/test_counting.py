@@ -12,7 +12,7 @@ WEIGHTS = OUT * IN
 
 def counted(shapes: Shapes, packed_bits: int = 4, tied: bool = False, layers: int = 0) -> Counted:
     size, data = header_of(shapes)
-    tensors = {tensor.name: tensor for tensor in read_header("model.safetensors", data, size).tensors}
+    tensors = read_header("model.safetensors", data, size).tensors
     return count_tensors(tensors, packed_bits=packed_bits, tied=tied, layers=layers)
 
 

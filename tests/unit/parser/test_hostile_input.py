@@ -18,9 +18,10 @@ def answer(files: list[File]) -> ModelFacts | str:
     try:
         return parse_files(files)
     except ParseError as error:
-        assert error.reason in REASONS
-        assert 0 < len(error.message) < 1000
-        return error.reason
+        refusal = error
+    assert refusal.reason in REASONS
+    assert 0 < len(refusal.message) < 1000
+    return refusal.reason
 
 
 @FEW

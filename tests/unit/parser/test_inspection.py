@@ -12,7 +12,7 @@ from tests.support.safetensors_files import header_of
 CONFIG = {"model_type": "unknown", "architectures": ["NovelForCausalLM"], "max_position_embeddings": 99}
 
 
-@pytest.fixture()
+@pytest.fixture
 def model(tmp_path: Path) -> Path:
     directory = tmp_path / "model"
     directory.mkdir()

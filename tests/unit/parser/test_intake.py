@@ -10,7 +10,21 @@ CONFIG = json_file("config.json", {"model_type": "llama"})
 
 
 @pytest.mark.parametrize(
-    "path", ["../config.json", "/etc/passwd", "a/../../b", "a//b", "./a", "a/.", "", "a\x00b", "a\nb", "a\\b", "x" * 2000, "a/"]
+    "path",
+    [
+        "../config.json",
+        "/etc/passwd",
+        "a/../../b",
+        "a//b",
+        "./a",
+        "a/.",
+        "",
+        "a\x00b",
+        "a\nb",
+        "a\\b",
+        "x" * 2000,
+        "a/",
+    ],
 )
 def test_unsafe_names_are_refused(path: str) -> None:
     with pytest.raises(ParseError) as refused:
@@ -51,10 +65,9 @@ def test_a_document_that_was_not_sent_whole_is_refused() -> None:
 
 def test_a_document_that_is_too_long_is_refused_as_it_arrives() -> None:
     intake = Intake()
-    chunk = b" " * (1 << 20)
+    intake.add("config.json", 100 << 20, b" " * MAX_DOCUMENT_BYTES)
     with pytest.raises(TooLarge):
-        for _ in range(MAX_DOCUMENT_BYTES // len(chunk) + 1):
-            intake.add("config.json", 100 << 20, chunk)
+        intake.add("config.json", 100 << 20, b" ")
 
 
 def test_a_long_but_real_configuration_is_accepted() -> None:
@@ -70,7 +83,9 @@ def test_too_many_files_are_refused() -> None:
 
 def test_weights_are_never_kept() -> None:
     path, size, data = weights_file("model.safetensors", {"a": ("F32", (2,))})
-    directory = take_in([(path, size, data), ("pytorch_model.bin", 1 << 30, b"pickle" * 10), ("notes.txt", 5, b"notes")])
+    directory = take_in(
+        [(path, size, data), ("pytorch_model.bin", 1 << 30, b"pickle" * 10), ("notes.txt", 5, b"notes")]
+    )
     assert set(directory.headers) == {path}
     assert not directory.documents
 

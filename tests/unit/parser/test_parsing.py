@@ -98,7 +98,7 @@ def test_a_missing_shard_makes_headers_useless_and_is_said() -> None:
     assert "two.safetensors" in found.warnings[0]
 
 
-@pytest.mark.parametrize("shard", ["../evil.safetensors", "/etc/passwd", "a/../../b.safetensors", ".."])
+@pytest.mark.parametrize("shard", ["../evil.safetensors", "/etc/evil.safetensors", "a/../../b.safetensors"])
 def test_an_index_that_leaves_its_folder_is_ignored(shard: str) -> None:
     index = {"weight_map": {"a": shard}}
     found = facts(json_file("model.safetensors.index.json", index), weights_file("model.safetensors", SMALL))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from services.parser.errors import ParseError, TooLarge
-from services.parser.safetensors import MAX_HEADER_BYTES, read_header
+from services.parser.safetensors import MAX_HEADER_BYTES, Tensor, read_header
 from tests.support.safetensors_files import header_of
 
 PATH = "model.safetensors"
@@ -23,10 +23,7 @@ def entry(begin: int, end: int, shape: list[int], dtype: str = "U8") -> dict[str
 def test_a_header_yields_tensors_and_metadata() -> None:
     size, data = header_of({"a": ("BF16", (2, 3)), "b": ("F32", ())}, {"format": "pt"})
     header = read_header(PATH, data, size)
-    assert [(t.name, t.dtype, t.elements, t.size_bytes) for t in header.tensors] == [
-        ("a", "BF16", 6, 12),
-        ("b", "F32", 1, 4),
-    ]
+    assert header.tensors == {"a": Tensor("BF16", 6, 12), "b": Tensor("F32", 1, 4)}
     assert header.metadata == {"format": "pt"}
 
 
@@ -37,7 +34,7 @@ def test_padding_behind_the_header_is_no_error() -> None:
 
 def test_sub_byte_types_are_counted_by_bits() -> None:
     size, data = framed({"a": entry(0, 3, [6], "F4")}, room=3)
-    assert read_header(PATH, data, size).tensors[0].elements == 6
+    assert read_header(PATH, data, size).tensors["a"].elements == 6
 
 
 @pytest.mark.parametrize(

@@ -159,14 +159,16 @@ class Manifest(_message.Message):
     def __init__(self, source_revision: _Optional[str] = ..., files: _Optional[_Iterable[_Union[ManifestFile, _Mapping]]] = ...) -> None: ...
 
 class ManifestFile(_message.Message):
-    __slots__ = ("path", "size_bytes", "checksum")
+    __slots__ = ("path", "size_bytes", "checksum", "version")
     PATH_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     path: str
     size_bytes: int
     checksum: Checksum
-    def __init__(self, path: _Optional[str] = ..., size_bytes: _Optional[int] = ..., checksum: _Optional[_Union[Checksum, _Mapping]] = ...) -> None: ...
+    version: str
+    def __init__(self, path: _Optional[str] = ..., size_bytes: _Optional[int] = ..., checksum: _Optional[_Union[Checksum, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Checksum(_message.Message):
     __slots__ = ("algorithm", "value")
@@ -199,6 +201,18 @@ class Resolution(_message.Message):
     attempt: int
     resolved_at: _timestamp_pb2.Timestamp
     def __init__(self, artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., attempt: _Optional[int] = ..., resolved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SharedFacts(_message.Message):
+    __slots__ = ("facts", "problem", "claimed_by", "claimed_at")
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    CLAIMED_BY_FIELD_NUMBER: _ClassVar[int]
+    CLAIMED_AT_FIELD_NUMBER: _ClassVar[int]
+    facts: _parser_pb2.ModelFacts
+    problem: Problem
+    claimed_by: str
+    claimed_at: _timestamp_pb2.Timestamp
+    def __init__(self, facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., claimed_by: _Optional[str] = ..., claimed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModelPlan(_message.Message):
     __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled")

@@ -1,0 +1,93 @@
+"""Facts about an artifact, asked for once for the whole fleet: the first node that needs them asks, the others wait.
+
+Sharing saves the parser work and is never needed: when NATS does not answer, a node asks for itself.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import nats.errors
+import nats.js.errors
+import structlog
+from google.protobuf.message import DecodeError
+from nats.js import JetStreamContext
+
+from libs.artifact.names import FACTS_BUCKET, facts_key
+from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
+from libs.chassis.nats_client import put_if
+from ome.fetch.v1.fetch_pb2 import SharedFacts
+from ome.parser.v1.parser_pb2 import ModelFacts
+from services.fetcher.problems import error_of, problem_of
+
+# Longer than an answer of the parser may take; after that whoever waits asks instead.
+_CLAIM_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = 0.05
+_log = structlog.get_logger()
+
+
+class FactsExchange:
+    """What the nodes of the fleet know about artifacts."""
+
+    def __init__(self, js: JetStreamContext, node: str, version: str) -> None:
+        self._js = js
+        self._node = node
+        self._version = version
+
+    async def get(self, digest: str, schema_path: str, parse: Callable[[], Awaitable[ModelFacts]]) -> ModelFacts:
+        """The facts about an artifact, from whoever asked first, or by parse. Raises what parse raises."""
+        key = facts_key(digest, schema_path, self._version)
+        try:
+            known = await self._known_or_claimed(key)
+        except ServiceError as error:
+            _log.info("facts_not_shared", digest=digest, reason=error.reason)
+            return await parse()
+        if known.HasField("problem"):
+            raise error_of(known.problem)
+        if known.HasField("facts"):
+            return known.facts
+        try:
+            answer = SharedFacts(facts=await parse())
+        except Invalid as error:
+            await self._tell(key, SharedFacts(problem=problem_of(error)))
+            raise
+        await self._tell(key, answer)
+        return answer.facts
+
+    async def _known_or_claimed(self, key: str) -> SharedFacts:
+        """What is known, or an empty record once it is ours to find out."""
+        while True:
+            revision, known = await self._read(key)
+            if known.HasField("facts") or known.HasField("problem"):
+                return known
+            age = time.time() - known.claimed_at.ToMilliseconds() / 1000
+            if known.claimed_by not in ("", self._node) and age < _CLAIM_SECONDS:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                continue
+            claim = SharedFacts(claimed_by=self._node)
+            claim.claimed_at.FromMilliseconds(int(time.time() * 1000))
+            try:
+                await put_if(self._js, FACTS_BUCKET, key, claim.SerializeToString(), revision)
+            except Conflict:
+                continue
+            return SharedFacts()
+
+    async def _tell(self, key: str, answer: SharedFacts) -> None:
+        try:
+            await put_if(self._js, FACTS_BUCKET, key, answer.SerializeToString(), None)
+        except ServiceError as error:
+            # The claim expires, and the next node asks.
+            _log.info("facts_not_shared", key=key, reason=error.reason)
+
+    async def _read(self, key: str) -> tuple[int, SharedFacts]:
+        try:
+            message = await self._js.get_last_msg(f"KV_{FACTS_BUCKET}", f"$KV.{FACTS_BUCKET}.{key}", direct=True)
+        except nats.js.errors.NotFoundError:
+            return 0, SharedFacts()
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            raise Unavailable("Unavailable", f"NATS did not let us read {key}: {type(error).__name__}") from error
+        try:
+            # The marker that an expired record leaves is empty, as a record without a claim is.
+            return message.seq or 0, SharedFacts.FromString(message.data or b"")
+        except DecodeError:
+            return message.seq or 0, SharedFacts()
