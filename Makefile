@@ -52,7 +52,7 @@ lint: venv ## Check style, types, imports, protos and charts
 	@$(BIN)/ruff check .
 	@$(BLACK) --check || { $(BLACK) --diff; exit 1; }
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --cache-dir .import_linter_cache
+	@$(BIN)/lint-imports --no-logo --cache-dir .import_linter_cache
 	@cd proto && ../$(BIN)/buf lint
 	@git ls-files -z -co --exclude-standard '*.sh' .ci/run pants | xargs -0 -r $(BIN)/shellcheck
 	@git ls-files -z -co --exclude-standard '*Dockerfile' | xargs -0 -r $(BIN)/hadolint

@@ -218,11 +218,7 @@ def _facts() -> Schema:
             "apiCapabilities": listing("APIs that the model can be served by.", text("One API.")),
             "license": text("Licence, where a file states it."),
             "warnings": listing("What was odd about the files.", text("One remark.")),
-            "configuration": {
-                "type": "object",
-                "description": "The configuration as published.",
-                "x-kubernetes-preserve-unknown-fields": True,
-            },
+            "predictionParameters": integer("Parameters of layers that predict further tokens (MTP), no part of parameters."),
         },
         # A newer parser may know more than an older CRD has fields for.
         **{"x-kubernetes-preserve-unknown-fields": True},

@@ -106,7 +106,8 @@ async def serve_grpc(
     for add in servicers.values():
         add(server)
     reflection.enable_server_reflection((*servicers, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    bound = server.add_insecure_port(f"{host}:{port}")
+    # An IPv6 address has colons of its own.
+    bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     await server.start()
 
     tasks: set[asyncio.Task[None]] = set()

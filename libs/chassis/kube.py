@@ -79,7 +79,10 @@ class KubeClient:
             response.release()
         if response.status >= 300:
             raise _error(method, path, response.status, payload, response.headers.get("Retry-After"))
-        result: Object = json.loads(payload) if payload else {}
+        try:
+            result: Object = json.loads(payload) if payload else {}
+        except ValueError as error:
+            raise _unreachable(method, path, error) from error
         return result
 
     @asynccontextmanager
@@ -147,7 +150,7 @@ async def _events(path: str, response: aiohttp.ClientResponse) -> AsyncIterator[
                     status = event["object"]
                     raise _error("WATCH", path, status.get("code", 500), json.dumps(status).encode(), None)
                 yield event
-    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         raise _unreachable("WATCH", path, error) from error
 
 
@@ -283,6 +286,7 @@ class Reflector:
         self, client: KubeClient, version: str, on_change: Callable[[Object | None, Object | None], None]
     ) -> None:
         while True:
+            opened = time.monotonic()
             async with client.watch(self.path, version, self._query, self._accept("PartialObjectMetadata")) as events:
                 async for event in events:
                     item = event["object"]
@@ -295,6 +299,9 @@ class Reflector:
                         on_change(before or item, None)
                     elif not self._is_older(item):
                         self._store(_key(item), item, on_change)
+            if time.monotonic() - opened < _RETRY_SECONDS:
+                # Something in between ends every watch at once: the API server need not bear that without a pause.
+                await asyncio.sleep(_RETRY_SECONDS)
 
     def _store(
         self,

@@ -16,6 +16,8 @@ K = TypeVar("K", bound=Hashable)
 
 _INITIAL_BACKOFF_SECONDS = 0.2
 _MAX_BACKOFF_SECONDS = 60.0
+# More in a row than a race explains.
+_CONFLICTS_UNSAID = 3
 _log = structlog.get_logger()
 
 
@@ -81,11 +83,11 @@ class KeyedQueue(Generic[K]):
     async def _attempt(self, reconcile: Callable[[K], Awaitable[float | None]], key: K) -> float | None:
         try:
             delay = await reconcile(key)
-        except Conflict:
-            # Somebody else was faster: what we know is about to be refreshed.
-            return self._backoff(key)
         except ServiceError as error:
             delay = self._backoff(key)
+            if isinstance(error, Conflict) and self._failures[key] <= _CONFLICTS_UNSAID:
+                # Somebody else was faster: what we know is about to be refreshed.
+                return delay
             if isinstance(error, Unavailable) and error.retry_after_seconds:
                 delay = max(delay, error.retry_after_seconds)
             _log.warning(

@@ -8,6 +8,7 @@ So a new node needs no credentials of its own. The protocol is NATS' auth callou
 import base64
 import hashlib
 import json
+import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,13 @@ from services.controller.permissions import Permissions, node_permissions
 SUBJECT = "$SYS.REQ.USER.AUTH"
 AUDIENCE = "nats"
 _QUEUE = "ome-authorization"
+# A subscription answers one request after the other; after a restart of NATS the whole fleet asks at once, and NATS
+# waits two seconds for each answer.
+_PARALLEL = 16
 # https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#bound-service-account-tokens
 _NODE_NAME_CLAIM = "authentication.kubernetes.io/node-name"
+# A connection outlives the token that it was opened with by no more than this, as the Pod's own token would.
+_CONNECTION_SECONDS = 3600
 _log = structlog.get_logger()
 
 
@@ -53,7 +59,8 @@ class Authorizer:
 
     async def serve(self, client: Client) -> None:
         """Answer from now on; replicas share the work."""
-        await client.subscribe(SUBJECT, queue=_QUEUE, cb=self._answer)
+        for _ in range(_PARALLEL):
+            await client.subscribe(SUBJECT, queue=_QUEUE, cb=self._answer)
 
     async def _answer(self, message: Msg) -> None:
         try:
@@ -109,7 +116,9 @@ class Authorizer:
             "type": "user",
             "version": 2,
         }
-        return self._sign({"aud": self._account, "sub": user, "name": node, "nats": nats})
+        # Spread, so that a fleet that came at once does not come back at once; a fetcher reconnects with a new token.
+        expiry = int(time.time() + _CONNECTION_SECONDS * (1 + random.random() / 4))
+        return self._sign({"aud": self._account, "sub": user, "name": node, "exp": expiry, "nats": nats})
 
     def _sign(self, claims: dict[str, Any]) -> str:
         """A JWT as NATS writes it: Ed25519 over header and claims, the id a hash of the claims."""

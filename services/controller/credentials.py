@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 
 from libs.artifact import names
 from libs.artifact.errors import InvalidValue
-from libs.chassis.errors import Missing, ServiceError
+from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from libs.chassis.kube import KubeClient
 from ome.fetch.v1 import fetch_pb2
 from services.controller.kube import read_secret
@@ -17,6 +17,8 @@ from services.controller.planning import new_problem
 from services.controller.specification import DEFAULT_SECRET_KEY, TOKEN_PARAMETER, ModelSpec, SecretRef, source_of
 
 _QUEUE = "ome-credentials"
+# A subscription answers one request after the other, and each answer waits for the API server.
+_PARALLEL = 8
 _log = structlog.get_logger()
 
 
@@ -33,7 +35,8 @@ class CredentialsServer:
 
     async def serve(self, client: Client) -> None:
         """Answer from now on; replicas share the work."""
-        await client.subscribe(names.credentials_subject("*"), queue=_QUEUE, cb=self._answer)
+        for _ in range(_PARALLEL):
+            await client.subscribe(names.credentials_subject("*"), queue=_QUEUE, cb=self._answer)
 
     async def _answer(self, message: Msg) -> None:
         # The server's permissions let a node publish to its own subject only: so the subject says who asks.
@@ -44,7 +47,7 @@ class CredentialsServer:
         except (DecodeError, InvalidValue, ServiceError) as error:
             reason = getattr(error, "reason", "Internal")
             _log.warning("credentials_refused", node=node, reason=reason, message=str(error))
-            reply = fetch_pb2.CredentialsReply(problem=new_problem(reason, str(error), fetch_pb2.PROBLEM_CLASS_MISSING))
+            reply = fetch_pb2.CredentialsReply(problem=new_problem(reason, str(error), _class_of(error)))
         await message.respond(reply.SerializeToString())
 
     async def _reply(self, node: str, uid: str) -> fetch_pb2.CredentialsReply:
@@ -59,6 +62,12 @@ class CredentialsServer:
             values[DEFAULT_SECRET_KEY] = parameters[TOKEN_PARAMETER].encode()
         _log.info("credentials_handed_out", node=node, model=model.ref.name)
         return fetch_pb2.CredentialsReply(values=values)
+
+
+def _class_of(error: Exception) -> fetch_pb2.ProblemClass:
+    if isinstance(error, InvalidValue | Invalid):
+        return fetch_pb2.PROBLEM_CLASS_INVALID
+    return fetch_pb2.PROBLEM_CLASS_UNAVAILABLE if isinstance(error, Unavailable) else fetch_pb2.PROBLEM_CLASS_MISSING
 
 
 def _select(data: dict[str, bytes], secret: SecretRef) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """What the controller asks of the Kubernetes API beyond watching: finalizers and Secrets."""
 
 import base64
+import re
 from typing import Any
 
 from libs.artifact.specification import FINALIZER
@@ -11,6 +12,7 @@ GROUP = "/apis/ome.io/v1beta1"
 MODEL_COLLECTIONS = (f"{GROUP}/basemodels", f"{GROUP}/clusterbasemodels", f"{GROUP}/finetunedweights")
 NODES = "/api/v1/nodes"
 
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PLURALS = {
     "BaseModel": "basemodels",
     "ClusterBaseModel": "clusterbasemodels",
@@ -53,6 +55,9 @@ async def remove_finalizer(client: KubeClient, item: Object) -> None:
 
 async def read_secret(client: KubeClient, namespace: str, name: str) -> dict[str, bytes]:
     """Keys and values of a Secret. Raises Missing with reason SecretNotFound; no value is in a message."""
+    if not _NAME.fullmatch(name):
+        # A model from before the rules of the CRD may hold anything, and this becomes a part of a path.
+        raise Missing("SecretNotFound", f"{name!r} is not the name of a Secret")
     try:
         secret = await client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
     except Missing as error:

@@ -96,8 +96,17 @@ class Reconciler:
         if key in self.desired.entries or key in self.observed.entries:
             self._holders[uid].add(node)
         else:
-            self._holders[uid].discard(node)
+            _remove(self._holders, uid, node)
         self.queue.add(uid)
+
+    def state_changed(self, key: str) -> None:
+        """What a node says of a model has changed, which matters here only when it is to let go of it.
+
+        All nodes of a fleet say how far they are; planning anew each time would cost the square of their number.
+        """
+        assignment = self.desired.get(key)
+        if assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
+            self.holder_changed(key)
 
     def listing_changed(self, key: str) -> None:
         """A source was listed."""
@@ -105,7 +114,7 @@ class Reconciler:
         if key in self.resolved.entries:
             self._listings[uid].add(key)
         else:
-            self._listings[uid].discard(key)
+            _remove(self._listings, uid, key)
         self.queue.add(uid)
 
     def plan_changed(self, key: str) -> None:
@@ -152,9 +161,8 @@ class Reconciler:
                 uid=uid,
                 actions=[f"{type(action).__name__}: {action.reason}" for action in decided.actions],
             )
-        if not observed.model and not self._holders.get(uid) and not self._listings.get(uid):
-            for known in (self._holders, self._listings, self._asked):
-                known.pop(uid, None)
+        if uid not in self._specs and uid not in self._holders and uid not in self._listings:
+            self._asked.pop(uid, None)
             return None
         return min(filter(None, (decided.look_again_seconds, self._resync_seconds)))
 
@@ -244,6 +252,14 @@ class Reconciler:
             for uid, holders in self._holders.items():
                 if name in holders:
                     self.queue.add(uid)
+
+
+def _remove(index: dict[str, set[str]], uid: str, member: str) -> None:
+    """Take a member out of an index, in which no empty set may stay behind: models come and go for ever."""
+    members = index.get(uid, set())
+    members.discard(member)
+    if not members:
+        index.pop(uid, None)
 
 
 def view_node(

@@ -33,7 +33,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         reconciler = Reconciler(settings)
         mirrors: list[tuple[Mirror[Any], Callable[[str], None]]] = [
             (reconciler.desired, reconciler.holder_changed),
-            (reconciler.observed, reconciler.holder_changed),
+            (reconciler.observed, reconciler.state_changed),
             (reconciler.resolved, reconciler.listing_changed),
             (reconciler.plans, reconciler.plan_changed),
             (reconciler.heartbeats, reconciler.heartbeat_changed),

@@ -5,6 +5,7 @@ Applying the actions, in order and up to the first failure, is for the loop.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -235,7 +236,8 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         # Disabling removes nothing and starts nothing.
         intent.keep = existing
         intent.report.desired_nodes.extend(sorted(existing))
-        _keep_artifact(intent, observed)
+        if existing:
+            intent.report.artifact.CopyFrom(observed.held[min(existing)].assignment.artifact)
         intent.report.problem.CopyFrom(new_problem("Disabled", "spec.disabled is true: nothing is fetched or removed"))
         return intent
     try:
@@ -295,6 +297,8 @@ def _intend_nodes(
         skip_parsing=model.skip_parsing,
         priority=model.priority,
     )
+    assignment.content_digest = _content_digest(assignment)
+    intent.report.content_digest = assignment.content_digest
     for node in desired:
         if node in holding and not observed.nodes[node].accepts_new:
             # A cordoned or unready node keeps what it has and gets nothing new.
@@ -370,10 +374,12 @@ def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float
     return None, remaining
 
 
-def _keep_artifact(intent: _Intent, observed: Observed) -> None:
-    for node in intent.report.desired_nodes:
-        intent.report.artifact.CopyFrom(observed.held[node].assignment.artifact)
-        return
+def _content_digest(assignment: fetch_pb2.Assignment) -> str:
+    """Names what readers are to find and where; neither who wins a queue nor which generation asked is a part of it."""
+    content = [assignment.artifact.digest, assignment.path, assignment.schema_path, assignment.skip_parsing]
+    if not assignment.artifact.digest:
+        content.append(assignment.source.uri)
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
 def _same(one: fetch_pb2.Assignment, other: fetch_pb2.Assignment) -> bool:
@@ -391,6 +397,7 @@ def _without_generation(assignment: fetch_pb2.Assignment) -> fetch_pb2.Assignmen
 def new_problem(
     reason: str, message: str, problem_class: fetch_pb2.ProblemClass = fetch_pb2.PROBLEM_CLASS_UNSPECIFIED
 ) -> fetch_pb2.Problem:
-    """Build a problem from a reason as conditions spell it, such as "InvalidUri"."""
+    """Build a problem from a reason as conditions spell it, such as "InvalidUri"; one outside the list is Internal."""
     name = "REASON" + "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in reason)
-    return fetch_pb2.Problem(reason=name, message=message, problem_class=problem_class)
+    known = name if name in model_pb2.Reason.DESCRIPTOR.values_by_name else "REASON_INTERNAL"
+    return fetch_pb2.Problem(reason=known, message=message, problem_class=problem_class)

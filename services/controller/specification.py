@@ -11,7 +11,7 @@ from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.specification import FINALIZER, PRIORITY_ANNOTATION, planning_digest, skips_parsing
-from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, VolumeClaimUri, parse_uri
+from libs.artifact.uri import BucketUri, HuggingFaceUri, LocalUri, ModelUri, OracleUri, VolumeClaimUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
@@ -102,11 +102,12 @@ def source_of(model: ModelSpec, operator_namespace: str) -> ModelSource | None:
         return None
     text = model.storage["storageUri"]
     uri = parse_uri(text)
-    if not isinstance(uri, HuggingFaceUri | LocalUri):
+    if not isinstance(uri, HuggingFaceUri | OracleUri | BucketUri | LocalUri):
         scheme = text.partition("://")[0]
         raise InvalidValue(
             "UnsupportedBackend",
-            f"storageUri {text!r}: {scheme}:// is not supported by this version; use hf:// or local://",
+            f"storageUri {text!r}: {scheme}:// is not supported by this version; "
+            "use hf://, oci://, s3://, gs://, az:// or local://",
         )
     parameters = dict(model.storage.get("parameters") or {})
     secret = _secret(model, uri, parameters, operator_namespace)

@@ -100,9 +100,9 @@ class Disk:
         """The place that a path means. Raises InvalidValue with reason InvalidPath."""
         return place_model(path, self._roots)
 
-    async def check_free(self, model_uid: str, place: Place) -> None:
+    async def check_free(self, model_uid: str, place: Place, leaving: Collection[str]) -> None:
         """Raise what publish would raise about the place, before anything is fetched for it."""
-        await self.run(self.store(place.root).check_path, model_uid, place.relative)
+        await self.run(self.store(place.root).check_path, model_uid, place.relative, leaving)
 
     async def copy(self, root: str, digest: str) -> Copy:
         """Whether an artifact is held in a root, and which of its files are damaged as far as sizes and scrubs tell."""
@@ -146,10 +146,10 @@ class Disk:
         directory = await self.local_directory(path)
         return Copy(held=True, identity=await self.run(fingerprint, directory))
 
-    async def publish(self, model_uid: str, path: str, digest: str) -> None:
-        """Lead readers of path to an artifact that its root holds. Idempotent."""
+    async def publish(self, model_uid: str, path: str, digest: str, leaving: Collection[str]) -> None:
+        """Lead readers of path to an artifact that its root holds, in place of a model in leaving. Idempotent."""
         place = self.place(path)
-        await self.run(self.store(place.root).publish, model_uid, place.relative, digest)
+        await self.run(self.store(place.root).publish, model_uid, place.relative, digest, leaving)
 
     async def unpublish(self, model_uid: str, root: str) -> None:
         """Take a model's name out of a root, and its artifact when that was the last name. Idempotent."""

@@ -204,7 +204,10 @@ def describe(desired: Desired, observed: Observed, now: float) -> NodeModelState
     """What this node says about the model; phase_since is left to whoever knows what was said before."""
     assignment = desired.assignment
     state = NodeModelState(
-        model=assignment.model, assignment_revision=desired.revision, generation=assignment.generation
+        model=assignment.model,
+        assignment_revision=desired.revision,
+        generation=assignment.generation,
+        content_digest=assignment.content_digest,
     )
     setback = _setback(desired, observed)
     if assignment.goal == GOAL_ABSENT:

@@ -20,7 +20,7 @@ from libs.artifact.uri import LocalUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_client import Mirror
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState
-from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_CLUSTER_BASE_MODEL, ModelRef, NodePhase
+from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_CLUSTER_BASE_MODEL, ModelRef, NodePhase, Reason
 from services.fetcher import metrics
 from services.fetcher.disk import Disk
 from services.fetcher.downloads import Downloads, Order
@@ -51,6 +51,8 @@ from services.fetcher.shared_facts import FactsExchange
 
 # No appointment is nearer than this, whatever clocks do.
 _SOONEST_SECONDS = 0.02
+# Looking whether a path has become free costs nothing, and whoever has freed it is watching.
+_PATH_RETRY_SECONDS = 15.0
 _log = structlog.get_logger()
 
 # (identity of the files, schema path): what facts depend on.
@@ -189,10 +191,27 @@ class Reconciler:
         path = assignment.path or self._default_path(assignment.model)
         place = self._disk.place(path)
         observed = replace(observed, root=place.root, path=place.path)
-        await self._disk.check_free(model_uid, place)
+        await self._disk.check_free(model_uid, place, self._leaving(place.path))
         digest = assignment.artifact.digest
         leftovers = tuple(each for each in observed.leftovers if each != (place.root, digest))
         return replace(observed, leftovers=leftovers, copy=await self._disk.copy(place.root, digest))
+
+    def _leaving(self, path: str) -> set[str]:
+        """Uids of the models that are not meant to stand at a path, whether or not they still do.
+
+        One without an assignment is not among them: see _reconcile_orphan.
+        """
+        entries = self._assignments.entries.items()
+        return {split_node_key(key)[1] for key, entry in entries if not self._is_meant_for(path, entry.value)}
+
+    def _is_meant_for(self, path: str, assignment: Assignment) -> bool:
+        if assignment.goal == GOAL_ABSENT or not assignment.artifact.digest:
+            return False
+        try:
+            return self._disk.place(assignment.path or self._default_path(assignment.model)).path == path
+        except InvalidValue:
+            # It cannot be brought about, so the model stays where it is.
+            return True
 
     async def _observe_directory(self, assignment: Assignment, observed: Observed) -> Observed:
         path = _local_path(assignment)
@@ -206,7 +225,7 @@ class Reconciler:
                 memory.fetched.add((root, digest))
                 self._downloads.start(_order(model_uid, desired.assignment, root, digest, damaged))
             case Publish(_, path, digest):
-                await self._disk.publish(model_uid, path, digest)
+                await self._disk.publish(model_uid, path, digest, self._leaving(path))
                 _log.info("model_published", model=model_uid, path=path, digest=digest)
             case Parse():
                 await self._parse(desired, memory)
@@ -267,6 +286,8 @@ class Reconciler:
         # A deletion is attempted until it succeeds: nothing else would ever end it.
         if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
             retry_at = time.time() + self._retry_delay_seconds(memory.attempts, error)
+            if problem.reason in (Reason.REASON_PATH_CONFLICT, Reason.REASON_PATH_OCCUPIED):
+                retry_at = min(retry_at, time.time() + _PATH_RETRY_SECONDS)
         memory.setback = Setback(desired.revision, problem, retry_at)
         defect = is_defect(error)
         log = _log.error if defect else _log.warning

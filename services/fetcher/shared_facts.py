@@ -4,6 +4,7 @@ Sharing saves the parser work and is never needed: when NATS does not answer, a 
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 
@@ -22,7 +23,9 @@ from services.fetcher.problems import error_of, problem_of
 
 # Longer than an answer of the parser may take; after that whoever waits asks instead.
 _CLAIM_SECONDS = 30.0
+# A parse takes milliseconds; a fleet that waits for a claimer that died must not keep NATS busy with the question.
 _LOOK_AGAIN_SECONDS = 0.05
+_LOOK_AGAIN_MAX_SECONDS = 2.0
 _log = structlog.get_logger()
 
 
@@ -51,18 +54,24 @@ class FactsExchange:
         except Invalid as error:
             await self._tell(key, SharedFacts(problem=problem_of(error)))
             raise
+        except ServiceError:
+            # The others need not wait until the claim runs out.
+            await self._tell(key, SharedFacts())
+            raise
         await self._tell(key, answer)
         return answer.facts
 
     async def _known_or_claimed(self, key: str) -> SharedFacts:
         """What is known, or an empty record once it is ours to find out."""
+        pause = _LOOK_AGAIN_SECONDS
         while True:
             revision, known = await self._read(key)
             if known.HasField("facts") or known.HasField("problem"):
                 return known
             age = time.time() - known.claimed_at.ToMilliseconds() / 1000
             if known.claimed_by not in ("", self._node) and age < _CLAIM_SECONDS:
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(pause * (0.5 + random.random() / 2))
+                pause = min(2 * pause, _LOOK_AGAIN_MAX_SECONDS)
                 continue
             claim = SharedFacts(claimed_by=self._node)
             claim.claimed_at.FromMilliseconds(int(time.time() * 1000))

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from libs.artifact.manifest import Manifest
-from libs.artifact.uri import HuggingFaceUri, parse_uri
+from libs.artifact.uri import BucketUri, HuggingFaceUri, OracleUri, parse_uri
 from libs.chassis.errors import Invalid
+from services.fetcher.bucket_source import BucketSource, bucket_source
 from services.fetcher.hub_source import HubOrigin, HubSource, hub_source
+from services.fetcher.oracle_source import OracleSource, oracle_source
 from services.fetcher.transfer.origin import Origin
 
 if TYPE_CHECKING:
+    from services.fetcher.buckets import BucketListing, BucketOrigin
     from services.fetcher.huggingface import HubListing
+    from services.fetcher.oracle import OracleListing, OracleOrigin
 
 _log = structlog.get_logger()
 
@@ -51,10 +55,13 @@ class Sources:
         match parse_uri(uri):
             case HuggingFaceUri() as hub_uri:
                 source = hub_source(hub_uri, parameters, credentials, self._hf_endpoint)
-                listing = await self._run(lambda: _list_revision(source))
-                for warning in listing.warnings:
-                    _log.warning("listing_odd", source=uri, warning=warning)
-                return listing.manifest
+                return _manifest(uri, await self._run(lambda: _list_revision(source)))
+            case BucketUri() as bucket_uri:
+                bucket = bucket_source(bucket_uri, parameters, credentials)
+                return _manifest(uri, await self._run(lambda: _list_prefix(bucket)))
+            case OracleUri() as oracle_uri:
+                objects = oracle_source(oracle_uri, parameters, credentials)
+                return _manifest(uri, await self._run(lambda: _list_objects(objects)))
             case _:
                 raise _unsupported(uri)
 
@@ -65,6 +72,12 @@ class Sources:
         match parse_uri(uri):
             case HuggingFaceUri() as hub_uri:
                 return HubOrigin(hub_source(hub_uri, parameters, credentials, self._hf_endpoint), revision)
+            case BucketUri() as bucket_uri:
+                bucket = bucket_source(bucket_uri, parameters, credentials)
+                return await self._run(lambda: _bucket_origin(bucket))
+            case OracleUri() as oracle_uri:
+                objects = oracle_source(oracle_uri, parameters, credentials)
+                return await self._run(lambda: _oracle_origin(objects))
             case _:
                 raise _unsupported(uri)
 
@@ -79,6 +92,39 @@ def _list_revision(source: HubSource) -> "HubListing":
     return list_revision(source)
 
 
+def _list_prefix(source: BucketSource) -> "BucketListing":
+    from services.fetcher.buckets import list_prefix
+
+    return list_prefix(source)
+
+
+def _bucket_origin(source: BucketSource) -> "BucketOrigin":
+    from services.fetcher.buckets import BucketOrigin
+
+    return BucketOrigin(source)
+
+
+def _list_objects(source: OracleSource) -> "OracleListing":
+    from services.fetcher.oracle import list_objects
+
+    return list_objects(source)
+
+
+def _oracle_origin(source: OracleSource) -> "OracleOrigin":
+    from services.fetcher.oracle import OracleOrigin
+
+    return OracleOrigin(source)
+
+
+def _manifest(uri: str, listing: "HubListing | BucketListing | OracleListing") -> Manifest:
+    for warning in listing.warnings:
+        _log.warning("listing_odd", source=uri, warning=warning)
+    return listing.manifest
+
+
 def _unsupported(uri: str) -> Invalid:
     scheme = uri.partition("://")[0]
-    return Invalid("UnsupportedBackend", f"this release cannot fetch from {scheme}://; hf:// and local:// work")
+    return Invalid(
+        "UnsupportedBackend",
+        f"this release cannot fetch from {scheme}://; hf://, oci://, s3://, gs://, az:// and local:// work",
+    )

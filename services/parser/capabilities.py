@@ -56,6 +56,8 @@ def capabilities_of(c: Section, family: Family | None, directory: Directory) -> 
         return list(family.capabilities)
     if "Reward" in architecture:
         return [REWARD]
+    if "TTS" in architecture or "TextToSpeech" in architecture or c.section("acoustic_tokenizer_config"):
+        return [TEXT_TO_SPEECH]
     if architecture.endswith("ForSequenceClassification"):
         return [_classifies(c, directory)]
     if _has_sentence_modules(directory):
@@ -110,6 +112,9 @@ def _senses(c: Section) -> list[str]:
     senses = []
     inner = c.section("thinker_config")
     sees = any(s.section(name) for s in (c, inner) for name in _VISION_SECTIONS) or any(w in c for w in _VISION_WORDS)
+    # Phi-4 multimodal describes its embeddings of pictures and sounds together.
+    embeddings = c.section("embd_layer")
+    sees = sees or bool(embeddings.section("image_embd_layer"))
     if sees or re.search(r"VL|Vision|Image|MiniCPMV|Llava", c.architecture):
         senses.append(IMAGE_TEXT_TO_TEXT)
     if any(s.section(name) for s in (c, inner) for name in _AUDIO_SECTIONS) or "Audio" in c.architecture:

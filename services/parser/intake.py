@@ -15,12 +15,15 @@ from services.parser.safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, Header, 
 MAX_FILES = 50_000
 MAX_PATH_BYTES = 1024
 # The longest real configurations reach 3 MB.
-MAX_DOCUMENT_BYTES = 8 << 20
-# An index names every tensor: 280,000 of them in the largest quantized mixtures of experts.
+MAX_DOCUMENT_BYTES = 6 << 20
+# An index names every tensor: 280,000 of them, in 26 MB, in the largest quantized mixtures of experts.
 MAX_INDEX_BYTES = 40 << 20
 MAX_CARD_BYTES = 1 << 20
-MAX_TOTAL_BYTES = 128 << 20
-MAX_TENSORS = 1_000_000
+MAX_TOTAL_BYTES = 80 << 20
+MAX_TENSORS = 320_000
+_MAX_SHARDS = 10_000
+# Of all documents together; a configuration that names the scheme of every layer has 100,000.
+_MAX_VALUES = 500_000
 # Sparse files may claim any size; sums of these stay within 64 bits.
 MAX_CLAIMED_BYTES = 1 << 56
 
@@ -88,6 +91,7 @@ class Intake:
         self._total = 0
         self._tensors = 0
         self._claimed = 0
+        self._values = 0
 
     def add(self, path: str, size_bytes: int, data: bytes) -> None:
         """Take a part of a file of size_bytes in all. Raises ParseError as soon as the directory cannot be accepted."""
@@ -143,6 +147,10 @@ class Intake:
             self._directory.card = data.decode("utf-8", "replace")
         elif data or self._size == 0:
             self._check_complete(path, data)
+            # Counted before they are read, for every value takes many times its bytes in memory.
+            self._values += data.count(b",") + data.count(b"{") + data.count(b"[")
+            if self._values > _MAX_VALUES:
+                raise TooLarge(f"the documents hold more than {_MAX_VALUES} values together")
             self._directory.documents[path] = read_document(path, data, self._directory.warnings)
 
     def _read_header(self, path: str, data: bytes) -> None:
@@ -162,7 +170,11 @@ class Intake:
 
 def _read_index(data: bytes) -> Index:
     """Read by pattern: as a document, an index of 280,000 tensors would take ten times its size in memory."""
-    shards = {match[1].decode("utf-8", "replace") for match in _SHARD.finditer(data)}
+    shards: set[str] = set()
+    for match in _SHARD.finditer(data):
+        shards.add(match[1].decode("utf-8", "replace"))
+        if len(shards) > _MAX_SHARDS:
+            raise TooLarge(f"an index names more than {_MAX_SHARDS} files")
     totals = {match[1]: int(match[2]) for match in _TOTAL.finditer(data)}
     return Index(tuple(sorted(shards)), totals.get(b"size", 0), totals.get(b"parameters", 0))
 

@@ -36,7 +36,10 @@ _SIDE = "hf_quant_config.json"
 # Before sentence-transformers 2 the transformer had a folder of its own.
 _OLD_SENTENCE_CONFIG = "0_Transformer/config.json"
 _MAX_COMPONENTS = 64
+_WIDEST = 1.25
 _MAX_WARNINGS = 50
+# The format of safetensors has had one version, and runtimes are chosen by this way of writing it.
+_FORMAT_VERSIONS = {"safetensors": "1.0.0"}
 # A thousand times the largest network there is; more means nonsense in the configuration.
 _MOST_PARAMETERS = 10**15
 
@@ -55,6 +58,7 @@ def parse_directory(directory: Directory) -> ModelFacts:
     except Undescribed as error:
         raise malformed(path, str(error)) from error
     facts.format = format_of(directory)
+    facts.format_version = _FORMAT_VERSIONS.get(facts.format, "")
     facts.license = licence_of(directory.card) or c.text("license")[:100]
     facts.warnings.extend(dict.fromkeys(directory.warnings[:_MAX_WARNINGS]))
     return facts
@@ -78,8 +82,9 @@ def _configuration_path(directory: Directory) -> str:
 def _model(directory: Directory, path: str, c: Section) -> ModelFacts:
     diffusion = bool(c.text("_class_name"))
     side = Section(directory.document(_SIDE))
-    folder = path.rpartition("/")[0] if path not in (_CONFIG, directory.schema_path) else ""
-    weights = weights_in(directory, folder)
+    weights = weights_in(directory, path.rpartition("/")[0])
+    if not weights.files and path == directory.schema_path:
+        weights = weights_in(directory)
     facts = ModelFacts(
         model_type=c.model_type,
         architecture=c.architecture,
@@ -120,7 +125,7 @@ def _count(facts: ModelFacts, directory: Directory, c: Section, weights: Weights
     if network is not None and (counted is None or not counted.prediction):
         facts.prediction_parameters = network.prediction
     experts = network.experts if network is not None else None
-    facts.parameter_size = size_name(facts.parameters.count, c.text("_name_or_path"), experts)
+    facts.parameter_size = _size(facts.parameters, c, experts)
 
 
 def _describe(c: Section, model_type: str = "", architecture: str = "") -> tuple[Network | None, str]:
@@ -265,7 +270,7 @@ def _pipeline(directory: Directory, c: Section) -> ModelFacts:
     if incomplete:
         directory.warnings.append(f"Parts without a configuration are not counted: {', '.join(incomplete)[:300]}.")
         facts.parameters.exact = False
-    facts.parameter_size = size_name(facts.parameters.count, c.text("_name_or_path"))
+    facts.parameter_size = _size(facts.parameters, c, None)
     return facts
 
 
@@ -306,6 +311,13 @@ def _sum_components(facts: ModelFacts) -> None:
     if not exact:
         facts.parameters.minimum = sum(count.minimum or count.count for count in counts)
         facts.parameters.maximum = sum(count.maximum or count.count for count in counts)
+
+
+def _size(parameters: ParameterCount, c: Section, experts: tuple[int, int] | None) -> str:
+    """The short name of a count, or "" where its range is too wide: the name goes into specs, without the range."""
+    if not parameters.exact and parameters.maximum > _WIDEST * parameters.minimum:
+        return ""
+    return size_name(parameters.count, c.text("_name_or_path"), experts)
 
 
 def _first_text(c: Section, name: str) -> str:

@@ -222,7 +222,7 @@ def _assess(
         desired = set(plan.desired_nodes) if plan else set()
     holders = {node for node, state in states.items() if state.phase != NODE_PHASE_DELETED and node in nodes}
     views = tuple(
-        _view(node, node in desired, states.get(node), artifact, nodes.get(node)) for node in sorted(desired | holders)
+        _view(node, node in desired, states.get(node), plan, nodes.get(node)) for node in sorted(desired | holders)
     )
     wanted = tuple(view for view in views if view.desired)
     unreachable = tuple(view for view in wanted if not view.reachable)
@@ -240,7 +240,7 @@ def _assess(
 
 
 def _view(
-    node: str, desired: bool, state: NodeModelState | None, artifact: Artifact | None, reachable: bool | None
+    node: str, desired: bool, state: NodeModelState | None, plan: ModelPlan | None, reachable: bool | None
 ) -> NodeView:
     """Judge one node; reachable is None for a node that does not exist."""
     phase = state.phase if state else NODE_PHASE_UNSPECIFIED
@@ -249,9 +249,9 @@ def _view(
         phase, reason, message = NODE_PHASE_UPDATING, REASON_NODE_UNREACHABLE, "The node does not exist."
     elif phase in (NODE_PHASE_UNSPECIFIED, NODE_PHASE_DELETED):
         phase, reason, message = NODE_PHASE_UPDATING, REASON_QUEUED, "The node has not reported yet."
-    elif state and phase == NODE_PHASE_READY and artifact and artifact.digest != state.artifact.digest:
+    elif state and plan and phase == NODE_PHASE_READY and _is_outdated(state, plan):
         phase, reason = NODE_PHASE_UPDATING, REASON_QUEUED
-        message = "The node holds an earlier revision and has yet to begin with this one."
+        message = "The node holds what was asked for earlier and has yet to begin with this."
     if reachable is False and phase != NODE_PHASE_FAILED:
         # What the node held when it was last heard of is still the best guess, so a Ready copy stays Ready.
         reason, message = REASON_NODE_UNREACHABLE, "The node's fetcher does not report."
@@ -265,6 +265,13 @@ def _view(
         path=state.path if state else "",
         bytes_done=state.bytes_done if state else 0,
     )
+
+
+def _is_outdated(state: NodeModelState, plan: ModelPlan) -> bool:
+    """Whether a node answers an earlier assignment, with other bytes or at another place."""
+    if plan.HasField("artifact") and plan.artifact.digest != state.artifact.digest:
+        return True
+    return bool(plan.content_digest) and plan.content_digest != state.content_digest
 
 
 def _obstacle(

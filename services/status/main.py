@@ -19,6 +19,7 @@ from services.status.metrics import LEADER, MODELS
 from services.status.model_loop import ModelLoop
 from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
+from services.status.pacing import fold_patience_seconds
 from services.status.servicer import SERVICE, StatusServicer
 from services.status.settings import Settings
 
@@ -43,7 +44,13 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         for uid in observations.models_of_node(node):
             models.add(uid)
 
-    listener = Listener(models.add, model_placed, nodes.add, node_placed, lambda node, uid: catalog.touch(uid))
+    listener = Listener(
+        lambda uid: models.add_later(uid, fold_patience_seconds(len(observations.states_of_model(uid)))),
+        model_placed,
+        nodes.add,
+        node_placed,
+        lambda node, uid: catalog.touch(uid),
+    )
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
@@ -56,6 +63,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 health,
             )
         )
+        kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
         client = await stack.enter_async_context(
             connect_nats(
                 settings.nats_url,
@@ -67,7 +75,6 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 on_reconnect=observations.reread,
             )
         )
-        kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
         writer = Writer(kube, FIELD_MANAGER)
         cluster = Cluster(health, settings.namespace, listener)
 

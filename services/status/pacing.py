@@ -14,6 +14,8 @@ WAITING_SECONDS = 1.0
 _GATHER_SECONDS = 0.05
 # Per desired node: a status that lists thousands of nodes is large, and is written seldom enough for it.
 _GATHER_SECONDS_PER_NODE = 0.001
+# A fold takes a hundredth of a millisecond per node, and every node reports more than once while a model comes.
+_FOLD_SECONDS_PER_NODE = 0.0002
 
 
 def status_patience_seconds(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
@@ -28,6 +30,11 @@ def status_patience_seconds(before: Mapping[str, Any], after: Mapping[str, Any])
     if any(after[key] != before.get(key, [] if key != "state" else "Creating") for key in outcome):
         return _GATHER_SECONDS + _GATHER_SECONDS_PER_NODE * float(counts["desired"])
     return WAITING_SECONDS
+
+
+def fold_patience_seconds(nodes: int) -> float:
+    """How long the folding of a model on so many nodes may wait for more of them to report."""
+    return _FOLD_SECONDS_PER_NODE * nodes
 
 
 class Pacer(Generic[K]):

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -145,12 +146,69 @@ def test_a_path_through_a_link_is_refused_and_nothing_is_made_behind_it(world: W
     assert list(outside.iterdir()) == []
 
 
-def test_a_path_below_another_model_is_refused(world: World) -> None:
+@pytest.mark.parametrize(("first", "second"), [("model", "model/inner"), ("model/inner", "model")])
+def test_a_path_above_or_below_another_model_is_refused_for_as_long_as_that_stands(
+    first: str, second: str, world: World
+) -> None:
+    old, new = world.hold_old(), world.hold_new()
+    world.store.publish(ONE, first, old)
+    with pytest.raises(Unavailable) as raised:
+        world.store.publish(OTHER, second, new)
+    assert raised.value.reason == "PathConflict"
+    assert contents_of(world.root / first) == OLD
+    world.store.unpublish(ONE)
+    world.store.publish(OTHER, second, new)
+    assert contents_of(world.root / second) == NEW
+
+
+def test_two_models_swap_their_paths(world: World) -> None:
+    old, new = world.hold_old(), world.hold_new()
+    world.store.publish(ONE, "made/one", old)
+    world.store.publish(OTHER, "made/other", new)
+    world.store.publish(ONE, "made/other", old, leaving={OTHER})
+    assert contents_of(world.root / "made/other") == OLD
+    assert not world.store.publications()[OTHER].intact
+    world.store.publish(OTHER, "made/one", new, leaving={ONE})
+    assert contents_of(world.root / "made/other") == OLD
+    assert contents_of(world.root / "made/one") == NEW
+    world.store.unpublish(ONE)
+    world.store.unpublish(OTHER)
+    assert [entry.name for entry in world.root.iterdir()] == [".ome"]
+
+
+def test_a_directory_that_two_models_share_goes_with_the_last_of_them(world: World) -> None:
     digest = world.hold_old()
-    world.store.publish(ONE, "model", digest)
-    with pytest.raises(Invalid):
-        world.store.publish(OTHER, "model/inner", digest)
-    assert contents_of(world.root / "model") == OLD
+    world.store.publish(ONE, "made/one", digest)
+    world.store.publish(OTHER, "made/other", digest)
+    world.store.unpublish(ONE)
+    world.store.unpublish(OTHER)
+    assert [entry.name for entry in world.root.iterdir()] == [".ome"]
+
+
+def test_a_store_whose_directory_is_removed_by_hand_starts_anew_and_keeps_its_names(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "made/model", digest)
+    shutil.rmtree(world.root / ".ome")
+    world.store.check_path(ONE, "made/model")
+    assert not world.store.holds(digest)
+    world.store.publish(ONE, "made/model", world.hold_old())
+    assert contents_of(world.root / "made/model") == OLD
+    with pytest.raises(Conflict):
+        new_store(world.root).open()
+    shutil.rmtree(world.root / ".ome")
+    world.store.unpublish(ONE)
+    assert [entry.name for entry in world.root.iterdir()] == [".ome"]
+
+
+def test_a_model_that_goes_leaves_the_path_to_the_one_that_took_it_over(world: World) -> None:
+    old, new = world.hold_old(), world.hold_new()
+    world.store.publish(ONE, "made/model", old)
+    world.store.publish(OTHER, "made/model", new, leaving={ONE})
+    world.store.unpublish(ONE)
+    assert contents_of(world.root / "made/model") == NEW
+    assert not world.store.holds(old)
+    world.store.unpublish(OTHER)
+    assert [entry.name for entry in world.root.iterdir()] == [".ome"]
 
 
 @pytest.mark.parametrize("path", ["", "../model", "a/../../model", ".ome/artifacts/x", "a//b"])
@@ -428,3 +486,20 @@ class small_disk:  # noqa: N801
 
     def __exit__(self, *_: object) -> None:
         self._libc.umount2(self._directory, 2)
+
+
+def test_a_manifest_keeps_the_versions_of_an_object_store(world: World) -> None:
+    manifest = replace(OLD_MANIFEST, files=tuple(replace(file, version="etag") for file in OLD_MANIFEST.files))
+    acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    assert world.store.manifest(manifest.digest) == manifest
+
+
+def test_a_root_whose_records_could_not_be_read_can_be_taken_when_they_can_be(tmp_path: Path) -> None:
+    unreadable = tmp_path / "models" / ".ome" / "owners" / "x.json"
+    with new_store(tmp_path / "models") as store:
+        store.close()
+        unreadable.mkdir()
+        with pytest.raises(IsADirectoryError):
+            store.open()
+        unreadable.rmdir()
+        store.open()

@@ -69,6 +69,20 @@ def sent_bytes(fleet: Fleet, path: str) -> int:
     return sum(request.bytes_sent for request in fleet.hub.requests(path, port="cdn"))
 
 
+def test_services_that_are_rolled_out_anew_keep_every_model_ready(fleet: Fleet, stalled: Object) -> None:
+    fleet.hub.clear_faults()
+    assert_complete(fleet, stalled)
+    kubectl = fleet.cluster.kubectl
+    workloads = ("deployment/ome-controller", "deployment/ome-parser", "deployment/ome-status", "daemonset/ome-fetcher")
+    kubectl("rollout", "restart", "-n", "ome", *workloads)
+    for workload in workloads:
+        kubectl("rollout", "status", "-n", "ome", workload, "--timeout=90s")
+    stalled["spec"]["displayName"] = "seen by the new ones"
+    fleet.apply(stalled)
+    assert_complete(fleet, stalled)
+    assert sent_bytes(fleet, "*/model-0000*") == SHARDS * SHARD_BYTES
+
+
 def bytes_done(fleet: Fleet) -> int:
     with fleet.status_service() as status:
         request = status_pb2.GetModelRequest(kind=model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL, name="large")

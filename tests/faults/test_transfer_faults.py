@@ -119,6 +119,7 @@ LASTING = {
     "another size": (Fault("other_total", WEIGHTS, times=9999), Corrupt, "SourceChanged"),
     "small file longer": (Fault("long", CONFIG, times=99), Corrupt, "SourceChanged"),
     "small file shorter": (Fault("short", CONFIG, times=99), Corrupt, "SourceChanged"),
+    "a condition that fails": (Fault("status", WEIGHTS, skip=2, status=412), Corrupt, "SourceChanged"),
     "always 416": (Fault("status", WEIGHTS, times=99, status=416), Corrupt, "SourceChanged"),
     "always 429": (Fault("status", times=9999, status=429), Unavailable, "RateLimited"),
     "always 503": (Fault("status", times=9999, status=503), Unavailable, "Unavailable"),

@@ -26,9 +26,8 @@ GRANTED: dict[str, Grants] = {
         ("", "secrets", "team-a", "hf-token"): {"get"},
         # By name only: it cannot look around.
         ("", "secrets", "ome", "ome-nats-issuer"): {"get"},
-        ("", "persistentvolumeclaims", "team-a", "models"): {"get"},
         ("authentication.k8s.io", "tokenreviews", "", ""): {"create"},
-        ("coordination.k8s.io", "leases", "ome", "ome-controller"): {"get", "create", "update"},
+        ("coordination.k8s.io", "leases", "ome", "ome-controller"): {*_READ, "create", "update"},
         ("coordination.k8s.io", "leases", "ome", "ome-status"): {"create"},
     },
     "ome-status": {

@@ -96,7 +96,7 @@ async def test_the_service_answers_with_facts_reasons_and_health() -> None:
         assert await refusal(address, [WEIGHTS]) == (invalid, "NoConfig")
         assert await refusal(address, [("config.json", 1, b"{")]) == (invalid, "ParseFailed")
         assert await refusal(address, [("../config.json", 2, b"{}")]) == (invalid, "InvalidListing")
-        assert await refusal(address, [("config.json", 9 << 20, b" " * (9 << 20))]) == (exhausted, "ParseFailed")
+        assert await refusal(address, [("config.json", 7 << 20, b" " * (7 << 20))]) == (exhausted, "ParseFailed")
 
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{http}/readyz") as response:

@@ -12,6 +12,7 @@ Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
 Must not talk to the network, and deletes nothing outside .ome but its own links.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -109,13 +110,12 @@ class Store:
         except BlockingIOError as error:
             self.close()
             raise Conflict("Unavailable", f"another fetcher already keeps the models below {self.name}") from error
-        self._disk = Disk(self.name, self.directory, self._reservations)
-        self._owners.load()
-        for entry in self._staging.iterdir():
-            # A kill between the rename of an artifact and the end of its staging leaves this.
-            if not (entry / "files").exists():
-                self._discard(entry)
-        self._empty_trash()
+        try:
+            self._recover()
+        except BaseException:
+            # A lock that stayed behind would be taken for another fetcher's at the next attempt.
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give the root back. Idempotent."""
@@ -143,7 +143,7 @@ class Store:
         path = self._manifest(digest)
         try:
             fields = json.loads(path.read_bytes())
-            files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), row[3]) for row in fields["files"]]
+            files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), *row[3:]) for row in fields["files"]]
             manifest = new_manifest(fields["sourceRevision"], files)
         except FileNotFoundError as error:
             raise Missing("NotFound", f"{digest} is not held below {self.name}") from error
@@ -186,29 +186,37 @@ class Store:
             owner = self._owners.get(uid)
         return self._publication(uid, owner) if owner else None
 
-    def check_path(self, uid: str, path: str) -> None:
-        """Raise what publish would raise about the path, before anything is fetched for it."""
+    def check_path(self, uid: str, path: str, leaving: Collection[str] = ()) -> None:
+        """Raise what publish would raise about the path, before anything is fetched for it.
+
+        Takes the root anew when somebody has removed or replaced the store's own directory meanwhile.
+        """
         with self._changed:
-            self._refuse_conflict(uid, path)
+            self._retake_lost_root()
+            self._refuse_conflict(uid, path, leaving)
             self._links.check_free(path)
 
-    def publish(self, uid: str, path: str, digest: str) -> None:
+    def publish(self, uid: str, path: str, digest: str, leaving: Collection[str] = ()) -> None:
         """Let path, relative to the root, lead to an artifact on behalf of a model. Atomic for readers; idempotent.
 
-        What the model had published before, at this path or another, goes. Raises Conflict when the artifact is not
-        here (fetch it again), Unavailable with reason PathOccupied or PathConflict, Invalid with reason InvalidPath.
+        What the model had published before, at this path or another, goes. A path where one of the models in leaving
+        stands is taken over: two models that swap their paths would otherwise wait for each other for ever. Raises
+        Conflict when the artifact is not here (fetch it again), Unavailable with reason PathOccupied or PathConflict,
+        Invalid with reason InvalidPath.
         """
         with self._changed, self._disk.errors(self.directory / path):
             if not self.holds(digest):
                 raise Conflict("ArtifactDamaged", f"{digest} is no longer held below {self.name}")
-            self._refuse_conflict(uid, path)
+            self._refuse_conflict(uid, path, leaving)
             self._links.check_free(path)
             previous = self._owners.get(uid)
             replaced = {self._links.read(path), previous.digest if previous else None}
             if previous and previous.path != path:
                 # Before the record is replaced: a link that no record names would stay for ever.
-                self._links.remove(previous.path, previous.made_directories)
-            kept = previous.made_directories if previous and previous.path == path else ()
+                self._remove_name(uid, previous)
+            # Whoever is the last to leave a directory that was made for models removes it.
+            known = {made for each in self._owners.all().values() for made in each.made_directories}
+            kept = (made for made in known if path.startswith(f"{made}/"))
             make = self._links.missing_parents(path)
             owner = Owner(path, digest, tuple(sorted({*kept, *make})))
             if owner != previous:
@@ -231,8 +239,9 @@ class Store:
             owner = self._owners.get(uid)
             if owner is None:
                 return False
+            self._retake_lost_root()
             with self._disk.errors(self.directory / owner.path):
-                self._links.remove(owner.path, owner.made_directories)
+                self._remove_name(uid, owner)
                 failpoint("link-removed")
                 self._owners.remove(uid)
                 failpoint("owner-removed")
@@ -360,6 +369,27 @@ class Store:
                 self._ingesting.discard(digest)
                 self._changed.notify_all()
 
+    def _recover(self) -> None:
+        self._disk = Disk(self.name, self.directory, self._reservations)
+        self._owners.load()
+        for entry in self._staging.iterdir():
+            # A kill between the rename of an artifact and the end of its staging leaves this.
+            if not (entry / "files").exists():
+                self._discard(entry)
+        self._empty_trash()
+
+    def _retake_lost_root(self) -> None:
+        if self._lock_fd >= 0:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._lock_fd), os.lstat(self._state / "lock")):
+                    return
+        # A lock on a file that has no name keeps nobody out; the links still stand, so the records do too.
+        owners = self._owners.all()
+        self.close()
+        self.open()
+        for uid, owner in owners.items():
+            self._owners.put(uid, owner)
+
     def _publication(self, uid: str, owner: Owner) -> Publication:
         intact = self._links.read(owner.path) == owner.digest and self.holds(owner.digest)
         return Publication(uid, owner.path, owner.digest, intact)
@@ -370,12 +400,22 @@ class Store:
     def _manifest(self, digest: str) -> Path:
         return self._manifests / f"{digest_directory(digest)}.json"
 
-    def _refuse_conflict(self, uid: str, path: str) -> None:
+    def _remove_name(self, uid: str, owner: Owner) -> None:
+        others = self._owners.all().items()
+        if any(other != uid and each.path == owner.path for other, each in others):
+            # Another model has taken the path over, and its link stands there.
+            return
+        self._links.remove(owner.path, owner.made_directories)
+
+    def _refuse_conflict(self, uid: str, path: str, leaving: Collection[str]) -> None:
         for other, owner in self._owners.all().items():
-            if other != uid and owner.path == path and self._links.read(path) is not None:
+            if other == uid or self._links.read(owner.path) is None:
+                continue
+            taken = owner.path == path and other not in leaving
+            if taken or path.startswith(f"{owner.path}/") or owner.path.startswith(f"{path}/"):
                 raise Unavailable(
                     "PathConflict",
-                    f"another model (uid {other}) already stands at {self.name.rstrip('/')}/{path}; "
+                    f"another model (uid {other}) already stands at {self.name.rstrip('/')}/{owner.path}; "
                     "give one of them another storage.path",
                 )
 
@@ -449,5 +489,8 @@ def _has_content(path: Path, file: ManifestFile, pace: _Pace) -> bool:
 
 
 def _manifest_json(manifest: Manifest) -> bytes:
-    rows = [[file.path, file.size_bytes, file.algorithm.value, file.checksum] for file in manifest.files]
+    rows = [
+        [file.path, file.size_bytes, file.algorithm.value, file.checksum, *filter(None, [file.version])]
+        for file in manifest.files
+    ]
     return json.dumps({"sourceRevision": manifest.source_revision, "files": rows}, separators=(",", ":")).encode()

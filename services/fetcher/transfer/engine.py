@@ -321,6 +321,12 @@ class _Transfer:
                 self._start_again(
                     piece.state, "SourceChanged", "is shorter at the origin than it was when it was listed", piece
                 )
+            elif status == 412:
+                # The condition names the content that was listed: to ask for it again cannot help.
+                raise Corrupt(
+                    "SourceChanged",
+                    f"{self._origin.name}: {piece.state.name} has changed at the origin since it was listed",
+                )
             elif status in _REFUSALS:
                 self._refused(request, head)
             elif status in _PASSING:

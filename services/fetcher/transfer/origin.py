@@ -13,9 +13,9 @@ from libs.artifact.manifest import ManifestFile
 
 @dataclass(frozen=True)
 class Location:
-    """An http or https URL and the headers to send with it. The headers may be secret: they are never shown."""
+    """An http or https URL and the headers to send with it. Both may be secret, as signed URLs are: never shown."""
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

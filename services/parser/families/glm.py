@@ -4,7 +4,7 @@ from services.parser.families.deepseek import prediction_layers
 from services.parser.layers import gated_layer, grouped_attention, routed
 from services.parser.network import Family, Network, decoder
 from services.parser.section import Section
-from services.parser.tally import attention, embedding, gated, linear, norm
+from services.parser.tally import Tally, attention, convolution, embedding, gated, linear, norm, plain, uncached
 
 
 def chatglm(c: Section) -> Network:
@@ -24,9 +24,27 @@ def chatglm(c: Section) -> Network:
         "layers": depth * layer + norm(width),
         "head": linear(width, entries),
     }
-    if c.section("vision_config"):
-        return Network(parts, exact=False, why="the vision tower of GLM-4V is not described")
-    return Network(parts)
+    vision = c.section("vision_config")
+    if not vision:
+        return Network(parts)
+    return Network(
+        {**parts, "vision_tower": _tower(c, vision)},
+        exact=False,
+        why="the end of GLM-4V's vision tower is in its code, not in its configuration",
+    )
+
+
+def _tower(c: Section, v: Section) -> Tally:
+    """EVA-CLIP in GLM-4V, whose grid of patches is halved and passes a gated block."""
+    seen, patch, width = v.integer("hidden_size"), v.integer("patch_size"), c.integer("hidden_size")
+    layer = attention(seen, v.integer("num_heads"), bias=True) + plain(seen, v.integer("intermediate_size"))
+    layers = v.integer("num_hidden_layers") * (layer + 2 * norm(seen, bias=True))
+    stem = convolution(v.integer("in_channels", default=3), seen, patch, patch)
+    stem += embedding(v.integer("num_positions") + 1, seen)
+    inner = c.integer("ffn_hidden_size")
+    projector = convolution(seen, width, 2, 2) + linear(width, width) + norm(width, bias=True) + gated(width, inner)
+    # Tokens mark where a picture begins and ends.
+    return uncached(stem + layers) + projector + 2 * width
 
 
 def glm4(c: Section) -> Network:

@@ -35,6 +35,31 @@ def test_service_with_bad_settings_names_all_of_them_and_exits_2(service: str) -
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("service", ["controller", "status"])
+def test_service_whose_service_account_cannot_be_used_says_so_and_exits_2(service: str, tmp_path: Path) -> None:
+    environment = {
+        "OME_NAMESPACE": "ome",
+        "OME_POD_NAME": "pod",
+        "OME_NATS_URL": "nats://127.0.0.1:1",
+        "OME_NATS_PASSWORD_FILE": str(tmp_path / "password"),
+        "OME_NATS_ISSUER_SEED_FILE": str(tmp_path / "seed"),
+        "OME_SERVICE_ACCOUNT_DIR": str(tmp_path),
+        "OME_LISTEN_HOST": "127.0.0.1",
+        "OME_HTTP_PORT": "0",
+        "OME_GRPC_PORT": "0",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", f"services.{service}"],
+        env={"PYTHONPATH": PATHS, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "ServiceAccount cannot be used" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_service_that_gets_a_signal_ends_in_order_and_exits_0() -> None:
     environment = {
         "PYTHONPATH": PATHS,

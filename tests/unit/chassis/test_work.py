@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
-from libs.chassis.errors import Unavailable
+from libs.chassis.errors import Conflict, Unavailable
 from libs.chassis.work import KeyedQueue
 
 
@@ -89,3 +90,20 @@ async def test_returned_delay_brings_the_key_back() -> None:
 
     queue.add("a")
     await drain(queue, done, reconcile)
+
+
+async def test_conflict_is_said_only_when_it_lasts() -> None:
+    queue: KeyedQueue[str] = KeyedQueue("test", max_backoff_seconds=0.01)
+    done, calls = asyncio.Event(), 0
+
+    async def reconcile(key: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 6:
+            raise Conflict("Conflict", "somebody else was faster")
+        done.set()
+
+    queue.add("a")
+    with capture_logs() as said:
+        await drain(queue, done, reconcile)
+    assert [entry["event"] for entry in said] == ["reconcile_failed", "reconcile_failed"]

@@ -1,13 +1,15 @@
 """The charts install what they promise: valid objects, few permissions, guarded containers, documented values."""
 
 import json
+import re
+import subprocess
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from tests.support.programs import CHARTS, render, run
+from tests.support.programs import CHARTS, ROOT, programs, render, run
 
 pytestmark = pytest.mark.cluster
 
@@ -90,6 +92,10 @@ def test_fetcher_and_parser_have_no_access_to_the_kubernetes_api(
 ) -> None:
     assert _pod(rendered[chart])["automountServiceAccountToken"] is False
     assert not [item["kind"] for item in rendered[chart] if "Role" in item["kind"]]
+
+
+def test_the_fetcher_holds_its_service_accounts_token_where_oracle_exchanges_it() -> None:
+    assert _pod(render("fetcher", "--set", "okeWorkloadIdentity=true"))["automountServiceAccountToken"] is True
 
 
 def test_the_token_of_a_fetcher_is_good_for_nats_alone(rendered: dict[str, list[dict[str, Any]]]) -> None:
@@ -248,3 +254,19 @@ def test_large_numbers_are_written_out() -> None:
     environ = {item["name"]: item.get("value") for item in _container(render("fetcher"))["env"]}
 
     assert not [name for name, value in environ.items() if "e+" in (value or "")]
+
+
+def test_the_commands_of_the_readme_install_every_chart() -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [block] = [block for block in blocks if "helm " in block]
+    assert "helm install" in block
+    rendered = subprocess.run(
+        ["bash", "-euc", block.replace("helm install", f"{programs()['helm']} template")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rendered.returncode == 0, rendered.stderr
+    for name in ("ome-controller", "ome-fetcher", "ome-parser", "ome-status", "clusterbasemodels.ome.io"):
+        assert f"name: {name}" in rendered.stdout

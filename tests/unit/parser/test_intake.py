@@ -95,3 +95,21 @@ def test_a_model_card_is_cut_rather_than_refused() -> None:
     for _ in range(4):
         intake.add("README.md", 4 << 20, b"x" * (1 << 20))
     assert len(intake.finish().card) <= 2 << 20
+
+
+def test_more_values_than_any_model_states_are_refused_before_they_are_read() -> None:
+    many = json_file("config.json", {"a": [0] * 600_000})
+    with pytest.raises(TooLarge, match="values"):
+        take_in([many])
+
+
+def test_an_index_of_more_files_than_any_model_has_is_refused() -> None:
+    index = json_file("model.safetensors.index.json", {str(i): f"{i}.safetensors" for i in range(11_000)})
+    with pytest.raises(TooLarge, match="names more"):
+        take_in([index])
+
+
+def test_an_index_states_its_shards_and_totals() -> None:
+    document = {"metadata": {"total_size": 12.0, "total_parameters": 6}, "weight_map": {"a": "x.safetensors"}}
+    index = take_in([json_file("model.safetensors.index.json", document)]).indexes["model.safetensors.index.json"]
+    assert (index.shards, index.total_size, index.total_parameters) == (("x.safetensors",), 12, 6)

@@ -112,6 +112,8 @@ def test_an_unknown_architecture_is_estimated_with_a_range() -> None:
     assert not found.parameters.exact
     assert found.parameters.minimum < found.parameters.count < found.parameters.maximum
     assert "unheard_of" in found.warnings[0]
+    # Status writes it into specs, where no range goes with it.
+    assert found.parameter_size == ""
 
 
 def test_an_unknown_architecture_with_an_index_takes_its_total() -> None:

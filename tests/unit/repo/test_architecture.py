@@ -15,7 +15,7 @@ SDK_OWNERS = {
     "kubernetes": "kube.py",
     "huggingface_hub": "huggingface.py",
     "oci": "oracle.py",
-    "obstore": "obstore_origin.py",
+    "obstore": "buckets.py",
 }
 
 # Names that say nothing about what a module owns.

@@ -172,6 +172,14 @@ CASES = [
         states={"a": ready(OLD_DIGEST), "b": updating(REASON_QUEUED)},
     ),
     Case(
+        "a copy at the place that was asked for earlier is being updated",
+        "Ready",
+        {"Complete": ("False", "Queued")},
+        plan=a_plan(MODEL, "a", "b", content_digest="new"),
+        states={"a": ready(content_digest="new"), "b": ready(content_digest="old")},
+        ready=("a",),
+    ),
+    Case(
         "while a new revision is resolved the old copies stay ready and nothing is complete",
         "Ready",
         {"Available": ("True", "NodesReady"), "Complete": ("False", "Resolving"), "Resolved": ("False", "Resolving")},
