@@ -218,7 +218,9 @@ def _facts() -> Schema:
             "apiCapabilities": listing("APIs that the model can be served by.", text("One API.")),
             "license": text("Licence, where a file states it."),
             "warnings": listing("What was odd about the files.", text("One remark.")),
-            "predictionParameters": integer("Parameters of layers that predict further tokens (MTP), no part of parameters."),
+            "predictionParameters": integer(
+                "Parameters of layers that predict further tokens (MTP), no part of parameters."
+            ),
         },
         # A newer parser may know more than an older CRD has fields for.
         **{"x-kubernetes-preserve-unknown-fields": True},

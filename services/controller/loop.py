@@ -18,6 +18,7 @@ from libs.chassis.kube import KubeClient, Object
 from libs.chassis.nats_client import Mirror, delete_key, publish_once, put_if
 from libs.chassis.work import KeyedQueue
 from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
 from services.controller import planning
 from services.controller.kube import add_finalizer, remove_finalizer
 from services.controller.settings import Settings
@@ -100,12 +101,13 @@ class Reconciler:
         self.queue.add(uid)
 
     def state_changed(self, key: str) -> None:
-        """What a node says of a model has changed, which matters here only when it is to let go of it.
+        """What a node says of a model has changed, which matters here only when it is to let go of it or has failed.
 
         All nodes of a fleet say how far they are; planning anew each time would cost the square of their number.
         """
-        assignment = self.desired.get(key)
-        if assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
+        assignment, state = self.desired.get(key), self.observed.get(key)
+        failed = state is not None and state.phase == model_pb2.NODE_PHASE_FAILED
+        if failed or assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
             self.holder_changed(key)
 
     def listing_changed(self, key: str) -> None:

@@ -305,6 +305,35 @@ def _intend_nodes(
             intent.keep.add(node)
         else:
             intent.assign[node] = assignment
+    resolution = observed.resolutions.get(source.key)
+    if resolution and any(_lost_source(observed.states.get(node), assignment) for node in desired):
+        _list_again(intent, source, resolution, observed, model, rules, now)
+
+
+def _lost_source(state: fetch_pb2.NodeModelState | None, assignment: fetch_pb2.Assignment) -> bool:
+    """Whether a node cannot fetch what was listed because the source no longer has it."""
+    return (
+        state is not None
+        and state.content_digest == assignment.content_digest
+        and state.problem.reason in (model_pb2.REASON_NOT_FOUND, model_pb2.REASON_SOURCE_CHANGED)
+    )
+
+
+def _list_again(
+    intent: _Intent,
+    source: ModelSource,
+    resolution: fetch_pb2.Resolution,
+    observed: Observed,
+    model: ModelSpec,
+    rules: Rules,
+    now: float,
+) -> None:
+    """Ask what the source holds now; until the answer comes, what was listed before stays planned."""
+    due = _retry_at(source.key, resolution, rules)
+    if due > now:
+        intent.look_again_seconds = due - now
+        return
+    _ask(intent, source, resolution.attempt + 1, "the source no longer has what was listed", observed, model, now)
 
 
 def _await_listing(
@@ -327,13 +356,21 @@ def _await_listing(
             return
     else:
         intent.report.problem.CopyFrom(new_problem("Resolving", "waiting for a fetcher to list the source"))
+    why = "the source is not listed yet" if attempt == 1 else "the listing failed"
+    _ask(intent, source, attempt, why, observed, model, now)
+
+
+def _ask(
+    intent: _Intent, source: ModelSource, attempt: int, why: str, observed: Observed, model: ModelSpec, now: float
+) -> None:
+    """Have the source listed, unless this attempt was asked for and may still be answered."""
     asked = observed.asked.get(source.key)
     if asked and asked.attempt == attempt and now - asked.at < _ASK_AGAIN_SECONDS:
         intent.look_again_seconds = asked.at + _ASK_AGAIN_SECONDS - now
         return
     pools = sorted(observed.nodes[node].pool for node in intent.report.desired_nodes)
     task = fetch_pb2.ResolveTask(source_key=source.key, source=source.source, model=model.ref, attempt=attempt)
-    intent.ask = AskForListing(pools[0], task, "the source is not listed yet" if attempt == 1 else "the listing failed")
+    intent.ask = AskForListing(pools[0], task, why)
     intent.look_again_seconds = _ASK_AGAIN_SECONDS
 
 

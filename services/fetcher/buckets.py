@@ -10,6 +10,7 @@ of this very content. Each range asks for it with If-Match, and the length is ch
 """
 
 import re
+import ssl
 import threading
 import time
 from collections import OrderedDict
@@ -30,6 +31,7 @@ from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.bucket_source import BucketSource
 from services.fetcher.selection import select_files
 from services.fetcher.transfer.origin import Location
+from services.fetcher.transfer.wire import tls_context
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, ClientConfig, GCSConfig, RetryConfig, S3Config, S3Credential
@@ -157,6 +159,10 @@ def _open(source: BucketSource) -> Store:
         "allow_http": source.endpoint.startswith("http://"),
         "user_agent": "ome-fetcher",
     }
+    authorities = tls_context().get_ca_certs(binary_form=True)
+    if authorities:
+        # The SDK reads SSL_CERT_FILE and SSL_CERT_DIR but not the other variables that the engine knows.
+        options["root_certificate"] = "".join(map(ssl.DER_cert_to_PEM_cert, authorities))
     try:
         match source.scheme:
             case "s3":

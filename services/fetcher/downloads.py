@@ -28,6 +28,8 @@ class Order:
     damaged: tuple[str, ...]
     model_uid: str
     uri: str
+    # Of the listing that this model's plan rests on: the manifest's own may be another repository's with equal files.
+    source_revision: str
     parameters: tuple[tuple[str, str], ...]
     has_secret: bool
     bytes_total: int

@@ -393,6 +393,7 @@ def _order(model_uid: str, assignment: Assignment, root: str, digest: str, damag
         damaged=damaged,
         model_uid=model_uid,
         uri=source.uri,
+        source_revision=assignment.artifact.source_revision,
         parameters=tuple(sorted(source.parameters.items())),
         has_secret=source.has_secret,
         bytes_total=assignment.artifact.bytes,

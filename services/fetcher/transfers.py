@@ -45,7 +45,7 @@ class Transfers:
         """
         store = self._disk.store(order.root)
         manifest = await self._manifest(store, order)
-        origin = await self._origin(order, manifest.source_revision)
+        origin = await self._origin(order)
         running = asyncio.get_running_loop().run_in_executor(
             self._executor, lambda: acquire(store, manifest, origin, stop, progress=note, damaged=order.damaged)
         )
@@ -76,6 +76,6 @@ class Transfers:
                 return await self._disk.run(store.manifest, order.digest)
         return await self._manifests.get(order.digest)
 
-    async def _origin(self, order: Order, source_revision: str) -> Origin:
+    async def _origin(self, order: Order) -> Origin:
         credentials = await self._credentials.get(order.model_uid) if order.has_secret else {}
-        return await self._sources.origin(order.uri, dict(order.parameters), credentials, source_revision)
+        return await self._sources.origin(order.uri, dict(order.parameters), credentials, order.source_revision)

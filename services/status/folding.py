@@ -514,5 +514,6 @@ def _sentence(text: str) -> str:
     text = text.strip()
     if not text:
         return "No further details were given."
-    text = text[0].upper() + text[1:]
+    if "://" not in text.split(maxsplit=1)[0]:
+        text = text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."

@@ -55,6 +55,18 @@ def test_missing_repository_is_a_failure_with_a_reason_and_heals(fleet: Fleet, m
     fleet.await_state(manifest, "Ready", {"node-1"})
 
 
+def test_revision_that_vanishes_after_the_listing_is_listed_again(fleet: Fleet, manifest: Object) -> None:
+    busy = fleet.hub.inject(Fault("status", path="*/model.safetensors", port="cdn", status=503))
+    fleet.apply(manifest)
+    busy.wait_fired()
+    fleet.hub.delete_model("org/model")
+    fleet.hub.expire_links()
+    fleet.hub.add_model("org/model", {"README.md": "# written anew\n"}, generated=generated_model(1 << 20, seed=5))
+    busy.remove()
+    fleet.await_state(manifest, "Ready", {"node-1"})
+    assert fleet.files("node-1", "/models/m")["README.md"] == content({"": b"# written anew\n"})[""]
+
+
 def test_gated_repository_without_a_token_fails_and_heals_when_the_secret_comes(fleet: Fleet, manifest: Object) -> None:
     token = "hf_" + "s" * 34
     fleet.hub.set_access("org/model", gated="manual", private=True)

@@ -242,6 +242,21 @@ def test_a_thousand_nodes_would_cost_one_listing_and_one_parse(fleet: Fleet, app
     assert fleet.metric("fetcher", 'ome_fetcher_parses_total{result="Ok"}') == parses + 1
 
 
+def test_equal_files_of_another_repository_are_fetched_from_there(fleet: Fleet, applied: list[Object]) -> None:
+    for repository in ("org/one", "org/copy"):
+        fleet.hub.add_model(repository, SMALL, generated=generated_model(1 << 20, seed=99))
+    fleet.hub.push("org/copy", {"extra": "gone again"})
+    fleet.hub.push("org/copy", delete=["extra"])
+    one = model("one", "hf://org/one", nodeSelector={"kubernetes.io/hostname": "node-1"})
+    copy = model("copy", "hf://org/copy", nodeSelector={"kubernetes.io/hostname": "node-2"})
+    apply(fleet, applied, one)
+    first = fleet.await_state(one, "Ready", {"node-1"})
+    apply(fleet, applied, copy)
+    second = fleet.await_state(copy, "Ready", {"node-2"})
+    assert second["status"]["artifact"]["digest"] == first["status"]["artifact"]["digest"]
+    assert second["status"]["artifact"]["sourceRevision"] != first["status"]["artifact"]["sourceRevision"]
+
+
 def test_disabled_model_is_not_fetched_and_keeps_what_it_has(fleet: Fleet, applied: list[Object]) -> None:
     fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
     one = model("one", "hf://org/one", path="/models/one", nodeSelector={"gpu": "H100"})

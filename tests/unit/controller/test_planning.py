@@ -230,6 +230,19 @@ def test_listing_is_not_tried_before_the_source_allows_it() -> None:
     assert plan(replace(observed, resolutions=failed), RULES, NOW).look_again_seconds == pytest.approx(1000)
 
 
+def test_source_that_no_longer_has_what_was_listed_is_listed_again_and_nothing_is_taken_away() -> None:
+    settled = settle(resolved(observe(item())))
+    for state in settled.states.values():
+        state.phase = model_pb2.NODE_PHASE_FAILED
+        state.content_digest = settled.held["n1"].assignment.content_digest
+        state.problem.reason = model_pb2.REASON_SOURCE_CHANGED
+    [ask] = plan(settled, RULES, NOW).actions
+    assert isinstance(ask, planning.AskForListing)
+    assert ask.task.attempt == 2
+    asked = apply(settled, (ask,))
+    assert plan(asked, RULES, NOW + 1).actions == ()
+
+
 def deleted(observed: Observed) -> Observed:
     return replace(observed, model=read_model(item(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})))
 

@@ -16,7 +16,7 @@ BUSY = Unavailable("Unavailable", "the origin is busy")
 
 
 def order(model: str, digest: str = "a", size: int = 10, priority: int = 0) -> Order:
-    return Order("/models", digest, (), model, "hf://o/m", (), False, size, priority)
+    return Order("/models", digest, (), model, "hf://o/m", "c0ffee", (), False, size, priority)
 
 
 class Origin:
