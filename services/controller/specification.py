@@ -11,7 +11,7 @@ from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.specification import FINALIZER, PRIORITY_ANNOTATION, planning_digest, skips_parsing
-from libs.artifact.uri import BucketUri, HuggingFaceUri, LocalUri, ModelUri, OracleUri, VolumeClaimUri, parse_uri
+from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, VendorUri, VolumeClaimUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
@@ -68,7 +68,7 @@ class ModelSource:
     @property
     def needs_listing(self) -> bool:
         """Whether the source is listed once for the fleet, rather than looked at on each node."""
-        return not isinstance(self.uri, LocalUri)
+        return not isinstance(self.uri, LocalUri | VendorUri)
 
 
 def read_model(item: Mapping[str, Any]) -> ModelSpec:
@@ -96,18 +96,22 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
 def source_of(model: ModelSpec, operator_namespace: str) -> ModelSource | None:
     """Where the model's bytes come from; None when it has no storage.
 
-    Raises InvalidValue with reason InvalidUri, InvalidParameter or UnsupportedBackend.
+    Raises InvalidValue with reason InvalidUri, InvalidPath, InvalidParameter or UnsupportedBackend.
     """
     if not model.storage or not model.storage.get("storageUri"):
         return None
     text = model.storage["storageUri"]
     uri = parse_uri(text)
-    if not isinstance(uri, HuggingFaceUri | OracleUri | BucketUri | LocalUri):
-        scheme = text.partition("://")[0]
+    if isinstance(uri, VolumeClaimUri):
         raise InvalidValue(
             "UnsupportedBackend",
-            f"storageUri {text!r}: {scheme}:// is not supported by this version; "
-            "use hf://, oci://, s3://, gs://, az:// or local://",
+            f"storageUri {text!r}: pvc:// is not supported by this version; "
+            "use hf://, oci://, s3://, gs://, az://, vendor:// or local://",
+        )
+    if isinstance(uri, VendorUri) and not model.storage.get("path"):
+        raise InvalidValue(
+            "InvalidPath",
+            f"storageUri {text!r}: storage.path must name the directory that the vendor's own tools fill",
         )
     parameters = dict(model.storage.get("parameters") or {})
     secret = _secret(model, uri, parameters, operator_namespace)
@@ -128,7 +132,7 @@ def _secret(
 ) -> SecretRef | None:
     storage = model.storage or {}
     name = storage.get("storageKey") or storage.get("key")
-    if not name or isinstance(uri, LocalUri | VolumeClaimUri):
+    if not name or isinstance(uri, LocalUri | VendorUri):
         return None
     key = (parameters.get(SECRET_KEY_PARAMETER) or DEFAULT_SECRET_KEY) if isinstance(uri, HuggingFaceUri) else ""
     return SecretRef(model.ref.namespace or operator_namespace, name, key)

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.names import node_key, split_node_key
-from libs.artifact.uri import LocalUri, parse_uri
+from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_client import Mirror
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState
@@ -379,10 +379,14 @@ def _recall_parsing(desired: Desired, copy: Copy, memory: Memory, stored: NodeMo
 
 
 def _local_path(assignment: Assignment) -> str:
-    uri = parse_uri(assignment.source.uri)
-    if not isinstance(uri, LocalUri):
-        raise Invalid("UnsupportedBackend", f"a fetcher cannot provide {assignment.source.uri} without an artifact")
-    return uri.path
+    match parse_uri(assignment.source.uri):
+        case LocalUri(path):
+            return path
+        case VendorUri():
+            # The vendor's own tools put it there; the node only looks whether they have.
+            return assignment.path
+        case _:
+            raise Invalid("UnsupportedBackend", f"a fetcher cannot provide {assignment.source.uri} without an artifact")
 
 
 def _order(model_uid: str, assignment: Assignment, root: str, digest: str, damaged: tuple[str, ...]) -> Order:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -293,19 +294,23 @@ def test_a_stop_ends_a_silent_transfer_within_a_moment_and_keeps_what_is_verifie
 
     def run() -> None:
         try:
-            acquire(store, MANIFEST, origin, stop, stop_when_stalled, replace(QUICK, stall_seconds=60))
+            acquire(store, MANIFEST, origin, stop, limits=replace(QUICK, stall_seconds=60))
         except Stopped as stopped:
             outcome.append(stopped)
         ended.set()
 
-    def stop_when_stalled(_: Progress) -> None:
-        if fault.fired >= QUICK.connections:
-            stop.set()
-
     thread = threading.Thread(target=run)
     thread.start()
-    assert ended.wait(5)
-    thread.join()
+    try:
+        deadline = time.monotonic() + 10
+        while fault.fired < QUICK.connections and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert fault.fired >= QUICK.connections
+        stop.set()
+        assert ended.wait(5)
+    finally:
+        stop.set()
+        thread.join()
     assert outcome
     server.heal()
     fetch(store, origin)

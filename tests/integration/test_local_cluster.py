@@ -441,5 +441,5 @@ def test_command_line_starts_a_cluster_that_others_can_join_and_stops_it(tmp_pat
     finally:
         stopped = run("down")
     assert stopped.returncode == 0
-    assert processes_of(folder) == []
+    eventually(lambda: not processes_of(folder), "the process that ran the cluster has ended too")
     assert run("down").returncode == 0

@@ -171,6 +171,21 @@ def test_local_model_is_read_in_place_and_survives_its_deletion(fleet: Fleet, ap
     assert fleet.files("node-1", "/models/ours") == content(SMALL)
 
 
+def test_model_of_a_vendor_is_ready_once_its_own_tools_have_put_it_there(fleet: Fleet, applied: list[Object]) -> None:
+    theirs = model("theirs", "vendor://nvidia/models/m", path="/opt/models/theirs", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, theirs)
+    fleet.await_failure(theirs, "NotFound")
+    place = fleet.cluster.node_root("node-1") / "opt" / "models" / "theirs"
+    place.mkdir(parents=True)
+    for name, data in SMALL.items():
+        (place / name).write_bytes(data)
+    item = fleet.await_state(theirs, "Ready", {"node-1"})
+    assert item["status"]["metadata"]["modelType"] == "llama"
+    fleet.delete(theirs)
+    fleet.await_gone(theirs)
+    assert fleet.files("node-1", "/opt/models/theirs") == content(SMALL)
+
+
 def test_relabelled_nodes_lose_and_gain_the_model(fleet: Fleet, applied: list[Object]) -> None:
     fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
     one = model("one", "hf://org/one", path="/models/one", nodeSelector={"tier": "fast"})

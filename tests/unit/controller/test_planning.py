@@ -134,6 +134,18 @@ def test_local_model_needs_no_listing() -> None:
     assert kinds(decided) == ["Assign", "Assign", "Report"]
 
 
+def test_vendor_model_is_looked_for_where_the_vendor_puts_it_and_needs_a_path() -> None:
+    uri = "vendor://nvidia/models/m"
+    assert kinds(plan(observe(item({"storageUri": uri, "path": "/opt/models/m"})), RULES, NOW)) == [
+        "Assign",
+        "Assign",
+        "Report",
+    ]
+    [report] = plan(observe(item({"storageUri": uri})), RULES, NOW).actions
+    assert isinstance(report, planning.Report)
+    assert report.plan.problem.reason == model_pb2.REASON_INVALID_PATH
+
+
 def test_relabelled_node_loses_the_model_and_the_other_gains_it() -> None:
     one, two = NodeView("n1", {"gpu": "yes"}, True, None), NodeView("n2", {}, True, None)
     storage = {"storageUri": "local:///models/m", "nodeSelector": {"gpu": "yes"}}
