@@ -309,8 +309,11 @@ async def put_if(js: JetStreamContext, bucket: str, key: str, value: bytes, last
     try:
         return await _publish(js, bucket, key, value, _expecting(last_revision))
     except Conflict:
-        marker = await _marker(js, bucket, key) if last_revision == 0 else None
-        if marker is None:
+        if last_revision != 0:
+            raise
+        # A marker may stand where the key was: then it still counts as having none.
+        marker, present = await read_key(js, bucket, key)
+        if present is not None:
             raise
     return await _publish(js, bucket, key, value, _expecting(marker))
 
@@ -319,15 +322,19 @@ def _expecting(revision: int | None) -> dict[str, str] | None:
     return None if revision is None else {_EXPECTED: str(revision)}
 
 
-async def _marker(js: JetStreamContext, bucket: str, key: str) -> int | None:
-    """The revision of the marker that stands where a deleted key was, or None when the key has a value."""
+async def read_key(js: JetStreamContext, bucket: str, key: str) -> tuple[int, bytes | None]:
+    """The revision of a key, as put_if takes it, and its value; None where it has none, 0 where it never had one.
+
+    A deleted key has the revision of the marker that stands in its place. Raises Unavailable.
+    """
     try:
         last = await js.get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.{key}", direct=True)
     except nats.js.errors.NotFoundError:
-        return 0
+        return 0, None
     except (TimeoutError, nats.errors.Error, nats.js.errors.Error) as error:
         raise Unavailable("Unavailable", f"NATS did not answer for {bucket}/{key}: {type(error).__name__}") from error
-    return last.seq if last.headers and _MARKER_HEADERS & set(last.headers) else None
+    is_marker = bool(_MARKER_HEADERS & set(last.headers or {}))
+    return last.seq or 0, None if is_marker else last.data or b""
 
 
 async def delete_key(js: JetStreamContext, bucket: str, key: str, last_revision: int | None = None) -> None:

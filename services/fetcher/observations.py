@@ -5,14 +5,11 @@ Writes only what differs from what is stored, also across a restart. Must not de
 
 import time
 
-import nats.errors
-import nats.js.errors
 from google.protobuf.message import DecodeError
 from nats.js import JetStreamContext
 
 from libs.artifact.names import OBSERVED_BUCKET, node_key
-from libs.chassis.errors import Unavailable
-from libs.chassis.nats_client import put_if
+from libs.chassis.nats_client import put_if, read_key
 from ome.fetch.v1.fetch_pb2 import NodeModelState
 
 
@@ -57,16 +54,9 @@ class Observations:
         self._stored.clear()
 
     async def _read(self, key: str) -> NodeModelState | None:
+        _, value = await read_key(self._js, OBSERVED_BUCKET, key)
         try:
-            message = await self._js.get_last_msg(f"KV_{OBSERVED_BUCKET}", f"$KV.{OBSERVED_BUCKET}.{key}", direct=True)
-        except nats.js.errors.NotFoundError:
-            return None
-        except (nats.errors.Error, nats.js.errors.Error) as error:
-            raise Unavailable("Unavailable", f"NATS did not let us read {key}: {type(error).__name__}") from error
-        if "KV-Operation" in (message.headers or {}):
-            return None
-        try:
-            return NodeModelState.FromString(message.data or b"")
+            return None if value is None else NodeModelState.FromString(value)
         except DecodeError:
             # Whatever it is, it is replaced by the first thing that we say.
             return None

@@ -17,7 +17,7 @@ from nats.js import JetStreamContext
 
 from libs.artifact.names import RESOLVE_STREAM, RESOLVED_BUCKET
 from libs.chassis.errors import ServiceError, Unavailable
-from libs.chassis.nats_client import put_if
+from libs.chassis.nats_client import put_if, read_key
 from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask
 from services.fetcher import metrics
 from services.fetcher.credentials import CredentialsClient
@@ -169,19 +169,11 @@ class ResolveWorker:
 
     async def _stored(self, source_key: str) -> tuple[int, Resolution]:
         """The answer that is stored and its revision; an empty one at revision 0 when there is none."""
+        revision, value = await read_key(self._js, RESOLVED_BUCKET, source_key)
         try:
-            subject = f"$KV.{RESOLVED_BUCKET}.{source_key}"
-            message = await self._js.get_last_msg(f"KV_{RESOLVED_BUCKET}", subject, direct=True)
-            revision = message.seq or 0
-            return revision, Resolution.FromString(message.data or b"")
-        except nats.js.errors.NotFoundError:
-            return 0, Resolution()
+            return revision, Resolution.FromString(value or b"")
         except DecodeError:
             return revision, Resolution()
-        except (nats.errors.Error, nats.js.errors.Error) as error:
-            raise Unavailable(
-                "Unavailable", f"NATS did not let us read {source_key}: {type(error).__name__}"
-            ) from error
 
 
 async def _keep_in_progress(message: Msg) -> None:

@@ -8,15 +8,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-import nats.errors
-import nats.js.errors
 import structlog
 from google.protobuf.message import DecodeError
 from nats.js import JetStreamContext
 
 from libs.artifact.names import FACTS_BUCKET, facts_key
-from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
-from libs.chassis.nats_client import put_if
+from libs.chassis.errors import Conflict, Invalid, ServiceError
+from libs.chassis.nats_client import put_if, read_key
 from ome.fetch.v1.fetch_pb2 import SharedFacts
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.fetcher.problems import error_of, problem_of
@@ -89,14 +87,8 @@ class FactsExchange:
             _log.info("facts_not_shared", key=key, reason=error.reason)
 
     async def _read(self, key: str) -> tuple[int, SharedFacts]:
+        revision, value = await read_key(self._js, FACTS_BUCKET, key)
         try:
-            message = await self._js.get_last_msg(f"KV_{FACTS_BUCKET}", f"$KV.{FACTS_BUCKET}.{key}", direct=True)
-        except nats.js.errors.NotFoundError:
-            return 0, SharedFacts()
-        except (nats.errors.Error, nats.js.errors.Error) as error:
-            raise Unavailable("Unavailable", f"NATS did not let us read {key}: {type(error).__name__}") from error
-        try:
-            # The marker that an expired record leaves is empty, as a record without a claim is.
-            return message.seq or 0, SharedFacts.FromString(message.data or b"")
+            return revision, SharedFacts.FromString(value or b"")
         except DecodeError:
-            return message.seq or 0, SharedFacts()
+            return revision, SharedFacts()
