@@ -144,6 +144,15 @@ class Reconciler:
         reporting = self.heartbeats.get(names.node_token(node)) is not None
         return model if reporting and self._awaits_listing(model) else None
 
+    def referenced_digests(self) -> set[str]:
+        """Digests of the artifacts that a listing, a decision or an assignment names."""
+        artifacts = [
+            *(entry.value.artifact for entry in self.resolved.entries.values()),
+            *(entry.value.artifact for entry in self.plans.entries.values()),
+            *(entry.value.artifact for entry in self.desired.entries.values()),
+        ]
+        return {artifact.digest for artifact in artifacts if artifact.digest}
+
     # The work item.
 
     async def reconcile(self, kube: KubeClient, js: JetStreamContext, uid: str) -> float | None:

@@ -14,6 +14,7 @@ from services.controller.authorization import Authorizer
 from services.controller.credentials import CredentialsServer
 from services.controller.kube import MODEL_COLLECTIONS, NODES
 from services.controller.loop import Reconciler
+from services.controller.manifests import ManifestSweep
 from services.controller.planning import DEFAULT_POOL
 from services.controller.settings import Settings
 from services.controller.streams import ensure_pool, ensure_streams
@@ -80,6 +81,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             reconciler.look_at_everything()
             await reconciler.queue.run(reconcile, workers=_WORKERS)
 
+        async def sweep() -> None:
+            for mirror, _ in mirrors:
+                await mirror.synced()
+            await ManifestSweep(js, reconciler.referenced_digests).run(lambda: leadership.leading)
+
         def led(leading: bool) -> None:
             if leading:
                 reconciler.look_at_everything()
@@ -91,4 +97,5 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             nodes.run(kube, reconciler.node_changed),
             leadership.run(led),
             work(),
+            sweep(),
         )

@@ -1,0 +1,78 @@
+"""Removes manifests that no listing, decision or assignment names any more.
+
+A branch that moves leaves a manifest behind each time, and nobody else may say that none of the fleet still needs it.
+Owns the exceptions of nats-py on this path.
+"""
+
+import asyncio
+import base64
+from collections.abc import Callable
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.js import JetStreamContext
+
+from libs.artifact.names import MANIFESTS_BUCKET
+from libs.chassis.errors import Unavailable
+
+# Names of ADR-20 of nats-architecture-and-design.
+_STREAM = f"OBJ_{MANIFESTS_BUCKET}"
+_META_SUBJECT = f"$O.{MANIFESTS_BUCKET}.M.{{}}"
+_CHUNK_SUBJECT = f"$O.{MANIFESTS_BUCKET}.C.{{}}"
+_PASS_SECONDS = 3600.0
+_log = structlog.get_logger()
+
+
+class ManifestSweep:
+    """Takes a manifest away that was found unreferenced in two passes, one after the other.
+
+    A listing stores its manifest a moment before it is told of, which one pass alone could fall into. Should a manifest
+    be missed after all, the node that misses it says NotFound, and the source is listed again.
+    """
+
+    def __init__(self, js: JetStreamContext, referenced: Callable[[], set[str]]) -> None:
+        """referenced returns the digests of all artifacts that anything refers to."""
+        self._js = js
+        self._referenced = referenced
+        self._unreferenced: set[str] = set()
+
+    async def run(self, leading: Callable[[], bool]) -> None:
+        """Sweep every hour while leading, until cancelled. What fails is left to the next pass."""
+        while True:
+            await asyncio.sleep(_PASS_SECONDS)
+            if not leading():
+                continue
+            try:
+                removed = await self.sweep()
+            except Unavailable as error:
+                _log.warning("manifests_not_swept", message=error.message)
+                continue
+            _log.info("manifests_swept", removed=len(removed))
+
+    async def sweep(self) -> set[str]:
+        """Make one pass; the digests of the manifests that it has removed. Raises Unavailable."""
+        try:
+            stored = await self._stored()
+            found = stored - self._referenced()
+            removed = found & self._unreferenced
+            for digest in sorted(removed):
+                await self._remove(digest)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable("Unavailable", f"NATS cannot sweep the manifests: {type(error).__name__}") from error
+        self._unreferenced = found - removed
+        return removed
+
+    async def _stored(self) -> set[str]:
+        info = await self._js.stream_info(_STREAM, subjects_filter=_META_SUBJECT.format(">"))
+        subjects = info.state.subjects or {}
+        return {base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode() for subject in subjects}
+
+    async def _remove(self, digest: str) -> None:
+        """Remove the object and its entry; the library's own delete would leave an entry behind for ever."""
+        objects = await self._js.object_store(MANIFESTS_BUCKET)
+        chunks = (await objects.get_info(digest, show_deleted=True)).nuid
+        entry = base64.urlsafe_b64encode(digest.encode()).decode()
+        # The entry first: chunks without one are never read, an entry without chunks would be.
+        await self._js.purge_stream(_STREAM, subject=_META_SUBJECT.format(entry))
+        await self._js.purge_stream(_STREAM, subject=_CHUNK_SUBJECT.format(chunks))

@@ -1,0 +1,92 @@
+"""The sweep of the manifests that nothing refers to, against a real nats-server."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.js import JetStreamContext
+
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.names import MANIFESTS_BUCKET
+from libs.chassis.errors import Missing, Unavailable
+from libs.chassis.health import Health
+from libs.chassis.nats_client import connect_nats
+from services.controller.manifests import ManifestSweep
+from services.controller.streams import ensure_streams
+from services.fetcher.manifests import Manifests
+from tests.support.nats_server import NatsServer
+
+
+@pytest.fixture
+async def js(tmp_path: Path) -> AsyncIterator[JetStreamContext]:
+    server = NatsServer(tmp_path)
+    await server.start()
+    async with connect_nats(server.url, Health(), "test") as client:
+        context = client.jetstream()
+        await ensure_streams(context, 1, 30)
+        yield context
+    await server.stop()
+
+
+def manifest(name: str) -> Manifest:
+    return new_manifest("r", [ManifestFile(name, 1, ChecksumAlgorithm.NONE, "")])
+
+
+async def test_a_manifest_goes_when_two_passes_found_nothing_that_refers_to_it(js: JetStreamContext) -> None:
+    wanted, unwanted = manifest("wanted"), manifest("unwanted")
+    for each in (wanted, unwanted):
+        await Manifests(js).put(each)
+    sweep = ManifestSweep(js, lambda: {wanted.digest})
+
+    assert await sweep.sweep() == set()
+    assert await sweep.sweep() == {unwanted.digest}
+    assert await sweep.sweep() == set()
+
+    assert await Manifests(js).get(wanted.digest) == wanted
+    with pytest.raises(Missing):
+        await Manifests(js).get(unwanted.digest)
+    # Entry and content of the one that stays, and no trace of the other.
+    assert (await js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")).state.messages == 2
+
+
+async def test_a_manifest_that_is_referred_to_in_between_stays(js: JetStreamContext) -> None:
+    late = manifest("late")
+    await Manifests(js).put(late)
+    referenced: set[str] = set()
+    sweep = ManifestSweep(js, lambda: referenced)
+
+    await sweep.sweep()
+    referenced.add(late.digest)
+    await sweep.sweep()
+    referenced.clear()
+
+    assert await sweep.sweep() == set()
+    assert await Manifests(js).get(late.digest) == late
+
+
+async def test_a_manifest_can_be_stored_again_after_it_was_swept(js: JetStreamContext) -> None:
+    again = manifest("again")
+    await Manifests(js).put(again)
+    sweep = ManifestSweep(js, set)
+    await sweep.sweep()
+    assert await sweep.sweep() == {again.digest}
+
+    await Manifests(js).put(again)
+
+    assert await Manifests(js).get(again.digest) == again
+
+
+async def test_a_pass_that_fails_says_so_and_the_next_one_goes_on(js: JetStreamContext) -> None:
+    unwanted = manifest("unwanted")
+    await Manifests(js).put(unwanted)
+    sweep = ManifestSweep(js, set)
+    await sweep.sweep()
+    config = (await js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")).config
+    await js.delete_stream(f"OBJ_{MANIFESTS_BUCKET}")
+    with pytest.raises(Unavailable):
+        await sweep.sweep()
+
+    await js.add_stream(config)
+    await Manifests(js).put(unwanted)
+
+    assert await sweep.sweep() == {unwanted.digest}
