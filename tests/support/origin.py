@@ -1,7 +1,8 @@
 """A small real HTTP/1.1 origin over sockets, with faults that are injected one by one and counted when they fire.
 
 Serves ranges, keeps connections, answers pipelined requests in order. Also a program, for origins in a process of their
-own: python -m tests.support.origin DIRECTORY prints its port and serves the files below DIRECTORY, and lists them.
+own: python -m tests.support.origin DIRECTORY [CHAIN KEY] prints its port and serves the files below DIRECTORY, and
+lists them; over TLS when it is given a certificate.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _PAUSE_SECONDS = 0.05
+_COPY_BYTES = 1 << 20
 
 
 @dataclass
@@ -253,9 +255,10 @@ class OriginServer:
             lines.append(f"Content-Range: bytes {start}-{shown_end - 1}/{total}")
         length = shown_end - start + (1 if kind == "long" else 0)
         lines.append("Transfer-Encoding: chunked" if kind == "chunked" else f"Content-Length: {length}")
-        connection.sendall("\r\n".join([*lines, "", ""]).encode())
-        if fault is None and isinstance(content, Path) and not self._tls:
-            return self._send_file(connection, content, start, end - start)
+        head = "\r\n".join([*lines, "", ""]).encode()
+        if fault is None and isinstance(content, Path):
+            return self._send_file(connection, head, content, start, end)
+        connection.sendall(head)
         body = content.read_bytes()[start:end] if isinstance(content, Path) else content[start:end]
         if fault is None:
             self._send(connection, body)
@@ -311,13 +314,20 @@ class OriginServer:
         with self._lock:
             self.bytes_sent += len(body)
 
-    def _send_file(self, connection: socket.socket, path: Path, start: int, length: int) -> bool:
-        with path.open("rb") as content:
-            position, end = start, start + length
-            while position < end:
-                position += os.sendfile(connection.fileno(), content.fileno(), position, end - position)
+    def _send_file(self, connection: socket.socket, head: bytes, path: Path, start: int, end: int) -> bool:
+        with path.open("rb", buffering=0) as content:
+            if self._tls:
+                connection.sendall(head)
+                for position in range(start, end, _COPY_BYTES):
+                    connection.sendall(os.pread(content.fileno(), min(_COPY_BYTES, end - position), position))
+            else:
+                # The head shares a packet with the first bytes of the body.
+                connection.sendall(head, socket.MSG_MORE if end > start else 0)
+                position = start
+                while position < end:
+                    position += os.sendfile(connection.fileno(), content.fileno(), position, end - position)
         with self._lock:
-            self.bytes_sent += length
+            self.bytes_sent += end - start
         return True
 
 
@@ -327,8 +337,11 @@ def _tag(content: bytes) -> str:
 
 def main() -> None:
     """Serve a directory until standard input ends."""
-    directory = Path(sys.argv[1])
-    with OriginServer() as server:
+    directory, certificate = Path(sys.argv[1]), sys.argv[2:4]
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+    if tls:
+        tls.load_cert_chain(*certificate)
+    with OriginServer(tls) as server:
         for file in directory.rglob("*"):
             if file.is_file():
                 server.add(f"/{file.relative_to(directory)}", file)

@@ -348,7 +348,7 @@ def default_cache_dir() -> Path:
 
 def _send(connection: Connection, request: Request, response: Response, entry: Entry) -> None:
     if request.method == "HEAD" or response.status == 304:
-        connection.send_head(response, response.length)
+        connection.send_head(response, response.length, alone=True)
     elif isinstance(response.body, bytes):
         connection.send_head(response, response.length, response.body)
         entry.bytes_sent = response.length

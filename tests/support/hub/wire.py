@@ -84,16 +84,17 @@ class Connection:
         parts = tuple(unquote(part) for part in path.strip("/").split("/"))
         return Request(method, unquote(path), parts, target, dict(parse_qsl(query)), headers, body)
 
-    def send_head(self, response: Response, content_length: int, body: bytes = b"") -> None:
-        """Status line and headers, in one packet with a short body."""
+    def send_head(self, response: Response, content_length: int, body: bytes = b"", *, alone: bool = False) -> None:
+        """Status line and headers, in one packet with a short body; alone says that no body follows, as after HEAD."""
         lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}"]
         lines += [f"{name}: {value}" for name, value in response.headers.items()]
         if response.status != 304:
             lines.append(f"Content-Length: {content_length}")
         head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-        # A body that follows from a file shares the packet with the head.
-        more = socket.MSG_MORE if content_length and not body and not isinstance(self._socket, ssl.SSLSocket) else 0
-        self._socket.sendall(head + body, more)
+        # A body that follows from a file shares the packet with the head; without one, the kernel would hold the head
+        # back for a fifth of a second.
+        follows = content_length and not body and not alone and not isinstance(self._socket, ssl.SSLSocket)
+        self._socket.sendall(head + body, socket.MSG_MORE if follows else 0)
 
     def send(self, body: bytes | FileRange, start: int, count: int) -> None:
         """count bytes of a body from start on."""
