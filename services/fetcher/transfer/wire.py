@@ -13,6 +13,7 @@ import select
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _READ_BYTES = 16 << 10
 _TICK_SECONDS = 0.25
 _DRAIN_BYTES = 64 << 10
 _USER_AGENT = "ome-fetcher"
+_trust_lock = threading.Lock()
 
 
 class WireError(Exception):
@@ -227,7 +229,10 @@ class Connection:
 
     def _secure(self, raw: socket.socket) -> ssl.SSLSocket:
         host = self.endpoint.host
-        secure = tls_context().wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
+        with _trust_lock:
+            # Or each of the threads that begin together would read hundreds of certificates for itself.
+            context = tls_context()
+        secure = context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
         deadline = time.monotonic() + self._watch.connect_seconds
         try:
             while True:
@@ -325,8 +330,24 @@ class Connection:
 
     def _receive_into(self, view: memoryview) -> int:
         if isinstance(self._socket, ssl.SSLSocket):
-            return self._wait(lambda: self._socket.recv_into(view))
+            return self._wait(lambda: self._receive_records(view))
         return self._wait(lambda: self._socket.recv_into(view, 0, socket.MSG_WAITALL))
+
+    def _receive_records(self, view: memoryview) -> int:
+        """Fill view from TLS records, of which each call brings one, until it is full or one tick is over."""
+        # Without a look at anything else in between: a GiB has 65,000 records.
+        deadline = time.monotonic() + _TICK_SECONDS
+        done = 0
+        try:
+            while done < len(view) and (count := self._socket.recv_into(view[done:])):
+                done += count
+                if time.monotonic() > deadline:
+                    break
+        except OSError:
+            # What has arrived counts; an error that lasts is met again by the next call.
+            if not done:
+                raise
+        return done
 
     def _next_chunk(self) -> None:
         if not self._first_chunk:
