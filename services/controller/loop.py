@@ -241,7 +241,8 @@ class Reconciler:
         if source is None or not source.needs_listing or model.disabled:
             return False
         listing = self.resolved.get(source.key)
-        return listing is None or not listing.HasField("artifact")
+        # Without a digest it was read in place, which is looked at again: a driver may want the secret then.
+        return listing is None or not listing.artifact.digest
 
     # Nodes.
 

@@ -285,7 +285,17 @@ def _intend_nodes(
             _await_listing(intent, source, resolution, observed, model, rules, now)
             return
         artifact = resolution.artifact
-        intent.report.artifact.CopyFrom(artifact)
+        if artifact.digest:
+            intent.report.artifact.CopyFrom(artifact)
+        elif not storage.get("path"):
+            intent.keep = {node for node in desired if node in holding}
+            why = (
+                f"storageUri {source.source.uri!r}: storage.path must name the directory that the vendor's own tools "
+                "fill, as the fetchers have no driver for the vendor"
+            )
+            intent.report.problem.CopyFrom(new_problem("InvalidPath", why, fetch_pb2.PROBLEM_CLASS_INVALID))
+            _list_again(intent, source, resolution, "a driver may have been added", observed, model, rules, now)
+            return
     assignment = fetch_pb2.Assignment(
         model=model.ref,
         goal=fetch_pb2.GOAL_HOLD,
@@ -307,7 +317,7 @@ def _intend_nodes(
             intent.assign[node] = assignment
     resolution = observed.resolutions.get(source.key)
     if resolution and any(_lost_source(observed.states.get(node), assignment) for node in desired):
-        _list_again(intent, source, resolution, observed, model, rules, now)
+        _list_again(intent, source, resolution, "the source no longer has what was listed", observed, model, rules, now)
 
 
 def _lost_source(state: fetch_pb2.NodeModelState | None, assignment: fetch_pb2.Assignment) -> bool:
@@ -323,6 +333,7 @@ def _list_again(
     intent: _Intent,
     source: ModelSource,
     resolution: fetch_pb2.Resolution,
+    why: str,
     observed: Observed,
     model: ModelSpec,
     rules: Rules,
@@ -333,7 +344,7 @@ def _list_again(
     if due > now:
         intent.look_again_seconds = due - now
         return
-    _ask(intent, source, resolution.attempt + 1, "the source no longer has what was listed", observed, model, now)
+    _ask(intent, source, resolution.attempt + 1, why, observed, model, now)
 
 
 def _await_listing(

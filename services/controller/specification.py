@@ -11,7 +11,7 @@ from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.specification import FINALIZER, PRIORITY_ANNOTATION, planning_digest, skips_parsing
-from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, VendorUri, VolumeClaimUri, parse_uri
+from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, VolumeClaimUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
@@ -67,8 +67,11 @@ class ModelSource:
 
     @property
     def needs_listing(self) -> bool:
-        """Whether the source is listed once for the fleet, rather than looked at on each node."""
-        return not isinstance(self.uri, LocalUri | VendorUri)
+        """Whether the source is listed once for the fleet, rather than looked at on each node.
+
+        The listing of a vendor's model may say that it is read in place: fetchers know which vendors have a driver.
+        """
+        return not isinstance(self.uri, LocalUri)
 
 
 def read_model(item: Mapping[str, Any]) -> ModelSpec:
@@ -96,7 +99,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
 def source_of(model: ModelSpec, operator_namespace: str) -> ModelSource | None:
     """Where the model's bytes come from; None when it has no storage.
 
-    Raises InvalidValue with reason InvalidUri, InvalidPath, InvalidParameter or UnsupportedBackend.
+    Raises InvalidValue with reason InvalidUri, InvalidParameter or UnsupportedBackend.
     """
     if not model.storage or not model.storage.get("storageUri"):
         return None
@@ -107,11 +110,6 @@ def source_of(model: ModelSpec, operator_namespace: str) -> ModelSource | None:
             "UnsupportedBackend",
             f"storageUri {text!r}: pvc:// is not supported by this version; "
             "use hf://, oci://, s3://, gs://, az://, vendor:// or local://",
-        )
-    if isinstance(uri, VendorUri) and not model.storage.get("path"):
-        raise InvalidValue(
-            "InvalidPath",
-            f"storageUri {text!r}: storage.path must name the directory that the vendor's own tools fill",
         )
     parameters = dict(model.storage.get("parameters") or {})
     secret = _secret(model, uri, parameters, operator_namespace)
@@ -132,7 +130,7 @@ def _secret(
 ) -> SecretRef | None:
     storage = model.storage or {}
     name = storage.get("storageKey") or storage.get("key")
-    if not name or isinstance(uri, LocalUri | VendorUri):
+    if not name or isinstance(uri, LocalUri):
         return None
     key = (parameters.get(SECRET_KEY_PARAMETER) or DEFAULT_SECRET_KEY) if isinstance(uri, HuggingFaceUri) else ""
     return SecretRef(model.ref.namespace or operator_namespace, name, key)

@@ -1,6 +1,7 @@
 """Puts the fetcher together: adapters, loops, and their order at the start and at the end."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from libs.artifact.names import DESIRED_BUCKET, node_token
@@ -11,6 +12,7 @@ from libs.chassis.work import KeyedQueue
 from services.fetcher.credentials import CredentialsClient
 from services.fetcher.disk import Disk
 from services.fetcher.downloads import Downloads
+from services.fetcher.driver_file import read_drivers
 from services.fetcher.heartbeat import send_heartbeats
 from services.fetcher.manifests import Manifests
 from services.fetcher.model_files import read_model_files
@@ -25,6 +27,7 @@ from services.fetcher.shared_facts import FactsExchange
 from services.fetcher.sources import Sources
 from services.fetcher.transfers import Transfers
 from services.fetcher.triggers import Triggers
+from services.fetcher.vendor_drivers import Driver
 
 VERSION = "0.1.0"
 ASSIGNMENTS_CHECK = "assignments"
@@ -35,13 +38,14 @@ _RESOLVE_WORKERS = 2
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve the node until stop is set. What was downloaded by then stays for the next process."""
+    drivers = read_drivers(settings.vendor_drivers_file)
     health = Health()
     health.declare(ASSIGNMENTS_CHECK, "not read yet")
     async with serve_http(health, settings.listen_host, settings.http_port):
-        await run_until(stop, _serve(settings, health))
+        await run_until(stop, _serve(settings, drivers, health))
 
 
-async def _serve(settings: Settings, health: Health) -> None:
+async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Health) -> None:
     node, token = settings.node_name, node_token(settings.node_name)
     reconnected = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -64,7 +68,7 @@ async def _serve(settings: Settings, health: Health) -> None:
         js = client.jetstream()
         assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>")
         manifests, credentials = Manifests(js), CredentialsClient(client, node)
-        sources = stack.enter_context(Sources(settings.hf_endpoint))
+        sources = stack.enter_context(Sources(settings.hf_endpoint, drivers))
         transfers = stack.enter_context(Transfers(settings.parallel_downloads, disk, manifests, credentials, sources))
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
         downloads = Downloads(settings.parallel_downloads, transfers.fetch, queue.add)

@@ -19,6 +19,7 @@ from libs.artifact.names import RESOLVE_STREAM, RESOLVED_BUCKET
 from libs.chassis.errors import ServiceError, Unavailable
 from libs.chassis.nats_client import put_if, read_key
 from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask
+from ome.model.v1.model_pb2 import Artifact
 from services.fetcher import metrics
 from services.fetcher.credentials import CredentialsClient
 from services.fetcher.manifests import Manifests
@@ -128,9 +129,7 @@ class ResolveWorker:
         started = time.monotonic()
         log = _log.bind(model=task.model.uid, source=task.source_key, attempt=task.attempt)
         try:
-            secret = await self._credentials.get(task.model.uid) if task.source.has_secret else {}
-            manifest = await self._sources.list(task.source.uri, task.source.parameters, secret)
-            await self._manifests.put(manifest)
+            artifact = await self._list(task)
         except Exception as error:  # The work item's boundary: the answer says what went wrong.
             resolution.problem.CopyFrom(problem_of(error))
             if isinstance(error, Unavailable) and error.retry_after_seconds:
@@ -144,13 +143,11 @@ class ResolveWorker:
                 exc_info=error if is_defect(error) else None,
             )
         else:
-            artifact = resolution.artifact
-            artifact.digest, artifact.source_revision = manifest.digest, manifest.source_revision
-            artifact.bytes, artifact.files = manifest.size_bytes, len(manifest.files)
+            resolution.artifact.CopyFrom(artifact)
             metrics.RESOLVES.labels(result="Ok").inc()
             log.info(
                 "resolved",
-                digest=manifest.digest,
+                digest=artifact.digest,
                 bytes=artifact.bytes,
                 files=artifact.files,
                 seconds=round(time.monotonic() - started, 3),
@@ -158,10 +155,26 @@ class ResolveWorker:
         resolution.resolved_at.FromMilliseconds(int(time.time() * 1000))
         return resolution
 
+    async def _list(self, task: ResolveTask) -> Artifact:
+        """What the source holds; an artifact without a digest when nothing of it is to be copied."""
+        source = task.source
+        if self._sources.read_in_place(source.uri):
+            return Artifact()
+        secret = await self._credentials.get(task.model.uid) if source.has_secret else {}
+        manifest = await self._sources.list(source.uri, source.parameters, secret)
+        await self._manifests.put(manifest)
+        return Artifact(
+            digest=manifest.digest,
+            source_revision=manifest.source_revision,
+            bytes=manifest.size_bytes,
+            files=len(manifest.files),
+        )
+
     async def _answer(self, task: ResolveTask, resolution: Resolution) -> None:
         revision, stored = await self._stored(task.source_key)
-        # A task that came twice, as its acknowledgement was lost, must not take back what the first answer found.
-        worse = stored.HasField("artifact") and not resolution.HasField("artifact")
+        # A task that came twice, as its acknowledgement was lost, must not take back what the first answer found; nor
+        # must a fetcher that lacks a vendor's driver have copies deleted that others have made.
+        worse = bool(stored.artifact.digest) and not resolution.artifact.digest
         if worse or stored.attempt > task.attempt:
             _log.info("resolution_outdated", source=task.source_key, attempt=task.attempt, answered=stored.attempt)
             return

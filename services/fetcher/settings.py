@@ -45,6 +45,9 @@ class Settings:
     hf_endpoint: str = setting(
         "https://huggingface.co", name="HF_ENDPOINT", help="Address of the Hugging Face Hub or of a mirror of it."
     )
+    vendor_drivers_file: Path | None = setting(
+        None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
+    )
     listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on, the pod's own.")
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
     log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from libs.artifact.manifest import Manifest
-from libs.artifact.uri import BucketUri, HuggingFaceUri, OracleUri, parse_uri
+from libs.artifact.uri import BucketUri, HuggingFaceUri, OracleUri, VendorUri, parse_uri
 from libs.chassis.errors import Invalid
+from services.fetcher import vendor_exec, vendor_http
 from services.fetcher.bucket_source import BucketSource, bucket_source
 from services.fetcher.hub_source import HubOrigin, HubSource, hub_source
 from services.fetcher.oracle_source import OracleSource, oracle_source
 from services.fetcher.transfer.origin import Origin
+from services.fetcher.transfer.stop import StopFlag
+from services.fetcher.vendor_drivers import PREPROVISIONED, Driver, ExecDriver, HttpDriver
+from services.fetcher.vendor_source import exec_source, http_source
 
 if TYPE_CHECKING:
     from services.fetcher.buckets import BucketListing, BucketOrigin
@@ -35,8 +39,11 @@ _THREADS = 4
 class Sources:
     """The backends that this fetcher can list and fetch from."""
 
-    def __init__(self, hf_endpoint: str) -> None:
+    def __init__(self, hf_endpoint: str, vendor_drivers: Mapping[str, Driver]) -> None:
         self._hf_endpoint = hf_endpoint
+        self._vendor_drivers = vendor_drivers
+        # A program of a vendor may take minutes, which the end of the process does not wait for.
+        self._stop = StopFlag()
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="source")
 
     def __enter__(self) -> "Sources":
@@ -45,7 +52,16 @@ class Sources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop.set()
         self._executor.shutdown(wait=False)
+
+    def read_in_place(self, uri: str) -> bool:
+        """Whether a source is not listed, as something else puts its files on the nodes. Raises InvalidValue."""
+        match parse_uri(uri):
+            case VendorUri(vendor):
+                return self._vendor_drivers.get(vendor, PREPROVISIONED) == PREPROVISIONED
+            case _:
+                return False
 
     async def list(self, uri: str, parameters: Mapping[str, str], credentials: Mapping[str, bytes]) -> Manifest:
         """List a source: the files of the revision that it has now.
@@ -62,6 +78,8 @@ class Sources:
             case OracleUri() as oracle_uri:
                 objects = oracle_source(oracle_uri, parameters, credentials)
                 return _manifest(uri, await self._run(lambda: _list_objects(objects)))
+            case VendorUri() as vendor_uri:
+                return await self._list_vendor(vendor_uri, parameters, credentials)
             case _:
                 raise _unsupported(uri)
 
@@ -78,8 +96,35 @@ class Sources:
             case OracleUri() as oracle_uri:
                 objects = oracle_source(oracle_uri, parameters, credentials)
                 return await self._run(lambda: _oracle_origin(objects))
+            case VendorUri() as vendor_uri:
+                return await self._vendor_origin(vendor_uri, parameters, credentials, revision)
             case _:
                 raise _unsupported(uri)
+
+    async def _list_vendor(
+        self, uri: VendorUri, parameters: Mapping[str, str], credentials: Mapping[str, bytes]
+    ) -> Manifest:
+        match self._vendor_drivers.get(uri.vendor, PREPROVISIONED):
+            case HttpDriver() as http:
+                behind_index = http_source(uri, parameters, credentials, http)
+                return await self._run(lambda: vendor_http.list_index(behind_index, self._stop))
+            case ExecDriver() as program:
+                behind_program = exec_source(uri, parameters, credentials, program)
+                return await self._run(lambda: vendor_exec.list_index(behind_program, self._stop))
+            case _:
+                raise _no_driver(uri)
+
+    async def _vendor_origin(
+        self, uri: VendorUri, parameters: Mapping[str, str], credentials: Mapping[str, bytes], revision: str
+    ) -> Origin:
+        match self._vendor_drivers.get(uri.vendor, PREPROVISIONED):
+            case HttpDriver() as http:
+                behind_index = http_source(uri, parameters, credentials, http)
+                return await self._run(lambda: vendor_http.open_origin(behind_index, revision, self._stop))
+            case ExecDriver() as program:
+                return vendor_exec.ExecOrigin(exec_source(uri, parameters, credentials, program), revision, self._stop)
+            case _:
+                raise _no_driver(uri)
 
     async def _run(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
@@ -122,9 +167,17 @@ def _manifest(uri: str, listing: "HubListing | BucketListing | OracleListing") -
     return listing.manifest
 
 
+def _no_driver(uri: VendorUri) -> Invalid:
+    return Invalid(
+        "UnsupportedBackend",
+        f"the fetcher of this node has no driver for vendor {uri.vendor}, which another one has: "
+        "give all of them the same vendorDrivers",
+    )
+
+
 def _unsupported(uri: str) -> Invalid:
     scheme = uri.partition("://")[0]
     return Invalid(
         "UnsupportedBackend",
-        f"this release cannot fetch from {scheme}://; hf://, oci://, s3://, gs://, az:// and local:// work",
+        f"this release cannot fetch from {scheme}://; hf://, oci://, s3://, gs://, az://, vendor:// and local:// work",
     )

@@ -12,7 +12,7 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import planning
 from services.controller.planning import Held, NodeView, Observed, Rules, plan
-from services.controller.specification import read_model, source_of
+from services.controller.specification import SecretRef, read_model, source_of
 
 NOW = 1_800_000_000.0
 RULES = Rules("ome", node_unreachable_seconds=300, retry_initial_seconds=4, retry_max_seconds=60)
@@ -134,16 +134,60 @@ def test_local_model_needs_no_listing() -> None:
     assert kinds(decided) == ["Assign", "Assign", "Report"]
 
 
-def test_vendor_model_is_looked_for_where_the_vendor_puts_it_and_needs_a_path() -> None:
-    uri = "vendor://nvidia/models/m"
-    assert kinds(plan(observe(item({"storageUri": uri, "path": "/opt/models/m"})), RULES, NOW)) == [
-        "Assign",
-        "Assign",
-        "Report",
-    ]
-    [report] = plan(observe(item({"storageUri": uri})), RULES, NOW).actions
-    assert isinstance(report, planning.Report)
+VENDOR = "vendor://acme/models/m"
+
+
+def read_in_place(observed: Observed) -> Observed:
+    """What is known after a fetcher without a driver for the vendor was asked."""
+    return replace(observed, resolutions=listing(observed, artifact=model_pb2.Artifact()))
+
+
+def test_vendor_model_without_a_driver_is_looked_for_where_the_vendor_puts_it() -> None:
+    observed = observe(item({"storageUri": VENDOR, "path": "/opt/models/m"}))
+    assert "AskForListing" in kinds(plan(observed, RULES, NOW))
+    settled = settle(read_in_place(observed))
+    assert {node: held.assignment.path for node, held in settled.held.items()} == {
+        "n1": "/opt/models/m",
+        "n2": "/opt/models/m",
+    }
+    assert not any(held.assignment.artifact.digest for held in settled.held.values())
+    assert settled.plan is not None
+    assert not settled.plan.HasField("artifact"), "there is nothing to resolve"
+    assert not settled.plan.HasField("problem")
+
+
+def test_vendor_model_with_a_driver_is_assigned_as_an_artifact_and_needs_no_path() -> None:
+    settled = settle(resolved(observe(item({"storageUri": VENDOR}))))
+    assert {held.assignment.artifact.digest for held in settled.held.values()} == {DIGEST}
+
+
+def test_vendor_model_without_driver_and_path_is_refused_and_listed_again_later() -> None:
+    observed = read_in_place(observe(item({"storageUri": VENDOR})))
+    decided = plan(observed, RULES, NOW)
+    [report] = (action for action in decided.actions if isinstance(action, planning.Report))
     assert report.plan.problem.reason == model_pb2.REASON_INVALID_PATH
+    assert "storage.path must name the directory that the vendor's own tools fill" in report.plan.problem.message
+    assert "Assign" not in kinds(decided)
+    later = apply(observed, decided.actions)
+    assert "AskForListing" in kinds(plan(later, RULES, NOW + RULES.retry_max_seconds + 600))
+    assert set(settle(resolved(later)).held) == {"n1", "n2"}, "a driver was added"
+
+
+def test_vendor_model_that_is_not_there_is_listed_again_as_a_driver_may_have_been_added() -> None:
+    settled = settle(read_in_place(observe(item({"storageUri": VENDOR, "path": "/opt/models/m"}))))
+    missing = fetch_pb2.NodeModelState(
+        phase=model_pb2.NODE_PHASE_FAILED, content_digest=settled.held["n1"].assignment.content_digest
+    )
+    missing.problem.reason = model_pb2.REASON_NOT_FOUND
+    decided = plan(replace(settled, states={**settled.states, "n1": missing}), RULES, NOW)
+    assert kinds(decided) == ["AskForListing"]
+
+
+def test_secret_of_a_vendor_is_handed_out_with_all_its_keys() -> None:
+    source = source_of(read_model(item({"storageUri": VENDOR, "storageKey": "acme-credentials"})), "ome")
+    assert source is not None
+    assert source.source.has_secret
+    assert source.secret == SecretRef("ome", "acme-credentials", "")
 
 
 def test_relabelled_node_loses_the_model_and_the_other_gains_it() -> None:

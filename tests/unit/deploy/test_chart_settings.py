@@ -18,7 +18,7 @@ _FROM_KUBELET = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT
 # Every value whose default leaves a variable out.
 _OPTIONS = {
     "controller": ["nats.caSecret=ca"],
-    "fetcher": ["nats.caSecret=ca", "hfEndpoint=http://mirror"],
+    "fetcher": ["nats.caSecret=ca", "hfEndpoint=http://mirror", "vendorDrivers.acme.driver=preprovisioned"],
     "parser": [],
     "status": ["nats.caSecret=ca"],
 }
@@ -59,7 +59,8 @@ def test_the_service_accepts_what_the_chart_sets_by_default(service: str) -> Non
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_files_that_settings_name_are_mounted(service: str) -> None:
-    (workload,) = (item for item in render(service) if item["kind"] in ("Deployment", "DaemonSet"))
+    arguments = [argument for value in _OPTIONS[service] for argument in ("--set", value)]
+    (workload,) = (item for item in render(service, *arguments) if item["kind"] in ("Deployment", "DaemonSet"))
     (container,) = workload["spec"]["template"]["spec"]["containers"]
     mounts = [Path(mount["mountPath"]) for mount in container.get("volumeMounts", [])]
 

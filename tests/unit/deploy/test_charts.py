@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from services.fetcher.vendor_drivers import parse_drivers
 from tests.support.programs import CHARTS, ROOT, programs, render, run
 
 pytestmark = pytest.mark.cluster
@@ -157,6 +158,57 @@ def test_every_model_root_is_mounted_below_the_host_root() -> None:
         f"{environ['OME_HOST_ROOT']}/models": {"path": "/models", "type": "DirectoryOrCreate"},
         f"{environ['OME_HOST_ROOT']}/data/llm": {"path": "/data/llm", "type": "DirectoryOrCreate"},
     }
+
+
+_DRIVERS = {
+    "acme": {
+        "driver": "http",
+        "index": "https://models.acme.com/{type}/{path}/index.json?a=1&b=2",
+        "headers": {"Authorization": "Bearer {secret:token}"},
+    },
+    "zenith": {"driver": "exec", "command": ["/opt/zenith/driver"], "timeoutSeconds": 60},
+}
+
+
+def test_drivers_of_vendors_reach_the_fetcher_as_they_were_written() -> None:
+    objects = render("fetcher", "--set-json", f"vendorDrivers={json.dumps(_DRIVERS)}")
+    (config,) = (item for item in objects if item["kind"] == "ConfigMap")
+    environ = {item["name"]: item.get("value") for item in _container(objects)["env"]}
+    (volume,) = (volume["name"] for volume in _pod(objects)["volumes"] if "configMap" in volume)
+    (mount,) = (mount["mountPath"] for mount in _container(objects)["volumeMounts"] if mount["name"] == volume)
+
+    assert config["metadata"]["namespace"] == "ome"
+    assert environ["OME_VENDOR_DRIVERS_FILE"] == f"{mount}/drivers.json"
+    assert parse_drivers(config["data"]["drivers.json"]).keys() == _DRIVERS.keys()
+    assert json.loads(config["data"]["drivers.json"]) == _DRIVERS
+
+
+def test_pods_start_anew_when_the_drivers_change() -> None:
+    def annotations(*arguments: str) -> Any:
+        return _workload(render("fetcher", *arguments))["spec"]["template"]["metadata"].get("annotations", {})
+
+    found = [
+        annotations("--set-json", f"vendorDrivers={json.dumps({'acme': {'driver': kind}})}")["checksum/vendor-drivers"]
+        for kind in ("preprovisioned", "http", "http")
+    ]
+    assert found[0] != found[1] == found[2]
+    assert annotations() == {}
+
+
+def test_a_program_of_a_vendor_can_be_put_beside_the_fetcher() -> None:
+    volume = {"name": "zenith", "emptyDir": {}}
+    mount = {"name": "zenith", "mountPath": "/opt/zenith"}
+    init = {"name": "zenith", "image": "zenith/driver:1", "volumeMounts": [mount]}
+    values = {"extraVolumes": [volume], "extraVolumeMounts": [mount], "initContainers": [init]}
+    objects = render(
+        "fetcher", *(word for name in values for word in ("--set-json", f"{name}={json.dumps(values[name])}"))
+    )
+
+    for item in objects:
+        kubernetes_validate.validate(item, _OLDEST_KUBERNETES, strict=True)
+    assert volume in _pod(objects)["volumes"]
+    assert mount in _container(objects)["volumeMounts"]
+    assert _pod(objects)["initContainers"] == [init]
 
 
 @pytest.mark.parametrize("chart", ["controller", "parser", "status"])
