@@ -12,10 +12,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from libs.artifact.errors import InvalidValue
+from libs.artifact.uri import VendorUri
 from libs.chassis.errors import Unavailable
 from services.fetcher.transfer import wire
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.stop import StopFlag
+from services.fetcher.vendor_drivers import HttpDriver
+from services.fetcher.vendor_http import list_index
+from services.fetcher.vendor_source import http_source
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import QUICK, contents_of, manifest_of, new_store, serve, small_model
 
@@ -103,3 +108,17 @@ def test_an_origin_that_speaks_no_tls_is_unavailable(tmp_path: Path) -> None:
         secure = replace(origin, base_url=origin.base_url.replace("http:", "https:"))
         with pytest.raises(Unavailable, match="TLS handshake"):
             acquire(store, MANIFEST, secure, StopFlag(), limits=limits)
+
+
+def test_the_index_of_a_vendor_is_trusted_like_content_and_does_not_lead_to_http(
+    certificate: Path, server: OriginServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add("/m", b'{"files": [{"path": "a", "size": 1, "url": "http://127.0.0.1/a"}]}')
+    source = http_source(VendorUri("acme", "models", "m"), {}, {}, HttpDriver(f"{server.url}/{{path}}"))
+    with pytest.raises(Unavailable, match="is not trusted"):
+        list_index(source, StopFlag())
+    assert server.requests == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    wire.tls_context.cache_clear()
+    with pytest.raises(InvalidValue, match="from https to http"):
+        list_index(source, StopFlag())

@@ -9,8 +9,9 @@ import pytest
 
 from ome.model.v1 import model_pb2
 from ome.status.v1 import status_pb2
-from tests.support.fleet import Fleet, Object, condition, content, model
+from tests.support.fleet import QUICK_RETRIES, Fleet, Object, condition, content, model
 from tests.support.hub import generated_model
+from tests.support.origin import OriginServer
 
 pytestmark = pytest.mark.cluster
 
@@ -184,6 +185,36 @@ def test_model_of_a_vendor_is_ready_once_its_own_tools_have_put_it_there(fleet: 
     fleet.delete(theirs)
     fleet.await_gone(theirs)
     assert fleet.files("node-1", "/opt/models/theirs") == content(SMALL)
+
+
+def test_model_of_a_vendor_is_downloaded_once_the_operator_has_configured_a_driver(
+    fleet: Fleet, applied: list[Object]
+) -> None:
+    mine = model("mine", "vendor://acme/models/llama", storageKey="acme", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, mine)
+    item = fleet.await_failure(mine, "InvalidPath")
+    assert "storage.path must name the directory" in condition(item, "Resolved")["message"]
+    fleet.cluster.kubectl("create", "secret", "generic", "acme", "-n", "ome", "--from-literal=key=s3cret-key")
+    files = [{"path": name, "size": len(data), "sha256": content(SMALL)[name]} for name, data in SMALL.items()]
+    with OriginServer() as acme:
+        acme.add("/models/llama/index.json", json.dumps({"revision": "v1", "files": files}).encode())
+        acme.require("/models/llama/index.json", "X-Api-Key", "s3cret-key")
+        for name, data in SMALL.items():
+            acme.add(f"/models/llama/v1/{name}", data)
+            acme.require(f"/models/llama/v1/{name}", "X-Api-Key", "s3cret-key")
+        driver = {
+            "driver": "http",
+            "index": f"{acme.url}/{{type}}/{{path}}/index.json",
+            "file": f"{acme.url}/{{type}}/{{path}}/{{revision}}/{{file}}",
+            "headers": {"X-Api-Key": "{secret:key}"},
+        }
+        values = {**QUICK_RETRIES["fetcher"], "vendorDrivers": {"acme": driver}}
+        fleet.cluster.install("fetcher", values={"fetcher": values})
+        item = fleet.await_state(mine, "Ready", {"node-1"})
+    assert item["status"]["artifact"]["sourceRevision"] == "v1"
+    assert item["status"]["metadata"]["modelType"] == "llama"
+    assert fleet.files("node-1", item["status"]["path"]) == content(SMALL)
+    assert "s3cret" not in fleet.cluster.logs("fetcher", lines=1_000_000)
 
 
 def test_relabelled_nodes_lose_and_gain_the_model(fleet: Fleet, applied: list[Object]) -> None:

@@ -107,12 +107,9 @@ class Driver:
 
     async def resolve(self, uri: str, uid: str = "resolver", attempt: int = 1) -> Resolution:
         """Have a source listed by a fetcher and return its answer."""
-        key = f"{uid}.{abs(hash(uri)) % 16**16:016x}"
-        source = Source(uri=uri, has_secret=uid in self.secrets)
-        task = ResolveTask(source_key=key, source=source, model=ModelRef(uid=uid), attempt=attempt)
         bucket = await self.js.key_value(names.RESOLVED_BUCKET)
-        watcher = await bucket.watch(key)
-        await self.js.publish(names.resolve_subject("default"), task.SerializeToString())
+        watcher = await bucket.watch(_source_key(uri, uid))
+        await self.ask(uri, uid, attempt)
         async with asyncio.timeout(DEADLINE_SECONDS):
             async for entry in watcher:
                 if entry is not None and entry.value:
@@ -121,6 +118,12 @@ class Driver:
                         await watcher.stop()
                         return resolution
         raise AssertionError("the watch ended")
+
+    async def ask(self, uri: str, uid: str = "resolver", attempt: int = 1) -> None:
+        """Have a source listed by a fetcher, without waiting for its answer."""
+        source = Source(uri=uri, has_secret=uid in self.secrets)
+        task = ResolveTask(source_key=_source_key(uri, uid), source=source, model=ModelRef(uid=uid), attempt=attempt)
+        await self.js.publish(names.resolve_subject("default"), task.SerializeToString())
 
     async def artifact(self, uri: str, uid: str = "resolver") -> Artifact:
         """The artifact that a source is now."""
@@ -179,6 +182,10 @@ class Driver:
         # Whoever waits for news is woken by this event, and the next news come with another one.
         self._news.set()
         self._news = asyncio.Event()
+
+
+def _source_key(uri: str, uid: str) -> str:
+    return f"{uid}.{abs(hash(uri)) % 16**16:016x}"
 
 
 class FetcherNode:
