@@ -15,14 +15,16 @@ from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from typing import Any
 
+from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import Manifest, ManifestFile
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.stop import StopFlag
+from services.fetcher.transfer.wire import WireError, split_url
 from services.fetcher.vendor_index import IndexBuilder, manifest_of, read_location, read_object, read_page, said_seconds
 from services.fetcher.vendor_source import ExecSource
 
-_INDEX_BYTES = 128 << 20
+_INDEX_BYTES = 32 << 20
 _LOCATION_BYTES = 256 << 10
 _READ_BYTES = 256 << 10
 _MESSAGE_CHARACTERS = 300
@@ -40,8 +42,11 @@ def list_index(source: ExecSource, stop: StopFlag) -> Manifest:
     Raises Missing NotFound or Forbidden; Unavailable RateLimited or Unavailable; Invalid InvalidParameter or
     InvalidUri; InvalidValue InvalidListing.
     """
+    page = read_page(_ask(source, "list", _INDEX_BYTES, stop), source.name)
+    if page.next:
+        raise InvalidValue("InvalidListing", f"{source.name}: the vendor's program must answer an index without 'next'")
     builder = IndexBuilder(source.name)
-    builder.add(read_page(_ask(source, "list", _INDEX_BYTES, stop), source.name))
+    builder.add(page)
     return manifest_of(builder.index(), source.name, source.allow, source.ignore)
 
 
@@ -80,6 +85,13 @@ class ExecOrigin:
         more = {"file": file.path, "revision": self._revision, "again": again}
         answer = _ask(self._source, "locate", _LOCATION_BYTES, self._stop, **more)
         location, seconds = read_location(answer, self._source.name)
+        try:
+            split_url(location.url)
+        except WireError:
+            # Said without the address, which may be a signed one.
+            raise InvalidValue(
+                "InvalidListing", f"{self.name}: the vendor's program gives {file.path!r} a 'url' that is no URL"
+            ) from None
         now = time.monotonic()
         with self._lock:
             self._given[file.path] = location, now, now + (float("inf") if seconds is None else seconds / 2)
@@ -128,6 +140,8 @@ class _Run:
             raise self._failed(f"cannot be started: {why}") from error
         try:
             self._converse(process, memoryview(request))
+        except OSError as error:
+            raise self._failed(f"cannot be spoken to: {error.strerror or error}") from error
         finally:
             _end(process)
         return process.returncode, bytes(self._output)

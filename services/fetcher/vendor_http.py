@@ -24,17 +24,17 @@ from services.fetcher.vendor_source import HttpSource
 
 _CONNECT_SECONDS = 10.0
 _STALL_SECONDS = 30.0
-# For a whole index, whatever its pages are.
-_INDEX_SECONDS = 120.0
-# 100,000 files with a checksum and a signed address each.
-_INDEX_BYTES = 128 << 20
+# For a whole index, whatever its pages are; the controller asks another fetcher after two minutes.
+_INDEX_SECONDS = 90.0
+# 100,000 files with a checksum each; what is read takes several times as much memory.
+_INDEX_BYTES = 32 << 20
 _READ_BYTES = 256 << 10
 # What was refused to several threads at once is asked for once.
 _RENEWED_SECONDS = 5.0
 
 
 def list_index(source: HttpSource, stop: StopFlag) -> Manifest:
-    """List the files to fetch. Blocks for seconds, at most two minutes; raises Stopped when the process ends.
+    """List the files to fetch. Blocks for seconds, at most a minute and a half; raises Stopped when the process ends.
 
     Raises Missing NotFound or Forbidden; Unavailable RateLimited or Unavailable, with the pause that the vendor asks
     for; Invalid InvalidUri or InvalidParameter; InvalidValue InvalidUri or InvalidListing; Corrupt SourceChanged.

@@ -185,6 +185,7 @@ def test_an_exit_status_becomes_a_reason_and_its_words_lose_the_secret(
         ("killed", "Unavailable", "ended by signal 6"),
         ("text", "Unavailable", "no JSON object"),
         ("shape", "InvalidListing", "'size' of 'a' is '1'"),
+        ("pages", "InvalidListing", "without 'next'"),
     ],
 )
 def test_a_program_that_fails_is_named(
@@ -193,6 +194,20 @@ def test_a_program_that_fails_is_named(
     found = refusal(source_of(vendor, server, SECRET, fail=how))
     assert found.reason == reason
     assert sentence in found.message
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [("address", "a 'url' that is no URL"), ("pages", "'url' must be an http or https URL")],
+    ids=["no URL", "no address"],
+)
+def test_an_address_that_cannot_be_used_is_refused_without_being_shown(
+    vendor: Path, server: OriginServer, how: str, sentence: str
+) -> None:
+    origin = ExecOrigin(source_of(vendor, server, SECRET, fail=how), "", StopFlag())
+    with pytest.raises(InvalidValue, match=sentence) as raised:
+        origin.locate(FILE, again=False)
+    assert "s3cret" not in raised.value.message
 
 
 def test_a_program_that_is_not_there_is_named(vendor: Path, server: OriginServer) -> None:

@@ -57,6 +57,10 @@ def go_wrong(how: str, token: str) -> None:
             sys.exit(0)
         case ["shape"]:
             answer({"files": [{"path": "a", "size": "1"}]})
+        case ["pages"]:
+            answer({"files": [], "next": "?page=2"})
+        case ["address"]:
+            answer({"url": f"http://user:{token}@[", "files": []})
         case ["endless"]:
             while True:
                 sys.stdout.write("x" * (1 << 20))
