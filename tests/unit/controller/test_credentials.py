@@ -69,6 +69,15 @@ def test_a_node_that_must_hold_the_model_may_have_its_secret_after_the_listing(r
     assert reconciler.model_for_credentials(NODE, "u") is None
 
 
+def test_a_source_that_was_read_in_place_may_be_listed_anew_with_the_secret_that_a_driver_wants(
+    reconciler: Reconciler,
+) -> None:
+    item = private_model("vendor://acme/models/m")
+    reconciler.model_changed(None, item)
+    lists(reconciler, item, artifact=model_pb2.Artifact())
+    assert reconciler.model_for_credentials(NODE, "u") is not None
+
+
 @pytest.mark.parametrize(
     "changes", [{"disabled": True}, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, {"storage": None}]
 )
