@@ -5,7 +5,7 @@ What a driver does with one model is vendor_source.py's.
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ _RESERVED_HEADERS = {
     "accept", "accept-encoding", "connection", "content-length", "expect", "host", "if-match", "proxy-authorization",
     "range", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
 }  # fmt: skip
+_EXAMPLE = 'write {"acme": {"driver": "http", "index": "https://models.acme.com/{path}/index.json"}}'
+_KINDS = ("http", "exec", "preprovisioned")
 _DEFAULT_TIMEOUT_SECONDS = 60.0
 # While a program runs for a file, the thread that wants the file can do nothing else.
 _LONGEST_TIMEOUT_SECONDS = 600.0
@@ -87,13 +89,14 @@ def fill(template: str, value_of: Callable[[str], str]) -> str:
     return _VARIABLE.sub(lambda match: value_of(match[1]), template)
 
 
+def is_free_header(name: str) -> bool:
+    """Whether a driver may send a header: it has the form of one, and the fetcher does not set it by itself."""
+    return bool(_HEADER_NAME.fullmatch(name)) and name.lower() not in _RESERVED_HEADERS
+
+
 def secret_key(variable: str) -> str:
     """The key of the Secret that a variable of a header stands for; empty for another variable."""
     return variable.removeprefix(_SECRET) if variable.startswith(_SECRET) else ""
-
-
-_EXAMPLE = 'write {"acme": {"driver": "http", "index": "https://models.acme.com/{path}/index.json"}}'
-_KINDS = ("http", "exec", "preprovisioned")
 
 
 class _Reading:
@@ -133,7 +136,9 @@ class _Reading:
         environment = self._strings("environment", fields.get("environment", []))
         for name in environment:
             if not name or "=" in name or "\0" in name:
-                self._wrong("environment", f"holds {name!r}: it must list names of variables, without their values")
+                # What stands behind the sign may be a secret.
+                shown = name.partition("=")[0]
+                self._wrong("environment", f"must list names of variables alone, but holds more for {shown!r}")
         seconds = fields.get("timeoutSeconds", _DEFAULT_TIMEOUT_SECONDS)
         number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if not number or not 0 < seconds <= _LONGEST_TIMEOUT_SECONDS:
@@ -180,10 +185,8 @@ class _Reading:
         seen: set[str] = set()
         for name, text in fields.items():
             # The value may be a secret that somebody wrote in the wrong place: it is not repeated.
-            if not _HEADER_NAME.fullmatch(name):
-                self._wrong("headers", f"holds {name!r}, which is no name of a header")
-            elif name.lower() in _RESERVED_HEADERS:
-                self._wrong("headers", f"holds {name!r}, which the fetcher itself sets")
+            if not is_free_header(name):
+                self._wrong("headers", f"holds {name!r}, which is no name of a header, or one that the fetcher sets")
             elif name.lower() in seen:
                 self._wrong("headers", f"holds {name!r} twice, as case makes no difference")
             seen.add(name.lower())
@@ -218,5 +221,5 @@ def _example_end(name: str) -> str:
     return "index.json" if name == "index" else "{file}"
 
 
-def _listed(names: Collection[str] | Iterator[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)

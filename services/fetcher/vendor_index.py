@@ -14,17 +14,18 @@ from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, ne
 from libs.chassis.errors import Corrupt, Invalid, Missing, Unavailable
 from services.fetcher.selection import select_files
 from services.fetcher.transfer.origin import Location
+from services.fetcher.vendor_drivers import is_free_header
 
 # An index with more is most likely a whole store, and would fill the memory.
 _MOST_FILES = 100_000
 # Far more than any model has, and far less than the protocol's integers hold.
 _MOST_BYTES = 1 << 53
+# What is said to take longer, or to last longer, is looked at again after this time.
+_DAY_SECONDS = 86_400.0
 _CHECKSUMS = (
     ("sha256", ChecksumAlgorithm.SHA256, re.compile(r"[0-9a-f]{64}")),
     ("md5", ChecksumAlgorithm.MD5, re.compile(r"[0-9a-f]{32}")),
 )
-# RFC 9110 5.6.2.
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @dataclass(frozen=True)
@@ -145,19 +146,19 @@ def read_location(document: Mapping[str, Any], source: str) -> tuple[Location, f
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise _unusable(source, "'url' must be an http or https URL")
     if not isinstance(headers, dict) or not all(
-        _HEADER_NAME.fullmatch(name) and isinstance(value, str) and value.isascii() and value.isprintable()
+        is_free_header(name) and isinstance(value, str) and value.isascii() and value.isprintable()
         for name, value in headers.items()
     ):
-        raise _unusable(source, "'headers' must be an object of names and one-line strings")
+        raise _unusable(source, "'headers' must be an object of one-line strings, without those that the fetcher sets")
     if seconds is not None and not _is_amount(seconds):
         raise _unusable(source, "'expiresInSeconds' must be a number, at least 0")
-    return Location(url, headers), seconds
+    return Location(url, headers), None if seconds is None else float(min(seconds, _DAY_SECONDS))
 
 
 def said_seconds(document: Mapping[str, Any]) -> float | None:
-    """The pause that a driver program asks for, if it does."""
+    """The pause that a driver program asks for, if it does; a day at most."""
     seconds: Any = document.get("retryAfterSeconds")
-    return float(seconds) if _is_amount(seconds) else None
+    return float(min(seconds, _DAY_SECONDS)) if _is_amount(seconds) else None
 
 
 def _read_file(entry: Mapping[str, Any], revision: str, source: str) -> IndexFile:

@@ -40,7 +40,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "an empty file template": ({"driver": "http", "index": INDEX, "file": ""}, "acme.file must be a URL"),
     "headers in a list": ({"driver": "http", "index": INDEX, "headers": ["a"]}, "acme.headers must be an object"),
     "a bad header": ({"driver": "http", "index": INDEX, "headers": {"A B": "x"}}, "'A B', which is no name"),
-    "our header": ({"driver": "http", "index": INDEX, "headers": {"host": "x"}}, "which the fetcher itself sets"),
+    "our header": ({"driver": "http", "index": INDEX, "headers": {"host": "x"}}, "or one that the fetcher sets"),
     "a header twice": ({"driver": "http", "index": INDEX, "headers": {"X-A": "1", "x-a": "2"}}, "'x-a' twice"),
     "a header of two lines": ({"driver": "http", "index": INDEX, "headers": {"X-A": "1\r\nHost: x"}}, "headers.X-A"),
     "a header that is a number": ({"driver": "http", "index": INDEX, "headers": {"X-A": 1}}, "headers.X-A must be"),
@@ -52,7 +52,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "a relative command": ({"driver": "exec", "command": ["driver"]}, "must be a list that begins with an absolute"),
     "a variable with its value": (
         {"driver": "exec", "command": ["/x"], "environment": ["A=b"]},
-        "acme.environment holds 'A=b'",
+        "acme.environment must list names of variables alone, but holds more for 'A'",
     ),
     "a timeout in words": ({"driver": "exec", "command": ["/x"], "timeoutSeconds": "1m"}, "timeoutSeconds is '1m'"),
     "no time": ({"driver": "exec", "command": ["/x"], "timeoutSeconds": 0}, "timeoutSeconds is 0"),
