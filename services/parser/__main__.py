@@ -1,4 +1,4 @@
-"""python -m services.parser serves; python -m services.parser inspect DIR prints facts."""
+"""python -m services.parser serves; with inspect or inspect-volume it looks at one directory and ends."""
 
 import sys
 
@@ -7,6 +7,10 @@ if sys.argv[1:2] == ["inspect"]:
     from services.parser.inspection import main as inspect
 
     sys.exit(inspect(sys.argv[2:]))
+if sys.argv[1:2] == ["inspect-volume"]:
+    from services.parser.volume import main as inspect_volume
+
+    sys.exit(inspect_volume(sys.argv[2:]))
 
 from libs.chassis.program import run
 from services.parser.main import main

@@ -5,6 +5,8 @@ from libs.artifact.errors import InvalidValue
 NO_CONFIG = "NoConfig"
 PARSE_FAILED = "ParseFailed"
 INVALID_LISTING = "InvalidListing"
+# Where a directory is read from a disk rather than sent.
+FORBIDDEN = "Forbidden"
 
 
 class ParseError(InvalidValue):

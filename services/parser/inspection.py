@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from google.protobuf.json_format import MessageToJson
 
-from services.parser.errors import INVALID_LISTING, NO_CONFIG, ParseError
+from services.parser.errors import FORBIDDEN, INVALID_LISTING, NO_CONFIG, ParseError
 from services.parser.intake import MAX_FILES, take_in, wanted_bytes
 from services.parser.parsing import parse_directory
 from services.parser.safetensors import LENGTH_BYTES
@@ -20,6 +20,8 @@ EXIT_NO_FACTS = 3
 EXIT_USAGE = 2
 # Deeper than any model's folders, and safely below Python's limit.
 _MAX_DEPTH = 16
+# Every ext4 file system has it at its top, for root alone.
+_LOST_AND_FOUND = "lost+found"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,14 +43,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def read_files(root: str, schema_path: str = "") -> Iterator[tuple[str, int, bytes]]:
+def read_files(root: str, schema_path: str = "", boundary: str = "") -> Iterator[tuple[str, int, bytes]]:
     """The files below root: path, size in bytes, and the first bytes that the parser wants of it.
 
-    Raises ParseError when root cannot be read.
+    Links are followed to files below boundary, which is root itself unless it is given. Raises ParseError when root or
+    a file whose content is wanted cannot be read.
     """
     if not os.path.isdir(root):
         raise ParseError(NO_CONFIG, f"{root} is not a directory")
-    for count, (path, name) in enumerate(sorted(_walk(root, os.path.realpath(root)))):
+    for count, (path, name) in enumerate(sorted(_walk(root, os.path.realpath(boundary or root)))):
         if count > MAX_FILES:
             break
         file = _read(path, name, schema_path)
@@ -56,7 +59,12 @@ def read_files(root: str, schema_path: str = "") -> Iterator[tuple[str, int, byt
             yield file
 
 
-def _walk(folder: str, root: str, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+def is_left_alone(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry of a folder is none of the model's: .git and .cache hold files that only look like them."""
+    return entry.is_dir(follow_symlinks=False) and (entry.name.startswith(".") or entry.name == _LOST_AND_FOUND)
+
+
+def _walk(folder: str, boundary: str, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
@@ -64,13 +72,12 @@ def _walk(folder: str, root: str, prefix: str = "", depth: int = 0) -> Iterator[
     for entry in entries:
         name = prefix + entry.name
         if entry.is_dir(follow_symlinks=False):
-            # .git and .cache hold files that only look like the model's.
-            if depth < _MAX_DEPTH and not entry.name.startswith("."):
-                yield from _walk(entry.path, root, f"{name}/", depth + 1)
+            if depth < _MAX_DEPTH and not is_left_alone(entry):
+                yield from _walk(entry.path, boundary, f"{name}/", depth + 1)
             continue
-        # A link may lead out of the directory, where nothing is ours to read.
+        # A link may lead out of the boundary, where nothing is ours to read.
         path = os.path.realpath(entry.path)
-        if path.startswith(root.rstrip("/") + "/"):
+        if path.startswith(boundary.rstrip("/") + "/"):
             yield path, name
 
 
@@ -78,6 +85,10 @@ def _read(path: str, name: str, schema_path: str) -> tuple[str, int, bytes] | No
     try:
         # Without O_NONBLOCK a pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        if not wanted_bytes(name, schema_path):
+            return None
+        raise ParseError(FORBIDDEN, f"{name} may not be read by user {os.getuid()}") from None
     except OSError:
         return None
     with open(descriptor, "rb") as file:

@@ -194,7 +194,11 @@ def wanted_bytes(path: str, schema_path: str) -> int:
 def check_path(path: str) -> None:
     """Raise ParseError for a path that is not plainly inside the model directory."""
     shown = repr(path[:200])
-    if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
+    try:
+        length = len(path.encode())
+    except UnicodeEncodeError as error:
+        raise ParseError(INVALID_LISTING, f"the file name {shown} is not written in UTF-8") from error
+    if length > MAX_PATH_BYTES:
         raise ParseError(INVALID_LISTING, f"the file name {shown}… is longer than {MAX_PATH_BYTES} bytes")
     if _UNSAFE.search(path):
         raise ParseError(INVALID_LISTING, f"the file name {shown} holds a control character or a backslash")

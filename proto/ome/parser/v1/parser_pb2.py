@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from ome.model.v1 import model_pb2 as ome_dot_model_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aome/parser/v1/parser.proto\x12\rome.parser.v1\"p\n\x0cParseRequest\x12.\n\x07options\x18\x01 \x01(\x0b\x32\x1b.ome.parser.v1.ParseOptionsH\x00\x12(\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x18.ome.parser.v1.FileChunkH\x00\x42\x06\n\x04part\"#\n\x0cParseOptions\x12\x13\n\x0bschema_path\x18\x01 \x01(\t\";\n\tFileChunk\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"9\n\rParseResponse\x12(\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\"|\n\x0eParameterCount\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12*\n\x06source\x18\x02 \x01(\x0e\x32\x1a.ome.parser.v1.CountSource\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x0f\n\x07minimum\x18\x04 \x01(\x03\x12\x0f\n\x07maximum\x18\x05 \x01(\x03\"b\n\tComponent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x31\n\nparameters\x18\x03 \x01(\x0b\x32\x1d.ome.parser.v1.ParameterCount\"d\n\x0cQuantization\x12\x12\n\nspec_value\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x62its\x18\x03 \x01(\x05\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\x12\x12\n\ngroup_size\x18\x05 \x01(\x05\"\xf5\x05\n\nModelFacts\x12\x12\n\nmodel_type\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x11\n\tframework\x18\x03 \x01(\t\x12\x19\n\x11\x66ramework_version\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x16\n\x0e\x66ormat_version\x18\x06 \x01(\t\x12\r\n\x05\x64type\x18\x07 \x01(\t\x12\x31\n\x0cquantization\x18\x08 \x01(\x0b\x32\x1b.ome.parser.v1.Quantization\x12\x31\n\nparameters\x18\t \x01(\x0b\x32\x1d.ome.parser.v1.ParameterCount\x12\x38\n\x11\x61\x63tive_parameters\x18\n \x01(\x0b\x32\x1d.ome.parser.v1.ParameterCount\x12,\n\ncomponents\x18\x0b \x03(\x0b\x32\x18.ome.parser.v1.Component\x12\x16\n\x0eparameter_size\x18\x0c \x01(\t\x12\x43\n\x0e\x62ytes_by_dtype\x18\r \x03(\x0b\x32+.ome.parser.v1.ModelFacts.BytesByDtypeEntry\x12\x14\n\x0cweight_bytes\x18\x0e \x01(\x03\x12 \n\x18kv_cache_bytes_per_token\x18\x0f \x01(\x03\x12\x16\n\x0e\x63ontext_length\x18\x10 \x01(\x03\x12\x1d\n\x15usable_context_length\x18\x11 \x01(\x03\x12\x17\n\x0fvocabulary_size\x18\x12 \x01(\x03\x12\x14\n\x0c\x63\x61pabilities\x18\x13 \x03(\t\x12\x18\n\x10\x61pi_capabilities\x18\x14 \x03(\t\x12\x0f\n\x07license\x18\x15 \x01(\t\x12\x10\n\x08warnings\x18\x16 \x03(\t\x12\x1d\n\x15prediction_parameters\x18\x17 \x01(\x03\x1a\x33\n\x11\x42ytesByDtypeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\x92\x01\n\x0b\x43ountSource\x12\x1c\n\x18\x43OUNT_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OUNT_SOURCE_HEADERS\x10\x01\x12\x16\n\x12\x43OUNT_SOURCE_INDEX\x10\x02\x12\x18\n\x14\x43OUNT_SOURCE_FORMULA\x10\x03\x12\x19\n\x15\x43OUNT_SOURCE_ESTIMATE\x10\x04\x32U\n\rParserService\x12\x44\n\x05Parse\x12\x1b.ome.parser.v1.ParseRequest\x1a\x1c.ome.parser.v1.ParseResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aome/parser/v1/parser.proto\x12\rome.parser.v1\x1a\x18ome/model/v1/model.proto\"p\n\x0cParseRequest\x12.\n\x07options\x18\x01 \x01(\x0b\x32\x1b.ome.parser.v1.ParseOptionsH\x00\x12(\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x18.ome.parser.v1.FileChunkH\x00\x42\x06\n\x04part\"#\n\x0cParseOptions\x12\x13\n\x0bschema_path\x18\x01 \x01(\t\";\n\tFileChunk\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"9\n\rParseResponse\x12(\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\"|\n\x0eParameterCount\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12*\n\x06source\x18\x02 \x01(\x0e\x32\x1a.ome.parser.v1.CountSource\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x0f\n\x07minimum\x18\x04 \x01(\x03\x12\x0f\n\x07maximum\x18\x05 \x01(\x03\"b\n\tComponent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x31\n\nparameters\x18\x03 \x01(\x0b\x32\x1d.ome.parser.v1.ParameterCount\"d\n\x0cQuantization\x12\x12\n\nspec_value\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x62its\x18\x03 \x01(\x05\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\x12\x12\n\ngroup_size\x18\x05 \x01(\x05\"\xf5\x05\n\nModelFacts\x12\x12\n\nmodel_type\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x11\n\tframework\x18\x03 \x01(\t\x12\x19\n\x11\x66ramework_version\x18\x04 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x16\n\x0e\x66ormat_version\x18\x06 \x01(\t\x12\r\n\x05\x64type\x18\x07 \x01(\t\x12\x31\n\x0cquantization\x18\x08 \x01(\x0b\x32\x1b.ome.parser.v1.Quantization\x12\x31\n\nparameters\x18\t \x01(\x0b\x32\x1d.ome.parser.v1.ParameterCount\x12\x38\n\x11\x61\x63tive_parameters\x18\n \x01(\x0b\x32\x1d.ome.parser.v1.ParameterCount\x12,\n\ncomponents\x18\x0b \x03(\x0b\x32\x18.ome.parser.v1.Component\x12\x16\n\x0eparameter_size\x18\x0c \x01(\t\x12\x43\n\x0e\x62ytes_by_dtype\x18\r \x03(\x0b\x32+.ome.parser.v1.ModelFacts.BytesByDtypeEntry\x12\x14\n\x0cweight_bytes\x18\x0e \x01(\x03\x12 \n\x18kv_cache_bytes_per_token\x18\x0f \x01(\x03\x12\x16\n\x0e\x63ontext_length\x18\x10 \x01(\x03\x12\x1d\n\x15usable_context_length\x18\x11 \x01(\x03\x12\x17\n\x0fvocabulary_size\x18\x12 \x01(\x03\x12\x14\n\x0c\x63\x61pabilities\x18\x13 \x03(\t\x12\x18\n\x10\x61pi_capabilities\x18\x14 \x03(\t\x12\x0f\n\x07license\x18\x15 \x01(\t\x12\x10\n\x08warnings\x18\x16 \x03(\t\x12\x1d\n\x15prediction_parameters\x18\x17 \x01(\x03\x1a\x33\n\x11\x42ytesByDtypeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xb2\x01\n\x10InspectionReport\x12\'\n\x07problem\x18\x01 \x01(\x0b\x32\x16.ome.parser.v1.Finding\x12(\n\x05\x66\x61\x63ts\x18\x02 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12-\n\rparse_problem\x18\x03 \x01(\x0b\x32\x16.ome.parser.v1.Finding\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12\r\n\x05\x66iles\x18\x05 \x01(\x03\"@\n\x07\x46inding\x12$\n\x06reason\x18\x01 \x01(\x0e\x32\x14.ome.model.v1.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t*\x92\x01\n\x0b\x43ountSource\x12\x1c\n\x18\x43OUNT_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OUNT_SOURCE_HEADERS\x10\x01\x12\x16\n\x12\x43OUNT_SOURCE_INDEX\x10\x02\x12\x18\n\x14\x43OUNT_SOURCE_FORMULA\x10\x03\x12\x19\n\x15\x43OUNT_SOURCE_ESTIMATE\x10\x04\x32U\n\rParserService\x12\x44\n\x05Parse\x12\x1b.ome.parser.v1.ParseRequest\x1a\x1c.ome.parser.v1.ParseResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,26 +34,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELFACTS_BYTESBYDTYPEENTRY']._loaded_options = None
   _globals['_MODELFACTS_BYTESBYDTYPEENTRY']._serialized_options = b'8\001'
-  _globals['_COUNTSOURCE']._serialized_start=1405
-  _globals['_COUNTSOURCE']._serialized_end=1551
-  _globals['_PARSEREQUEST']._serialized_start=45
-  _globals['_PARSEREQUEST']._serialized_end=157
-  _globals['_PARSEOPTIONS']._serialized_start=159
-  _globals['_PARSEOPTIONS']._serialized_end=194
-  _globals['_FILECHUNK']._serialized_start=196
-  _globals['_FILECHUNK']._serialized_end=255
-  _globals['_PARSERESPONSE']._serialized_start=257
-  _globals['_PARSERESPONSE']._serialized_end=314
-  _globals['_PARAMETERCOUNT']._serialized_start=316
-  _globals['_PARAMETERCOUNT']._serialized_end=440
-  _globals['_COMPONENT']._serialized_start=442
-  _globals['_COMPONENT']._serialized_end=540
-  _globals['_QUANTIZATION']._serialized_start=542
-  _globals['_QUANTIZATION']._serialized_end=642
-  _globals['_MODELFACTS']._serialized_start=645
-  _globals['_MODELFACTS']._serialized_end=1402
-  _globals['_MODELFACTS_BYTESBYDTYPEENTRY']._serialized_start=1351
-  _globals['_MODELFACTS_BYTESBYDTYPEENTRY']._serialized_end=1402
-  _globals['_PARSERSERVICE']._serialized_start=1553
-  _globals['_PARSERSERVICE']._serialized_end=1638
+  _globals['_COUNTSOURCE']._serialized_start=1678
+  _globals['_COUNTSOURCE']._serialized_end=1824
+  _globals['_PARSEREQUEST']._serialized_start=71
+  _globals['_PARSEREQUEST']._serialized_end=183
+  _globals['_PARSEOPTIONS']._serialized_start=185
+  _globals['_PARSEOPTIONS']._serialized_end=220
+  _globals['_FILECHUNK']._serialized_start=222
+  _globals['_FILECHUNK']._serialized_end=281
+  _globals['_PARSERESPONSE']._serialized_start=283
+  _globals['_PARSERESPONSE']._serialized_end=340
+  _globals['_PARAMETERCOUNT']._serialized_start=342
+  _globals['_PARAMETERCOUNT']._serialized_end=466
+  _globals['_COMPONENT']._serialized_start=468
+  _globals['_COMPONENT']._serialized_end=566
+  _globals['_QUANTIZATION']._serialized_start=568
+  _globals['_QUANTIZATION']._serialized_end=668
+  _globals['_MODELFACTS']._serialized_start=671
+  _globals['_MODELFACTS']._serialized_end=1428
+  _globals['_MODELFACTS_BYTESBYDTYPEENTRY']._serialized_start=1377
+  _globals['_MODELFACTS_BYTESBYDTYPEENTRY']._serialized_end=1428
+  _globals['_INSPECTIONREPORT']._serialized_start=1431
+  _globals['_INSPECTIONREPORT']._serialized_end=1609
+  _globals['_FINDING']._serialized_start=1611
+  _globals['_FINDING']._serialized_end=1675
+  _globals['_PARSERSERVICE']._serialized_start=1826
+  _globals['_PARSERSERVICE']._serialized_end=1911
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from ome.model.v1 import model_pb2 as _model_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -144,3 +145,25 @@ class ModelFacts(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     prediction_parameters: int
     def __init__(self, model_type: _Optional[str] = ..., architecture: _Optional[str] = ..., framework: _Optional[str] = ..., framework_version: _Optional[str] = ..., format: _Optional[str] = ..., format_version: _Optional[str] = ..., dtype: _Optional[str] = ..., quantization: _Optional[_Union[Quantization, _Mapping]] = ..., parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., active_parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., parameter_size: _Optional[str] = ..., bytes_by_dtype: _Optional[_Mapping[str, int]] = ..., weight_bytes: _Optional[int] = ..., kv_cache_bytes_per_token: _Optional[int] = ..., context_length: _Optional[int] = ..., usable_context_length: _Optional[int] = ..., vocabulary_size: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., api_capabilities: _Optional[_Iterable[str]] = ..., license: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., prediction_parameters: _Optional[int] = ...) -> None: ...
+
+class InspectionReport(_message.Message):
+    __slots__ = ("problem", "facts", "parse_problem", "bytes", "files")
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    PARSE_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    problem: Finding
+    facts: ModelFacts
+    parse_problem: Finding
+    bytes: int
+    files: int
+    def __init__(self, problem: _Optional[_Union[Finding, _Mapping]] = ..., facts: _Optional[_Union[ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Finding, _Mapping]] = ..., bytes: _Optional[int] = ..., files: _Optional[int] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: _model_pb2.Reason
+    message: str
+    def __init__(self, reason: _Optional[_Union[_model_pb2.Reason, str]] = ..., message: _Optional[str] = ...) -> None: ...
