@@ -235,7 +235,8 @@ def model_status() -> Schema:
         "How the model stands. Written by the operator.",
         fields={
             "state": text(
-                "Ready: at least one node holds a verified copy. Failed: no node does, and all have failed for good. "
+                "Ready: at least one node holds a verified copy, or the model was found in its claim. Failed: no node "
+                "does, and all have failed for good. "
                 "Creating: neither yet.",
                 enum=["Creating", "Ready", "Failed"],
             ),
@@ -251,7 +252,7 @@ def model_status() -> Schema:
             "nodes": structure(
                 "How many nodes are concerned.",
                 fields={
-                    "summary": text("Ready and desired nodes in short, such as 2/3."),
+                    "summary": text("Ready and desired nodes in short, such as 2/3; - for a model in a claim."),
                     "desired": integer("Nodes that must hold the model.", **counts),
                     "ready": integer("Of those, nodes that hold a verified copy.", **counts),
                     "updating": integer("Of those, nodes that are fetching it.", **counts),

@@ -208,7 +208,8 @@ class Reflector:
     """A copy of one collection of the API, kept current by a list and a watch.
 
     Lists again when the server has forgotten our resource version, and whenever the watch fails for another reason.
-    query may hold selectors; with metadata_only the objects have nothing else, and of that no bookkeeping.
+    query may hold selectors; with metadata_only the objects have nothing else, and of that no bookkeeping. project
+    makes of an object what is kept of it: metadata.name, namespace, uid and resourceVersion at least.
     """
 
     def __init__(
@@ -218,11 +219,13 @@ class Reflector:
         health: Health,
         query: Mapping[str, str] | None = None,
         metadata_only: bool = False,
+        project: Callable[[Object], Object] | None = None,
     ) -> None:
         self.path = path
         self.objects: dict[tuple[str, str], Object] = {}
         self._query = dict(query or {})
         self._metadata_only = metadata_only
+        self._project = project
         # An answer to a write that is older than the latest deletion may be about the object that was deleted.
         self._deleted_version = 0
         self._check = check
@@ -261,7 +264,7 @@ class Reflector:
         """Take the answer to a write for what it is, so that nothing is written again before the watch repeats it."""
         known = _key(written) in self.objects
         if not self._is_older(written) if known else _version(written) > self._deleted_version:
-            self._store(_key(written), written, on_change)
+            self._store(_key(written), self._kept(written), on_change)
 
     async def _list(self, client: KubeClient, on_change: Callable[[Object | None, Object | None], None]) -> str:
         listed: dict[tuple[str, str], Object] = {}
@@ -270,7 +273,7 @@ class Reflector:
         while True:
             page = await client.request("GET", self.path, query=query, accept=accept)
             for item in page["items"]:
-                listed[_key(item)] = item
+                listed[_key(item)] = self._kept(item)
             token = page["metadata"].get("continue")
             if not token:
                 break
@@ -296,9 +299,9 @@ class Reflector:
                     if event["type"] == "DELETED":
                         self._deleted_version = _version(item)
                         before = self.objects.pop(_key(item), None)
-                        on_change(before or item, None)
+                        on_change(before or self._kept(item), None)
                     elif not self._is_older(item):
-                        self._store(_key(item), item, on_change)
+                        self._store(_key(item), self._kept(item), on_change)
             if time.monotonic() - opened < _RETRY_SECONDS:
                 # Something in between ends every watch at once: the API server need not bear that without a pause.
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -312,11 +315,14 @@ class Reflector:
         before = self.objects.get(key)
         if before and before["metadata"]["resourceVersion"] == item["metadata"]["resourceVersion"]:
             return
+        self.objects[key] = item
+        on_change(before, item)
+
+    def _kept(self, item: Object) -> Object:
         if self._metadata_only:
             # A fleet of nodes has megabytes of it.
             item["metadata"].pop("managedFields", None)
-        self.objects[key] = item
-        on_change(before, item)
+        return self._project(item) if self._project else item
 
     def _is_older(self, item: Object) -> bool:
         known = self.objects.get(_key(item))

@@ -1,4 +1,4 @@
-"""What the controller asks of the Kubernetes API beyond watching: finalizers and Secrets."""
+"""What the controller asks of the Kubernetes API beyond watching: finalizers, Secrets and Jobs."""
 
 import base64
 import re
@@ -11,6 +11,9 @@ from libs.chassis.kube import JSON_PATCH, KubeClient, Object
 GROUP = "/apis/ome.io/v1beta1"
 MODEL_COLLECTIONS = (f"{GROUP}/basemodels", f"{GROUP}/clusterbasemodels", f"{GROUP}/finetunedweights")
 NODES = "/api/v1/nodes"
+CLAIMS = "/api/v1/persistentvolumeclaims"
+JOBS = "/apis/batch/v1/jobs"
+PODS = "/api/v1/pods"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PLURALS = {
@@ -63,6 +66,25 @@ async def read_secret(client: KubeClient, namespace: str, name: str) -> dict[str
     except Missing as error:
         raise Missing("SecretNotFound", f"Secret {namespace}/{name} does not exist or may not be read") from error
     return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+
+async def create_job(client: KubeClient, manifest: Object) -> Object:
+    """Create a Job. Raises Conflict when there is one of the name, Missing or Invalid when it is refused."""
+    return await client.request("POST", _jobs_in(manifest["metadata"]["namespace"]), manifest)
+
+
+async def delete_job(client: KubeClient, namespace: str, name: str, uid: str) -> None:
+    """Delete a Job and its Pods; one that is already gone is fine. Raises Conflict when another has its name."""
+    options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+    try:
+        await client.request("DELETE", f"{_jobs_in(namespace)}/{name}", options)
+    except Missing as error:
+        if error.reason != "NotFound":
+            raise
+
+
+def _jobs_in(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
 
 async def _patch(client: KubeClient, item: Object, operations: list[dict[str, Any]]) -> None:

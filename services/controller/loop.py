@@ -14,16 +14,18 @@ import structlog
 from nats.js import JetStreamContext
 
 from libs.artifact import names
+from libs.chassis.health import Health
 from libs.chassis.kube import KubeClient, Object
 from libs.chassis.nats_client import Mirror, delete_key, publish_once, put_if
 from libs.chassis.work import KeyedQueue
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import planning
+from services.controller import planning, volumes
 from services.controller.kube import add_finalizer, remove_finalizer
 from services.controller.settings import Settings
 from services.controller.specification import ModelSpec, read_model, source_of
 from services.controller.streams import ensure_pool
+from services.controller.volume_watch import VolumeWatch
 
 _log = structlog.get_logger()
 _actions = prometheus_client.Counter("ome_controller_actions", "Actions applied, by kind.", ["action"])
@@ -33,7 +35,7 @@ _models = prometheus_client.Gauge("ome_controller_models", "Model objects known.
 class Reconciler:
     """Brings the fleet's desired state in line with the model objects."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, health: Health) -> None:
         self._operator_namespace = settings.namespace
         self.queue: KeyedQueue[str] = KeyedQueue("models")
         self.desired = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString)
@@ -47,7 +49,9 @@ class Reconciler:
             node_unreachable_seconds=settings.node_unreachable_seconds,
             retry_initial_seconds=settings.retry_initial_seconds,
             retry_max_seconds=settings.retry_max_seconds,
+            volume_inspect_seconds=settings.volume_inspect_seconds,
         )
+        self.volumes = VolumeWatch(settings.parser_image, self.queue.add, health)
         self._items: dict[str, Object] = {}
         self._specs: dict[str, ModelSpec] = {}
         self._nodes: dict[str, Object] = {}
@@ -66,10 +70,12 @@ class Reconciler:
         if before and (after is None or after["metadata"]["uid"] != before["metadata"]["uid"]):
             self._items.pop(before["metadata"]["uid"], None)
             self._specs.pop(before["metadata"]["uid"], None)
+            self.volumes.model_changed(before["metadata"]["uid"], None)
             self.queue.add(before["metadata"]["uid"])
         if after:
             uid = after["metadata"]["uid"]
             self._items[uid], self._specs[uid] = after, read_model(after)
+            self.volumes.model_changed(uid, self._specs[uid])
             self.queue.add(uid)
         _models.set(len(self._items))
 
@@ -127,7 +133,7 @@ class Reconciler:
         """Have every model reconciled, as at the start and when this replica begins to lead."""
         for node in {*self._nodes, *map(names.node_name, self.heartbeats.entries)}:
             self._refresh_view(node)
-        for uid in {*self._items, *self._holders, *self._listings, *self.plans.entries}:
+        for uid in {*self._items, *self._holders, *self._listings, *self.plans.entries, *self.volumes.uids()}:
             self.queue.add(uid)
 
     def model_for_credentials(self, node: str, uid: str) -> ModelSpec | None:
@@ -172,7 +178,8 @@ class Reconciler:
                 uid=uid,
                 actions=[f"{type(action).__name__}: {action.reason}" for action in decided.actions],
             )
-        if uid not in self._specs and uid not in self._holders and uid not in self._listings:
+        known = uid in self._specs or uid in self._holders or uid in self._listings or self.volumes.knows(uid)
+        if not known:
             self._asked.pop(uid, None)
             return None
         return min(filter(None, (decided.look_again_seconds, self._resync_seconds)))
@@ -196,6 +203,7 @@ class Reconciler:
             resolutions=listings,
             asked=self._asked.get(uid, {}),
             plan=self.plans.get(uid),
+            volume=self.volumes.seen(uid),
         )
 
     async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
@@ -228,6 +236,10 @@ class Reconciler:
                 self.plans.remember(uid, revision, report)
             case planning.Unreport():
                 await delete_key(js, names.PLANS_BUCKET, uid)
+            case volumes.CreateJob():
+                await self.volumes.create(kube, action)
+            case volumes.DeleteJob():
+                await self.volumes.delete(kube, action)
 
     async def _ask(self, js: JetStreamContext, uid: str, pool: str, task: fetch_pb2.ResolveTask) -> None:
         await ensure_pool(js, pool)

@@ -31,7 +31,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         health.declare(_SYNCED, "not everything has been read yet")
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
-        reconciler = Reconciler(settings)
+        reconciler = Reconciler(settings, health)
         mirrors: list[tuple[Mirror[Any], Callable[[str], None]]] = [
             (reconciler.desired, reconciler.holder_changed),
             (reconciler.observed, reconciler.state_changed),
@@ -75,6 +75,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 await mirror.synced()
             for reflector in (*models, nodes):
                 await reflector.synced()
+            await reconciler.volumes.synced()
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
             health.ok(_SYNCED)
@@ -95,6 +96,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             *(mirror.run(client, on_change) for mirror, on_change in mirrors),
             *(reflector.run(kube, reconciler.model_changed) for reflector in models),
             nodes.run(kube, reconciler.node_changed),
+            reconciler.volumes.run(kube),
             leadership.run(led),
             work(),
             sweep(),

@@ -1,5 +1,7 @@
 """Decides, for one model, what has to change: finalizer, listing of the source, assignments of nodes, deletion.
 
+What there is to do about a model in a PersistentVolumeClaim is decided in volumes, and carried out with the rest.
+
 Pure: `plan` is total and deterministic, empty when everything is as it should be, and each action is safe to repeat.
 Applying the actions, in order and up to the first failure, is for the loop.
 """
@@ -12,6 +14,8 @@ from dataclasses import dataclass, field
 from libs.artifact.errors import InvalidValue
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
+from services.controller import volumes
+from services.controller.pauses import growing_pause
 from services.controller.placement import check_placement, is_placed
 from services.controller.specification import ModelSource, ModelSpec, source_of
 
@@ -59,6 +63,7 @@ class Observed:
     resolutions: Mapping[str, fetch_pb2.Resolution]
     asked: Mapping[str, Asked]
     plan: fetch_pb2.ModelPlan | None
+    volume: volumes.Seen = field(default_factory=volumes.Seen)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Rules:
     node_unreachable_seconds: float
     retry_initial_seconds: float
     retry_max_seconds: float
+    volume_inspect_seconds: float = 3600.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,18 @@ class Unreport:
     reason: str
 
 
-Action = AddFinalizer | RemoveFinalizer | AskForListing | Assign | Forget | ForgetListing | Report | Unreport
+Action = (
+    AddFinalizer
+    | RemoveFinalizer
+    | AskForListing
+    | Assign
+    | Forget
+    | ForgetListing
+    | Report
+    | Unreport
+    | volumes.CreateJob
+    | volumes.DeleteJob
+)
 
 
 @dataclass(frozen=True)
@@ -156,6 +173,8 @@ class _Intent:
     assign: dict[str, fetch_pb2.Assignment] = field(default_factory=dict)
     keep: set[str] = field(default_factory=set)
     ask: AskForListing | None = None
+    create: volumes.CreateJob | None = None
+    delete: tuple[volumes.DeleteJob, ...] = ()
     look_again_seconds: float | None = None
 
 
@@ -170,6 +189,8 @@ def _plan_removal(observed: Observed, rules: Rules, now: float) -> Plan:
     actions: list[Action] = []
     waits: list[float] = []
     remaining = False
+    # Last in any case: they go with the object by themselves, and must not hold it up.
+    jobs = _delete_jobs(observed, "the model is deleted")
     for node in sorted({*observed.held, *observed.states}):
         action, wait = _let_go(observed, node, "the model is deleted", rules, now)
         if isinstance(action, Forget):
@@ -186,13 +207,13 @@ def _plan_removal(observed: Observed, rules: Rules, now: float) -> Plan:
             report.CopyFrom(observed.plan)
             report.deleting = True
             actions.append(Report(report, "the model is deleted"))
-        return Plan(tuple(actions), min(waits, default=None))
+        return Plan((*actions, *jobs), min(waits, default=None))
     actions += [ForgetListing(key, "the model is deleted") for key in sorted(observed.resolutions)]
     if observed.plan:
         actions.append(Unreport("no node holds the model"))
     if observed.model and observed.model.has_finalizer:
         actions.append(RemoveFinalizer("no node holds the model"))
-    return Plan(tuple(actions))
+    return Plan((*actions, *jobs))
 
 
 def _plan_life(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> Plan:
@@ -213,14 +234,18 @@ def _plan_life(observed: Observed, model: ModelSpec, rules: Rules, now: float) -
             actions.append(action)
         if wait is not None:
             waits.append(wait)
-    if intent.source:
+    if intent.source or intent.report.HasField("volume"):
         actions += [
             ForgetListing(key, "the source has changed")
             for key in sorted(observed.resolutions)
-            if key != intent.source.key
+            if intent.source is None or key != intent.source.key
         ]
     if observed.plan != intent.report:
         actions.append(Report(intent.report, "the decision has changed"))
+    # Only now: what a Job has found is stored before it goes, and what keeps the next from starting holds up nothing.
+    actions += intent.delete
+    if intent.create:
+        actions.append(intent.create)
     return Plan(tuple(actions), min(waits, default=None))
 
 
@@ -238,22 +263,48 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         intent.report.desired_nodes.extend(sorted(existing))
         if existing:
             intent.report.artifact.CopyFrom(observed.held[min(existing)].assignment.artifact)
+        if observed.plan and observed.plan.HasField("volume"):
+            intent.report.volume.CopyFrom(observed.plan.volume)
         intent.report.problem.CopyFrom(new_problem("Disabled", "spec.disabled is true: nothing is fetched or removed"))
         return intent
     try:
+        place = volumes.place_of(model)
         intent.source = source_of(model, rules.operator_namespace)
         check_placement(model.storage or {})
     except InvalidValue as error:
         # What the nodes hold is better than nothing while the spec cannot be used.
         intent.keep = existing
+        intent.delete = _delete_jobs(observed, "the spec cannot be used")
         intent.report.desired_nodes.extend(sorted(existing))
         intent.report.problem.CopyFrom(new_problem(error.reason, error.message, fetch_pb2.PROBLEM_CLASS_INVALID))
         return intent
+    if place is not None:
+        _intend_volume(intent, place, observed, model, rules, now)
+        if not intent.report.volume.inspection.HasField("found_at"):
+            intent.keep = existing
+        return intent
+    intent.delete = _delete_jobs(observed, "the model is no longer read from a claim")
     if intent.source is None:
         intent.report.problem.CopyFrom(new_problem("NoStorage", "the model has no storage: there is nothing to fetch"))
         return intent
     _intend_nodes(intent, intent.source, observed, model, holding, rules, now)
     return intent
+
+
+def _intend_volume(
+    intent: _Intent, place: volumes.Place, observed: Observed, model: ModelSpec, rules: Rules, now: float
+) -> None:
+    before = observed.plan.volume if observed.plan else fetch_pb2.Volume()
+    paces = volumes.VolumeRules(rules.volume_inspect_seconds, rules.retry_initial_seconds, rules.retry_max_seconds)
+    look = volumes.look(model, place, observed.volume, before, paces, now)
+    intent.report.volume.CopyFrom(look.volume)
+    if look.problem:
+        intent.report.problem.CopyFrom(look.problem)
+    intent.create, intent.delete, intent.look_again_seconds = look.create, look.delete, look.look_again_seconds
+
+
+def _delete_jobs(observed: Observed, reason: str) -> tuple[volumes.DeleteJob, ...]:
+    return tuple(volumes.delete_job(job, reason) for job in observed.volume.jobs if not job.deleting)
 
 
 def _intend_nodes(
@@ -387,13 +438,11 @@ def _ask(
 
 def _retry_at(key: str, resolution: fetch_pb2.Resolution, rules: Rules) -> float:
     """When a failed listing is tried again: exponential backoff, spread per key, not before the source allows it."""
-    doublings = min(max(resolution.attempt - 1, 0), 30)
-    delay = min(rules.retry_max_seconds, rules.retry_initial_seconds * 2**doublings)
+    initial = rules.retry_initial_seconds
     if resolution.problem.problem_class == fetch_pb2.PROBLEM_CLASS_INVALID:
-        delay = rules.retry_max_seconds
-    # Between half and all of the delay, the same for every replica and run.
-    spread = hashlib.sha256(f"{key}/{resolution.attempt}".encode()).digest()[0] / 255
-    due: float = resolution.resolved_at.ToMilliseconds() / 1000 + delay * (0.5 + spread / 2)
+        initial = rules.retry_max_seconds
+    pause = growing_pause(key, resolution.attempt, initial, rules.retry_max_seconds)
+    due: float = resolution.resolved_at.ToMilliseconds() / 1000 + pause
     return max(due, resolution.problem.retry_at.ToMilliseconds() / 1000)
 
 

@@ -28,6 +28,7 @@ class Settings:
     log_level: str = setting("info", help="least severe level to log", choices=LEVELS)
     log_format: str = setting("json", help="form of log lines", choices=FORMATS)
     fetcher_service_account: str = setting("ome-fetcher", help="ServiceAccount that fetchers run as")
+    parser_image: str = setting(help="image of the parser, which the Jobs that look into volumes run")
     heartbeat_ttl_seconds: float = setting(30.0, help="a fetcher without a heartbeat for so long is away", minimum=1)
     node_unreachable_seconds: float = setting(
         300.0, help="deletion no longer waits for a node that has been unreachable for so long", minimum=0
@@ -35,3 +36,6 @@ class Settings:
     resync_seconds: float = setting(300.0, help="every model is looked at again after so long", minimum=1)
     retry_initial_seconds: float = setting(5.0, help="delay after the first failed listing of a source", minimum=0.01)
     retry_max_seconds: float = setting(600.0, help="longest delay between listings of a failing source", minimum=0.01)
+    volume_inspect_seconds: float = setting(
+        3600.0, help="a volume in which a model was found is looked at again after so long", minimum=1
+    )

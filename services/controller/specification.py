@@ -97,20 +97,16 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
 
 
 def source_of(model: ModelSpec, operator_namespace: str) -> ModelSource | None:
-    """Where the model's bytes come from; None when it has no storage.
+    """Where nodes get the model's bytes from; None when they get none: it has no storage, or is read from a claim.
 
-    Raises InvalidValue with reason InvalidUri, InvalidParameter or UnsupportedBackend.
+    Raises InvalidValue with reason InvalidUri or InvalidParameter.
     """
     if not model.storage or not model.storage.get("storageUri"):
         return None
     text = model.storage["storageUri"]
     uri = parse_uri(text)
     if isinstance(uri, VolumeClaimUri):
-        raise InvalidValue(
-            "UnsupportedBackend",
-            f"storageUri {text!r}: pvc:// is not supported by this version; "
-            "use hf://, oci://, s3://, gs://, az://, vendor:// or local://",
-        )
+        return None
     parameters = dict(model.storage.get("parameters") or {})
     secret = _secret(model, uri, parameters, operator_namespace)
     has_secret = secret is not None or TOKEN_PARAMETER in parameters

@@ -17,6 +17,8 @@ from ome.fetch.v1.fetch_pb2 import (
     PROBLEM_CLASS_MISSING,
     ModelPlan,
     NodeModelState,
+    Problem,
+    Volume,
 )
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
@@ -109,7 +111,14 @@ class _Situation:
     obstacle: _Cause | None
     artifact: Artifact | None
     listed: bool
+    # Where the model lies when no node holds it.
+    volume: Volume | None = None
     nodes: tuple[NodeView, ...] = field(default=())
+
+    @property
+    def in_volume(self) -> bool:
+        """Whether the model was found in its volume."""
+        return self.volume is not None and self.volume.inspection.HasField("found_at")
 
     @property
     def resolved(self) -> bool:
@@ -119,12 +128,14 @@ class _Situation:
     @property
     def complete(self) -> bool:
         """Whether every node that must hold the model holds what the object asks for now."""
+        if self.volume:
+            return self.in_volume and not self.obstacle
         return bool(self.desired) and len(self.ready) == len(self.desired) and self.resolved and not self.obstacle
 
     @property
     def state(self) -> str:
         """The seed's word for the model as a whole."""
-        if self.ready:
+        if self.ready or self.in_volume:
             return "Ready"
         all_failed = bool(self.desired) and len(self.failed) == len(self.desired)
         if all_failed or (self.obstacle and self.obstacle.lasting):
@@ -161,8 +172,8 @@ def fold(
     current = plan is not None and plan.spec_digest == planning_digest(spec, _annotations(model))
     situation = _assess(spec, deleting, plan, states, nodes)
 
-    facts, parse_cause = _facts(model, situation.artifact, states)
-    metadata = facts_document(facts) if facts else _kept_metadata(model, situation.artifact, previous)
+    facts, parse_cause = _facts(model, situation, states)
+    metadata = facts_document(facts) if facts else _kept_metadata(model, situation, previous)
     conditions = _conditions(situation, facts, metadata, parse_cause, previous, now)
     status: dict[str, Any] = {
         "state": situation.state,
@@ -174,7 +185,7 @@ def fold(
             "ready": len(situation.ready),
             "updating": len(situation.desired) - len(situation.ready) - len(situation.failed),
             "failed": len(situation.failed),
-            "summary": f"{len(situation.ready)}/{len(situation.desired)}",
+            "summary": "-" if situation.volume else f"{len(situation.ready)}/{len(situation.desired)}",
         },
         "conditions": conditions,
         "failures": _failures(situation),
@@ -212,6 +223,10 @@ def _assess(
     nodes: Mapping[str, bool],
 ) -> _Situation:
     artifact = plan.artifact if plan and plan.HasField("artifact") else None
+    uri = (spec.get("storage") or {}).get("storageUri") or ""
+    volume = plan.volume if plan and plan.HasField("volume") and uri.startswith("pvc://") else None
+    if volume and volume.inspection.HasField("artifact"):
+        artifact = volume.inspection.artifact
     if deleting:
         desired = {node for node, state in states.items() if state.phase != NODE_PHASE_DELETED}
     elif not spec.get("storage"):
@@ -226,7 +241,6 @@ def _assess(
     )
     wanted = tuple(view for view in views if view.desired)
     unreachable = tuple(view for view in wanted if not view.reachable)
-    uri = (spec.get("storage") or {}).get("storageUri") or ""
     return _Situation(
         desired=wanted,
         ready=tuple(view.node for view in wanted if view.phase == NODE_PHASE_READY),
@@ -235,6 +249,7 @@ def _assess(
         obstacle=_obstacle(spec, deleting, plan, wanted, unreachable),
         artifact=artifact,
         listed=uri.startswith(_LISTED_SCHEMES),
+        volume=volume,
         nodes=views,
     )
 
@@ -302,7 +317,7 @@ def _obstacle(
             failing=problem.reason not in _NEUTRAL,
             lasting=problem.reason not in _NEUTRAL and problem.problem_class in _LASTING,
         )
-    if not desired:
+    if not desired and not plan.HasField("volume"):
         message = "No node matches storage.nodeSelector and storage.nodeAffinity."
         return _Cause(reason_word(REASON_NO_MATCHING_NODE), message)
     return None
@@ -317,20 +332,23 @@ def _conditions(
     now: datetime,
 ) -> list[dict[str, str]]:
     desired, ready, cause = len(situation.desired), len(situation.ready), situation.cause
-    available = (
+    in_volume = ("True", "VolumeReady", f"{_claim(situation.volume)} holds the model.") if situation.in_volume else None
+    available = in_volume or (
         ("True", "NodesReady", f"{ready} of {_count(desired, 'node')} {_hold(ready)} the model.")
         if ready
         else ("False", cause.reason, cause.message)
     )
     complete = (
-        ("True", "AllNodesReady", _all_hold(situation.ready))
+        in_volume or ("True", "AllNodesReady", _all_hold(situation.ready))
         if situation.complete
         else ("False", cause.reason, cause.message)
     )
     judged = {
         "Available": available,
         "Complete": complete,
-        "Degraded": _problem(_trouble(situation), "No node is in trouble."),
+        "Degraded": _problem(
+            _trouble(situation), "Nothing is wrong." if situation.volume else "No node is in trouble."
+        ),
         "Resolved": _resolved(situation),
         "Parsed": _parsed(facts, metadata, parse_cause),
         "Stalled": _problem(_stalled(situation), "Nothing is stuck."),
@@ -378,6 +396,8 @@ def _resolved(situation: _Situation) -> tuple[str, str, str]:
             "Resolved",
             f"The source{revision} has {_count(artifact.files, 'file')} of {_size(artifact.bytes)}.",
         )
+    if situation.in_volume:
+        return "True", "NothingToResolve", _found(situation)
     if situation.obstacle:
         status = "False" if situation.obstacle.failing or situation.obstacle.reason == "Resolving" else "Unknown"
         return status, situation.obstacle.reason, situation.obstacle.message
@@ -397,15 +417,21 @@ def _parsed(facts: ModelFacts | None, metadata: Mapping[str, Any], cause: _Cause
             "Parsed",
             f"The model's files were parsed: {found}." if found else "The model's files were parsed.",
         )
-    return "Unknown", _PENDING, "No node has parsed the model's files yet."
+    return "Unknown", _PENDING, "The model's files have not been parsed yet."
 
 
 def _facts(
-    model: Mapping[str, Any], artifact: Artifact | None, states: Mapping[str, NodeModelState]
+    model: Mapping[str, Any], situation: _Situation, states: Mapping[str, NodeModelState]
 ) -> tuple[ModelFacts | None, _Cause | None]:
     """The facts to report, and why there are none. Facts of another artifact than the planned one do not count."""
+    artifact = situation.artifact
     if skips_parsing(_annotations(model)):
         return None, _Cause("ParsingSkipped", "The annotation ome.io/skip-config-parsing asks for no facts.")
+    if situation.volume:
+        inspection = situation.volume.inspection
+        if inspection.HasField("parse_problem"):
+            return None, _parse_failure(inspection.parse_problem)
+        return (inspection.facts, None) if inspection.HasField("facts") else (None, None)
     matching = sorted(
         (state.phase != NODE_PHASE_READY, node)
         for node, state in states.items()
@@ -416,15 +442,20 @@ def _facts(
             return states[node].facts, None
     for _, node in matching:
         if states[node].HasField("parse_problem"):
-            problem = states[node].parse_problem
-            reason = reason_word(problem.reason or REASON_PARSE_FAILED)
-            return None, _Cause(reason, _sentence(problem.message), failing=True)
+            return None, _parse_failure(states[node].parse_problem)
     return None, None
 
 
-def _kept_metadata(model: Mapping[str, Any], artifact: Artifact | None, previous: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_failure(problem: Problem) -> _Cause:
+    return _Cause(reason_word(problem.reason or REASON_PARSE_FAILED), _sentence(problem.message), failing=True)
+
+
+def _kept_metadata(model: Mapping[str, Any], situation: _Situation, previous: Mapping[str, Any]) -> dict[str, Any]:
     """What was known of the same artifact stays known while no node says it."""
-    digest = artifact.digest if artifact else ""
+    if situation.volume:
+        # The plan says all that is known of a volume.
+        return {}
+    digest = situation.artifact.digest if situation.artifact else ""
     if skips_parsing(_annotations(model)) or (previous.get("artifact") or {}).get("digest", "") != digest:
         return {}
     return dict(previous.get("metadata") or {})
@@ -479,6 +510,17 @@ def _waiting(waiting: Sequence[NodeView], desired: int) -> _Cause:
     reason, _ = min(reasons.items(), key=lambda item: (-item[1], -item[0]))
     names = _names([view.node for view in waiting])
     return _Cause(reason_word(reason), f"Waiting for {len(waiting)} of {_count(desired, 'node')}: {names}.")
+
+
+def _claim(volume: Volume | None) -> str:
+    return f"PersistentVolumeClaim {volume.namespace}/{volume.claim}" if volume else ""
+
+
+def _found(situation: _Situation) -> str:
+    if situation.artifact is None or not situation.artifact.files:
+        return "The model is used where it lies: nothing is copied."
+    size = f"{_count(situation.artifact.files, 'file')} of {_size(situation.artifact.bytes)}"
+    return f"{size} are used where they lie: nothing is copied."
 
 
 def _names(names: Sequence[str]) -> str:

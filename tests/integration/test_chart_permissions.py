@@ -1,13 +1,18 @@
 """What each ServiceAccount of the charts may do: asked of the API server, which decides it, and tried."""
 
 import asyncio
+import copy
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
+from ome.model.v1 import model_pb2
+from services.controller.inspection_jobs import job_manifest
+from services.controller.volumes import CreateJob, Place
 from tests.support.apiserver import ApiServer, running_api_server
 from tests.support.programs import CHARTS, run
 
@@ -23,6 +28,9 @@ GRANTED: dict[str, Grants] = {
     "ome-controller": {
         **{("ome.io", model, "", ""): _READ | {"patch"} for model in _MODELS},
         ("", "nodes", "", ""): _READ,
+        ("", "persistentvolumeclaims", "team-a", ""): _READ,
+        ("", "pods", "ome", ""): _READ,
+        ("batch", "jobs", "team-a", ""): _READ | {"create", "delete"},
         ("", "secrets", "team-a", "hf-token"): {"get"},
         # By name only: it cannot look around.
         ("", "secrets", "ome", "ome-nats-issuer"): {"get"},
@@ -45,7 +53,6 @@ GRANTED: dict[str, Grants] = {
 _ASKED = sorted(
     {target for grants in GRANTED.values() for target in grants}
     | {
-        ("", "pods", "ome", ""),
         ("", "secrets", "ome", "ome-nats-issuer"),
         ("", "configmaps", "team-a", "settings"),
         ("", "nodes/status", "", "node-1"),
@@ -65,6 +72,11 @@ _MODEL = {
     "spec": {"vendor": "meta"},
 }
 _DEADLINE_SECONDS = 20
+_PARSER_IMAGE = f"ome/parser:{yaml.safe_load((CHARTS / 'controller' / 'Chart.yaml').read_text())['appVersion']}"
+_REF = model_pb2.ModelRef(kind=model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL, name="llama", uid="u")
+_INSPECTION = job_manifest(
+    CreateJob(_REF, Place("default", "storage", "llama"), "config.json", True, "subject", 1, ""), _PARSER_IMAGE
+)
 
 
 async def _refusal(server: ApiServer, account: str, target: str, patch: dict[str, Any]) -> str:
@@ -73,6 +85,15 @@ async def _refusal(server: ApiServer, account: str, target: str, patch: dict[str
     identity = f"--as=system:serviceaccount:ome:{account}"
     found = await asyncio.to_thread(
         run, "kubectl", *arguments, identity, check=False, KUBECONFIG=str(server.kubeconfig)
+    )
+    return found.stderr if found.returncode else ""
+
+
+async def _job_refusal(server: ApiServer, verb: str, manifest: dict[str, Any]) -> str:
+    """What the API server says against a Job that the controller creates or deletes; empty when it is permitted."""
+    arguments = (verb, "-f", "-", "--dry-run=server", "--as=system:serviceaccount:ome:ome-controller")
+    found = await asyncio.to_thread(
+        run, "kubectl", *arguments, check=False, stdin=json.dumps(manifest), KUBECONFIG=str(server.kubeconfig)
     )
     return found.stderr if found.returncode else ""
 
@@ -93,6 +114,8 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
                     running, account, "clusterbasemodel/llama", {"metadata": {"labels": {"a": "b"}}}
                 ):
                     await asyncio.sleep(0.1)
+            while "denied" not in await _job_refusal(running, "create", _changed(("metadata", "labels"), {"a": "b"})):
+                await asyncio.sleep(0.1)
         yield running
 
 
@@ -166,3 +189,59 @@ async def test_a_patch_may_change(account: str, target: str, patch: dict[str, An
 @pytest.mark.parametrize(("account", "target", "patch"), FORBIDDEN.values(), ids=FORBIDDEN)
 async def test_a_patch_may_not_change(account: str, target: str, patch: dict[str, Any], server: ApiServer) -> None:
     assert "denied request: the " in await _refusal(server, account, target, patch)
+
+
+def _changed(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
+    manifest = copy.deepcopy(_INSPECTION)
+    place: Any = manifest
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    return manifest
+
+
+_POD = ("spec", "template", "spec")
+_FIRST = (*_POD, "containers", 0)
+_CONTAINER = _INSPECTION["spec"]["template"]["spec"]["containers"][0]
+OTHER_JOBS = {
+    "a Job without our label": (("metadata", "labels"), {"a": "b"}),
+    "a Job of no model": (("metadata", "ownerReferences"), []),
+    "another image": ((*_FIRST, "image"), "ome/fetcher:1"),
+    "a command": ((*_FIRST, "command"), ["sh"]),
+    "another task of the parser": ((*_FIRST, "args"), ["inspect", "/"]),
+    "variables": ((*_FIRST, "env"), [{"name": "A", "value": "b"}]),
+    "a Secret as variables": ((*_FIRST, "envFrom"), [{"secretRef": {"name": "s"}}]),
+    "a second container": ((*_POD, "containers"), [_CONTAINER, {**_CONTAINER, "name": "second"}]),
+    "an initializer": ((*_POD, "initContainers"), [{"name": "a", "image": _PARSER_IMAGE}]),
+    "a writable claim": ((*_POD, "volumes", 0, "persistentVolumeClaim", "readOnly"), False),
+    "a directory of the node": ((*_POD, "volumes", 0), {"name": "model", "hostPath": {"path": "/"}}),
+    "a Secret as files": ((*_POD, "volumes", 0), {"name": "model", "secret": {"secretName": "s"}}),
+    "a token": ((*_POD, "automountServiceAccountToken"), True),
+    "another identity": ((*_POD, "serviceAccountName"), "admin"),
+    "the network of the node": ((*_POD, "hostNetwork"), True),
+    "a node of its choice": ((*_POD, "nodeName"), "node-1"),
+    "every node": ((*_POD, "tolerations"), [{"operator": "Exists"}]),
+    "root": ((*_FIRST, "securityContext", "runAsUser"), 0),
+    "root for the Pod": ((*_POD, "securityContext", "runAsUser"), 0),
+    "a capability": ((*_FIRST, "securityContext", "capabilities"), {"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
+    "no seccomp profile": ((*_POD, "securityContext", "seccompProfile"), {"type": "Unconfined"}),
+}
+
+
+async def test_the_controller_may_have_volumes_inspected(server: ApiServer) -> None:
+    assert await _job_refusal(server, "create", _INSPECTION) == ""
+
+
+@pytest.mark.parametrize(("path", "value"), OTHER_JOBS.values(), ids=OTHER_JOBS)
+async def test_the_controller_may_not_create(path: tuple[str | int, ...], value: object, server: ApiServer) -> None:
+    assert "denied request: " in await _job_refusal(server, "create", _changed(path, value))
+
+
+async def test_the_controller_may_delete_its_own_jobs_and_no_others(server: ApiServer) -> None:
+    others = _changed(("metadata", "labels"), {"a": "b"})
+    others["metadata"]["name"] = "others"
+    for job in (_INSPECTION, others):
+        await server.kube.request("POST", "/apis/batch/v1/namespaces/default/jobs", job)
+
+    assert await _job_refusal(server, "delete", _INSPECTION) == ""
+    assert "denied request: " in await _job_refusal(server, "delete", others)

@@ -13,6 +13,7 @@ import grpc
 
 from ome.status.v1.status_pb2_grpc import StatusServiceStub
 from tests.support.hub.client import HubClient
+from tools.localcluster.charts import merged
 from tools.localcluster.cluster import LocalCluster
 
 Object = dict[str, Any]
@@ -150,9 +151,14 @@ class Fleet:
 
 
 @contextmanager
-def started_fleet(nodes: Mapping[str, Mapping[str, str]] | int = 3, **arguments: Any) -> Iterator[Fleet]:
-    """A cluster with every service and the local hub, retrying as tests want it."""
-    with LocalCluster(nodes=nodes, helm_values=QUICK_RETRIES, hub=True, **arguments) as cluster:
+def started_fleet(
+    nodes: Mapping[str, Mapping[str, str]] | int = 3,
+    more_values: Mapping[str, Mapping[str, Any]] | None = None,
+    **arguments: Any,
+) -> Iterator[Fleet]:
+    """A cluster with every service and the local hub, retrying as tests want it; more_values are of charts, by name."""
+    values = merged(QUICK_RETRIES, more_values or {})
+    with LocalCluster(nodes=nodes, helm_values=values, hub=True, **arguments) as cluster:
         yield Fleet(cluster)
 
 

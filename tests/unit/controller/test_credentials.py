@@ -7,6 +7,7 @@ import pytest
 
 from libs.artifact import names
 from libs.artifact.errors import InvalidValue
+from libs.chassis.health import Health
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller.loop import Reconciler
@@ -20,6 +21,7 @@ SETTINGS = Settings(
     nats_url="nats://127.0.0.1:4222",
     nats_password_file=Path("password"),
     nats_issuer_seed_file=Path("seed"),
+    parser_image="ome/parser",
 )
 
 
@@ -31,7 +33,7 @@ def private_model(uri: str = "hf://org/private", **changes: Any) -> dict[str, An
 
 @pytest.fixture
 def reconciler() -> Reconciler:
-    known = Reconciler(SETTINGS)
+    known = Reconciler(SETTINGS, Health())
     known.heartbeats.remember(names.node_token(NODE), 1, fetch_pb2.NodeHeartbeat(node=NODE))
     return known
 

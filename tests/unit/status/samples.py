@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from libs.artifact.specification import planning_digest
-from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Problem, ProblemClass
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Problem, ProblemClass, Volume, VolumeInspection
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
@@ -48,6 +48,15 @@ def a_plan(model: dict[str, Any], *nodes: str, artifact: Artifact | None = ARTIF
         artifact=artifact,
         **more,
     )
+
+
+def a_volume(found: bool = True, **more: Any) -> Volume:
+    """A claim, and what was found in its volume."""
+    inspection = VolumeInspection(subject="s", number=1, **more)
+    if found:
+        inspection.found_at.FromSeconds(1)
+        inspection.artifact.CopyFrom(Artifact(bytes=91_000_000, files=9))
+    return Volume(namespace="team-a", claim="storage", path="minilm", inspection=inspection)
 
 
 def a_problem(reason: Reason, message: str = "it went wrong", kind: ProblemClass = 0) -> Problem:  # type: ignore[assignment]

@@ -25,6 +25,7 @@ from ome.model.v1.model_pb2 import (
     REASON_QUEUED,
     REASON_RATE_LIMITED,
     REASON_RESOLVING,
+    REASON_VOLUME_NOT_READY,
     Artifact,
 )
 from tests.unit.status.samples import (
@@ -36,6 +37,7 @@ from tests.unit.status.samples import (
     a_plan,
     a_problem,
     a_state,
+    a_volume,
     conditions,
     failed,
     folded,
@@ -47,6 +49,7 @@ from tests.unit.status.samples import (
 MODEL = a_model()
 LOCAL = a_model("local:///models/minilm")
 PLAN = a_plan(MODEL, "a", "b")
+IN_CLAIM = a_model("pvc://team-a:storage/minilm")
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,80 @@ CASES = [
         states={"a": ready(parse_problem=a_problem(REASON_NO_CONFIG))},
         ready=("a",),
     ),
+    Case(
+        "a model was found in its claim",
+        "Ready",
+        {
+            "Available": ("True", "VolumeReady"),
+            "Complete": ("True", "VolumeReady"),
+            "Degraded": ("False", "AsExpected"),
+            "Resolved": ("True", "NothingToResolve"),
+            "Parsed": ("True", "Parsed"),
+            "Stalled": ("False", "AsExpected"),
+        },
+        model=IN_CLAIM,
+        plan=a_plan(IN_CLAIM, artifact=None, volume=a_volume(facts=FACTS)),
+    ),
+    Case(
+        "a model in a claim cannot be parsed",
+        "Ready",
+        {"Complete": ("True", "VolumeReady"), "Parsed": ("False", "NoConfig")},
+        model=IN_CLAIM,
+        plan=a_plan(IN_CLAIM, artifact=None, volume=a_volume(parse_problem=a_problem(REASON_NO_CONFIG))),
+    ),
+    Case(
+        "a claim waits for its first inspection",
+        "Creating",
+        {
+            "Available": ("False", "Resolving"),
+            "Degraded": ("False", "AsExpected"),
+            "Resolved": ("False", "Resolving"),
+            "Parsed": ("Unknown", "Pending"),
+        },
+        model=IN_CLAIM,
+        plan=a_plan(IN_CLAIM, artifact=None, volume=a_volume(False), problem=a_problem(REASON_RESOLVING)),
+    ),
+    Case(
+        "a claim has no such directory",
+        "Failed",
+        {
+            "Available": ("False", "NotFound"),
+            "Degraded": ("True", "NotFound"),
+            "Resolved": ("False", "NotFound"),
+            "Stalled": ("True", "NotFound"),
+        },
+        model=IN_CLAIM,
+        plan=a_plan(
+            IN_CLAIM,
+            artifact=None,
+            volume=a_volume(False),
+            problem=a_problem(REASON_NOT_FOUND, kind=PROBLEM_CLASS_MISSING),
+        ),
+    ),
+    Case(
+        "a model that was found in its claim cannot be looked at again",
+        "Ready",
+        {
+            "Available": ("True", "VolumeReady"),
+            "Complete": ("False", "VolumeNotReady"),
+            "Degraded": ("True", "VolumeNotReady"),
+            "Parsed": ("True", "Parsed"),
+            "Stalled": ("False", "AsExpected"),
+        },
+        model=IN_CLAIM,
+        plan=a_plan(
+            IN_CLAIM,
+            artifact=None,
+            volume=a_volume(facts=FACTS),
+            problem=a_problem(REASON_VOLUME_NOT_READY, kind=PROBLEM_CLASS_UNAVAILABLE),
+        ),
+    ),
+    Case(
+        "a model has left its claim and is not planned anew yet",
+        "Creating",
+        {"Available": ("False", "Resolving")},
+        plan=a_plan(IN_CLAIM, artifact=None, volume=a_volume()),
+    ),
 ]
 
 
@@ -332,6 +409,30 @@ def test_counts_and_summary_say_how_many_of_the_desired_nodes_stand_how() -> Non
     view = folded(MODEL, plan, {"a": ready(), "b": failed(REASON_INSUFFICIENT_DISK), "c": updating()})
 
     assert view.status["nodes"] == {"desired": 4, "ready": 1, "updating": 2, "failed": 1, "summary": "1/4"}
+
+
+def test_a_model_in_a_claim_concerns_no_node_and_tells_what_lies_there() -> None:
+    view = folded(IN_CLAIM, a_plan(IN_CLAIM, artifact=None, volume=a_volume(facts=FACTS)))
+
+    assert view.status["nodes"] == {"desired": 0, "ready": 0, "updating": 0, "failed": 0, "summary": "-"}
+    assert message(view, "Available") == "PersistentVolumeClaim team-a/storage holds the model."
+    assert message(view, "Resolved") == "9 files of 91.0 MB are used where they lie: nothing is copied."
+    assert view.status["metadata"]["modelType"] == "bert"
+    assert view.spec_facts is not None
+    assert [event.reason for event in view.events] == ["Ready"]
+    assert "artifact" not in view.status
+
+
+def test_facts_of_a_model_that_is_no_longer_in_its_claim_are_not_told() -> None:
+    plan = a_plan(IN_CLAIM, artifact=None, volume=a_volume(facts=FACTS))
+    before = folded(IN_CLAIM, plan).status
+    gone = a_problem(REASON_VOLUME_NOT_READY, "the claim is gone", PROBLEM_CLASS_MISSING)
+
+    view = folded(IN_CLAIM, a_plan(IN_CLAIM, artifact=None, volume=a_volume(False), problem=gone), previous=before)
+
+    assert view.status["state"] == "Failed"
+    assert "metadata" not in view.status
+    assert [event.reason for event in view.events] == ["VolumeNotReady"]
 
 
 def test_failures_hold_node_reason_and_message_of_at_most_fifty_nodes() -> None:

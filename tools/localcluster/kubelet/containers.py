@@ -13,8 +13,9 @@ from tools.localcluster.kubelet.images import UnknownImage
 from tools.localcluster.kubelet.probes import Probe
 from tools.localcluster.processes import Process, tail
 
-# The kubelet keeps at most so much of a container's last words in its status.
-_MESSAGE_CHARACTERS = 2048
+# The kubelet keeps at most so much of a container's last words in its status: of its message, or of its log.
+_MESSAGE_CHARACTERS = 4096
+_LOG_CHARACTERS = 2048
 _REFERENCE_RETRY_SECONDS = 1.0
 
 
@@ -165,7 +166,7 @@ class Container:
         log = self._launch.termination_log
         message = log.read_text(errors="replace") if log.exists() else ""
         if not message and status != 0 and self._spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            message = tail(self.log)
+            message = tail(self.log)[-_LOG_CHARACTERS:]
         return message[-_MESSAGE_CHARACTERS:]
 
     async def _probe(self, process: Process) -> None:

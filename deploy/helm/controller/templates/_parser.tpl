@@ -1,0 +1,3 @@
+{{- define "controller.parserImage" -}}
+{{ printf "%s:%s" .Values.parserImage.repository (.Values.parserImage.tag | default .Chart.AppVersion) | quote }}
+{{- end }}

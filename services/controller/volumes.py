@@ -1,0 +1,306 @@
+"""Decides about a model that is read from a PersistentVolumeClaim: whether the claim can be used, and when a Job looks.
+
+Pure. All that is known of earlier inspections is in the plan that was stored last, and each inspection has a number:
+the result of a Job is taken once, whoever takes it and however often it is read.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from libs.artifact.errors import InvalidValue
+from libs.artifact.uri import VolumeClaimUri, parse_uri
+from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
+from ome.parser.v1 import parser_pb2
+from services.controller.pauses import growing_pause, spread
+from services.controller.specification import ModelSpec
+
+# A Job that has not looked by then is given up, with what kept it. Volumes of clouds take minutes to be attached.
+PATIENCE_SECONDS = 300.0
+# A Pod that starts later than this is in trouble worth telling, unless it starts after all.
+_SILENCE_SECONDS = 5.0
+_BOUND = "Bound"
+# What an inspection could not find out for itself says nothing of the model.
+_UNABLE = (model_pb2.REASON_UNAVAILABLE, model_pb2.REASON_VOLUME_NOT_READY, model_pb2.REASON_DISK_ERROR)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model lies: a claim and a directory in its volume, empty for the whole volume."""
+
+    namespace: str
+    claim: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A PersistentVolumeClaim, as far as it matters here."""
+
+    uid: str
+    phase: str
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of our Jobs. known_since is in seconds since the epoch, by our own clock.
+
+    ended is what it found, once it has; waiting says what keeps it from looking.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    subject: str
+    number: int
+    known_since: float
+    deleting: bool = False
+    ended: parser_pb2.InspectionReport | None = None
+    waiting: parser_pb2.Finding | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A Job that the API server would not create: which inspection it was for, and why."""
+
+    subject: str
+    number: int
+    report: parser_pb2.InspectionReport
+
+
+@dataclass(frozen=True)
+class CreateJob:
+    """Have a volume inspected."""
+
+    model: model_pb2.ModelRef
+    place: Place
+    schema_path: str
+    skip_parsing: bool
+    subject: str
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class DeleteJob:
+    """Remove a Job that has done its work or is no longer of use."""
+
+    namespace: str
+    name: str
+    uid: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class VolumeRules:
+    """What the operator's settings decide. Times in seconds."""
+
+    inspect_seconds: float
+    retry_initial_seconds: float
+    retry_max_seconds: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a model's volume. claim is None when there is no such claim."""
+
+    claim: Claim | None = None
+    jobs: Sequence[Job] = ()
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What to do and to report about a model's volume, and after how many seconds to look again."""
+
+    volume: fetch_pb2.Volume
+    problem: fetch_pb2.Problem | None = None
+    create: CreateJob | None = None
+    delete: tuple[DeleteJob, ...] = ()
+    look_again_seconds: float | None = None
+
+
+def place_of(model: ModelSpec) -> Place | None:
+    """Where the model lies; None unless its URI is a pvc:// one.
+
+    Raises InvalidValue with reason InvalidUri when it names a claim that such a model may not use.
+    """
+    text = (model.storage or {}).get("storageUri") or ""
+    uri = parse_uri(text) if text.startswith("pvc://") else None
+    if not isinstance(uri, VolumeClaimUri):
+        return None
+    own = model.ref.namespace
+    if not own and not uri.namespace:
+        raise InvalidValue(
+            "InvalidUri",
+            f"storageUri {text!r} must name the namespace of the claim, as the model is in none: "
+            f"write pvc://<namespace>:{uri.claim}/{uri.sub_path}",
+        )
+    if own and uri.namespace not in ("", own):
+        raise InvalidValue(
+            "InvalidUri",
+            f"storageUri {text!r} names a claim of another namespace, and a BaseModel reads only claims of its own: "
+            f"write pvc://{uri.claim}/{uri.sub_path}, or make it a ClusterBaseModel",
+        )
+    return Place(own or uri.namespace, uri.claim, uri.sub_path)
+
+
+def look(model: ModelSpec, place: Place, seen: Seen, before: fetch_pb2.Volume, rules: VolumeRules, now: float) -> Look:
+    """What to do about the volume of a living model; before is what was reported last."""
+    volume = fetch_pb2.Volume(namespace=place.namespace, claim=place.claim, path=place.path)
+    if seen.claim is None or seen.claim.deleting or seen.claim.phase != _BOUND:
+        gone = tuple(delete_job(job, "the claim cannot be used") for job in seen.jobs if not job.deleting)
+        return Look(volume, _claim_problem(place, seen.claim), delete=gone)
+    schema_path = (model.storage or {}).get("schemaPath") or ""
+    subject = _subject(place, seen.claim, schema_path, model.skip_parsing)
+    inspection = fetch_pb2.VolumeInspection(subject=subject)
+    if before.inspection.subject == subject:
+        inspection.CopyFrom(before.inspection)
+    running, others = _sort_out(seen.jobs, place, subject, inspection.number + 1)
+    delete = [delete_job(job, "it is about what was asked for earlier") for job in others if not job.deleting]
+    report = _answer(running, seen.refusal, subject, inspection.number + 1, now)
+    if report is not None:
+        inspection = _conclude(inspection, report, now)
+        if running is not None:
+            delete.append(delete_job(running, "it has ended"))
+    volume.inspection.CopyFrom(inspection)
+    due = _due(inspection, rules)
+    if report is not None:
+        running = None
+    create, again = None, None
+    if running is not None:
+        told_at, given_up_at = running.known_since + _SILENCE_SECONDS, running.known_since + PATIENCE_SECONDS
+        again = (told_at if now < told_at else given_up_at) - now
+    elif due > now:
+        again = due - now
+    elif not seen.jobs:
+        # A Job that is being deleted may have the name of this one: its end is heard of.
+        why = "it is time to look again" if inspection.number else "the volume was not inspected yet"
+        create = CreateJob(model.ref, place, schema_path, model.skip_parsing, subject, inspection.number + 1, why)
+    return Look(volume, _problem(place, inspection, running, due, now), create, tuple(delete), again)
+
+
+def describe(place: Place) -> str:
+    """The claim in words."""
+    return f"PersistentVolumeClaim {place.namespace}/{place.claim}"
+
+
+def _claim_problem(place: Place, claim: Claim | None) -> fetch_pb2.Problem:
+    if claim is None:
+        problem_class = fetch_pb2.PROBLEM_CLASS_MISSING
+        message = f"{describe(place)} does not exist: create it, or name another in storage.storageUri"
+    elif claim.deleting:
+        problem_class = fetch_pb2.PROBLEM_CLASS_MISSING
+        message = f"{describe(place)} is being deleted"
+    elif claim.phase == "Lost":
+        problem_class = fetch_pb2.PROBLEM_CLASS_MISSING
+        message = f"{describe(place)} is Lost: its PersistentVolume no longer exists; create the claim anew"
+    else:
+        problem_class = fetch_pb2.PROBLEM_CLASS_UNAVAILABLE
+        message = (
+            f"{describe(place)} is {claim.phase or 'Pending'} and has no volume yet; "
+            f"'kubectl describe pvc -n {place.namespace} {place.claim}' says what it waits for"
+        )
+    return fetch_pb2.Problem(reason=model_pb2.REASON_VOLUME_NOT_READY, message=message, problem_class=problem_class)
+
+
+def _subject(place: Place, claim: Claim, schema_path: str, skip_parsing: bool) -> str:
+    content = [place.namespace, place.claim, claim.uid, place.path, schema_path, skip_parsing]
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+def _sort_out(jobs: Sequence[Job], place: Place, subject: str, number: int) -> tuple[Job | None, list[Job]]:
+    """The Job that makes the inspection of a number, and all others."""
+    wanted = (place.namespace, subject, number, False)
+    running = next((job for job in jobs if (job.namespace, job.subject, job.number, job.deleting) == wanted), None)
+    return running, [job for job in jobs if job is not running]
+
+
+def _answer(
+    running: Job | None, refusal: Refusal | None, subject: str, number: int, now: float
+) -> parser_pb2.InspectionReport | None:
+    """What the inspection of a number has come to; None while that is open."""
+    if running is None:
+        return refusal.report if refusal and (refusal.subject, refusal.number) == (subject, number) else None
+    if running.ended is not None:
+        return running.ended
+    if now < running.known_since + PATIENCE_SECONDS:
+        return None
+    late = parser_pb2.Finding(
+        reason=model_pb2.REASON_UNAVAILABLE,
+        message=f"Job {running.namespace}/{running.name} has not ended after {PATIENCE_SECONDS:g} s",
+    )
+    return parser_pb2.InspectionReport(problem=running.waiting or late)
+
+
+def _conclude(
+    before: fetch_pb2.VolumeInspection, report: parser_pb2.InspectionReport, now: float
+) -> fetch_pb2.VolumeInspection:
+    after = fetch_pb2.VolumeInspection(subject=before.subject, number=before.number + 1)
+    after.inspected_at.FromMilliseconds(int(now * 1000))
+    if not report.HasField("problem"):
+        after.found_at.CopyFrom(after.inspected_at)
+        after.artifact.CopyFrom(model_pb2.Artifact(bytes=report.bytes, files=report.files))
+        if report.HasField("facts"):
+            after.facts.CopyFrom(report.facts)
+        if report.HasField("parse_problem"):
+            after.parse_problem.CopyFrom(_as_problem(report.parse_problem))
+        return after
+    if report.problem.reason in _UNABLE and before.HasField("found_at"):
+        # Nothing speaks against what was found before.
+        known = after
+        after = fetch_pb2.VolumeInspection()
+        after.CopyFrom(before)
+        after.number = known.number
+        after.inspected_at.CopyFrom(known.inspected_at)
+    after.failures = before.failures + 1
+    after.problem.CopyFrom(_as_problem(report.problem))
+    return after
+
+
+def _as_problem(finding: parser_pb2.Finding) -> fetch_pb2.Problem:
+    unable = finding.reason in _UNABLE
+    known = finding.reason in model_pb2.Reason.values()
+    return fetch_pb2.Problem(
+        reason=finding.reason if known and finding.reason else model_pb2.REASON_INTERNAL,
+        message=finding.message,
+        problem_class=fetch_pb2.PROBLEM_CLASS_UNAVAILABLE if unable else fetch_pb2.PROBLEM_CLASS_MISSING,
+    )
+
+
+def _due(inspection: fetch_pb2.VolumeInspection, rules: VolumeRules) -> float:
+    """When to inspect next: at once for the first time, after a growing pause when the last one failed."""
+    if not inspection.number:
+        return 0.0
+    key = f"{inspection.subject}/{inspection.number}"
+    pause = spread(key, rules.inspect_seconds)
+    if inspection.failures:
+        pause = growing_pause(key, inspection.failures, rules.retry_initial_seconds, rules.retry_max_seconds)
+    since: float = inspection.inspected_at.ToMilliseconds() / 1000
+    return since + pause
+
+
+def _problem(
+    place: Place, inspection: fetch_pb2.VolumeInspection, running: Job | None, due: float, now: float
+) -> fetch_pb2.Problem | None:
+    if inspection.HasField("problem"):
+        problem = fetch_pb2.Problem()
+        problem.CopyFrom(inspection.problem)
+        problem.message = f"{describe(place)}: {problem.message}"
+        problem.retry_at.FromMilliseconds(int(due * 1000))
+        return problem
+    if inspection.HasField("found_at"):
+        return None
+    if running is not None and running.waiting and now >= running.known_since + _SILENCE_SECONDS:
+        return _as_problem(running.waiting)
+    return fetch_pb2.Problem(
+        reason=model_pb2.REASON_RESOLVING, message=f"waiting for a Job to look into {describe(place)}"
+    )
+
+
+def delete_job(job: Job, reason: str) -> DeleteJob:
+    """The end of a Job that is of no use."""
+    return DeleteJob(job.namespace, job.name, job.uid, reason)
