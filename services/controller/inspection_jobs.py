@@ -32,6 +32,8 @@ _USER = 65532
 _DEADLINE_SECONDS = int(PATIENCE_SECONDS) + 60
 _KEPT_SECONDS = 3600
 _RESOURCES = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
+_IDENTITY = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
+_KEPT = (*_IDENTITY, "labels", "annotations", "ownerReferences")
 _KIND_NAMES = {number: name for name, number in KINDS.items()}
 # What the kubelet calls a container while its volumes are mounted and its image is pulled.
 _CREATING = "ContainerCreating"
@@ -106,19 +108,32 @@ def _pod(create: CreateJob, image: str) -> dict[str, Any]:
 
 def view_claim(claim: Object) -> Claim:
     """A PersistentVolumeClaim as planning sees it."""
-    metadata = claim["metadata"]
-    phase = (claim.get("status") or {}).get("phase") or ""
-    return Claim(uid=metadata["uid"], phase=phase, deleting="deletionTimestamp" in metadata)
+    metadata, spec = claim["metadata"], claim.get("spec") or {}
+    return Claim(
+        uid=metadata["uid"],
+        phase=(claim.get("status") or {}).get("phase") or "",
+        deleting="deletionTimestamp" in metadata,
+        shared=not {"ReadWriteMany", "ReadOnlyMany"}.isdisjoint(spec.get("accessModes") or ()),
+        block_device=spec.get("volumeMode") == "Block",
+    )
 
 
 def kept_of_claim(claim: Object) -> dict[str, Any]:
     """What to keep of a claim: every one of the cluster is watched."""
-    return {"metadata": _kept_metadata(claim), "status": {"phase": (claim.get("status") or {}).get("phase")}}
+    spec, status = claim.get("spec") or {}, claim.get("status") or {}
+    return {
+        "metadata": _kept_metadata(claim, _IDENTITY),
+        "spec": {name: spec[name] for name in ("accessModes", "volumeMode") if name in spec},
+        "status": {"phase": status.get("phase")},
+    }
 
 
 def kept_of_job(job: Object) -> dict[str, Any]:
     """What to keep of a Job."""
-    return {"metadata": _kept_metadata(job), "status": {"conditions": (job.get("status") or {}).get("conditions")}}
+    return {
+        "metadata": _kept_metadata(job, _KEPT),
+        "status": {"conditions": (job.get("status") or {}).get("conditions")},
+    }
 
 
 def kept_of_pod(pod: Object) -> dict[str, Any]:
@@ -126,15 +141,14 @@ def kept_of_pod(pod: Object) -> dict[str, Any]:
     status = pod.get("status") or {}
     names = ("phase", "reason", "message", "conditions", "containerStatuses")
     return {
-        "metadata": _kept_metadata(pod),
+        "metadata": _kept_metadata(pod, _KEPT),
         "spec": {"nodeName": (pod.get("spec") or {}).get("nodeName")},
         "status": {name: status[name] for name in names if name in status},
     }
 
 
-def _kept_metadata(item: Object) -> dict[str, Any]:
-    names = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp", "labels", "annotations")
-    return {name: item["metadata"][name] for name in (*names, "ownerReferences") if name in item["metadata"]}
+def _kept_metadata(item: Object, names: Iterable[str]) -> dict[str, Any]:
+    return {name: item["metadata"][name] for name in names if name in item["metadata"]}
 
 
 def model_of(item: Object) -> str:

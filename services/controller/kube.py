@@ -69,8 +69,13 @@ async def read_secret(client: KubeClient, namespace: str, name: str) -> dict[str
 
 
 async def create_job(client: KubeClient, manifest: Object) -> Object:
-    """Create a Job. Raises Conflict when there is one of the name, Missing or Invalid when it is refused."""
-    return await client.request("POST", _jobs_in(manifest["metadata"]["namespace"]), manifest)
+    """Create a Job, or return the one that has the name already. Raises Missing or Invalid when it is refused."""
+    metadata = manifest["metadata"]
+    jobs = _jobs_in(metadata["namespace"])
+    try:
+        return await client.request("POST", jobs, manifest)
+    except Conflict:
+        return await client.request("GET", f"{jobs}/{metadata['name']}")
 
 
 async def delete_job(client: KubeClient, namespace: str, name: str, uid: str) -> None:

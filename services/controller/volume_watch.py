@@ -82,20 +82,19 @@ class VolumeWatch:
         )
 
     async def create(self, kube: KubeClient, create: volumes.CreateJob) -> None:
-        """Create a Job. One that Kubernetes refuses becomes an answer of its own; raises Conflict or Unavailable."""
+        """Create a Job. One that Kubernetes refuses becomes an answer of its own; raises Unavailable."""
         uid = create.model.uid
         try:
-            created = await create_job(kube, inspection_jobs.job_manifest(create, self._image))
+            job = await create_job(kube, inspection_jobs.job_manifest(create, self._image))
         except (Missing, Invalid) as error:
-            finding = parser_pb2.Finding(
-                reason=model_pb2.REASON_UNAVAILABLE, message=f"no Job may be created for it: {error.message}"
-            )
-            report = parser_pb2.InspectionReport(problem=finding)
-            self._refusals[uid] = volumes.Refusal(create.subject, create.number, report)
-            self._changed(uid)
+            self._refuse(create, f"no Job may be created for it: {error.message}")
+            return
+        if inspection_jobs.model_of(job) != uid:
+            # Somebody else's, or ours without its label: it would never be heard of. The next has another name.
+            self._refuse(create, f"Job {job['metadata']['namespace']}/{job['metadata']['name']} stands in the way")
             return
         self._refusals.pop(uid, None)
-        self._jobs.absorb(created, self._job_changed)
+        self._jobs.absorb(job, self._job_changed)
 
     async def delete(self, kube: KubeClient, delete: volumes.DeleteJob) -> None:
         """Delete a Job. One that was replaced meanwhile is left alone."""
@@ -103,6 +102,12 @@ class VolumeWatch:
             await delete_job(kube, delete.namespace, delete.name, delete.uid)
         except Conflict as error:
             _log.info("job_replaced", job=f"{delete.namespace}/{delete.name}", message=error.message)
+
+    def _refuse(self, create: volumes.CreateJob, why: str) -> None:
+        finding = parser_pb2.Finding(reason=model_pb2.REASON_UNAVAILABLE, message=why)
+        report = parser_pb2.InspectionReport(problem=finding)
+        self._refusals[create.model.uid] = volumes.Refusal(create.subject, create.number, report)
+        self._changed(create.model.uid)
 
     async def synced(self) -> None:
         """Wait until everything has been listed once."""

@@ -6,6 +6,7 @@ the result of a Job is taken once, whoever takes it and however often it is read
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,11 +38,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Claim:
-    """A PersistentVolumeClaim, as far as it matters here."""
+    """A PersistentVolumeClaim, as far as it matters here. shared: Pods on several nodes may mount it at a time."""
 
     uid: str
     phase: str
     deleting: bool = False
+    shared: bool = True
+    block_device: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,10 @@ def place_of(model: ModelSpec) -> Place | None:
 def look(model: ModelSpec, place: Place, seen: Seen, before: fetch_pb2.Volume, rules: VolumeRules, now: float) -> Look:
     """What to do about the volume of a living model; before is what was reported last."""
     volume = fetch_pb2.Volume(namespace=place.namespace, claim=place.claim, path=place.path)
-    if seen.claim is None or seen.claim.deleting or seen.claim.phase != _BOUND:
+    obstacle = _claim_problem(place, seen.claim)
+    if obstacle or not seen.claim:
         gone = tuple(delete_job(job, "the claim cannot be used") for job in seen.jobs if not job.deleting)
-        return Look(volume, _claim_problem(place, seen.claim), delete=gone)
+        return Look(volume, obstacle, delete=gone)
     schema_path = (model.storage or {}).get("schemaPath") or ""
     subject = _subject(place, seen.claim, schema_path, model.skip_parsing)
     inspection = fetch_pb2.VolumeInspection(subject=subject)
@@ -167,7 +171,7 @@ def look(model: ModelSpec, place: Place, seen: Seen, before: fetch_pb2.Volume, r
         if running is not None:
             delete.append(delete_job(running, "it has ended"))
     volume.inspection.CopyFrom(inspection)
-    due = _due(inspection, rules)
+    due = _due(inspection, seen.claim, rules)
     if report is not None:
         running = None
     create, again = None, None
@@ -175,7 +179,7 @@ def look(model: ModelSpec, place: Place, seen: Seen, before: fetch_pb2.Volume, r
         told_at, given_up_at = running.known_since + _SILENCE_SECONDS, running.known_since + PATIENCE_SECONDS
         again = (told_at if now < told_at else given_up_at) - now
     elif due > now:
-        again = due - now
+        again = due - now if due < math.inf else None
     elif not seen.jobs:
         # A Job that is being deleted may have the name of this one: its end is heard of.
         why = "it is time to look again" if inspection.number else "the volume was not inspected yet"
@@ -188,7 +192,7 @@ def describe(place: Place) -> str:
     return f"PersistentVolumeClaim {place.namespace}/{place.claim}"
 
 
-def _claim_problem(place: Place, claim: Claim | None) -> fetch_pb2.Problem:
+def _claim_problem(place: Place, claim: Claim | None) -> fetch_pb2.Problem | None:
     if claim is None:
         problem_class = fetch_pb2.PROBLEM_CLASS_MISSING
         message = f"{describe(place)} does not exist: create it, or name another in storage.storageUri"
@@ -198,6 +202,11 @@ def _claim_problem(place: Place, claim: Claim | None) -> fetch_pb2.Problem:
     elif claim.phase == "Lost":
         problem_class = fetch_pb2.PROBLEM_CLASS_MISSING
         message = f"{describe(place)} is Lost: its PersistentVolume no longer exists; create the claim anew"
+    elif claim.block_device:
+        problem_class = fetch_pb2.PROBLEM_CLASS_MISSING
+        message = f"{describe(place)} is a block device: a model needs a claim with volumeMode Filesystem"
+    elif claim.phase == _BOUND:
+        return None
     else:
         problem_class = fetch_pb2.PROBLEM_CLASS_UNAVAILABLE
         message = (
@@ -271,10 +280,15 @@ def _as_problem(finding: parser_pb2.Finding) -> fetch_pb2.Problem:
     )
 
 
-def _due(inspection: fetch_pb2.VolumeInspection, rules: VolumeRules) -> float:
-    """When to inspect next: at once for the first time, after a growing pause when the last one failed."""
+def _due(inspection: fetch_pb2.VolumeInspection, claim: Claim, rules: VolumeRules) -> float:
+    """When to inspect next: at once for the first time, after a growing pause when the last one failed.
+
+    A volume that one node or Pod may mount at a time is left to those who use the model once that was found.
+    """
     if not inspection.number:
         return 0.0
+    if not inspection.failures and not claim.shared:
+        return math.inf
     key = f"{inspection.subject}/{inspection.number}"
     pause = spread(key, rules.inspect_seconds)
     if inspection.failures:

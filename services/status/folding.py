@@ -520,7 +520,7 @@ def _found(situation: _Situation) -> str:
     if situation.artifact is None or not situation.artifact.files:
         return "The model is used where it lies: nothing is copied."
     size = f"{_count(situation.artifact.files, 'file')} of {_size(situation.artifact.bytes)}"
-    return f"{size} are used where they lie: nothing is copied."
+    return f"The model has {size} and is used where it lies: nothing is copied."
 
 
 def _names(names: Sequence[str]) -> str:

@@ -37,6 +37,8 @@ def fleet() -> Iterator[Fleet]:
     """Two nodes, of which only one has the volumes; what is found is looked at again every other second."""
     with started_fleet(2, more_values={"controller": {"volumeInspectSeconds": 2}}) as fleet:
         fleet.cluster.kubectl("create", "namespace", TEAM)
+        # The strictest of what namespaces ask of Pods.
+        fleet.cluster.kubectl("label", "namespace", TEAM, "pod-security.kubernetes.io/enforce=restricted")
         yield fleet
 
 
@@ -237,6 +239,25 @@ def test_inspection_that_cannot_be_scheduled_says_so_and_outlives_the_controller
         "the Job has ended", lambda: before["metadata"]["uid"] not in [job["metadata"]["uid"] for job in jobs(fleet)]
     )
     fleet.await_state(ours, "Ready")
+
+
+def test_job_of_somebody_else_in_the_way_is_told_and_gone_around(
+    fleet: Fleet, claims: Claims, applied: list[Object]
+) -> None:
+    put_model(claims.add("storage"))
+    ours = model("ours", "pvc://storage", "BaseModel", TEAM)
+    fleet.cluster.kubectl("cordon", _NODE)
+    try:
+        apply(fleet, applied, ours)
+        [job] = fleet.until("there is a Job", lambda: jobs(fleet))
+        name = job["metadata"]["name"]
+        # Without its label it is none of the controller's any more.
+        fleet.cluster.kubectl("label", "job", "-n", TEAM, name, "models.ome.io/inspects-")
+        fleet.until("another Job was made", lambda: [one for one in jobs(fleet) if one["metadata"]["name"] != name])
+    finally:
+        fleet.cluster.kubectl("uncordon", _NODE)
+    fleet.await_state(ours, "Ready")
+    assert name in fleet.cluster.kubectl("get", "jobs", "-n", TEAM, "-o", "name")
 
 
 def test_namespace_that_permits_no_jobs_is_told_and_asked_again(

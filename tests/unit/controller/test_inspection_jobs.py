@@ -7,8 +7,16 @@ import pytest
 
 from ome.model.v1 import model_pb2
 from ome.parser.v1.parser_pb2 import InspectionReport, ModelFacts
-from services.controller.inspection_jobs import job_manifest, job_name, kept_of_job, kept_of_pod, view_job
-from services.controller.volumes import CreateJob, Job, Place
+from services.controller.inspection_jobs import (
+    job_manifest,
+    job_name,
+    kept_of_claim,
+    kept_of_job,
+    kept_of_pod,
+    view_claim,
+    view_job,
+)
+from services.controller.volumes import Claim, CreateJob, Job, Place
 
 REF = model_pb2.ModelRef(kind=model_pb2.MODEL_KIND_BASE_MODEL, namespace="team-a", name="m" * 253, uid="u")
 CREATE = CreateJob(REF, Place("team-a", "storage", "llama/$(HOME)"), "a/config.json", True, "s" * 64, 7, "")
@@ -63,6 +71,25 @@ def test_job_is_recognised_by_its_name_and_by_nothing_that_anybody_may_write() -
         job = stored()
         job["metadata"] |= change
         assert view_job(job, [], 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("claim", "seen"),
+    [
+        ({"spec": {"accessModes": ["ReadWriteMany"]}, "status": {"phase": "Bound"}}, Claim("c", "Bound")),
+        ({"spec": {"accessModes": ["ReadWriteOnce", "ReadOnlyMany"]}}, Claim("c", "")),
+        ({"spec": {"accessModes": ["ReadWriteOncePod"]}}, Claim("c", "", shared=False)),
+        (
+            {"spec": {"accessModes": ["ReadWriteOnce"], "volumeMode": "Block"}},
+            Claim("c", "", shared=False, block_device=True),
+        ),
+    ],
+)
+def test_claim_is_seen_as_it_may_be_mounted(claim: dict[str, Any], seen: Claim) -> None:
+    metadata = {"namespace": "team-a", "name": "storage", "uid": "c", "managedFields": [{}]}
+    kept = kept_of_claim({"metadata": metadata, **claim})
+    assert "managedFields" not in kept["metadata"]
+    assert view_claim(kept) == seen
 
 
 def test_report_is_read_from_the_pod_before_the_job_is_done() -> None:

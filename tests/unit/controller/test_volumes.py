@@ -125,6 +125,7 @@ def test_model_in_a_bound_claim_is_inspected_once_and_told_of_without_any_node()
         (Claim("c", ""), "is Pending", fetch_pb2.PROBLEM_CLASS_UNAVAILABLE),
         (Claim("c", "Lost"), "is Lost", fetch_pb2.PROBLEM_CLASS_MISSING),
         (Claim("c", "Bound", deleting=True), "is being deleted", fetch_pb2.PROBLEM_CLASS_MISSING),
+        (Claim("c", "Bound", block_device=True), "volumeMode Filesystem", fetch_pb2.PROBLEM_CLASS_MISSING),
     ],
 )
 @pytest.mark.parametrize("before", ["never", "while it is inspected", "after it was found"])
@@ -206,6 +207,15 @@ def test_found_model_is_looked_at_again_now_and_then_and_keeps_its_facts_meanwhi
     assert vanished.plan.problem.reason == model_pb2.REASON_NOT_FOUND
     assert not volume_of(vanished).inspection.HasField("found_at")
     assert not volume_of(vanished).inspection.HasField("facts")
+
+
+def test_volume_that_one_node_mounts_at_a_time_is_left_alone_once_the_model_was_found() -> None:
+    alone = Claim("c", "Bound", shared=False)
+    settled = settle(observe(claim=alone))
+    assert plan(settled, RULES, NOW) == planning.Plan()
+    assert plan(settled, RULES, NOW + 100 * RULES.volume_inspect_seconds) == planning.Plan()
+    missing = settle(observe(claim=alone), NOT_FOUND)
+    assert kinds(plan(missing, RULES, NOW + RULES.retry_max_seconds)) == ["CreateJob"]
 
 
 def test_inspection_that_could_not_be_made_takes_nothing_from_what_was_found() -> None:

@@ -416,7 +416,7 @@ def test_a_model_in_a_claim_concerns_no_node_and_tells_what_lies_there() -> None
 
     assert view.status["nodes"] == {"desired": 0, "ready": 0, "updating": 0, "failed": 0, "summary": "-"}
     assert message(view, "Available") == "PersistentVolumeClaim team-a/storage holds the model."
-    assert message(view, "Resolved") == "9 files of 91.0 MB are used where they lie: nothing is copied."
+    assert message(view, "Resolved") == "The model has 9 files of 91.0 MB and is used where it lies: nothing is copied."
     assert view.status["metadata"]["modelType"] == "bert"
     assert view.spec_facts is not None
     assert [event.reason for event in view.events] == ["Ready"]
