@@ -135,18 +135,18 @@ def place_of(model: ModelSpec) -> Place | None:
     uri = parse_uri(text) if text.startswith("pvc://") else None
     if not isinstance(uri, VolumeClaimUri):
         return None
-    own = model.ref.namespace
+    own, rest = model.ref.namespace, "/".join(filter(None, (uri.claim, uri.sub_path)))
     if not own and not uri.namespace:
         raise InvalidValue(
             "InvalidUri",
             f"storageUri {text!r} must name the namespace of the claim, as the model is in none: "
-            f"write pvc://<namespace>:{uri.claim}/{uri.sub_path}",
+            f"write pvc://<namespace>:{rest}",
         )
     if own and uri.namespace not in ("", own):
         raise InvalidValue(
             "InvalidUri",
             f"storageUri {text!r} names a claim of another namespace, and a BaseModel reads only claims of its own: "
-            f"write pvc://{uri.claim}/{uri.sub_path}, or make it a ClusterBaseModel",
+            f"write pvc://{rest}, or make it a ClusterBaseModel",
         )
     return Place(own or uri.namespace, uri.claim, uri.sub_path)
 
@@ -170,10 +170,9 @@ def look(model: ModelSpec, place: Place, seen: Seen, before: fetch_pb2.Volume, r
         inspection = _conclude(inspection, report, now)
         if running is not None:
             delete.append(delete_job(running, "it has ended"))
+            running = None
     volume.inspection.CopyFrom(inspection)
     due = _due(inspection, seen.claim, rules)
-    if report is not None:
-        running = None
     create, again = None, None
     if running is not None:
         told_at, given_up_at = running.known_since + _SILENCE_SECONDS, running.known_since + PATIENCE_SECONDS

@@ -88,7 +88,7 @@ def _read(path: str, name: str, schema_path: str) -> tuple[str, int, bytes] | No
     except PermissionError:
         if not wanted_bytes(name, schema_path):
             return None
-        raise ParseError(FORBIDDEN, f"{name} may not be read by user {os.getuid()}") from None
+        raise ParseError(FORBIDDEN, f"{name} may not be read by user {os.geteuid()}") from None
     except OSError:
         return None
     with open(descriptor, "rb") as file:

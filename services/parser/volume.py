@@ -52,7 +52,7 @@ def inspect(mount: str, path: str, schema_path: str = "", parse: bool = True) ->
     except PermissionError:
         return _problem(
             model_pb2.REASON_FORBIDDEN,
-            f"user {os.getuid()}, as whom volumes are inspected, may not read the {shown}; let everyone read it",
+            f"user {os.geteuid()}, as whom volumes are inspected, may not read the {shown}; let everyone read it",
         )
     except OSError as error:
         return _problem(model_pb2.REASON_DISK_ERROR, f"the {shown} cannot be read: {error.strerror}")
