@@ -24,6 +24,8 @@ class ChecksumAlgorithm(Enum):
     SHA256 = "sha256"
     GIT_SHA1 = "git-sha1"
     MD5 = "md5"
+    SHA384 = "sha384"
+    CRC32C = "crc32c"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ _TO_PROTO = {
     ChecksumAlgorithm.SHA256: fetch_pb2.CHECKSUM_ALGORITHM_SHA256,
     ChecksumAlgorithm.GIT_SHA1: fetch_pb2.CHECKSUM_ALGORITHM_GIT_SHA1,
     ChecksumAlgorithm.MD5: fetch_pb2.CHECKSUM_ALGORITHM_MD5,
+    ChecksumAlgorithm.SHA384: fetch_pb2.CHECKSUM_ALGORITHM_SHA384,
+    ChecksumAlgorithm.CRC32C: fetch_pb2.CHECKSUM_ALGORITHM_CRC32C,
 }
 _FROM_PROTO = {number: algorithm for algorithm, number in _TO_PROTO.items()}
 

@@ -1,6 +1,8 @@
 """What the artifact store promises about names, copies and deletion, on a real file system with a real origin."""
 
 import ctypes
+import hashlib
+import json
 import os
 import shutil
 import threading
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from libs.artifact.errors import InvalidValue
@@ -432,14 +435,107 @@ def test_a_manifest_with_an_unsafe_name_creates_nothing(name: str, world: World)
 
 
 def test_a_file_without_a_checksum_is_held_to_its_size(world: World) -> None:
-    files = tuple(replace(file, algorithm=ChecksumAlgorithm.NONE, checksum="") for file in OLD_MANIFEST.files)
-    manifest = Manifest("r", files)
+    manifest = unchecked(OLD_MANIFEST)
     acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
     assert contents_of(world.store.artifact_path(manifest.digest)) == OLD
     world.server.add("/old/model.safetensors", b"short")
     world.store.collect(())
     with pytest.raises(Corrupt):
         acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+
+
+def test_a_scrub_finds_flipped_bits_of_files_for_which_the_source_has_no_checksum(world: World) -> None:
+    manifest = unchecked(OLD_MANIFEST)
+    acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    assert world.store.scrub(manifest.digest, StopFlag()) == ()
+    artifact = world.store.artifact_path(manifest.digest)
+    flip(artifact / "model.safetensors", 77_777)
+    flip(artifact / "config.json", 7)
+    damaged = world.store.scrub(manifest.digest, StopFlag())
+    assert damaged == ("config.json", "model.safetensors")
+    acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK, damaged=damaged[:1])
+    # What a repair has taken over is still held to what first arrived.
+    assert world.store.scrub(manifest.digest, StopFlag()) == damaged[1:]
+    acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK, damaged=damaged[1:])
+    assert world.store.scrub(manifest.digest, StopFlag()) == ()
+    assert contents_of(artifact) == OLD
+
+
+def test_what_was_verified_before_a_download_was_resumed_is_scrubbed_too(world: World) -> None:
+    manifest = unchecked(OLD_MANIFEST)
+    refused = world.server.inject(Fault("status", path="/old/tokenizer/vocab.json", status=403, times=99))
+    with pytest.raises(Missing):
+        acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    assert refused.fired > 0
+    world.server.heal()
+    acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    for path in ("config.json", "model.safetensors", "tokenizer/vocab.json"):
+        flip(world.store.artifact_path(manifest.digest) / path, 1)
+    assert world.store.scrub(manifest.digest, StopFlag()) == (
+        "config.json",
+        "model.safetensors",
+        "tokenizer/vocab.json",
+    )
+
+
+def test_a_record_of_an_earlier_release_is_read(world: World) -> None:
+    manifest = unchecked(OLD_MANIFEST)
+    acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    (record,) = (world.root / ".ome" / "manifests").iterdir()
+    fields = json.loads(record.read_text())
+    assert fields.pop("received").keys() == OLD.keys()
+    record.write_text(json.dumps(fields))
+    assert world.store.manifest(manifest.digest) == manifest
+    assert world.store.scrub(manifest.digest, StopFlag()) == ()
+
+
+def test_what_arrived_without_a_checksum_serves_a_model_that_has_one(world: World) -> None:
+    acquire(world.store, unchecked(OLD_MANIFEST), world.old, StopFlag(), limits=QUICK)
+    sent = world.server.bytes_sent
+    world.hold_old()
+    # Small files are known by Git's hash there.
+    assert world.server.bytes_sent - sent == len(OLD["config.json"])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "checksum"),
+    [
+        (ChecksumAlgorithm.SHA384, hashlib.sha384(OLD["model.safetensors"]).hexdigest()),
+        (ChecksumAlgorithm.MD5, hashlib.md5(OLD["model.safetensors"]).hexdigest()),
+        (ChecksumAlgorithm.CRC32C, f"{google_crc32c.value(OLD['model.safetensors']):08x}"),
+    ],
+)
+def test_each_kind_of_checksum_is_verified_on_arrival_and_by_a_scrub(
+    world: World, algorithm: ChecksumAlgorithm, checksum: str
+) -> None:
+    (weights,) = (file for file in OLD_MANIFEST.files if file.path == "model.safetensors")
+    manifest = Manifest("r", (replace(weights, algorithm=algorithm, checksum=checksum),))
+    world.server.add("/old/model.safetensors", OLD["model.safetensors"][::-1])
+    with pytest.raises(Corrupt) as raised:
+        acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    assert raised.value.reason == "ChecksumMismatch"
+    world.server.add("/old/model.safetensors", OLD["model.safetensors"])
+    acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+    flip(world.store.artifact_path(manifest.digest) / "model.safetensors", 99_999)
+    assert world.store.scrub(manifest.digest, StopFlag()) == ("model.safetensors",)
+
+
+def test_a_file_of_the_same_crc_is_not_taken_for_another(world: World) -> None:
+    (weights,) = (file for file in OLD_MANIFEST.files if file.path == "model.safetensors")
+    crc = replace(
+        weights, algorithm=ChecksumAlgorithm.CRC32C, checksum=f"{google_crc32c.value(OLD['model.safetensors']):08x}"
+    )
+    for version in ("one", "another"):
+        manifest = Manifest("r", (replace(crc, version=version),))
+        sent = world.server.bytes_sent
+        acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
+        assert world.server.bytes_sent - sent == len(OLD["model.safetensors"])
+
+
+def unchecked(manifest: Manifest) -> Manifest:
+    """The same files from a source that has no checksums."""
+    files = tuple(replace(file, algorithm=ChecksumAlgorithm.NONE, checksum="") for file in manifest.files)
+    return Manifest(manifest.source_revision, files)
 
 
 def test_many_small_files_are_fetched_over_few_connections(world: World) -> None:

@@ -5,7 +5,8 @@ Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
     lock                     held while the store is open
     staging/<digest>/        files and journal of a download; survives a crash, is resumed
     artifacts/<digest>/      verified files; never changed
-    manifests/<digest>.json  what the artifact must hold; written before the artifact appears
+    manifests/<digest>.json  what the artifact must hold, and the SHA-256 of what arrived where the source told no
+                             checksum; written before the artifact appears
     owners/<model uid>.json  who published it where
     trash/                   what is being deleted
 
@@ -22,7 +23,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from services.fetcher.failpoints import failpoint
 from services.fetcher.paths import STATE_DIRECTORY
 from services.fetcher.store import linux
-from services.fetcher.store.checksums import matches, new_checksum
+from services.fetcher.store.checksums import identifies, matches, new_checksum
 from services.fetcher.store.files import blocks_bytes, sync_directory, write_durably
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.store.links import Links
@@ -140,18 +141,7 @@ class Store:
 
     def manifest(self, digest: str) -> Manifest:
         """The manifest of a committed artifact. Raises Missing (NotFound) or Corrupt (ArtifactDamaged)."""
-        path = self._manifest(digest)
-        try:
-            fields = json.loads(path.read_bytes())
-            files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), *row[3:]) for row in fields["files"]]
-            manifest = new_manifest(fields["sourceRevision"], files)
-        except FileNotFoundError as error:
-            raise Missing("NotFound", f"{digest} is not held below {self.name}") from error
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise Corrupt("ArtifactDamaged", f"the manifest of {digest} below {self.name} is damaged") from error
-        if manifest.digest != digest:
-            raise Corrupt("ArtifactDamaged", f"the manifest of {digest} below {self.name} is damaged")
-        return manifest
+        return self._record(digest).manifest
 
     def check(self, digest: str) -> tuple[str, ...]:
         """Files that are missing, not regular or of a wrong size: a moment's work. Raises as manifest does."""
@@ -163,15 +153,18 @@ class Store:
     ) -> tuple[str, ...]:
         """Read and hash an artifact's files, all or those in paths, no faster than told; return the damaged ones.
 
-        Raises Stopped when the flag is set, otherwise as manifest does.
+        A file for which the source has no checksum must be what it was when it arrived. Raises Stopped when the flag is
+        set, otherwise as manifest does.
         """
         artifact = self._artifact(digest)
         pace = _Pace(stop, bytes_per_second)
-        files = [file for file in self.manifest(digest).files if paths is None or file.path in paths]
+        record = self._record(digest)
+        files = [file for file in record.manifest.files if paths is None or file.path in paths]
         return tuple(
             file.path
             for file in files
-            if not _has_size(artifact / file.path, file) or not _has_content(artifact / file.path, file, pace)
+            if not _has_size(artifact / file.path, file)
+            or not _has_content(artifact / file.path, file, record.received.get(file.path), pace)
         )
 
     def publications(self) -> dict[str, Publication]:
@@ -288,12 +281,15 @@ class Store:
         found: dict[Content, Path] = {}
         for entry in self._artifacts.iterdir():
             try:
-                files = self.manifest(entry.name.replace("-", ":", 1)).files
+                record = self._record(entry.name.replace("-", ":", 1))
             except (Missing, Corrupt):
                 continue
-            for file in files:
-                if file.algorithm is not ChecksumAlgorithm.NONE:
+            for file in record.manifest.files:
+                received = record.received.get(file.path)
+                if identifies(file.algorithm):
                     found.setdefault(content_of(file), entry / file.path)
+                elif received:
+                    found.setdefault((file.size_bytes, ChecksumAlgorithm.SHA256, received), entry / file.path)
         return found
 
     @contextmanager
@@ -332,7 +328,7 @@ class Store:
         ingest.seal()
         artifact = self._artifact(digest)
         with self._disk.errors(artifact):
-            write_durably(self._manifest(digest), _manifest_json(ingest.manifest))
+            write_durably(self._manifest(digest), _record_json(_Record(ingest.manifest, self._received(ingest))))
             failpoint("manifest-written")
             with self._changed:
                 if not artifact.exists() or not linux.exchange(ingest.files, artifact):
@@ -342,6 +338,26 @@ class Store:
                 failpoint("artifact-renamed")
                 self._discard(ingest.files.parent)
         self._empty_trash()
+
+    def _record(self, digest: str) -> "_Record":
+        damaged = f"the manifest of {digest} below {self.name} is damaged"
+        try:
+            record = _parse_record(self._manifest(digest).read_bytes())
+        except FileNotFoundError as error:
+            raise Missing("NotFound", f"{digest} is not held below {self.name}") from error
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise Corrupt("ArtifactDamaged", damaged) from error
+        if record.manifest.digest != digest:
+            raise Corrupt("ArtifactDamaged", damaged)
+        return record
+
+    def _received(self, ingest: Ingest) -> dict[str, str]:
+        try:
+            # A repair takes over files that it has not fetched.
+            before = self._record(ingest.manifest.digest).received
+        except (Missing, Corrupt):
+            before = {}
+        return {**before, **ingest.received()}
 
     @contextmanager
     def _claim(self, digest: str) -> Iterator[None]:
@@ -447,6 +463,14 @@ class Store:
                 entry.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class _Record:
+    """What is known of an artifact: its manifest, and SHA-256 by path of what arrived without a checksum to match."""
+
+    manifest: Manifest
+    received: Mapping[str, str]
+
+
 class _Pace:
     """Keeps reading below a rate, and looks at the stop flag on the way."""
 
@@ -471,7 +495,7 @@ def _has_size(path: Path, file: ManifestFile) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size == file.size_bytes
 
 
-def _has_content(path: Path, file: ManifestFile, pace: _Pace) -> bool:
+def _has_content(path: Path, file: ManifestFile, received: str | None, pace: _Pace) -> bool:
     running = new_checksum(file)
     buffer = memoryview(bytearray(_SCRUB_BYTES))
     try:
@@ -485,12 +509,25 @@ def _has_content(path: Path, file: ManifestFile, pace: _Pace) -> bool:
         if error.errno in (errno.EIO, errno.ENOENT):
             return False
         raise
-    return matches(file, running.hexdigest())
+    digest = running.hexdigest()
+    return matches(file, digest) and received in (None, digest)
 
 
-def _manifest_json(manifest: Manifest) -> bytes:
+def _record_json(record: _Record) -> bytes:
+    manifest = record.manifest
     rows = [
         [file.path, file.size_bytes, file.algorithm.value, file.checksum, *filter(None, [file.version])]
         for file in manifest.files
     ]
-    return json.dumps({"sourceRevision": manifest.source_revision, "files": rows}, separators=(",", ":")).encode()
+    fields: dict[str, object] = {"sourceRevision": manifest.source_revision, "files": rows}
+    if record.received:
+        fields["received"] = record.received
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _parse_record(content: bytes) -> _Record:
+    fields = json.loads(content)
+    files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), *row[3:]) for row in fields["files"]]
+    # Records of earlier releases have none.
+    received = {str(path): str(digest) for path, digest in fields.get("received", {}).items()}
+    return _Record(new_manifest(fields["sourceRevision"], files), received)

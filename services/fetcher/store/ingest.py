@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from libs.artifact.manifest import Manifest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest
 from libs.chassis.errors import Corrupt
 from services.fetcher.failpoints import failpoint
 from services.fetcher.store import linux
@@ -175,6 +175,19 @@ class Ingest:
                 sync_directory(Path(self._prefix + directory))
             sync_directory(self.files)
         failpoint("ingest-complete")
+
+    def received(self) -> dict[str, str]:
+        """SHA-256 by path of what arrived of the files for which the source has no checksum."""
+        unchecked = {i: file for i, file in enumerate(self.manifest.files) if file.algorithm is ChecksumAlgorithm.NONE}
+        if not unchecked:
+            return {}
+        with self.disk.errors(self.files):
+            prefixes = self.journal.longest_prefixes()
+        return {
+            file.path: prefixes[i][1]
+            for i, file in unchecked.items()
+            if i in prefixes and prefixes[i][0] == file.size_bytes
+        }
 
     def close(self) -> None:
         """Leave staging as it is, for a later attempt. Idempotent."""

@@ -59,9 +59,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self._path = path
         self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        content = path.read_text(encoding="ascii", errors="replace")
-        self.records, valid = parse_records(content)
+        self.records, valid = self._read()
         os.ftruncate(self._fd, valid)
 
     def verified(self, index: int, length: int, digest: str) -> None:
@@ -76,12 +76,20 @@ class Journal:
         """Nothing of a file is verified any more."""
         self._append(f"{index} reset 0\n")
 
+    def longest_prefixes(self) -> dict[int, tuple[int, str]]:
+        """The longest verified prefix of each file as of now, as (length, digest). Reads the whole journal."""
+        records, _ = self._read()
+        return {index: record.prefixes[-1] for index, record in records.items() if record.prefixes}
+
     def close(self) -> None:
         """Close the file. Idempotent; records stay."""
         with self._lock:
             fd, self._fd = self._fd, -1
             if fd >= 0:
                 os.close(fd)
+
+    def _read(self) -> tuple[dict[int, FileRecord], int]:
+        return parse_records(self._path.read_text(encoding="ascii", errors="replace"))
 
     def _append(self, line: str) -> None:
         with self._lock:

@@ -33,6 +33,8 @@ class ChecksumAlgorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHECKSUM_ALGORITHM_SHA256: _ClassVar[ChecksumAlgorithm]
     CHECKSUM_ALGORITHM_GIT_SHA1: _ClassVar[ChecksumAlgorithm]
     CHECKSUM_ALGORITHM_MD5: _ClassVar[ChecksumAlgorithm]
+    CHECKSUM_ALGORITHM_SHA384: _ClassVar[ChecksumAlgorithm]
+    CHECKSUM_ALGORITHM_CRC32C: _ClassVar[ChecksumAlgorithm]
 GOAL_UNSPECIFIED: Goal
 GOAL_HOLD: Goal
 GOAL_ABSENT: Goal
@@ -46,6 +48,8 @@ CHECKSUM_ALGORITHM_UNSPECIFIED: ChecksumAlgorithm
 CHECKSUM_ALGORITHM_SHA256: ChecksumAlgorithm
 CHECKSUM_ALGORITHM_GIT_SHA1: ChecksumAlgorithm
 CHECKSUM_ALGORITHM_MD5: ChecksumAlgorithm
+CHECKSUM_ALGORITHM_SHA384: ChecksumAlgorithm
+CHECKSUM_ALGORITHM_CRC32C: ChecksumAlgorithm
 
 class Source(_message.Message):
     __slots__ = ("uri", "parameters", "has_secret")
