@@ -8,9 +8,10 @@ import base64
 import binascii
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -43,6 +44,14 @@ _PAGE_OBJECTS = 1000
 _FIELDS = "name,size,etag,md5,archivalState"
 _ENDPOINT_TEMPLATE = "https://objectstorage.{region}.{secondLevelDomain}"
 _MD5_BYTES = 16
+# Requests at a time for checksums that no listing has; the SDK keeps ten connections.
+_HEADS = 8
+# Headers of an object that say what all of its bytes are, and how many bytes the value has; best first.
+_CHECKSUMS = (
+    ("opc-content-sha256", ChecksumAlgorithm.SHA256, 32),
+    ("opc-content-sha384", ChecksumAlgorithm.SHA384, 48),
+    ("opc-content-crc32c", ChecksumAlgorithm.CRC32C, 4),
+)
 # The service accepts a signature for five minutes. A signature costs a millisecond of CPU, as much as receiving a
 # megabyte, so that the ranges of a large file share one for a while.
 _SIGNATURE_SECONDS = 60.0
@@ -71,9 +80,45 @@ def list_objects(source: OracleSource) -> OracleListing:
     selection = select_files(objects.keys(), source.allow, source.ignore)
     if not selection.paths:
         raise _nothing_selected(source, len(objects))
+    files = [_manifest_file(path, objects[path]) for path in selection.paths]
     # A prefix has no revision: the digest of the manifest stands for its state.
-    manifest = new_manifest("", (_manifest_file(path, objects[path]) for path in selection.paths))
-    return OracleListing(manifest, selection.warnings)
+    return OracleListing(new_manifest("", _with_checksums(access, source, files)), selection.warnings)
+
+
+def _with_checksums(access: "_Access", source: OracleSource, files: Sequence[ManifestFile]) -> list[ManifestFile]:
+    """Ask for the checksum of each file that the listing has none for: objects that were put in parts, so large ones.
+
+    Whether there is one is the uploader's choice. The first request that fails ends the listing: a file whose checksum
+    is asked for in vain must not become another artifact than the same file on a better day.
+    """
+    unchecked = [file for file in files if file.algorithm is ChecksumAlgorithm.NONE]
+    if not unchecked:
+        return list(files)
+    with (
+        _listing_errors(source),
+        closing(access.client()) as client,
+        ThreadPoolExecutor(min(_HEADS, len(unchecked)), thread_name_prefix="checksum") as executor,
+    ):
+        answers = executor.map(lambda file: client.head(source, file), unchecked)
+        found = {file.path: _checksum_of(headers) for file, headers in zip(unchecked, answers, strict=True)}
+    return [
+        replace(file, algorithm=found[file.path][0], checksum=found[file.path][1]) if file.path in found else file
+        for file in files
+    ]
+
+
+def _checksum_of(headers: Mapping[str, str]) -> tuple[ChecksumAlgorithm, str]:
+    """The checksum of an object's whole content in the headers of an answer.
+
+    The SHA-2 sums of an object that was put in parts are sums of the parts' sums, and so is its MD5: how large the
+    parts were is not told. Its CRC is of the content.
+    """
+    for name, algorithm, size in _CHECKSUMS:
+        of_parts = "opc-multipart-md5" in headers and algorithm is not ChecksumAlgorithm.CRC32C
+        digest = b"" if of_parts else _decoded(headers.get(name, ""))
+        if len(digest) == size:
+            return algorithm, digest.hex()
+    return ChecksumAlgorithm.NONE, ""
 
 
 class OracleOrigin:
@@ -227,6 +272,16 @@ class _Client:
         )
         return answer.data
 
+    def head(self, source: OracleSource, file: ManifestFile) -> Mapping[str, str]:
+        """What the service tells of the version of an object that was listed. From several threads at once."""
+        name = source.folder + file.path
+        try:
+            answer = self._client.head_object(source.namespace, source.bucket, name, if_match=file.version)
+        except OracleError as error:
+            raise _head_refused(source, file, error) from error
+        headers: Mapping[str, str] = answer.headers
+        return headers
+
     def close(self) -> None:
         """Close the connections."""
         self._client.base_client.session.close()
@@ -327,6 +382,22 @@ def _list_refused(source: OracleSource, error: OracleError) -> ServiceError:
     return Unavailable("Unavailable", f"{source.name} cannot be listed now ({said})", _asked_pause(error))
 
 
+def _head_refused(source: OracleSource, file: ManifestFile, error: OracleError) -> ServiceError:
+    what = f"{source.name}: {file.path}"
+    match error.status:
+        case HTTPStatus.PRECONDITION_FAILED:
+            return Unavailable("SourceChanged", f"{what} has changed while the source was listed")
+        case HTTPStatus.NOT_FOUND:
+            return Missing(
+                "NotFound",
+                f"{what} has been deleted while the source was listed, or a policy allows the principal to list "
+                f"objects but not to read them ({_where(source)})",
+            )
+        case HTTPStatus.FORBIDDEN:
+            return Missing("Forbidden", f"{what} may not be read: a policy is missing ({_where(source)})")
+    return _list_refused(source, error)
+
+
 def _asked_pause(error: OracleError) -> float | None:
     return asked_pause_seconds({name.lower(): value for name, value in error.headers.items()}, datetime.now(UTC))
 
@@ -356,10 +427,15 @@ def _plain_md5(text: str) -> str:
     """The MD5 of an object's bytes in hexadecimal, or nothing.
 
     An object that was uploaded in parts has an MD5 of the parts' MD5s and their number behind it, as in "...==-12":
-    no checksum of its bytes. Its ETag, which every request names, is what holds it to one version.
+    no checksum of its bytes.
     """
-    try:
-        digest = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return ""
+    digest = _decoded(text)
     return digest.hex() if len(digest) == _MD5_BYTES else ""
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of Base64, or none."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""

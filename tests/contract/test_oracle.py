@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from libs.artifact.errors import InvalidValue
@@ -105,6 +106,97 @@ def test_an_object_of_several_parts_has_a_version_in_place_of_a_checksum(oracle:
     assert (weights.algorithm, weights.checksum, weights.version) == (ChecksumAlgorithm.NONE, "", first.etag)
     oracle.put(WEIGHTS, b"WEIGHTS", multipart=True)
     assert list_objects(source(oracle)).manifest.digest != before.digest
+
+
+@pytest.mark.parametrize(("uploaded", "wanted"), [("CRC32C", ChecksumAlgorithm.CRC32C), ("", ChecksumAlgorithm.NONE)])
+def test_an_object_of_several_parts_has_the_checksum_that_its_uploader_asked_for(
+    oracle: OracleStore, tmp_path: Path, uploaded: str, wanted: ChecksumAlgorithm
+) -> None:
+    stored = oracle.put(WEIGHTS, MODEL["model.safetensors"], multipart=True, algorithm=uploaded)
+    manifest = list_objects(source(oracle)).manifest
+    weights = next(file for file in manifest.files if file.path == "model.safetensors")
+    crc = f"{google_crc32c.value(MODEL['model.safetensors']):08x}"
+    assert (weights.algorithm, weights.checksum) == (wanted, crc if uploaded else "")
+    # One more request, for the version that was listed, and none for objects with an MD5.
+    (head,) = [request for request in oracle.requests if request.method == "HEAD"]
+    assert (head.path.endswith("/model.safetensors"), head.headers["if-match"]) == (True, stored.etag)
+    assert fetch(oracle, manifest, tmp_path) == MODEL
+
+
+@pytest.mark.parametrize("uploaded", ["SHA256", "SHA384"])
+def test_checksums_of_checksums_are_not_taken_for_those_of_the_content(oracle: OracleStore, uploaded: str) -> None:
+    oracle.put(WEIGHTS, MODEL["model.safetensors"], multipart=True, algorithm=uploaded)
+    assert f"opc-multipart-{uploaded.lower()}" in oracle.put("x", b"xy", True, algorithm=uploaded).checksums
+    manifest = list_objects(source(oracle)).manifest
+    assert ChecksumAlgorithm.NONE in {file.algorithm for file in manifest.files}
+
+
+@pytest.mark.parametrize(
+    ("uploaded", "wanted"), [("SHA256", ChecksumAlgorithm.SHA256), ("SHA384", ChecksumAlgorithm.SHA384)]
+)
+def test_an_object_that_is_listed_without_md5_is_asked_for_its_checksum(
+    oracle: OracleStore, tmp_path: Path, uploaded: str, wanted: ChecksumAlgorithm
+) -> None:
+    oracle.put(WEIGHTS, MODEL["model.safetensors"], algorithm=uploaded, listed_md5=False)
+    manifest = list_objects(source(oracle)).manifest
+    weights = next(file for file in manifest.files if file.path == "model.safetensors")
+    assert weights.algorithm is wanted
+    assert weights.checksum == hashlib.new(uploaded, MODEL["model.safetensors"]).hexdigest()
+    assert fetch(oracle, manifest, tmp_path) == MODEL
+
+
+def test_bytes_that_do_not_match_the_crc_of_several_parts_are_not_taken(oracle: OracleStore, tmp_path: Path) -> None:
+    oracle.put("llama/tiny/tokenizer/vocab.json", b"{}" * 5000, multipart=True, algorithm="CRC32C")
+    manifest = list_objects(source(oracle)).manifest
+    damaged = oracle.inject(Fault(path="/vocab.json", body=b"{ " * 5000, times=99))
+    with pytest.raises(Corrupt) as error:
+        fetch(oracle, manifest, tmp_path)
+    assert error.value.reason == "ChecksumMismatch"
+    assert damaged.fired > 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "pause"),
+    [
+        (Fault(status=429, code="TooManyRequests", retry_after="7"), "RateLimited", 7),
+        (Fault(status=503, code="ServiceUnavailable"), "Unavailable", None),
+        (Fault(status=403, code="NotAllowed"), "Forbidden", None),
+    ],
+    ids=["429", "503", "403"],
+)
+def test_checksums_that_are_not_given_now_end_the_listing(
+    oracle: OracleStore, fault: Fault, reason: str, pause: float | None
+) -> None:
+    for number in range(100):
+        oracle.put(f"llama/tiny/part-{number}.safetensors", b"ab", multipart=True, algorithm="CRC32C")
+    injected = oracle.inject(replace(fault, path=".safetensors", times=999))
+    error = refusal(source(oracle))
+    assert (error.reason, getattr(error, "retry_after_seconds", None)) == (reason, pause)
+    # Who is asked to slow down does not go on with the others.
+    assert 0 < injected.fired < 50
+    oracle.heal()
+    assert ChecksumAlgorithm.NONE not in {file.algorithm for file in list_objects(source(oracle)).manifest.files}
+
+
+def test_an_object_that_is_replaced_while_it_is_listed_is_listed_again(oracle: OracleStore) -> None:
+    oracle.put(WEIGHTS, b"weights", multipart=True)
+    replaced = oracle.inject(Fault(path="/model.safetensors", act=lambda: oracle.put(WEIGHTS, b"WEIGHTS")))
+    error = refusal(source(oracle))
+    assert isinstance(error, Unavailable)
+    assert error.reason == "SourceChanged"
+    assert replaced.fired == 1
+    assert list_objects(source(oracle)).manifest.files
+
+
+def test_an_object_that_may_be_listed_but_not_read_says_so(oracle: OracleStore) -> None:
+    oracle.put(WEIGHTS, b"weights", multipart=True)
+    # What the service answers to whom it does not want to tell that there is an object.
+    hidden = oracle.inject(Fault(path="/model.safetensors", status=404, code="ObjectNotFound"))
+    error = refusal(source(oracle))
+    assert isinstance(error, Missing)
+    assert error.reason == "NotFound"
+    assert "not to read" in error.message
+    assert hidden.fired == 1
 
 
 def test_patterns_choose_the_objects(oracle: OracleStore) -> None:

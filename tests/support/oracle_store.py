@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import google_crc32c
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -37,13 +38,18 @@ _OBJECT_FIELDS = ("size", "etag", "md5", "archivalState")
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object's content, its ETag, and the MD5 that the service tells: of the content, or of its parts."""
+    """An object's content, its ETag, and the MD5 that the service tells: of the content, or of its parts.
+
+    checksums are the headers of the additional checksums that the uploader asked for.
+    """
 
     content: bytes
     etag: str
     md5: str
     multipart: bool
     archival_state: str | None
+    checksums: Mapping[str, str]
+    listed_md5: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,31 @@ class _RefusalError(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+
+
+def _of_parts(parts: Sequence[bytes], digest: Callable[[bytes], bytes]) -> str:
+    """The digest of a content, or that of its parts' digests with their number behind it."""
+    if len(parts) == 1:
+        return base64.b64encode(digest(parts[0])).decode()
+    return f"{base64.b64encode(digest(b''.join(map(digest, parts)))).decode()}-{len(parts)}"
+
+
+def _additional(algorithm: str, parts: Sequence[bytes]) -> dict[str, str]:
+    """The header of an additional checksum: of parts it is combined for a CRC, else a checksum of checksums.
+
+    Names as the SDK's own verifier of downloads looks for them.
+    """
+    kind = "content" if len(parts) == 1 else "multipart"
+    match algorithm:
+        case "SHA256" | "SHA384":
+            return {
+                f"opc-{kind}-{algorithm.lower()}": _of_parts(parts, lambda part: hashlib.new(algorithm, part).digest())
+            }
+        case "CRC32C":
+            value: int = google_crc32c.value(b"".join(parts))
+            return {"opc-content-crc32c": base64.b64encode(value.to_bytes(4)).decode()}
+        case _:
+            return {}
 
 
 class OracleStore:
@@ -132,13 +163,24 @@ class OracleStore:
         }
 
     def put(
-        self, name: str, content: bytes, multipart: bool = False, archival_state: str | None = None
+        self,
+        name: str,
+        content: bytes,
+        multipart: bool = False,
+        archival_state: str | None = None,
+        algorithm: str = "",
+        listed_md5: bool = True,
     ) -> StoredObject:
-        """Create or replace an object; its ETag is a new one."""
-        digest = hashlib.md5(content, usedforsecurity=False).digest()
-        md5 = base64.b64encode(hashlib.md5(digest, usedforsecurity=False).digest() if multipart else digest).decode()
+        """Create or replace an object; its ETag is a new one. algorithm is the uploader's opc-checksum-algorithm."""
+        parts = [content[: len(content) // 2], content[len(content) // 2 :]] if multipart else [content]
         stored = StoredObject(
-            content, f"etag-{next(self._tags)}", f"{md5}-2" if multipart else md5, multipart, archival_state
+            content,
+            f"etag-{next(self._tags)}",
+            _of_parts(parts, lambda part: hashlib.md5(part, usedforsecurity=False).digest()),
+            multipart,
+            archival_state,
+            _additional(algorithm, parts),
+            listed_md5,
         )
         with self._lock:
             self._objects[name] = stored
@@ -241,7 +283,7 @@ class OracleStore:
             values = {
                 "size": len(stored.content),
                 "etag": stored.etag,
-                "md5": stored.md5,
+                "md5": stored.md5 if stored.listed_md5 else None,
                 "archivalState": stored.archival_state,
             }
             entries.append({"name": name} | {key: values[key] for key in _OBJECT_FIELDS if key in asked})
@@ -260,6 +302,9 @@ class OracleStore:
                 # A client may give a connection up at any time.
                 with suppress(OSError):
                     super().handle()
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def do_GET(self) -> None:
                 target = urlsplit(self.path)
@@ -284,7 +329,8 @@ class OracleStore:
                 for name, value in {**answer, "Content-Length": str(len(body)), "opc-request-id": "r-1"}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body[:truncate])
+                if self.command != "HEAD":
+                    self.wfile.write(body[:truncate])
                 self.wfile.flush()
                 self.close_connection = self.close_connection or truncate is not None
 
@@ -302,6 +348,7 @@ class OracleStore:
                 stored = store._object(path, headers)
                 answer = {"ETag": stored.etag, "Accept-Ranges": "bytes"}
                 answer["opc-multipart-md5" if stored.multipart else "Content-MD5"] = stored.md5
+                answer |= stored.checksums
                 wanted = _RANGE.fullmatch(headers.get("range", ""))
                 if not wanted:
                     return 200, answer, stored.content
