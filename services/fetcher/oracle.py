@@ -6,6 +6,7 @@ request is. Import it when the first prefix is listed, and on a thread of its ow
 
 import base64
 import binascii
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -321,11 +322,17 @@ def _new_signer(source: OracleSource) -> AbstractBaseSigner:
             key = _key_of(source)
             return Signer(key.tenancy, key.user, key.fingerprint, None, key.passphrase, key.private_key)
         case AuthType.INSTANCE_PRINCIPAL:
-            return InstancePrincipalsSecurityTokenSigner(retry_strategy=once, federation_client_retry_strategy=once)
+            return InstancePrincipalsSecurityTokenSigner(
+                retry_strategy=once,
+                federation_client_retry_strategy=once,
+                federation_client_circuit_breaker_strategy=NoCircuitBreakerStrategy(),
+            )
         case AuthType.RESOURCE_PRINCIPAL:
             return get_resource_principals_signer()
         case AuthType.OKE_WORKLOAD_IDENTITY:
-            return get_oke_workload_identity_resource_principal_signer(retry_strategy=once)
+            # The SDK reads from a variable where the cluster's certificate lies, but wants to be told about the token.
+            token_path = os.environ.get("OCI_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH")
+            return get_oke_workload_identity_resource_principal_signer(token_path, retry_strategy=once)
 
 
 def _configuration(source: OracleSource) -> dict[str, str]:

@@ -20,6 +20,7 @@ from services.fetcher.oracle import OracleOrigin, list_objects
 from services.fetcher.oracle_source import AuthType, OracleSource, oracle_source
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.stop import StopFlag
+from tests.support.oracle_identity import OracleIdentity
 from tests.support.oracle_store import BUCKET, NAMESPACE, Fault, OracleStore
 from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
 
@@ -448,6 +449,88 @@ def test_a_resource_principal_signs_with_its_token(oracle: OracleStore, monkeypa
     manifest = list_objects(of).manifest
     location = OracleOrigin(of).locate(manifest.files[0], again=True)
     assert 'keyId="ST$' in location.headers["authorization"]
+
+
+@pytest.fixture
+def identity(
+    oracle: OracleStore, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[OracleIdentity]:
+    with OracleIdentity(oracle, tmp_path_factory.mktemp("identity")) as identity:
+        for name, value in identity.environment().items():
+            monkeypatch.setenv(name, value)
+        yield identity
+
+
+PRINCIPALS = pytest.mark.parametrize("auth_type", ["InstancePrincipal", "OkeWorkloadIdentity"])
+
+
+@PRINCIPALS
+def test_the_sdks_own_signers_get_an_identity_and_fetch_with_it(
+    oracle: OracleStore, identity: OracleIdentity, tmp_path: Path, auth_type: str
+) -> None:
+    of = source(oracle, auth_type=auth_type, secret={})
+    manifest = list_objects(of).manifest
+    with new_store(tmp_path) as store:
+        acquire(store, manifest, OracleOrigin(of), StopFlag(), limits=QUICK)
+        assert contents_of(store.artifact_path(manifest.digest)) == MODEL
+    assert {request.status for request in oracle.requests} <= {200, 206}
+    assert all('keyId="ST$' in request.headers["authorization"] for request in oracle.requests)
+    # One for the listing and one for the transfer, however many requests they sign.
+    assert identity.exchanged == 2
+
+
+@PRINCIPALS
+def test_a_token_that_is_revoked_in_the_middle_is_exchanged_anew(
+    oracle: OracleStore, identity: OracleIdentity, tmp_path: Path, auth_type: str
+) -> None:
+    of = source(oracle, auth_type=auth_type, secret={})
+    manifest = list_objects(of).manifest
+    revoked = oracle.inject(Fault(path="/model.safetensors", skip=5, act=oracle.revoke))
+    with new_store(tmp_path) as store:
+        acquire(store, manifest, OracleOrigin(of), StopFlag(), limits=QUICK)
+        assert contents_of(store.artifact_path(manifest.digest)) == MODEL
+    assert revoked.fired == 1
+    assert 401 in {request.status for request in oracle.requested(WEIGHTS)}
+    assert identity.exchanged == 3
+
+
+@PRINCIPALS
+def test_the_region_of_a_principal_is_the_one_that_is_asked(identity: OracleIdentity, auth_type: str) -> None:
+    origin = OracleOrigin(oracle_source(uri_of(URI), {"auth_type": auth_type}, {}))
+    location = origin.locate(ManifestFile("a", 1, ChecksumAlgorithm.NONE, ""), again=False)
+    assert location.url.startswith("https://objectstorage.us-phoenix-1.oraclecloud.com/n/")
+
+
+@PRINCIPALS
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "word"),
+    [
+        (401, "NotAuthenticated", Missing, "policies"),
+        (403, "NotAuthorized", Missing, "policies"),
+        (429, "TooManyRequests", Unavailable, "HTTP 429"),
+        (500, "InternalServerError", Unavailable, "HTTP 500"),
+    ],
+)
+def test_an_identity_that_is_refused_is_asked_for_once_each_time(
+    oracle: OracleStore,
+    identity: OracleIdentity,
+    auth_type: str,
+    status: int,
+    code: str,
+    kind: type[ServiceError],
+    word: str,
+) -> None:
+    of = source(oracle, auth_type=auth_type, secret={})
+    identity.refuse(status, code)
+    # More often than the SDK's circuit breaker would let through.
+    for _ in range(5):
+        error = refusal(of)
+        assert isinstance(error, kind)
+        assert word in error.message
+    assert identity.refused == 5
+    assert oracle.listings() == []
+    identity.relent()
+    assert list_objects(of).manifest.files
 
 
 def test_an_instance_principal_needs_a_node_of_oracles(oracle: OracleStore, monkeypatch: pytest.MonkeyPatch) -> None:

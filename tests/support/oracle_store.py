@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 NAMESPACE = "acme"
 BUCKET = "models"
+TENANCY = "ocid1.tenancy.oc1..aaaaaaaatenancy"
 _USER = "ocid1.user.oc1..aaaaaaaauser"
-_TENANCY = "ocid1.tenancy.oc1..aaaaaaaatenancy"
 _FINGERPRINT = ":".join(["a1"] * 16)
 _SIGNED = ("date", "(request-target)", "host")
 # https://docs.oracle.com/en-us/iaas/Content/API/Concepts/signingrequests.htm: the clocks may differ by this much.
@@ -119,7 +119,7 @@ class OracleStore:
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._key_ids = {f"{_TENANCY}/{_USER}/{_FINGERPRINT}"}
+        self._keys = {f"{TENANCY}/{_USER}/{_FINGERPRINT}": self._key.public_key()}
         self._objects: dict[str, StoredObject] = {}
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
@@ -145,7 +145,7 @@ class OracleStore:
             serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
         )
         pem = self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        texts = {"user": _USER, "tenancy": _TENANCY, "fingerprint": _FINGERPRINT, "region": "us-phoenix-1"}
+        texts = {"user": _USER, "tenancy": TENANCY, "fingerprint": _FINGERPRINT, "region": "us-phoenix-1"}
         secret = {name: text.encode() for name, text in texts.items()} | {"private_key": pem}
         return secret | ({"passphrase": passphrase.encode()} if passphrase else {})
 
@@ -154,13 +154,23 @@ class OracleStore:
         claims = json.dumps({"exp": int(datetime.now(UTC).timestamp()) + 3600}).encode()
         parts = (b'{"alg":"none"}', claims, b"")
         token = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
-        self._key_ids.add(f"ST${token}")
+        self.accept(f"ST${token}", self._key.public_key())
         return {
             "OCI_RESOURCE_PRINCIPAL_VERSION": "2.2",
             "OCI_RESOURCE_PRINCIPAL_RPST": token,
             "OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM": self.secret()["private_key"].decode(),
             "OCI_RESOURCE_PRINCIPAL_REGION": "us-phoenix-1",
         }
+
+    def accept(self, key_id: str, key: rsa.RSAPublicKey) -> None:
+        """Let requests in that are signed with a key in this name."""
+        with self._lock:
+            self._keys[key_id] = key
+
+    def revoke(self) -> None:
+        """Let nobody in any more who was let in until now."""
+        with self._lock:
+            self._keys.clear()
 
     def put(
         self,
@@ -230,7 +240,9 @@ class OracleStore:
         parameters = dict(_PARAMETER.findall(text))
         if scheme != "Signature" or parameters.get("algorithm") != "rsa-sha256" or parameters.get("version") != "1":
             raise refuse("The required information to complete authentication was not provided or was incorrect.")
-        if parameters.get("keyId") not in self._key_ids:
+        with self._lock:
+            key = self._keys.get(parameters.get("keyId", ""))
+        if key is None:
             raise refuse("Failed to verify the HTTP(S) Signature: unknown key")
         signed = parameters.get("headers", "").split()
         if not set(_SIGNED) <= set(signed):
@@ -242,9 +254,7 @@ class OracleStore:
         values = {**headers, "(request-target)": f"{method.lower()} {target}"}
         text = "\n".join(f"{name}: {values[name]}" for name in signed)
         try:
-            self._key.public_key().verify(
-                base64.b64decode(parameters["signature"]), text.encode(), padding.PKCS1v15(), hashes.SHA256()
-            )
+            key.verify(base64.b64decode(parameters["signature"]), text.encode(), padding.PKCS1v15(), hashes.SHA256())
         except InvalidSignature:
             raise refuse("Failed to verify the HTTP(S) Signature") from None
 
