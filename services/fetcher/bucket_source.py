@@ -103,6 +103,10 @@ def bucket_source(uri: BucketUri, parameters: Mapping[str, str], credentials: Ma
     )
     if source.anonymous and credentials:
         raise _invalid("skip_signature", "asks for no credentials, but storage.storageKey names some: remove one")
+    if uri.scheme == "gs" and source.endpoint and not (source.secret or source.anonymous):
+        raise _invalid(
+            "endpoint", "needs a key to sign for it: name a Secret in storage.storageKey, or set skip_signature"
+        )
     if uri.scheme == "az" and not source.account_name:
         raise _invalid("account_name", "is missing: az:// needs the name of the storage account, here or in the Secret")
     return source
@@ -181,7 +185,9 @@ def _endpoint(text: str) -> str:
         raise _invalid("endpoint", f"is {text!r}: it must be a URL such as https://minio.example.com:9000")
     if address.username or address.password:
         raise _invalid("endpoint", "must not contain a user or password: put credentials into a Secret")
-    return text.rstrip("/")
+    # As the Host header of a request has it, which is signed.
+    default_port = {"http": ":80", "https": ":443"}[address.scheme]
+    return address._replace(netloc=address.netloc.lower().removesuffix(default_port)).geturl().rstrip("/")
 
 
 def _flag(parameters: Mapping[str, str], name: str) -> bool:

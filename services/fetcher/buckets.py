@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.bucket_signing import Signer, is_signable, signer_of
 from services.fetcher.bucket_source import BucketSource
 from services.fetcher.selection import select_files
 from services.fetcher.transfer.origin import Location
@@ -55,8 +56,6 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _IDENTITY = re.compile(
     r"169\.254\.\d+\.\d+|metadata\.google\.internal|\bsts\.|login\.microsoftonline|oauth2|token request"
 )
-# What obstore 0.12 leaves as it is in an address for Google, which then leads to another object.
-_UNSIGNABLE = re.compile(r"[%?#]")
 _WRONG_REGION = ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException")
 
 Store = S3Store | GCSStore | AzureStore
@@ -107,11 +106,11 @@ def list_prefix(source: BucketSource) -> BucketListing:
             "a pattern is matched against the whole path below the prefix, as in '*.safetensors' or 'onnx/*'",
         )
     for path in selection.paths:
-        if source.scheme == "gs" and not source.anonymous and _UNSIGNABLE.search(source.key_of(path)):
+        if not is_signable(source, source.key_of(path)):
             raise InvalidValue(
                 "InvalidListing",
-                f"{source.name} holds {path!r}: of names with '%', '?' or '#' no address can be signed for gs://; "
-                "leave it out with parameters.ignorePatterns",
+                f"{source.name} holds {path!r}: with the identity of a pod no address can be signed of such a name; "
+                "name a Secret with a key in storage.storageKey, or leave it out with parameters.ignorePatterns",
             )
     return BucketListing(new_manifest("", (files[path] for path in selection.paths)), selection.warnings)
 
@@ -123,6 +122,7 @@ class BucketOrigin:
         self.name = source.name
         self._source = source
         self._store = _open(source)
+        self._sign = _signer(source)
         self._lock = threading.Lock()
         self._signed: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
@@ -143,8 +143,11 @@ class BucketOrigin:
             url, signed_at = self._signed.get(key, ("", 0.0))
         if url and not again and now - signed_at < _USED_FOR_SECONDS:
             return url
-        with _errors_of(source):
-            url = obstore.sign(self._store, "GET", key, _SIGNED_FOR)
+        if self._sign:
+            url = self._sign(key, datetime.now(UTC), _SIGNED_FOR)
+        else:
+            with _errors_of(source):
+                url = obstore.sign(self._store, "GET", key, _SIGNED_FOR)
         with self._lock:
             self._signed[key] = url, now
             if len(self._signed) > _REMEMBERED:
@@ -185,11 +188,22 @@ def _open(source: BucketSource) -> Store:
                 return AzureStore(source.bucket, config=azure, client_options=options, retry_config=_NO_RETRY)
     except (BaseError, ValueError):
         # Without the SDK's words, which may quote what it was given.
-        raise InvalidValue(
-            "InvalidParameter",
-            f"{source.name} cannot be opened: the credentials, the bucket's name or the parameters are not in a form "
-            "that the cloud takes",
-        ) from None
+        raise _cannot_open(source) from None
+
+
+def _cannot_open(source: BucketSource) -> InvalidValue:
+    return InvalidValue(
+        "InvalidParameter",
+        f"{source.name} cannot be opened: the credentials, the bucket's name or the parameters are not in a form "
+        "that the cloud takes",
+    )
+
+
+def _signer(source: BucketSource) -> Signer | None:
+    try:
+        return signer_of(source)
+    except ValueError:
+        raise _cannot_open(source) from None
 
 
 def _open_s3(source: BucketSource, options: "ClientConfig") -> S3Store:

@@ -44,6 +44,11 @@ STRANGER = {"aws_access_key_id": b"AKSTRANGER", "aws_secret_access_key": b"stran
 class SeaweedFs:
     """One server with a private bucket "models", and a bucket "public" that everybody may read, list and write."""
 
+    scheme = "s3"
+    parameters: Mapping[str, str] = {}
+    secret: Mapping[str, bytes] = OWNER
+    wrong_secret: Mapping[str, bytes] = OWNER | {"AWS_SECRET_ACCESS_KEY": b"wrong-secret"}
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -100,6 +105,10 @@ class SeaweedFs:
         store = self.store(bucket)
         with ThreadPoolExecutor(8) as executor:
             list(executor.map(lambda item: obstore.put(store, f"{prefix}/{item[0]}", item[1]), contents.items()))
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object."""
+        obstore.delete(self.store(bucket), key)
 
     def put_marker(self, key: str) -> None:
         """Make a folder in the public bucket as web consoles do: an empty object whose name ends with a slash."""
