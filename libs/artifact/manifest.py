@@ -27,6 +27,14 @@ class ChecksumAlgorithm(Enum):
     SHA384 = "sha384"
     CRC32C = "crc32c"
 
+    @property
+    def identifies(self) -> bool:
+        """Whether equal checksums mean equal contents, so that a file of one model may serve another.
+
+        A CRC guards against accidents only: anybody can make a content that has a wanted one.
+        """
+        return self not in (ChecksumAlgorithm.NONE, ChecksumAlgorithm.CRC32C)
+
 
 @dataclass(frozen=True)
 class ManifestFile:
@@ -45,10 +53,16 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All files of an artifact, sorted by path, and the revision that the source gave them."""
+    """All files of an artifact, sorted by path, and the revision that the source gave them.
+
+    place is where they lie, if some of them are told from others by their versions only: anybody can run a store that
+    gives a content of theirs the ETag of somebody else's, and must not get to serve it to them. Otherwise it is empty,
+    and the same files are one artifact wherever they come from.
+    """
 
     source_revision: str
     files: tuple[ManifestFile, ...]
+    place: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -59,18 +73,19 @@ class Manifest:
     def digest(self) -> str:
         """Digest of the artifact: SHA-256 over the files' paths, sizes, checksums and versions as canonical JSON.
 
-        The source's revision is left out, so that two commits with the same files are one artifact.
+        The place is added where there is one. The source's revision is left out, so that two commits with the same
+        files are one artifact.
         """
         rows = [
             [file.path, file.size_bytes, file.algorithm.value, file.checksum, *([file.version] if file.version else [])]
             for file in self.files
         ]
-        canonical = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
+        canonical = json.dumps([self.place, rows] if self.place else rows, ensure_ascii=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def new_manifest(source_revision: str, files: Iterable[ManifestFile]) -> Manifest:
-    """Build a manifest from a listing.
+def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str = "") -> Manifest:
+    """Build a manifest from a listing of a place, which is forgotten where checksums identify all files.
 
     Raises InvalidValue with reason InvalidListing for a name that is unsafe to create, a duplicate, a file that is
     another's directory, names that differ only in case or Unicode form, or a negative size.
@@ -97,7 +112,7 @@ def new_manifest(source_revision: str, files: Iterable[ManifestFile]) -> Manifes
                     "InvalidListing",
                     f"the source lists {parent!r} both as a file and as the directory of {file.path!r}",
                 )
-    return Manifest(source_revision, ordered)
+    return Manifest(source_revision, ordered, "" if all(file.algorithm.identifies for file in ordered) else place)
 
 
 def check_name(path: str) -> None:

@@ -112,7 +112,9 @@ def list_prefix(source: BucketSource) -> BucketListing:
                 f"{source.name} holds {path!r}: with the identity of a pod no address can be signed of such a name; "
                 "name a Secret with a key in storage.storageKey, or leave it out with parameters.ignorePatterns",
             )
-    return BucketListing(new_manifest("", (files[path] for path in selection.paths)), selection.warnings)
+    # A prefix has no revision: the digest of the manifest stands for its state.
+    manifest = new_manifest("", (files[path] for path in selection.paths), source.plain_url(""))
+    return BucketListing(manifest, selection.warnings)
 
 
 class BucketOrigin:

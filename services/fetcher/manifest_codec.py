@@ -17,7 +17,7 @@ _FROM_PROTO = {number: algorithm for algorithm, number in _TO_PROTO.items()}
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of the object that holds a manifest."""
-    message = fetch_pb2.Manifest(source_revision=manifest.source_revision)
+    message = fetch_pb2.Manifest(source_revision=manifest.source_revision, place=manifest.place)
     for file in manifest.files:
         checksum = fetch_pb2.Checksum(algorithm=_TO_PROTO[file.algorithm], value=file.checksum)
         message.files.add(path=file.path, size_bytes=file.size_bytes, checksum=checksum, version=file.version)
@@ -30,7 +30,7 @@ def decode_manifest(data: bytes) -> Manifest:
     Raises InvalidValue for an unsafe name or an unknown checksum algorithm, DecodeError for other bytes.
     """
     message = fetch_pb2.Manifest.FromString(data)
-    return new_manifest(message.source_revision, (_decode_file(file) for file in message.files))
+    return new_manifest(message.source_revision, (_decode_file(file) for file in message.files), message.place)
 
 
 def _decode_file(file: fetch_pb2.ManifestFile) -> ManifestFile:

@@ -83,7 +83,8 @@ def list_objects(source: OracleSource) -> OracleListing:
         raise _nothing_selected(source, len(objects))
     files = [_manifest_file(path, objects[path]) for path in selection.paths]
     # A prefix has no revision: the digest of the manifest stands for its state.
-    return OracleListing(new_manifest("", _with_checksums(access, source, files)), selection.warnings)
+    place = f"{access.endpoint}/n/{source.namespace}/b/{source.bucket}"
+    return OracleListing(new_manifest("", _with_checksums(access, source, files), place), selection.warnings)
 
 
 def _with_checksums(access: "_Access", source: OracleSource, files: Sequence[ManifestFile]) -> list[ManifestFile]:

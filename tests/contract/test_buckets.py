@@ -209,6 +209,18 @@ def test_an_object_that_changes_between_listing_and_transfer_is_seen(cloud: Clou
     assert fetch(of, tmp_path)["model.safetensors"] == weights[::-1]
 
 
+def test_a_store_that_imitates_another_does_not_get_to_serve_its_models(google: GoogleStore, tmp_path: Path) -> None:
+    weights = CONTENTS["model.safetensors"]
+    google.put("models", "acme/original", {"model.safetensors": weights})
+    with GoogleStore() as imitation:
+        imitation.put("models", "acme/original", {"model.safetensors": weights})
+        imitation.falsify("models", "acme/original/model.safetensors", weights[::-1])
+        original, imitated = (of_cloud(each, "models/acme/original") for each in (google, imitation))
+        assert list_prefix(original).manifest.files == list_prefix(imitated).manifest.files
+        assert fetch(imitated, tmp_path) == {"model.safetensors": weights[::-1]}
+        assert fetch(original, tmp_path) == {"model.safetensors": weights}
+
+
 def test_an_object_that_is_replaced_while_it_is_read_ends_the_transfer(cloud: Cloud, tmp_path: Path) -> None:
     cloud.put("models", "acme/replaced", CONTENTS)
     of = of_cloud(cloud, "models/acme/replaced")

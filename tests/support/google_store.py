@@ -7,7 +7,6 @@ signs for itself and the signatures of addresses, as the service does.
 import base64
 import binascii
 import hashlib
-import itertools
 import json
 import re
 import threading
@@ -45,7 +44,6 @@ class GoogleStore:
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._objects: dict[str, dict[str, tuple[bytes, str]]] = {"models": {}, "public": {}}
-        self._generations = itertools.count(1_700_000_000_000_000)
         self._lock = threading.Lock()
         self.requests: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -80,6 +78,11 @@ class GoogleStore:
             for path, content in contents.items():
                 tag = hashlib.md5(content, usedforsecurity=False).hexdigest()
                 self._objects[bucket][f"{prefix}/{path}"] = content, f'"{tag}"'
+
+    def falsify(self, bucket: str, key: str, content: bytes) -> None:
+        """Give an object another content and leave its ETag."""
+        with self._lock:
+            self._objects[bucket][key] = content, self._objects[bucket][key][1]
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object."""

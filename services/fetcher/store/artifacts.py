@@ -34,7 +34,7 @@ from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from services.fetcher.failpoints import failpoint
 from services.fetcher.paths import STATE_DIRECTORY
 from services.fetcher.store import linux
-from services.fetcher.store.checksums import identifies, matches, new_checksum
+from services.fetcher.store.checksums import matches, new_checksum
 from services.fetcher.store.files import blocks_bytes, sync_directory, write_durably
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.store.links import Links
@@ -286,7 +286,7 @@ class Store:
                 continue
             for file in record.manifest.files:
                 received = record.received.get(file.path)
-                if identifies(file.algorithm):
+                if file.algorithm.identifies:
                     found.setdefault(content_of(file), entry / file.path)
                 elif received:
                     found.setdefault((file.size_bytes, ChecksumAlgorithm.SHA256, received), entry / file.path)
@@ -301,7 +301,7 @@ class Store:
         What is not committed in the block stays in staging for a resume.
         """
         digest = manifest.digest
-        new_manifest(manifest.source_revision, manifest.files)
+        new_manifest(manifest.source_revision, manifest.files, manifest.place)
         with self._claim(digest):
             held_before = self.holds(digest)
             with self._turn(digest, stop):
@@ -520,6 +520,8 @@ def _record_json(record: _Record) -> bytes:
         for file in manifest.files
     ]
     fields: dict[str, object] = {"sourceRevision": manifest.source_revision, "files": rows}
+    if manifest.place:
+        fields["place"] = manifest.place
     if record.received:
         fields["received"] = record.received
     return json.dumps(fields, separators=(",", ":")).encode()
@@ -528,6 +530,6 @@ def _record_json(record: _Record) -> bytes:
 def _parse_record(content: bytes) -> _Record:
     fields = json.loads(content)
     files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), *row[3:]) for row in fields["files"]]
-    # Records of earlier releases have none.
+    # Records of earlier releases have neither this nor a place.
     received = {str(path): str(digest) for path, digest in fields.get("received", {}).items()}
-    return _Record(new_manifest(fields["sourceRevision"], files), received)
+    return _Record(new_manifest(fields["sourceRevision"], files, str(fields.get("place", ""))), received)

@@ -45,14 +45,6 @@ def matches(file: ManifestFile, digest: str) -> bool:
     return file.algorithm is ChecksumAlgorithm.NONE or digest == file.checksum
 
 
-def identifies(algorithm: ChecksumAlgorithm) -> bool:
-    """Whether a checksum of this kind tells one content from all others, so that a file of one model serves another.
-
-    A CRC guards against accidents only: anybody can make a content that has a wanted one.
-    """
-    return algorithm not in (ChecksumAlgorithm.NONE, ChecksumAlgorithm.CRC32C)
-
-
 class _Crc32c:
     """CRC-32C (RFC 3720, section 12.1), as hashlib would have it."""
 

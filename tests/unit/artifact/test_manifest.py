@@ -22,6 +22,22 @@ def test_digest_depends_on_the_files_and_neither_on_their_order_nor_on_the_revis
     assert new_manifest("rev1", [file("a"), file("b", 2)]).digest != one.digest
 
 
+def test_files_that_no_checksum_identifies_are_another_artifact_at_another_place() -> None:
+    for algorithm in ChecksumAlgorithm:
+        unsure = [file("a"), ManifestFile("b", 1, algorithm, "00", "etag")]
+        here, there = (new_manifest("", unsure, place) for place in ("https://here", "https://there"))
+        assert (here.digest == there.digest) == algorithm.identifies
+        assert (here.place == "") == algorithm.identifies
+    assert not ChecksumAlgorithm.NONE.identifies
+    assert not ChecksumAlgorithm.CRC32C.identifies
+    assert ChecksumAlgorithm.SHA256.identifies
+
+
+def test_digests_of_earlier_releases_are_those_of_this_one() -> None:
+    rows = [file("a"), ManifestFile("b", 2, ChecksumAlgorithm.NONE, "", "etag")]
+    assert new_manifest("", rows).digest == "sha256:9314009a7292de0ebc95510c9d0ac97741086012a585a0166e56f94cdf51496a"
+
+
 def test_digest_becomes_a_directory_name_without_a_colon() -> None:
     assert digest_directory("sha256:" + "0" * 64) == "sha256-" + "0" * 64
     with pytest.raises(ValueError, match="not an artifact digest"):

@@ -12,7 +12,7 @@ def test_what_is_written_is_read() -> None:
     files = [
         ManifestFile(f"{each.value}.bin", 1, each, "00" if each.value != "none" else "") for each in ChecksumAlgorithm
     ]
-    manifest = new_manifest("commit", files)
+    manifest = new_manifest("commit", files, "https://store/bucket")
 
     assert decode_manifest(encode_manifest(manifest)) == manifest
 

@@ -159,12 +159,14 @@ class NodeHeartbeat(_message.Message):
     def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., roots: _Optional[_Iterable[_Union[RootCapacity, _Mapping]]] = ..., pool: _Optional[str] = ..., peer_address: _Optional[str] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("source_revision", "files")
+    __slots__ = ("source_revision", "files", "place")
     SOURCE_REVISION_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
     source_revision: str
     files: _containers.RepeatedCompositeFieldContainer[ManifestFile]
-    def __init__(self, source_revision: _Optional[str] = ..., files: _Optional[_Iterable[_Union[ManifestFile, _Mapping]]] = ...) -> None: ...
+    place: str
+    def __init__(self, source_revision: _Optional[str] = ..., files: _Optional[_Iterable[_Union[ManifestFile, _Mapping]]] = ..., place: _Optional[str] = ...) -> None: ...
 
 class ManifestFile(_message.Message):
     __slots__ = ("path", "size_bytes", "checksum", "version")
