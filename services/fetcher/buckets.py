@@ -6,7 +6,7 @@ range is. Import it when the first bucket is used: the SDK takes tens of megabyt
 No object store says in a listing what the SHA-256 of an object is, and an ETag is the MD5 of the content only for
 objects that were put in one part and not encrypted with a customer's or a KMS key, which a listing does not say either
 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). So an ETag is taken for what it always is: the name
-of this very content. Each range asks for it with If-Match, and the length is checked.
+of this very content. Each range asks for it with If-Match, and the length is checked; see bucket_checksums for more.
 """
 
 import re
@@ -28,6 +28,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.bucket_checksums import with_checksums
 from services.fetcher.bucket_signing import Signer, is_signable, signer_of
 from services.fetcher.bucket_source import BucketSource
 from services.fetcher.selection import select_files
@@ -73,8 +74,8 @@ def list_prefix(source: BucketSource) -> BucketListing:
     """List the files to fetch below a prefix. Blocks for seconds.
 
     Folder markers, empty objects that are named like the folder of others, are left out. Raises Missing NotFound or
-    Forbidden; Unavailable RateLimited or Unavailable; Invalid InvalidUri or InvalidParameter; InvalidValue
-    InvalidListing or InvalidParameter.
+    Forbidden; Unavailable RateLimited, SourceChanged or Unavailable; Invalid InvalidUri or InvalidParameter;
+    InvalidValue InvalidListing or InvalidParameter.
     """
     store = _open(source)
     files: dict[str, ManifestFile] = {}
@@ -113,8 +114,8 @@ def list_prefix(source: BucketSource) -> BucketListing:
                 "name a Secret with a key in storage.storageKey, or leave it out with parameters.ignorePatterns",
             )
     # A prefix has no revision: the digest of the manifest stands for its state.
-    manifest = new_manifest("", (files[path] for path in selection.paths), source.plain_url(""))
-    return BucketListing(manifest, selection.warnings)
+    selected = with_checksums(source, BucketOrigin(source), [files[path] for path in selection.paths])
+    return BucketListing(new_manifest("", selected, source.plain_url("")), selection.warnings)
 
 
 class BucketOrigin:

@@ -1,5 +1,6 @@
 """Buckets as sources: s3:// and az:// against real servers, gs:// against one that checks what is signed."""
 
+import hashlib
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
+import google_crc32c
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -139,7 +141,52 @@ def test_a_prefix_is_listed_with_names_below_it_sizes_and_versions(cloud: Cloud)
     }
     assert all(file.version.startswith('"') and file.version.endswith('"') for file in files.values())
     # An ETag is no checksum that a listing can be trusted for.
+    weights = files.pop("model.safetensors")
     assert {file.algorithm for file in files.values()} == {ChecksumAlgorithm.NONE}
+    assert (weights.algorithm, weights.checksum) == {
+        "s3": (ChecksumAlgorithm.NONE, ""),
+        "gs": (ChecksumAlgorithm.CRC32C, f"{google_crc32c.value(CONTENTS['model.safetensors']):08x}"),
+        "az": (ChecksumAlgorithm.MD5, hashlib.md5(CONTENTS["model.safetensors"]).hexdigest()),
+    }[cloud.scheme]
+
+
+def test_a_content_that_does_not_match_what_the_store_said_of_it_is_not_taken(
+    google: GoogleStore, tmp_path: Path
+) -> None:
+    weights = CONTENTS["model.safetensors"]
+    google.put("models", "acme/corrupt", {"model.safetensors": weights})
+    of = of_cloud(google, "models/acme/corrupt")
+    manifest = list_prefix(of).manifest
+    google.falsify("models", "acme/corrupt/model.safetensors", weights[:-1] + bytes([weights[-1] ^ 1]))
+    with new_store(tmp_path) as store, pytest.raises(Corrupt) as raised:
+        acquire(store, manifest, BucketOrigin(of), StopFlag(), limits=QUICK)
+    assert raised.value.reason == "ChecksumMismatch"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (403, Missing, "Forbidden"),
+        (404, Unavailable, "SourceChanged"),
+        (412, Unavailable, "SourceChanged"),
+        (429, Unavailable, "RateLimited"),
+        (503, Unavailable, "Unavailable"),
+    ],
+)
+def test_a_checksum_that_is_not_given_ends_the_listing(
+    google: GoogleStore, status: int, kind: type[ServiceError], reason: str
+) -> None:
+    weights = {f"model-{number:05}.safetensors": CONTENTS["model.safetensors"] for number in range(40)}
+    google.put("models", "acme/refused", weights)
+    of = of_cloud(google, "models/acme/refused")
+    with google.refusing(".safetensors", status) as refused:
+        error = refusal(of)
+    assert isinstance(error, kind)
+    assert error.reason == reason
+    assert "Signature" not in error.message
+    # Who is refused does not go on with the others.
+    assert 0 < len(refused) < 40
+    assert len(list_prefix(of).manifest.files) == 40
 
 
 def test_a_bucket_is_fetched_through_the_engine_into_the_store(cloud: Cloud, tmp_path: Path) -> None:
@@ -210,15 +257,14 @@ def test_an_object_that_changes_between_listing_and_transfer_is_seen(cloud: Clou
 
 
 def test_a_store_that_imitates_another_does_not_get_to_serve_its_models(google: GoogleStore, tmp_path: Path) -> None:
-    weights = CONTENTS["model.safetensors"]
-    google.put("models", "acme/original", {"model.safetensors": weights})
+    google.put("models", "acme/original", {"config.json": b"good"})
     with GoogleStore() as imitation:
-        imitation.put("models", "acme/original", {"model.safetensors": weights})
-        imitation.falsify("models", "acme/original/model.safetensors", weights[::-1])
+        imitation.put("models", "acme/original", {"config.json": b"good"})
+        imitation.falsify("models", "acme/original/config.json", b"evil")
         original, imitated = (of_cloud(each, "models/acme/original") for each in (google, imitation))
         assert list_prefix(original).manifest.files == list_prefix(imitated).manifest.files
-        assert fetch(imitated, tmp_path) == {"model.safetensors": weights[::-1]}
-        assert fetch(original, tmp_path) == {"model.safetensors": weights}
+        assert fetch(imitated, tmp_path) == {"config.json": b"evil"}
+        assert fetch(original, tmp_path) == {"config.json": b"good"}
 
 
 def test_an_object_that_is_replaced_while_it_is_read_ends_the_transfer(cloud: Cloud, tmp_path: Path) -> None:

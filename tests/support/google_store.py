@@ -10,14 +10,15 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import google_crc32c
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -45,6 +46,7 @@ class GoogleStore:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._objects: dict[str, dict[str, tuple[bytes, str]]] = {"models": {}, "public": {}}
         self._lock = threading.Lock()
+        self._refusals: tuple[str, int, list[str]] | None = None
         self.requests: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -84,6 +86,16 @@ class GoogleStore:
         with self._lock:
             self._objects[bucket][key] = content, self._objects[bucket][key][1]
 
+    @contextmanager
+    def refusing(self, ending: str, status: int) -> Iterator[list[str]]:
+        """Answer a status to requests for objects that are named so; yields the paths that were refused."""
+        refused: list[str] = []
+        self._refusals = (ending, status, refused)
+        try:
+            yield refused
+        finally:
+            self._refusals = None
+
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object."""
         with self._lock:
@@ -94,6 +106,10 @@ class GoogleStore:
         bucket, _, key = unquote(raw_path).removeprefix("/").partition("/")
         if bucket != "public":
             self._authenticate(raw_path, query, headers)
+        refusals = self._refusals
+        if refusals and key.endswith(refusals[0]):
+            refusals[2].append(key)
+            raise _RefusalError(refusals[1], "AsTheTestWantsIt")
         with self._lock:
             if bucket not in self._objects:
                 raise _RefusalError(404, "NoSuchBucket")
@@ -105,14 +121,16 @@ class GoogleStore:
         content, tag = objects[key]
         if headers.get("if-match", tag) != tag:
             raise _RefusalError(412, "PreconditionFailed")
+        crc: int = google_crc32c.value(content)
+        answer = {"ETag": tag, "x-goog-hash": f"crc32c={base64.b64encode(crc.to_bytes(4)).decode()}"}
         wanted = _RANGE.fullmatch(headers.get("range", ""))
         if not wanted:
-            return 200, {"ETag": tag}, content
+            return 200, answer, content
         start, size = int(wanted[1]), len(content)
         end = min(int(wanted[2]) + 1 if wanted[2] else size, size)
         if start >= size:
             raise _RefusalError(416, "InvalidRange")
-        return 206, {"ETag": tag, "Content-Range": f"bytes {start}-{end - 1}/{size}"}, content[start:end]
+        return 206, {**answer, "Content-Range": f"bytes {start}-{end - 1}/{size}"}, content[start:end]
 
     def _authenticate(self, raw_path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> None:
         kind, _, token = headers.get("authorization", "").partition(" ")
