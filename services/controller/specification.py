@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from libs.artifact.errors import InvalidValue
 from libs.artifact.specification import FINALIZER, PRIORITY_ANNOTATION, planning_digest, skips_parsing
 from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, VolumeClaimUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
