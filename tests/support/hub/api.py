@@ -16,12 +16,15 @@ from urllib.parse import quote, urlencode
 
 from tests.support.hub.repositories import Commit, Library, Refusal, Repository, RepositoryFile
 from tests.support.hub.wire import FileRange, Request, Response
+from tests.support.hub.xet import xet_hash
 
 # As huggingface.co counts them: requests per user or address and five minutes.
 _WINDOW_SECONDS = 300
 # A last commit has a date; the same one everywhere, so that answers are the same in every run.
 _DATE = "2025-01-01T00:00:00.000Z"
 _UNLIMITED = 1_000_000
+# What may follow the name of a repository, which has one part or two.
+_OPERATIONS = ("revision", "tree", "refs", "auth-check", "xet-read-token")
 
 
 @dataclass
@@ -34,6 +37,9 @@ class Behaviour:
     small_file_redirects: bool = False
     api_quota: int = 0
     resolve_quota: int = 0
+    xet: bool = False
+    xet_token_seconds: float = 3600.0
+    xet_swapped_terms: bool = False
 
 
 class _RefusedError(Exception):
@@ -46,10 +52,18 @@ class _RefusedError(Exception):
 class Api:
     """The hub's own port."""
 
-    def __init__(self, library: Library, behaviour: Behaviour, links: "Links", endpoint: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        library: Library,
+        behaviour: Behaviour,
+        links: "Links",
+        xet_token: Callable[[], Mapping[str, Any]],
+        endpoint: Callable[[], str],
+    ) -> None:
         self._library = library
         self._behaviour = behaviour
         self._links = links
+        self._xet_token = xet_token
         self._endpoint = endpoint
         self._quotas = {"api": _Quota(), "resolvers": _Quota()}
 
@@ -78,7 +92,7 @@ class Api:
             return self._file(request, "/".join(parts[2 : 2 + size]), parts[2 + size], "/".join(parts[3 + size :]))
         if parts[0] != "models" or len(parts) < 2:
             raise _RefusedError(Refusal(404, "", "Sorry, we can't find the page you are looking for."))
-        size = 2 if len(parts) > 2 and parts[2] not in ("revision", "tree", "refs", "auth-check") else 1
+        size = 2 if len(parts) > 2 and parts[2] not in _OPERATIONS else 1
         name, rest = "/".join(parts[1 : 1 + size]), parts[1 + size :]
         match rest:
             case ():
@@ -95,6 +109,15 @@ class Api:
             case ("auth-check",):
                 self._readable(request, name, content=True)
                 return _json({})
+            case ("xet-read-token", revision) if self._behaviour.xet:
+                _revision(self._readable(request, name, content=True), revision)
+                token = self._xet_token()
+                names = {
+                    "accessToken": "X-Xet-Access-Token",
+                    "exp": "X-Xet-Token-Expiration",
+                    "casUrl": "X-Xet-Cas-Url",
+                }
+                return _json(token, {header: str(token[key]) for key, header in names.items()})
             case _:
                 raise _RefusedError(Refusal(404, "", "Sorry, we can't find the page you are looking for."))
 
@@ -150,6 +173,8 @@ class Api:
         start = int(base64.urlsafe_b64decode(request.query["cursor"])) if "cursor" in request.query else 0
         size = min(self._behaviour.page_size, int(request.query.get("limit", _UNLIMITED)), 50 if expand else _UNLIMITED)
         page = [_tree_entry(path, entry, commit if expand else None) for path, entry in listed[start : start + size]]
+        if self._behaviour.xet:
+            page = [{**row, "xetHash": xet_hash(row["lfs"]["oid"])} if "lfs" in row else row for row in page]
         headers = {}
         if start + size < len(listed):
             cursor = base64.urlsafe_b64encode(str(start + size).encode()).decode()
@@ -184,6 +209,9 @@ class Api:
         if file is None:
             raise _RefusedError(_no_entry(path, commit), {"X-Repo-Commit": commit.oid})
         headers = _file_headers(commit, file)
+        if file.lfs and self._behaviour.xet:
+            auth = f"{self._endpoint()}/api/models/{name}/xet-read-token/{commit.oid}"
+            headers |= {"X-Xet-Hash": xet_hash(file.content.sha256), "Link": f'<{auth}>; rel="xet-auth"'}
         if not (file.lfs and self._behaviour.cdn):
             return ranged(request, file, headers)
         location = self._links.sign(f"/repos/{name}/{file.content.sha256}/{quote(path)}", self._behaviour.link_seconds)

@@ -38,6 +38,7 @@ class Fault:
 
     path is a glob over the URL's path, where "*" matches "/" too. On the hub it is /{id}/resolve/{revision}/{file} or
     /api/models/{id}/..., on the CDN /repos/{id}/{sha256}/{file}: so "*/model.safetensors" matches a file on both.
+    On the port of Xet storage ("cas") it is /v1/reconstructions/{hash} or /xorbs/{hash}.
     The first `skip` matching requests pass; then `count` of them are hit, all when it is None. Of several faults that
     match a request the first injected one is taken, and one more if it concerns the body while the first does not.
     """
@@ -45,7 +46,7 @@ class Fault:
     kind: FaultKind
     path: str = "*"
     method: str = "*"
-    port: Literal["hub", "cdn", "*"] = "*"
+    port: Literal["hub", "cdn", "cas", "*"] = "*"
     count: int | None = None
     skip: int = 0
     status: int = 503
@@ -77,7 +78,7 @@ class LoggedRequest:
     """One request that reached the hub; the query is left out, as it may hold a signature."""
 
     number: int
-    port: Literal["hub", "cdn"]
+    port: Literal["hub", "cdn", "cas"]
     method: str
     path: str
     range: str
@@ -213,6 +214,9 @@ class HubClient:
         small_file_redirects: bool | None = None,
         api_quota: int | None = None,
         resolve_quota: int | None = None,
+        xet: bool | None = None,
+        xet_token_seconds: float | None = None,
+        xet_swapped_terms: bool | None = None,
     ) -> None:
         """Change how the hub behaves; None leaves as is.
 
@@ -220,6 +224,8 @@ class HubClient:
         files are redirected (yes). small_file_redirects: whether small ones take a relative redirect, as they do on the
         real hub (no).
         Quotas: requests per 300 s of the API and of resolve, after which 429 is the answer; zero is no limit (both).
+        xet: whether large files lie in Xet storage as well (no). xet_token_seconds: life of a token for it (3600).
+        xet_swapped_terms: whether it gives the first two parts of a file in the wrong order (no).
         """
         changes = {
             "page_size": page_size,
@@ -228,6 +234,9 @@ class HubClient:
             "small_file_redirects": small_file_redirects,
             "api_quota": api_quota,
             "resolve_quota": resolve_quota,
+            "xet": xet,
+            "xet_token_seconds": xet_token_seconds,
+            "xet_swapped_terms": xet_swapped_terms,
         }
         self.call("configure", **{key: value for key, value in changes.items() if value is not None})
 

