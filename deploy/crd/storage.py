@@ -258,9 +258,9 @@ def storage(*, cluster_scoped: bool) -> Schema:
             ),
             "key": _secret_name("Another spelling of storageKey. Give one of the two."),
             "parameters": mapping(
-                "Settings of the source. hf://: revision (branch, tag or commit), cache_dir, secretKey (key in the "
-                "Secret; token when absent). oci://: region, auth_type (InstancePrincipal, UserPrincipal, "
-                "ResourcePrincipal or OkeWorkloadIdentity).",
+                "Settings of the source. hf://: revision (branch, tag or commit), cache_dir, transport (auto, http or "
+                "xet), secretKey (key in the Secret; token when absent). oci://: region, auth_type (InstancePrincipal, "
+                "UserPrincipal, ResourcePrincipal or OkeWorkloadIdentity).",
                 text("Value of the parameter.", maxLength=4096),
                 rule(
                     "!('secretKey' in self) || self['secretKey'].matches('^[-._A-Za-z0-9]{1,253}$')",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from urllib.parse import quote, urlsplit
 
 from libs.artifact.errors import InvalidValue
@@ -11,6 +12,16 @@ from services.fetcher.selection import parse_patterns
 from services.fetcher.transfer.origin import Location
 
 _TOKEN_KEY = "token"  # noqa: S105 (the name under which the controller hands a token out)
+
+
+class Transport(StrEnum):
+    """The way that bytes take from the hub. Only large files have two; the others always come over HTTP."""
+
+    # HTTP, and Xet for what HTTP cannot bring.
+    AUTO = "auto"
+    HTTP = "http"
+    # Xet, and HTTP for what Xet cannot bring.
+    XET = "xet"
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,7 @@ class HubSource:
     token: str | None = field(default=None, repr=False)
     allow: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    transport: Transport = Transport.AUTO
 
     @property
     def name(self) -> str:
@@ -31,7 +43,11 @@ class HubSource:
 
 
 def hub_source(
-    uri: HuggingFaceUri, parameters: Mapping[str, str], credentials: Mapping[str, bytes], default_endpoint: str
+    uri: HuggingFaceUri,
+    parameters: Mapping[str, str],
+    credentials: Mapping[str, bytes],
+    default_endpoint: str,
+    default_transport: Transport = Transport.AUTO,
 ) -> HubSource:
     """Understand a model's URI, storage.parameters and secret.
 
@@ -54,6 +70,7 @@ def hub_source(
         token=_token(credentials),
         allow=parse_patterns(parameters.get("allowPatterns", "")),
         ignore=parse_patterns(parameters.get("ignorePatterns", "")),
+        transport=_transport(parameters.get("transport", "").strip(), default_transport),
     )
 
 
@@ -77,6 +94,13 @@ def _endpoint(text: str) -> str:
     if address.username or address.password:
         raise _invalid("endpoint", "must not contain a user or password: put a token into a Secret")
     return text.rstrip("/")
+
+
+def _transport(text: str, default: Transport) -> Transport:
+    try:
+        return Transport(text) if text else default
+    except ValueError:
+        raise _invalid("transport", f"is {text!r}: write {', '.join(Transport)} or leave it out") from None
 
 
 def _token(credentials: Mapping[str, bytes]) -> str | None:

@@ -77,6 +77,21 @@ def list_revision(source: HubSource) -> HubListing:
     return HubListing(commit, manifest, selection.warnings)
 
 
+def xet_hashes(source: HubSource, commit: str) -> dict[tuple[str, str], str]:
+    """The name in Xet storage of each file that lies there, by path and SHA-256. Blocks for seconds.
+
+    Empty where a hub or a mirror knows nothing of Xet. Raises as list_revision does.
+    """
+    api = HfApi(endpoint=source.endpoint, token=source.token or False, library_name="ome")
+    with _errors_of(source):
+        entries = api.list_repo_tree(source.repository, recursive=True, revision=commit)
+        return {
+            (entry.path, entry.lfs.sha256): entry.xet_hash
+            for entry in entries
+            if isinstance(entry, RepoFile) and entry.lfs and entry.xet_hash and _SHA256.fullmatch(entry.xet_hash)
+        }
+
+
 class _Client(httpx2.Client):
     """One attempt per request, with a timeout, at the endpoint of the listing and nowhere else.
 

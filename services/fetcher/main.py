@@ -14,6 +14,7 @@ from services.fetcher.disk import Disk
 from services.fetcher.downloads import Downloads
 from services.fetcher.driver_file import read_drivers
 from services.fetcher.heartbeat import send_heartbeats
+from services.fetcher.hub_source import Transport
 from services.fetcher.manifests import Manifests
 from services.fetcher.model_files import read_model_files
 from services.fetcher.observations import Observations
@@ -68,7 +69,7 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
         js = client.jetstream()
         assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>")
         manifests, credentials = Manifests(js), CredentialsClient(client, node)
-        sources = stack.enter_context(Sources(settings.hf_endpoint, drivers))
+        sources = stack.enter_context(Sources(settings.hf_endpoint, Transport(settings.hf_transport), drivers))
         transfers = stack.enter_context(Transfers(settings.parallel_downloads, disk, manifests, credentials, sources))
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
         downloads = Downloads(settings.parallel_downloads, transfers.fetch, queue.add)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from libs.chassis.logs import FORMATS, LEVELS
 from libs.chassis.settings import setting
+from services.fetcher.hub_source import Transport
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Settings:
     )
     hf_endpoint: str = setting(
         "https://huggingface.co", name="HF_ENDPOINT", help="Address of the Hugging Face Hub or of a mirror of it."
+    )
+    hf_transport: str = setting(
+        Transport.AUTO,
+        choices=tuple(Transport),
+        help="How large files come from the Hub: over http, over xet where they can, or auto: HTTP first, else Xet.",
     )
     vendor_drivers_file: Path | None = setting(
         None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."

@@ -16,12 +16,13 @@ from libs.artifact.uri import BucketUri, HuggingFaceUri, OracleUri, VendorUri, p
 from libs.chassis.errors import Invalid
 from services.fetcher import vendor_exec, vendor_http
 from services.fetcher.bucket_source import BucketSource, bucket_source
-from services.fetcher.hub_source import HubOrigin, HubSource, hub_source
+from services.fetcher.hub_source import HubOrigin, HubSource, Transport, hub_source
 from services.fetcher.oracle_source import OracleSource, oracle_source
-from services.fetcher.transfer.origin import Origin
+from services.fetcher.transfer.origin import Origin, Streams
 from services.fetcher.transfer.stop import StopFlag
 from services.fetcher.vendor_drivers import PREPROVISIONED, Driver, ExecDriver, HttpDriver
 from services.fetcher.vendor_source import exec_source, http_source
+from services.fetcher.xet_streams import XetStreams
 
 if TYPE_CHECKING:
     from services.fetcher.buckets import BucketListing, BucketOrigin
@@ -39,8 +40,9 @@ _THREADS = 4
 class Sources:
     """The backends that this fetcher can list and fetch from."""
 
-    def __init__(self, hf_endpoint: str, vendor_drivers: Mapping[str, Driver]) -> None:
+    def __init__(self, hf_endpoint: str, hf_transport: Transport, vendor_drivers: Mapping[str, Driver]) -> None:
         self._hf_endpoint = hf_endpoint
+        self._hf_transport = hf_transport
         self._vendor_drivers = vendor_drivers
         # A program of a vendor may take minutes, which the end of the process does not wait for.
         self._stop = StopFlag()
@@ -70,7 +72,7 @@ class Sources:
         """
         match parse_uri(uri):
             case HuggingFaceUri() as hub_uri:
-                source = hub_source(hub_uri, parameters, credentials, self._hf_endpoint)
+                source = self._hub_source(hub_uri, parameters, credentials)
                 return _manifest(uri, await self._run(lambda: _list_revision(source)))
             case BucketUri() as bucket_uri:
                 bucket = bucket_source(bucket_uri, parameters, credentials)
@@ -89,7 +91,7 @@ class Sources:
         """Where the files of a listed revision are fetched from. Raises as list does."""
         match parse_uri(uri):
             case HuggingFaceUri() as hub_uri:
-                return HubOrigin(hub_source(hub_uri, parameters, credentials, self._hf_endpoint), revision)
+                return HubOrigin(self._hub_source(hub_uri, parameters, credentials), revision)
             case BucketUri() as bucket_uri:
                 bucket = bucket_source(bucket_uri, parameters, credentials)
                 return await self._run(lambda: _bucket_origin(bucket))
@@ -100,6 +102,21 @@ class Sources:
                 return await self._vendor_origin(vendor_uri, parameters, credentials, revision)
             case _:
                 raise _unsupported(uri)
+
+    def streams(
+        self, uri: str, parameters: Mapping[str, str], credentials: Mapping[str, bytes], revision: str
+    ) -> Streams | None:
+        """A second way to files of a listed revision, where the source has one. Raises InvalidValue as list does."""
+        parsed = parse_uri(uri)
+        if not isinstance(parsed, HuggingFaceUri):
+            return None
+        source = self._hub_source(parsed, parameters, credentials)
+        return None if source.transport is Transport.HTTP else XetStreams(source, revision)
+
+    def _hub_source(
+        self, uri: HuggingFaceUri, parameters: Mapping[str, str], credentials: Mapping[str, bytes]
+    ) -> HubSource:
+        return hub_source(uri, parameters, credentials, self._hf_endpoint, self._hf_transport)
 
     async def _list_vendor(
         self, uri: VendorUri, parameters: Mapping[str, str], credentials: Mapping[str, bytes]

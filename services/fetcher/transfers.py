@@ -18,7 +18,7 @@ from services.fetcher.manifests import Manifests
 from services.fetcher.sources import Sources
 from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.origin import Origin
+from services.fetcher.transfer.origin import Origin, Streams
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag
 
@@ -45,9 +45,10 @@ class Transfers:
         """
         store = self._disk.store(order.root)
         manifest = await self._manifest(store, order)
-        origin = await self._origin(order)
+        origin, streams = await self._ways(order)
         running = asyncio.get_running_loop().run_in_executor(
-            self._executor, lambda: acquire(store, manifest, origin, stop, progress=note, damaged=order.damaged)
+            self._executor,
+            lambda: acquire(store, manifest, origin, stop, progress=note, damaged=order.damaged, streams=streams),
         )
         try:
             await asyncio.shield(running)
@@ -76,6 +77,8 @@ class Transfers:
                 return await self._disk.run(store.manifest, order.digest)
         return await self._manifests.get(order.digest)
 
-    async def _origin(self, order: Order) -> Origin:
+    async def _ways(self, order: Order) -> tuple[Origin, Streams | None]:
+        """Where the bytes come from: over HTTP, and the second way where the source has one."""
         credentials = await self._credentials.get(order.model_uid) if order.has_secret else {}
-        return await self._sources.origin(order.uri, dict(order.parameters), credentials, order.source_revision)
+        what = (order.uri, dict(order.parameters), credentials, order.source_revision)
+        return await self._sources.origin(*what), self._sources.streams(*what)

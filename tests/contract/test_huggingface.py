@@ -18,9 +18,10 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm
 from libs.artifact.uri import HuggingFaceUri, parse_uri
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
-from services.fetcher.hub_source import HubOrigin, HubSource, hub_source
-from services.fetcher.huggingface import list_revision
+from services.fetcher.hub_source import HubOrigin, HubSource, Transport, hub_source
+from services.fetcher.huggingface import list_revision, xet_hashes
 from tests.support.hub import Fault, Hub
+from tests.support.hub.xet import xet_hash
 
 MODEL = "acme/tiny"
 WEIGHTS = bytes(range(256)) * 40
@@ -285,6 +286,7 @@ def test_an_origin_leads_to_the_bytes_of_the_commit(hub: Hub) -> None:
         (f"hf://{MODEL}", {"revision": "../x"}, b"", "parameters.revision"),
         (f"hf://{MODEL}", {"endpoint": "file:///etc"}, b"", "parameters.endpoint"),
         (f"hf://{MODEL}", {"endpoint": "https://user:secret@hub"}, b"", "Secret"),
+        (f"hf://{MODEL}", {"transport": "torrent"}, b"", "write auto, http, xet"),
         (f"hf://{MODEL}", {}, b"hf_x\r\nX-Evil: 1", "storage.storageKey"),
         (f"hf://{MODEL}", {}, "hf_ü".encode(), "storage.storageKey"),
     ],
@@ -307,6 +309,24 @@ def test_a_token_may_end_with_a_line_as_files_do() -> None:
     )
     assert (found.token, found.endpoint, found.revision) == ("hf_x", "https://hub.example", "main")
     assert hub_source(parsed, {}, {"token": b"\n"}, "https://hub.example").token is None
+
+
+def test_a_model_may_choose_another_transport_than_the_fetchers() -> None:
+    parsed = HuggingFaceUri(MODEL, "")
+    assert hub_source(parsed, {}, {}, "https://hub.example").transport is Transport.AUTO
+    assert hub_source(parsed, {}, {}, "https://hub.example", Transport.XET).transport is Transport.XET
+    assert (
+        hub_source(parsed, {"transport": "http"}, {}, "https://hub.example", Transport.XET).transport is Transport.HTTP
+    )
+
+
+def test_names_in_xet_storage_are_listed_where_the_hub_has_them(hub: Hub) -> None:
+    commit = list_revision(source(hub)).commit
+    assert xet_hashes(source(hub), commit) == {}
+    hub.configure(xet=True, page_size=2)
+    listed = xet_hashes(source(hub), commit)
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    assert listed == {(path, digest): xet_hash(digest) for path in ("model.safetensors", "pytorch_model.bin")}
 
 
 def _pages_of_a_mirror(next_host: str, second: str = "b.txt") -> Answer:

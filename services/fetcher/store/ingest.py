@@ -37,6 +37,8 @@ class Ingest:
         self.disk = disk
         self.reservation = reservation
         self.files = staging / "files"
+        # For what a source must write beside the files; goes with staging at the latest.
+        self.scratch = staging / "scratch"
         self._lock = threading.Lock()
         # Names as strings here and below: thousands of small files are bound by what each costs in Python.
         self._prefix = f"{self.files}/"

@@ -61,8 +61,13 @@ class Journal:
         self._lock = threading.Lock()
         self._path = path
         self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self.records, valid = self._read()
-        os.ftruncate(self._fd, valid)
+        self.reread()
+
+    def reread(self) -> None:
+        """Take in what was written since the journal was opened, when one attempt follows another in this process."""
+        with self._lock:
+            self.records, valid = self._read()
+            os.ftruncate(self._fd, valid)
 
     def verified(self, index: int, length: int, digest: str) -> None:
         """The first length bytes of a file have this digest."""

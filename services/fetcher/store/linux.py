@@ -4,18 +4,21 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _libc.syncfs.argtypes = (ctypes.c_int,)
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong)
 _libc.renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
-# Values from <linux/falloc.h>, <linux/fs.h> and <fcntl.h>.
+# Values from <linux/falloc.h>, <linux/fs.h>, <linux/prctl.h> and <fcntl.h>.
 _SYNC_FILE_RANGE_WRITE = 2
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+_PR_SET_PDEATHSIG = 1
 _FICLONE = 0x40049409
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -67,6 +70,12 @@ def clone(source_fd: int, target_fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def end_with_parent(parent: int) -> bool:
+    """Have this process killed as soon as the thread that started it ends; False when parent has ended already."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return os.getppid() == parent
 
 
 def prefers_direct(directory: Path) -> bool:

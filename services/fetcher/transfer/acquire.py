@@ -1,19 +1,31 @@
 """Brings one artifact into a store: the whole way from a manifest to a committed directory.
 
-Must not publish it, nor decide whether a failure is tried again.
+Decides which of two ways to the bytes comes first, and whether the other can help when it fails. Must not publish the
+artifact, nor decide whether a failure of both is tried again.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import structlog
 
 from libs.artifact.manifest import Manifest
+from libs.chassis.errors import ServiceError
 from services.fetcher.store.artifacts import Store, content_of
+from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.engine import download
 from services.fetcher.transfer.limits import Limits
-from services.fetcher.transfer.origin import Origin
+from services.fetcher.transfer.origin import Origin, Streams
 from services.fetcher.transfer.progress import Progress, ProgressCallback
 from services.fetcher.transfer.stop import StopFlag
+from services.fetcher.transfer.streaming import stream
+
+_log = structlog.get_logger()
 
 _LIMITS = Limits()
+# What may be wrong with one way and not with the other. A full disk is full for both; terms that nobody has accepted
+# bind both; and who asks to slow down must not find the same request at another door.
+_ONE_WAY = ("ChecksumMismatch", "Forbidden", "NotFound", "SourceChanged", "Unavailable")
 
 
 def acquire(
@@ -24,13 +36,14 @@ def acquire(
     progress: ProgressCallback | None = None,
     limits: Limits = _LIMITS,
     damaged: Collection[str] = (),
+    streams: Streams | None = None,
 ) -> None:
     """Return when the store holds the artifact: at once when it does and nothing is damaged.
 
     damaged names the files that Store.check or Store.scrub has found wrong: only they are fetched, the others are taken
     over, and the repaired artifact replaces the damaged one in one step. Waits while the same artifact is being fetched
-    already. Blocks; raises what Store.ingest, download and Store.commit raise. progress is called in this thread, at
-    most once a second.
+    already. streams is a second way to files of the origin: what one way cannot bring comes over the other. Blocks;
+    raises what Store.ingest, download and Store.commit raise. progress is called in this thread, at most once a second.
     """
     digest = manifest.digest
     if store.holds(digest) and not damaged:
@@ -45,8 +58,56 @@ def acquire(
                 ingest.adopt(index, store.artifact_path(digest) / file.path)
             elif content_of(file) in held:
                 copies[index] = held[content_of(file)]
-        download(ingest, origin, stop, progress or _ignore, limits, copies)
+        _fetch(ingest, origin, streams, stop, progress or _ignore, limits, copies)
         store.commit(ingest)
+
+
+def _fetch(
+    ingest: Ingest,
+    origin: Origin,
+    streams: Streams | None,
+    stop: StopFlag,
+    progress: ProgressCallback,
+    limits: Limits,
+    copies: Mapping[int, Path],
+) -> None:
+    if streams and streams.preferred:
+        _stream(ingest, streams, stop, progress, limits, copies)
+    try:
+        download(ingest, origin, stop, progress, limits, copies)
+    except ServiceError as error:
+        if streams is None or streams.preferred or error.reason not in _ONE_WAY:
+            raise
+        _log.warning("http_failed", source=origin.name, reason=error.reason, message=error.message)
+        ingest.journal.reread()
+        if not _stream(ingest, streams, stop, progress, limits, copies):
+            raise
+        download(ingest, origin, stop, progress, limits, copies)
+
+
+def _stream(
+    ingest: Ingest,
+    streams: Streams,
+    stop: StopFlag,
+    progress: ProgressCallback,
+    limits: Limits,
+    copies: Mapping[int, Path],
+) -> bool:
+    """Bring what streams can; whether that was anything. Raises only what HTTP could not help with either."""
+    before = len(ingest.done)
+    wrong: tuple[str, ...] = ()
+    try:
+        wrong = stream(ingest, streams, stop, progress, limits, copies)
+    except ServiceError as error:
+        if error.reason not in (*_ONE_WAY, "Gated", "RateLimited"):
+            raise
+        _log.warning("streams_failed", source=streams.name, reason=error.reason, message=error.message)
+    brought = len(ingest.done) - before
+    if brought or wrong:
+        _log.info("streams_read", source=streams.name, files=brought, wrong=wrong)
+    # HTTP goes on where the streams ended.
+    ingest.journal.reread()
+    return brought > 0
 
 
 def _ignore(_: Progress) -> None:
