@@ -177,7 +177,8 @@ def _start(directory: Path) -> "subprocess.Popen[bytes]":
     # Logs and the skeleton of a cache are written there; chunks are not kept, as the SDK's default for that is zero.
     environment |= {"HF_HOME": str(directory), "TMPDIR": str(directory)}
     process = subprocess.Popen(
-        [sys.executable, "-m", xet.__name__],
+        # -P: what lies in the working directory is not for Python.
+        [sys.executable, "-P", "-m", xet.__name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         # It may quote signed addresses.

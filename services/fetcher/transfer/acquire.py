@@ -4,8 +4,8 @@ Decides which of two ways to the bytes comes first, and whether the other can he
 artifact, nor decide whether a failure of both is tried again.
 """
 
-from collections.abc import Collection, Mapping
-from pathlib import Path
+import functools
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -58,46 +58,41 @@ def acquire(
                 ingest.adopt(index, store.artifact_path(digest) / file.path)
             elif content_of(file) in held:
                 copies[index] = held[content_of(file)]
-        _fetch(ingest, origin, streams, stop, progress or _ignore, limits, copies)
+        report = progress or _ignore
+        http = functools.partial(download, ingest, origin, stop, report, limits, copies)
+        if streams is None:
+            http()
+        else:
+            _fetch(ingest, http, streams, functools.partial(stream, ingest, streams, stop, report, limits, copies))
         store.commit(ingest)
 
 
 def _fetch(
-    ingest: Ingest,
-    origin: Origin,
-    streams: Streams | None,
-    stop: StopFlag,
-    progress: ProgressCallback,
-    limits: Limits,
-    copies: Mapping[int, Path],
+    ingest: Ingest, http: Callable[[], None], streams: Streams, read_streams: Callable[[], tuple[str, ...]]
 ) -> None:
-    if streams and streams.preferred:
-        _stream(ingest, streams, stop, progress, limits, copies)
+    """Fetch by two ways, each in its turn for what the other leaves. Raises what http raises."""
+    if streams.preferred:
+        _stream(ingest, streams, read_streams)
+        http()
+        return
     try:
-        download(ingest, origin, stop, progress, limits, copies)
+        http()
     except ServiceError as error:
-        if streams is None or streams.preferred or error.reason not in _ONE_WAY:
+        if error.reason not in _ONE_WAY:
             raise
-        _log.warning("http_failed", source=origin.name, reason=error.reason, message=error.message)
+        _log.warning("http_failed", other=streams.name, reason=error.reason, message=error.message)
         ingest.journal.reread()
-        if not _stream(ingest, streams, stop, progress, limits, copies):
+        if not _stream(ingest, streams, read_streams):
             raise
-        download(ingest, origin, stop, progress, limits, copies)
+        http()
 
 
-def _stream(
-    ingest: Ingest,
-    streams: Streams,
-    stop: StopFlag,
-    progress: ProgressCallback,
-    limits: Limits,
-    copies: Mapping[int, Path],
-) -> bool:
+def _stream(ingest: Ingest, streams: Streams, read_streams: Callable[[], tuple[str, ...]]) -> bool:
     """Bring what streams can; whether that was anything. Raises only what HTTP could not help with either."""
     before = len(ingest.done)
     wrong: tuple[str, ...] = ()
     try:
-        wrong = stream(ingest, streams, stop, progress, limits, copies)
+        wrong = read_streams()
     except ServiceError as error:
         if error.reason not in (*_ONE_WAY, "Gated", "RateLimited"):
             raise
