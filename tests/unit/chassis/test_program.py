@@ -43,6 +43,7 @@ def test_service_whose_service_account_cannot_be_used_says_so_and_exits_2(servic
         "OME_NATS_URL": "nats://127.0.0.1:1",
         "OME_NATS_PASSWORD_FILE": str(tmp_path / "password"),
         "OME_NATS_ISSUER_SEED_FILE": str(tmp_path / "seed"),
+        "OME_PARSER_IMAGE": "ome/parser",
         "OME_SERVICE_ACCOUNT_DIR": str(tmp_path),
         "OME_LISTEN_HOST": "127.0.0.1",
         "OME_HTTP_PORT": "0",
