@@ -47,6 +47,8 @@ class Disk:
         # What reading has found damaged, by root and digest, until it is repaired.
         self._damaged: dict[tuple[str, str], tuple[str, ...]] = {}
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
+        # Set when bytes were removed or promised room is given back, so that what did not fit may fit now.
+        self.room_freed = asyncio.Event()
 
     @asynccontextmanager
     async def opened(self, health: Health) -> AsyncIterator[None]:
@@ -150,14 +152,17 @@ class Disk:
         """Lead readers of path to an artifact that its root holds, in place of a model in leaving. Idempotent."""
         place = self.place(path)
         await self.run(self.store(place.root).publish, model_uid, place.relative, digest, leaving)
+        self.room_freed.set()
 
     async def unpublish(self, model_uid: str, root: str) -> None:
         """Take a model's name out of a root, and its artifact when that was the last name. Idempotent."""
         await self.run(self.store(root).unpublish, model_uid)
+        self.room_freed.set()
 
     async def abandon(self, root: str, digest: str) -> None:
         """Remove what a transfer that was given up has written. Idempotent."""
         await self.run(self.store(root).abandon, digest)
+        self.room_freed.set()
 
     async def collect(self, wanted: Collection[str]) -> None:
         """Remove what earlier processes left behind: staging and artifacts that nobody wants and no name leads to."""
@@ -168,6 +173,7 @@ class Disk:
                 _log.warning("leftovers_kept", root=root, reason=error.reason, message=error.message)
                 continue
             if removed:
+                self.room_freed.set()
                 _log.info("leftovers_removed", root=root, digests=removed)
 
     async def capacities(self) -> list[RootCapacity]:

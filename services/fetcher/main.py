@@ -11,7 +11,7 @@ from libs.chassis.tasks import run_until
 from libs.chassis.work import KeyedQueue
 from services.fetcher.credentials import CredentialsClient
 from services.fetcher.disk import Disk
-from services.fetcher.downloads import Downloads
+from services.fetcher.downloads import Downloads, Slots
 from services.fetcher.driver_file import read_drivers
 from services.fetcher.heartbeat import send_heartbeats
 from services.fetcher.hub_source import Transport
@@ -26,6 +26,7 @@ from services.fetcher.scrubbing import scrub_artifacts
 from services.fetcher.settings import Settings
 from services.fetcher.shared_facts import FactsExchange
 from services.fetcher.sources import Sources
+from services.fetcher.transfer.sharing import Sharing
 from services.fetcher.transfers import Transfers
 from services.fetcher.triggers import Triggers
 from services.fetcher.vendor_drivers import Driver
@@ -70,9 +71,11 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
         assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>")
         manifests, credentials = Manifests(js), CredentialsClient(client, node)
         sources = stack.enter_context(Sources(settings.hf_endpoint, Transport(settings.hf_transport), drivers))
-        transfers = stack.enter_context(Transfers(settings.parallel_downloads, disk, manifests, credentials, sources))
+        slots = Slots(settings.parallel_downloads, settings.small_model_bytes)
+        sharing = Sharing(settings.bandwidth_bytes_per_second, settings.connections_per_origin)
+        transfers = stack.enter_context(Transfers(slots.total, disk, manifests, credentials, sources, sharing))
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
-        downloads = Downloads(settings.parallel_downloads, transfers.fetch, queue.add)
+        downloads = Downloads(slots, transfers.fetch, queue.add)
         observations = Observations(js, node)
         facts = FactsExchange(js, node, VERSION)
         reconciler = Reconciler(settings, assignments, disk, downloads, observations, parser, facts)
@@ -100,6 +103,7 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
             reconcile(),
             catch_up(),
             triggers.revise(),
+            triggers.room_freed(),
             downloads.run(),
             disk.reopen(health, triggers.root_opened),
             scrub_artifacts(

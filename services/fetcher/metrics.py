@@ -15,3 +15,9 @@ RESOLVES = Counter("ome_fetcher_resolves_total", "Sources listed, by reason of f
 PARSES = Counter("ome_fetcher_parses_total", "Requests to the parser, by reason of failure or Ok.", ["result"])
 ROOT_FREE_BYTES = Gauge("ome_fetcher_root_free_bytes", "Free space of a model root.", ["root"])
 SCRUBS = Counter("ome_fetcher_scrubs_total", "Artifacts that were read and hashed anew, by result.", ["result"])
+TRANSFERS_QUEUED = Gauge("ome_fetcher_transfers_queued", "Transfers that wait for a free slot.")
+THROTTLED_SECONDS = Counter(
+    "ome_fetcher_throttled_seconds_total",
+    "Time that connections waited for the bandwidth limit of the node, summed over connections.",
+)
+ORIGIN_CONNECTIONS = Gauge("ome_fetcher_origin_connections", "Open connections that fetch content.", ["origin"])

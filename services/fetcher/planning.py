@@ -76,6 +76,8 @@ class TransferPhase(Enum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    # Told to stop for the sake of a more important one, after which it is queued again.
+    YIELDING = "yielding"
     # Told to stop, and still writing.
     STOPPING = "stopping"
 
@@ -90,6 +92,7 @@ class Transfer:
     bytes_done: int = 0
     # It has brought bytes, so the source is there and answers.
     moving: bool = False
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,13 @@ class StartTransfer:
 
 
 @dataclass(frozen=True)
+class Prioritize:
+    """Have the transfer begin sooner or later than others, as the assignment now says."""
+
+    priority: int
+
+
+@dataclass(frozen=True)
 class Publish:
     """Lead the readers of path to the artifact."""
 
@@ -185,7 +195,7 @@ class Parse:
     """Ask the parser for facts about the model's files."""
 
 
-Action = StopTransfer | Refuse | StartTransfer | Publish | Unpublish | Abandon | Parse
+Action = StopTransfer | Refuse | StartTransfer | Prioritize | Publish | Unpublish | Abandon | Parse
 
 
 def plan(desired: Desired | None, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -267,6 +277,8 @@ def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action
         return _stop(transfer, "another artifact is desired")
     if _converged(desired, observed):
         return _tidy(observed) + _plan_parsing(desired, observed, now)
+    if transfer and transfer.priority != desired.assignment.priority:
+        return (Prioritize(desired.assignment.priority),)
     if transfer or _blocked(desired, observed, now):
         return ()
     if observed.obstacle:

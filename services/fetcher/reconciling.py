@@ -20,7 +20,14 @@ from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_client import Mirror
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState
-from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_CLUSTER_BASE_MODEL, ModelRef, NodePhase, Reason
+from ome.model.v1.model_pb2 import (
+    MODEL_KIND_BASE_MODEL,
+    MODEL_KIND_CLUSTER_BASE_MODEL,
+    REASON_INSUFFICIENT_DISK,
+    ModelRef,
+    NodePhase,
+    Reason,
+)
 from services.fetcher import metrics
 from services.fetcher.disk import Disk
 from services.fetcher.downloads import Downloads, Order
@@ -35,6 +42,7 @@ from services.fetcher.planning import (
     Observed,
     Parse,
     Parsing,
+    Prioritize,
     Publish,
     Refuse,
     Setback,
@@ -67,6 +75,8 @@ class Memory:
     setback: Setback | None = None
     # Roots and digests that transfers were begun for.
     fetched: set[tuple[str, str]] = field(default_factory=set)
+    # Time of the monotonic clock when the last of them was.
+    fetch_began: float = 0.0
     parse_attempts: int = 0
     parsing: Parsing | None = None
     parsed: _FactsKey | None = None
@@ -96,6 +106,8 @@ class Reconciler:
         self._facts = facts
         self._memory: dict[str, Memory] = {}
         self._phases: dict[str, NodePhase] = {}
+        # Time of the monotonic clock.
+        self._room_freed_at = 0.0
 
     def wanted_digests(self) -> set[str]:
         """Digests of all artifacts that the node is to hold."""
@@ -106,6 +118,17 @@ class Reconciler:
         """Uids of the models that are to hold an artifact."""
         entries = self._assignments.entries.items()
         return [split_node_key(key)[1] for key, entry in entries if entry.value.artifact.digest == digest]
+
+    def retry_for_room(self) -> list[str]:
+        """Room was freed: uids of the models that lacked it, whose next attempt is due now."""
+        self._room_freed_at = time.monotonic()
+        short = []
+        for model_uid, memory in self._memory.items():
+            setback = memory.setback
+            if setback and setback.problem.reason == REASON_INSUFFICIENT_DISK and setback.retry_at:
+                memory.setback = replace(setback, retry_at=time.time())
+                short.append(model_uid)
+        return short
 
     async def reconcile(self, model_uid: str) -> float | None:
         """Bring one model closer to what is desired; in how many seconds to look again, if at all."""
@@ -223,7 +246,10 @@ class Reconciler:
                 raise error
             case StartTransfer(root, digest, damaged):
                 memory.fetched.add((root, digest))
+                memory.fetch_began = time.monotonic()
                 self._downloads.start(_order(model_uid, desired.assignment, root, digest, damaged))
+            case Prioritize(priority):
+                self._downloads.prioritize(model_uid, priority)
             case Publish(_, path, digest):
                 await self._disk.publish(model_uid, path, digest, self._leaving(path))
                 _log.info("model_published", model=model_uid, path=path, digest=digest)
@@ -288,6 +314,9 @@ class Reconciler:
             retry_at = time.time() + self._retry_delay_seconds(memory.attempts, error)
             if problem.reason in (Reason.REASON_PATH_CONFLICT, Reason.REASON_PATH_OCCUPIED):
                 retry_at = min(retry_at, time.time() + _PATH_RETRY_SECONDS)
+            if problem.reason == REASON_INSUFFICIENT_DISK and self._room_freed_at >= memory.fetch_began:
+                # What was freed while the attempt was under way may have come too late for it.
+                retry_at = min(retry_at, time.time() + self._settings.retry_initial_seconds)
         memory.setback = Setback(desired.revision, problem, retry_at)
         defect = is_defect(error)
         log = _log.error if defect else _log.warning

@@ -25,7 +25,18 @@ class Settings:
         help="Directories, as the node sees them, below which models may lie; the first takes models without a path.",
     )
     pool: str = setting("default", help="Pool of fetchers that can list the same sources.")
-    parallel_downloads: int = setting(2, minimum=1, help="Artifacts that are transferred at the same time.")
+    parallel_downloads: int = setting(
+        2, minimum=1, help="Artifacts that are transferred at the same time; small ones have one more slot."
+    )
+    small_model_bytes: int = setting(
+        1 << 30, minimum=0, help="Artifacts below this size may take the additional slot; 0 does without it."
+    )
+    bandwidth_bytes_per_second: int = setting(
+        0, minimum=0, help="Content that the node receives per second, all transfers together; 0 sets no limit."
+    )
+    connections_per_origin: int = setting(
+        16, minimum=0, help="Connections to one host and port, all transfers together; 0 sets no limit."
+    )
     heartbeat_seconds: float = setting(10.0, minimum=0.1, help="Interval between two heartbeats.")
     retry_initial_seconds: float = setting(2.0, minimum=0.01, help="Delay before the first retry of a failed transfer.")
     retry_max_seconds: float = setting(300.0, minimum=0.01, help="Longest delay between two retries.")

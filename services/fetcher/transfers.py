@@ -5,12 +5,13 @@ Must not decide when anything is fetched, nor publish what was fetched.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import Any, TypeVar
 
 from libs.artifact.manifest import Manifest
-from libs.chassis.errors import Corrupt, Missing
+from libs.chassis.errors import Corrupt, Missing, ServiceError
 from services.fetcher.credentials import CredentialsClient
 from services.fetcher.disk import Disk
 from services.fetcher.downloads import Order
@@ -20,22 +21,34 @@ from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.origin import Origin, Streams
 from services.fetcher.transfer.progress import Progress
+from services.fetcher.transfer.sharing import Sharing
 from services.fetcher.transfer.stop import StopFlag
 
 # How long a transfer that was told to stop is waited for when the process ends; it looks at its flag once per buffer.
 _STOP_SECONDS = 5.0
+# How soon a stop is noticed while the transfer is prepared: NATS and the SDKs have timeouts of their own, longer ones.
+_TICK_SECONDS = 0.2
+
+R = TypeVar("R")
 
 
 class Transfers:
     """Runs orders; fetch() is what Downloads wants."""
 
     def __init__(
-        self, slots: int, disk: Disk, manifests: Manifests, credentials: CredentialsClient, sources: Sources
+        self,
+        slots: int,
+        disk: Disk,
+        manifests: Manifests,
+        credentials: CredentialsClient,
+        sources: Sources,
+        sharing: Sharing,
     ) -> None:
         self._disk = disk
         self._manifests = manifests
         self._credentials = credentials
         self._sources = sources
+        self._sharing = sharing
         self._executor = ThreadPoolExecutor(slots, thread_name_prefix="transfer")
 
     async def fetch(self, order: Order, stop: StopFlag, note: Callable[[Progress], None]) -> None:
@@ -44,15 +57,29 @@ class Transfers:
         When cancelled it tells the transfer to stop and waits a moment for it.
         """
         store = self._disk.store(order.root)
-        manifest = await self._manifest(store, order)
-        origin, streams = await self._ways(order)
+        manifest = await _unless_stopped(stop, self._manifest(store, order))
+        origin, streams = await _unless_stopped(stop, self._ways(order))
         running = asyncio.get_running_loop().run_in_executor(
             self._executor,
-            lambda: acquire(store, manifest, origin, stop, progress=note, damaged=order.damaged, streams=streams),
+            lambda: acquire(
+                store,
+                manifest,
+                origin,
+                stop,
+                progress=note,
+                damaged=order.damaged,
+                streams=streams,
+                sharing=self._sharing,
+            ),
         )
         try:
             await asyncio.shield(running)
             self._disk.note_damage(order.root, order.digest, ())
+        except ServiceError as error:
+            if error.reason != "InsufficientDisk":
+                # It does not need any more what it had been promised.
+                self._disk.room_freed.set()
+            raise
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait([running], timeout=_STOP_SECONDS)
@@ -82,3 +109,15 @@ class Transfers:
         credentials = await self._credentials.get(order.model_uid) if order.has_secret else {}
         what = (order.uri, dict(order.parameters), credentials, order.source_revision)
         return await self._sources.origin(*what), self._sources.streams(*what)
+
+
+async def _unless_stopped(stop: StopFlag, work: Coroutine[Any, Any, R]) -> R:
+    """What work returns, or Stopped soon after the flag is set."""
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            stop.check()
+            await asyncio.wait([task], timeout=_TICK_SECONDS)
+        return task.result()
+    finally:
+        task.cancel()

@@ -55,6 +55,14 @@ class Triggers:
             self._queue.add(model_uid)
         self._look_at_assigned()
 
+    async def room_freed(self) -> None:
+        """Have what did not fit on the disk attempted again as soon as there may be room, until cancelled."""
+        while True:
+            await self._disk.room_freed.wait()
+            self._disk.room_freed.clear()
+            for model_uid in self._reconciler.retry_for_room():
+                self._queue.add(model_uid)
+
     async def revise(self) -> None:
         """Doubt what was said every few minutes, until cancelled."""
         while True:

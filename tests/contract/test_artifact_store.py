@@ -1,9 +1,9 @@
 """What the artifact store promises about names, copies and deletion, on a real file system with a real origin."""
 
-import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from services.fetcher.transfer.origin import UrlOrigin
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag, Stopped
 from tests.support.origin import Fault, OriginServer
+from tests.support.small_disk import small_disk
 from tests.support.transfers import QUICK, contents_of, leftovers, manifest_of, new_store, serve, small_model
 
 ONE, OTHER = "uid-1", "uid-2"
@@ -403,6 +404,8 @@ def test_a_disk_that_fills_up_in_the_middle_says_so_and_the_download_resumes(tmp
             with pytest.raises(Unavailable) as raised:
                 acquire(store, manifest, origin, StopFlag(), fill, QUICK)
             assert raised.value.reason == "InsufficientDisk"
+            assert re.search(r"the model needs 4\d{6} bytes .* available are [23]\d{6} bytes", raised.value.message)
+            assert "0 B reserved by other downloads" in raised.value.message
             assert not store.holds(manifest.digest)
             (disk / "other").unlink()
             acquire(store, manifest, origin, StopFlag(), limits=QUICK)
@@ -560,28 +563,6 @@ def flip(path: Path, position: int) -> None:
         value = content.read(1)[0]
         content.seek(position)
         content.write(bytes([value ^ 1]))
-
-
-class small_disk:  # noqa: N801
-    """A file system of a few bytes at a directory, which only the superuser can make."""
-
-    def __init__(self, directory: Path, size: int) -> None:
-        self._directory = os.fsencode(directory)
-        self._size = size
-        self._libc = ctypes.CDLL(None, use_errno=True)
-
-    def __enter__(self) -> "small_disk":
-        if self._libc.mount(b"tmpfs", self._directory, b"tmpfs", 0, b"size=%d" % self._size) != 0:
-            pytest.skip("only the superuser can mount a small file system")
-        return self
-
-    def make_read_only(self) -> None:
-        """Refuse writes from now on."""
-        # MS_REMOUNT and MS_RDONLY of <sys/mount.h>.
-        assert self._libc.mount(b"tmpfs", self._directory, b"tmpfs", 32 | 1, None) == 0
-
-    def __exit__(self, *_: object) -> None:
-        self._libc.umount2(self._directory, 2)
 
 
 def test_a_manifest_keeps_the_versions_of_an_object_store(world: World) -> None:

@@ -303,9 +303,9 @@ def test_a_stop_ends_a_silent_transfer_within_a_moment_and_keeps_what_is_verifie
     thread.start()
     try:
         deadline = time.monotonic() + 10
-        while fault.fired < QUICK.connections and time.monotonic() < deadline:
+        while not fault.fired and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert fault.fired >= QUICK.connections
+        assert fault.fired
         stop.set()
         assert ended.wait(5)
     finally:
@@ -315,8 +315,8 @@ def test_a_stop_ends_a_silent_transfer_within_a_moment_and_keeps_what_is_verifie
     server.heal()
     fetch(store, origin)
     assert_complete(store)
-    # A range that each connection was busy with may have arrived without having been hashed.
-    assert server.bytes_sent <= MANIFEST.size_bytes + QUICK.connections * QUICK.range_bytes
+    # What was in buffers may have arrived without having been hashed, as it was not its turn.
+    assert server.bytes_sent <= MANIFEST.size_bytes + QUICK.buffers * QUICK.range_bytes
 
 
 def test_progress_grows_to_the_whole(server: OriginServer, store: Store) -> None:

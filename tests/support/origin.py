@@ -1,8 +1,8 @@
 """A small real HTTP/1.1 origin over sockets, with faults that are injected one by one and counted when they fire.
 
-Serves ranges, keeps connections, answers pipelined requests in order. Also a program, for origins in a process of their
-own: python -m tests.support.origin DIRECTORY [CHAIN KEY] prints its port and serves the files below DIRECTORY, and
-lists them; over TLS when it is given a certificate.
+Serves ranges, keeps connections and counts them, answers pipelined requests in order. Also a program, for origins in a
+process of their own: python -m tests.support.origin DIRECTORY [CHAIN KEY] prints its port and serves the files below
+DIRECTORY, and lists them; over TLS when it is given a certificate.
 """
 
 import hashlib
@@ -67,6 +67,7 @@ class OriginServer:
         self.requests: list[Request] = []
         self.bytes_sent = 0
         self.connections = 0
+        self.most_connections = 0
         self._listener = socket.create_server((host, 0), backlog=128)
         self.host, self.port = self._listener.getsockname()[:2]
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
@@ -135,6 +136,8 @@ class OriginServer:
             self.connections += 1
             with self._lock:
                 self._sockets.add(connection)
+                # By what the kernel knows: a thread may not have noticed yet that its peer has closed.
+                self.most_connections = max(self.most_connections, sum(map(_is_established, self._sockets)))
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -329,6 +332,14 @@ class OriginServer:
         with self._lock:
             self.bytes_sent += end - start
         return True
+
+
+def _is_established(connection: socket.socket) -> bool:
+    try:
+        # The first byte of struct tcp_info is the state; 1 is TCP_ESTABLISHED.
+        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01"
+    except OSError:
+        return False
 
 
 def _tag(content: bytes) -> str:

@@ -117,7 +117,7 @@ class Ingest:
         """Write a whole verified file; seal syncs it. Raises Unavailable (InsufficientDisk, DiskError)."""
         self._make_parents(index)
         path = self._prefix + self.manifest.files[index].path
-        with self.disk.errors(path):
+        with self.disk.errors(path, self.reservation):
             fd = os.open(path, _FLAGS | os.O_TRUNC, _FILE_MODE)
             try:
                 write_all(fd, content, 0)
@@ -235,7 +235,7 @@ class IncomingFile:
         self._index = index
         self._path = ingest.path(index)
         self._size = ingest.manifest.files[index].size_bytes
-        with ingest.disk.errors(self._path):
+        with ingest.disk.errors(self._path, ingest.reservation):
             before = blocks_bytes(self._path)
             self._fd = os.open(self._path, _FLAGS, _FILE_MODE)
             try:
@@ -252,7 +252,7 @@ class IncomingFile:
         The buffer must be page-aligned and reach to length rounded up to 4096: what lies behind length may be
         overwritten with zeros. Raises Unavailable (InsufficientDisk, DiskError).
         """
-        with self._ingest.disk.errors(self._path):
+        with self._ingest.disk.errors(self._path, self._ingest.reservation):
             if not self._direct or not self._write_direct(offset, buffer, length):
                 write_all(self._fd, buffer[:length], offset)
                 linux.start_writeback(self._fd, offset, length)

@@ -73,14 +73,19 @@ class Disk:
             self._reservations.reserved[self._device] -= size
 
     @contextmanager
-    def errors(self, path: Path | str) -> Iterator[None]:
-        """Turn OSError inside the block into Unavailable with reason InsufficientDisk or DiskError."""
+    def errors(self, path: Path | str, reservation: "Reservation | None" = None) -> Iterator[None]:
+        """Turn OSError inside the block into Unavailable with reason InsufficientDisk or DiskError.
+
+        reservation is that of the download which writes: what is left of it is what the disk still had to take.
+        """
         try:
             yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                needed = reservation.left if reservation else None
                 with self._reservations.lock:
-                    raise self._insufficient(None, self._reservations.reserved.get(self._device, 0)) from error
+                    others = self._reservations.reserved.get(self._device, 0) - (needed or 0)
+                    raise self._insufficient(needed, others) from error
             raise Unavailable(
                 "DiskError",
                 f"the node's disk refused {os.path.basename(path)!r} below {self.name}: {error.strerror or error}",
@@ -105,6 +110,12 @@ class Reservation:
         self._disk = disk
         self._lock = threading.Lock()
         self._left = size
+
+    @property
+    def left(self) -> int:
+        """Bytes that are promised and not taken yet."""
+        with self._lock:
+            return self._left
 
     def take(self, size: int) -> None:
         """So many bytes now show as used on the file system and need no promise any more."""

@@ -17,6 +17,7 @@ from services.fetcher.transfer.engine import download
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Origin, Streams
 from services.fetcher.transfer.progress import Progress, ProgressCallback
+from services.fetcher.transfer.sharing import Sharing
 from services.fetcher.transfer.stop import StopFlag
 from services.fetcher.transfer.streaming import stream
 
@@ -37,13 +38,15 @@ def acquire(
     limits: Limits = _LIMITS,
     damaged: Collection[str] = (),
     streams: Streams | None = None,
+    sharing: Sharing | None = None,
 ) -> None:
     """Return when the store holds the artifact: at once when it does and nothing is damaged.
 
     damaged names the files that Store.check or Store.scrub has found wrong: only they are fetched, the others are taken
     over, and the repaired artifact replaces the damaged one in one step. Waits while the same artifact is being fetched
-    already. streams is a second way to files of the origin: what one way cannot bring comes over the other. Blocks;
-    raises what Store.ingest, download and Store.commit raise. progress is called in this thread, at most once a second.
+    already. streams is a second way to files of the origin: what one way cannot bring comes over the other. sharing
+    holds what the node's transfers have in common; without it this one is alone. Blocks; raises what Store.ingest,
+    download and Store.commit raise. progress is called in this thread, at most once a second.
     """
     digest = manifest.digest
     if store.holds(digest) and not damaged:
@@ -58,12 +61,12 @@ def acquire(
                 ingest.adopt(index, store.artifact_path(digest) / file.path)
             elif content_of(file) in held:
                 copies[index] = held[content_of(file)]
-        report = progress or _ignore
-        http = functools.partial(download, ingest, origin, stop, report, limits, copies)
+        arguments = (stop, progress or _ignore, limits, copies, sharing or Sharing())
+        http = functools.partial(download, ingest, origin, *arguments)
         if streams is None:
             http()
         else:
-            _fetch(ingest, http, streams, functools.partial(stream, ingest, streams, stop, report, limits, copies))
+            _fetch(ingest, http, streams, functools.partial(stream, ingest, streams, *arguments))
         store.commit(ingest)
 
 

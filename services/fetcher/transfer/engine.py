@@ -27,6 +27,8 @@ from services.fetcher.transfer.progress import Progress, ProgressCallback, RateM
 from services.fetcher.transfer.ranges import parse_content_range, range_header
 from services.fetcher.transfer.retry import asked_pause_seconds, backoff_seconds
 from services.fetcher.transfer.schedule import Schedule
+from services.fetcher.transfer.seating import Seat
+from services.fetcher.transfer.sharing import Pause, Sharing
 from services.fetcher.transfer.stop import StopFlag, Stopped
 from services.fetcher.transfer.wire import Connection, Endpoint, Head, TrustError, Watch, WireError, split_url
 
@@ -50,6 +52,7 @@ def download(
     progress: ProgressCallback,
     limits: Limits,
     copies: Mapping[int, Path],
+    sharing: Sharing,
 ) -> None:
     """Bring every file of an ingest that is not done into staging, verified. Blocks; progress is called in this thread.
 
@@ -58,11 +61,15 @@ def download(
     DiskError); Corrupt (ChecksumMismatch, SourceChanged); and what origin.locate raises. Verified bytes stay for a
     resume.
     """
-    _Transfer(ingest, origin, stop, limits, copies).run(progress)
+    _Transfer(ingest, origin, stop, limits, copies, sharing).run(progress)
 
 
 class _AbortedError(Exception):
     """Another thread of the transfer has failed; its error is the one that counts."""
+
+
+class _RecalledError(Exception):
+    """Another transfer has none of the origin's connections and is due this one, although it is in use."""
 
 
 @dataclass
@@ -81,7 +88,14 @@ class _Lane:
 
     number: int
     scratch: memoryview
+    watch: Watch
     connections: dict[Endpoint, Connection] = field(default_factory=dict)
+    # The right to each of them, and to one that is about to be opened.
+    seats: dict[Endpoint, Seat] = field(default_factory=dict)
+    # Where there was no seat for the last piece that was taken.
+    crowded: Endpoint | None = None
+    # What the thread waits for can be asked for again without losing anything.
+    interruptible: bool = False
     outstanding: deque[_Request] = field(default_factory=deque)
     # Work that was taken and has to wait until the outstanding requests are answered.
     next_work: Piece | FileState | None = None
@@ -91,29 +105,36 @@ class _Lane:
 
 class _Transfer:
     def __init__(
-        self, ingest: Ingest, origin: Origin, stop: StopFlag, limits: Limits, copies: Mapping[int, Path]
+        self,
+        ingest: Ingest,
+        origin: Origin,
+        stop: StopFlag,
+        limits: Limits,
+        copies: Mapping[int, Path],
+        sharing: Sharing,
     ) -> None:
         self._ingest = ingest
         self._origin = origin
         self._stop = stop
         self._limits = limits
         self._copies = copies
+        self._sharing = sharing
+        self._lanes: list[_Lane] = []
         self._aborted = False
         self._opened: list[IncomingFile] = []
         for index in range(len(ingest.manifest.files)):
             if index not in ingest.done:
                 ingest.finish_synced(index)
-        self._schedule = Schedule(ingest.manifest, ingest.done, limits, self._check)
-        self._watch = Watch(self._check, limits.connect_seconds, limits.stall_seconds, limits.stall_bytes)
+        self._schedule = Schedule(ingest.manifest, ingest.done, limits)
 
     def run(self, progress: ProgressCallback) -> None:
         requests = sum(1 + file.size_bytes // self._limits.range_bytes for file in self._ingest.manifest.files)
         threads = max(min(self._limits.connections, requests), 1)
-        meter = RateMeter(time.monotonic(), self._schedule.received())
+        meter = RateMeter(time.monotonic())
         progress(self._progress(meter))
         with self._releasing(), ThreadPoolExecutor(threads, thread_name_prefix="transfer") as executor:
-            lanes = [_Lane(number, aligned_buffer(self._limits.range_bytes)) for number in range(threads)]
-            futures = [executor.submit(self._work, lane) for lane in lanes]
+            self._lanes = [self._lane(number) for number in range(threads)]
+            futures = [executor.submit(self._work, lane) for lane in self._lanes]
             try:
                 while wait(futures, self._limits.progress_seconds, FIRST_EXCEPTION).not_done and not self._aborted:
                     progress(self._progress(meter))
@@ -132,6 +153,24 @@ class _Transfer:
             for incoming in self._opened:
                 incoming.close()
             self._schedule.close()
+            self._sharing.forget(self)
+
+    def _lane(self, number: int) -> _Lane:
+        limits, allow = self._limits, None
+
+        def check() -> None:
+            self._check()
+            if self._sharing.recalls:
+                self._heed_recalls(lane)
+
+        if self._sharing.throttles:
+
+            def allow(wanted: int) -> int:
+                return self._sharing.allow(self, wanted, check)
+
+        watch = Watch(check, limits.connect_seconds, limits.stall_seconds, limits.stall_bytes, allow)
+        lane = _Lane(number, aligned_buffer(limits.range_bytes), watch)
+        return lane
 
     def _raise_first(self, futures: Sequence[Future[None]]) -> None:
         errors = [error for future in futures if (error := future.exception())]
@@ -156,7 +195,7 @@ class _Transfer:
     def _progress(self, meter: RateMeter) -> Progress:
         manifest = self._ingest.manifest
         done = self._schedule.received()
-        rate = meter.sample(time.monotonic(), done)
+        rate = meter.sample(time.monotonic(), self._schedule.fetched())
         left = remaining_seconds(manifest.size_bytes - done, rate)
         return Progress(done, manifest.size_bytes, self._schedule.files_done, len(manifest.files), rate, left)
 
@@ -168,23 +207,72 @@ class _Transfer:
             finished = True
         finally:
             self._aborted = self._aborted or not finished
-            for connection in lane.connections.values():
-                connection.close()
+            for endpoint in tuple(lane.seats):
+                self._leave(lane, endpoint)
+
+    def _leave(self, lane: _Lane, endpoint: Endpoint) -> None:
+        """Close a connection and let others have it."""
+        connection, seat = lane.connections.pop(endpoint, None), lane.seats.pop(endpoint, None)
+        if connection:
+            connection.close()
+        if seat:
+            self._sharing.leave_seat(endpoint, seat)
+
+    def _heed_recalls(self, lane: _Lane) -> None:
+        """Leave the idle seats that are due to others; break off what is under way when that cannot wait for its end.
+
+        Called by the lane's own thread, whatever it waits for.
+        """
+        for endpoint, seat in tuple(lane.seats.items()):
+            if seat.recalled and seat.idle:
+                self._leave(lane, endpoint)
+            elif seat.urgent and lane.interruptible:
+                raise _RecalledError
+
+    def _await_seat(self, lane: _Lane, endpoint: Endpoint) -> None:
+        lane.crowded = None
+        self._set_idle(lane)
+        seat = self._sharing.wait_for_seat(self, endpoint, lane.watch.check)
+        if seat:
+            lane.seats[endpoint] = seat
+        elif not any(each.seats for each in self._lanes):
+            self._schedule.held_back()
+
+    def _is_used(self, lane: _Lane, endpoint: Endpoint) -> bool:
+        """Whether a seat has been worth its connection: one that is taken back before is of no use to anybody."""
+        connection = lane.connections.get(endpoint)
+        return connection is not None and connection.answers > 0
+
+    def _set_idle(self, lane: _Lane, busy: Endpoint | None = None) -> None:
+        for endpoint, seat in lane.seats.items():
+            seat.idle = endpoint != busy
 
     def _fill(self, lane: _Lane) -> bool:
         """Prepare requests until the lane is full or there is nothing to ask for; False when everything is done."""
+        due = [each for each, seat in lane.seats.items() if seat.recalled and self._is_used(lane, each)]
+        if due and lane.outstanding:
+            return True
+        for endpoint in due:
+            self._leave(lane, endpoint)
         if lane.outstanding and len(lane.outstanding) > self._depth(lane.outstanding[0].piece.state) // 2:
             # Several small requests in one packet cost both sides less than one each.
             return True
         while True:
+            if lane.crowded:
+                self._await_seat(lane, lane.crowded)
             if lane.next_work is None:
-                lane.next_work = self._schedule.take(lane.number, wait=not lane.outstanding)
+                lane.next_work = self._schedule.take(lane.number, False, lane.watch.check)
+            if lane.next_work is None and not lane.outstanding:
+                self._set_idle(lane)
+                lane.next_work = self._schedule.take(lane.number, True, lane.watch.check)
             work = lane.next_work
             if work is None:
                 return bool(lane.outstanding)
             if isinstance(work, FileState):
                 if lane.outstanding and work.large:
                     return True
+                if work.large:
+                    self._set_idle(lane)
                 lane.next_work = self._prepare(work, lane)
             elif self._send(work, lane):
                 lane.next_work = None
@@ -195,11 +283,11 @@ class _Transfer:
         """Find out what of a file is here already; return the piece of a small file that is not."""
         ingest, index = self._ingest, state.index
         copy = self._copies.get(index)
-        if copy and ingest.adopt_verified(index, copy, lane.scratch, self._check):
+        if copy and ingest.adopt_verified(index, copy, lane.scratch, lane.watch.check):
             self._set_aside(state)
             return None
         believed, state.running = ingest.rehash(
-            index, lane.scratch, self._check, lambda length: self._schedule.advanced(state, length)
+            index, lane.scratch, lane.watch.check, lambda length: self._schedule.found(state, length)
         )
         state.frontier = believed
         size = state.file.size_bytes
@@ -208,7 +296,7 @@ class _Transfer:
             if size == 0 or (whole and matches(state.file, state.running.hexdigest())):
                 self._settle_small(state, believed)
                 return None
-            state.frontier = 0
+            self._schedule.found(state, 0)
             return self._schedule.small_piece(state)
         state.incoming = ingest.open(index)
         self._opened.append(state.incoming)
@@ -218,8 +306,8 @@ class _Transfer:
         return None
 
     def _set_aside(self, state: FileState) -> None:
+        self._schedule.found(state, state.file.size_bytes)
         if state.large:
-            state.frontier = state.file.size_bytes
             self._schedule.prepared(state)
         self._schedule.completed(state)
 
@@ -245,27 +333,67 @@ class _Transfer:
             endpoint, target = split_url(location.url)
         except WireError as error:
             raise Unavailable("Unavailable", f"{self._origin.name}: {state.name}: {error}") from error
-        until = self._schedule.paused_until(endpoint)
-        if until > time.monotonic():
-            self._schedule.put_back(piece, until)
+        if self._is_paused(endpoint, piece):
             return True
         connection = lane.connections.get(endpoint)
         if lane.outstanding and not self._fits(lane, endpoint, connection, state):
             return False
+        if not self._sit(lane, endpoint):
+            # Whoever has a seat may ask for the piece meanwhile.
+            self._schedule.put_back(piece)
+            return True
         headers = dict(location.headers)
         if state.large and not state.whole:
             headers["Range"] = range_header(piece.start + piece.filled, piece.end)
         try:
             if connection is None:
-                connection = lane.connections[endpoint] = Connection(endpoint, self._watch)
+                with self._interruptible(lane):
+                    connection = lane.connections[endpoint] = Connection(endpoint, lane.watch)
             connection.request(target, headers)
         except TrustError as error:
             raise Unavailable("Unavailable", f"{self._origin.name}: {error}") from error
         except WireError as error:
+            if connection is None:
+                self._leave(lane, endpoint)
             self._retry(piece, str(error))
+            return True
+        except _RecalledError:
+            self._leave(lane, endpoint)
+            self._schedule.put_back(piece)
             return True
         lane.outstanding.append(_Request(piece, location, endpoint, redirect is not None))
         return True
+
+    def _is_paused(self, endpoint: Endpoint, piece: Piece) -> bool:
+        """Put a piece back whose origin has asked any transfer of the node for a pause that is not over."""
+        pause = self._sharing.pause_of(endpoint)
+        seconds = pause.until - time.monotonic()
+        if seconds > self._limits.longest_wait_seconds:
+            raise Unavailable(
+                pause.reason, f"{self._origin.name}: {endpoint} asks to wait {seconds:.0f} seconds", seconds
+            )
+        if seconds > 0:
+            self._schedule.put_back(piece, pause.until)
+        return seconds > 0
+
+    def _sit(self, lane: _Lane, endpoint: Endpoint) -> bool:
+        """Whether the lane may hold a connection to an endpoint; its other connections rest then."""
+        if endpoint not in lane.seats:
+            seat = self._sharing.take_seat(self, endpoint)
+            if seat is None:
+                lane.crowded = endpoint
+                return False
+            lane.seats[endpoint] = seat
+        self._set_idle(lane, busy=endpoint)
+        return True
+
+    @contextmanager
+    def _interruptible(self, lane: _Lane) -> Iterator[None]:
+        lane.interruptible = True
+        try:
+            yield
+        finally:
+            lane.interruptible = False
 
     def _fits(self, lane: _Lane, endpoint: Endpoint, connection: Connection | None, state: FileState) -> bool:
         same = connection is not None and lane.outstanding[-1].endpoint == endpoint
@@ -282,10 +410,17 @@ class _Transfer:
         connection = lane.connections[endpoint]
         answers = connection.answers
         try:
-            connection.flush()
-            head = connection.head()
+            with self._interruptible(lane):
+                connection.flush()
+                head = connection.head()
             lane.outstanding.popleft()
             self._take_answer(request, connection, head, lane)
+        except _RecalledError:
+            self._leave(lane, endpoint)
+            if not (lane.outstanding and lane.outstanding[0] is request):
+                self._schedule.put_back(request.piece)
+            while lane.outstanding:
+                self._schedule.put_back(lane.outstanding.popleft().piece)
         except WireError as error:
             if lane.outstanding and lane.outstanding[0] is request:
                 lane.outstanding.popleft()
@@ -297,9 +432,7 @@ class _Transfer:
                 self._lose(lane, endpoint)
 
     def _lose(self, lane: _Lane, endpoint: Endpoint) -> None:
-        connection = lane.connections.pop(endpoint, None)
-        if connection:
-            connection.close()
+        self._leave(lane, endpoint)
         if lane.outstanding:
             lane.unpipelined.add(endpoint)
         while lane.outstanding:
@@ -308,7 +441,7 @@ class _Transfer:
     def _take_answer(self, request: _Request, connection: Connection, head: Head, lane: _Lane) -> None:
         piece, status = request.piece, head.status
         if status == 206 and piece.state.large and not piece.state.whole:
-            self._take_range(request, connection, head)
+            self._take_range(request, connection, head, lane)
         elif status == 200 and piece.state.large:
             self._take_whole(piece, connection)
         elif status == 200:
@@ -337,7 +470,7 @@ class _Transfer:
                     f"{self._origin.name}: the answer to a request for {piece.state.name} is HTTP {status}",
                 )
 
-    def _take_range(self, request: _Request, connection: Connection, head: Head) -> None:
+    def _take_range(self, request: _Request, connection: Connection, head: Head, lane: _Lane) -> None:
         piece, state = request.piece, request.piece.state
         carried = parse_content_range(head.headers.get("content-range", ""))
         start = piece.start + piece.filled
@@ -358,10 +491,16 @@ class _Transfer:
         filled = piece.filled
         wanted = carried.end - carried.start
         before = piece.filled
-        connection.receive_some(
-            buffer[filled : filled + wanted], lambda count: self._schedule.arrived(piece, before + count)
-        )
-        self._pace(wanted)
+        with self._interruptible(lane):
+            connection.receive_some(
+                buffer[filled : filled + wanted], lambda count: self._schedule.arrived(piece, before + count)
+            )
+        if length is None:
+            # The end of a body that did not say its length stands before the next answer.
+            try:
+                connection.finish()
+            except WireError:
+                connection.close()
         piece.progressed()
         if piece.start + piece.filled < piece.end:
             self._schedule.put_back(piece)
@@ -444,7 +583,6 @@ class _Transfer:
                 self._advance(state, buffer, end)
                 self._schedule.advanced(state, end)
                 piece.progressed()
-                self._pace(end - position)
             position = end
         return connection.receive(buffer[:1]) > 0
 
@@ -464,7 +602,6 @@ class _Transfer:
                 state, "SourceChanged", "has another size at the origin than it had when it was listed", piece
             )
             return
-        self._pace(size)
         running = new_checksum(state.file)
         running.update(scratch[:size])
         digest = running.hexdigest()
@@ -527,9 +664,9 @@ class _Transfer:
 
     def _pause(self, request: _Request, head: Head) -> None:
         asked = asked_pause_seconds(head.headers, datetime.now(UTC))
-        if asked is not None:
-            self._schedule.pause(request.endpoint, time.monotonic() + asked)
         reason = "RateLimited" if head.status == 429 else "Unavailable"
+        if asked is not None:
+            self._sharing.pause(request.endpoint, Pause(time.monotonic() + asked, reason))
         self._retry(request.piece, f"the answer is HTTP {head.status}", reason=reason, asked=asked)
 
     def _retry(
@@ -556,9 +693,3 @@ class _Transfer:
         restarts = self._schedule.restart(state, piece)
         if restarts > self._limits.corrupt_attempts:
             raise Corrupt(reason, f"{self._origin.name}: {state.name} {what}; fetched {restarts} times")
-
-    def _pace(self, count: int) -> None:
-        if self._limits.bytes_per_second:
-            share = self._limits.bytes_per_second / self._limits.connections
-            if self._stop.wait(count / share):
-                self._check()

@@ -34,7 +34,6 @@ class Limits:
     corrupt_attempts: int = 2
     redirects: int = 5
     progress_seconds: float = 1.0
-    bytes_per_second: int | None = None
 
     def __post_init__(self) -> None:
         if self.range_bytes % 4096 or self.range_bytes <= 0:

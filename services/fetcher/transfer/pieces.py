@@ -24,6 +24,8 @@ class FileState:
     # Bytes [0, frontier) are written, hashed and recorded; [frontier, issued) are asked for or wait to be hashed.
     frontier: int = 0
     issued: int = 0
+    # How much of the frontier was on the node already: it says nothing about how fast the origin is.
+    found: int = 0
     pieces: "set[Piece]" = field(default_factory=set)
     ready: "dict[int, Piece]" = field(default_factory=dict)
     # Threads that write or hash now; a restart waits for them, so that no old byte lands on a new one.

@@ -14,18 +14,16 @@ from services.fetcher.transfer.buffers import BufferPool
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.pieces import FileState, Piece
 from services.fetcher.transfer.ranges import next_range
-from services.fetcher.transfer.wire import Endpoint
 
 # A thread that waits for work looks at the stop flag this often.
 _TICK_SECONDS = 0.25
 
 
 class Schedule:
-    """The state of one transfer, guarded by one lock. check is called while waiting and may raise."""
+    """The state of one transfer, guarded by one lock."""
 
-    def __init__(self, manifest: Manifest, done: Iterable[int], limits: Limits, check: Callable[[], None]) -> None:
+    def __init__(self, manifest: Manifest, done: Iterable[int], limits: Limits) -> None:
         self._limits = limits
-        self._check = check
         self._changed = threading.Condition()
         self._pool = BufferPool(limits.buffers, limits.range_bytes)
         already = set(done)
@@ -38,20 +36,21 @@ class Schedule:
         self._active: list[FileState] = []
         self._small_out = 0
         self._again: list[Piece] = []
-        self._pauses: dict[Endpoint, float] = {}
         self.files_done = len(already)
         self._bytes_done = sum(manifest.files[index].size_bytes for index in already)
+        self._bytes_found = self._bytes_done
         self.last_byte_at = time.monotonic()
 
-    def take(self, number: int, wait: bool) -> Piece | FileState | None:
+    def take(self, number: int, wait: bool, check: Callable[[], None]) -> Piece | FileState | None:
         """The next work for a thread: a piece to ask for, or a file to prepare.
 
-        None when there is nothing to do now; with wait, only when everything is done. One thread prefers small files
+        None when there is nothing to do now; with wait, only when everything is done. check is called while waiting and
+        may raise. One thread prefers small files
         and the others large ones, so that neither sort waits for the other.
         """
         with self._changed:
             while True:
-                self._check()
+                check()
                 now = time.monotonic()
                 work = self._due(now) or self._next(number)
                 if work is not None or not wait or self._finished():
@@ -80,6 +79,7 @@ class Schedule:
                 self._small_out -= 1
             self.files_done += 1
             self._bytes_done += state.file.size_bytes
+            self._bytes_found += state.found
             self.last_byte_at = time.monotonic()
             self._changed.notify_all()
 
@@ -93,15 +93,9 @@ class Schedule:
                 self._again.append(piece)
             self._changed.notify_all()
 
-    def paused_until(self, endpoint: Endpoint) -> float:
-        """When an endpoint may be asked again; in the past when it may now."""
-        with self._changed:
-            return self._pauses.get(endpoint, 0.0)
-
-    def pause(self, endpoint: Endpoint, until: float) -> None:
-        """Ask an endpoint for nothing until then."""
-        with self._changed:
-            self._pauses[endpoint] = max(until, self._pauses.get(endpoint, 0.0))
+    def held_back(self) -> None:
+        """Our own limits keep the transfer from asking for anything: no silence of the origin."""
+        self.last_byte_at = time.monotonic()
 
     def answered(self, state: FileState) -> None:
         """The origin serves ranges of a file (or redirects to where they are): more may be asked for."""
@@ -161,9 +155,15 @@ class Schedule:
             self.last_byte_at = time.monotonic()
 
     def advanced(self, state: FileState, frontier: int) -> None:
-        """The frontier of a file that is read in one go, or hashed again from disk."""
+        """The frontier of a file that is read in one go."""
         with self._changed:
             state.frontier = frontier
+            self.last_byte_at = time.monotonic()
+
+    def found(self, state: FileState, frontier: int) -> None:
+        """So much of a file is on the node already, as hashing it has shown."""
+        with self._changed:
+            state.frontier = state.found = frontier
             self.last_byte_at = time.monotonic()
 
     def arrived(self, piece: Piece, filled: int) -> None:
@@ -201,6 +201,13 @@ class Schedule:
         """Bytes of the artifact that are here, by the latest count."""
         with self._changed:
             return self._bytes_done + sum(state.received for state in self._active + self._preparing)
+
+    def fetched(self) -> int:
+        """Of the bytes received, those that this transfer has brought from the origin."""
+        with self._changed:
+            open_files = self._active + self._preparing
+            found = self._bytes_found + sum(state.found for state in open_files)
+            return self._bytes_done + sum(state.received for state in open_files) - found
 
     def end_whole(self, piece: Piece, complete: bool) -> None:
         """The reading of a file in one go, begun by begin_use, has ended; its piece is done when that was complete."""
@@ -277,7 +284,7 @@ class Schedule:
         if state.incoming:
             state.incoming.restart()
         state.running = new_checksum(state.file)
-        state.frontier = state.issued = 0
+        state.frontier = state.issued = state.found = 0
         state.answered = state.whole = state.restarting = False
         state.redirect = None
         state.entity_tags.clear()

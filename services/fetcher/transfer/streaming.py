@@ -15,6 +15,7 @@ from services.fetcher.transfer.buffers import aligned_buffer
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Stream, Streams
 from services.fetcher.transfer.progress import Progress, ProgressCallback, RateMeter, remaining_seconds
+from services.fetcher.transfer.sharing import Sharing
 from services.fetcher.transfer.stop import StopFlag
 
 
@@ -25,10 +26,12 @@ def stream(
     progress: ProgressCallback,
     limits: Limits,
     others: Collection[int],
+    sharing: Sharing,
 ) -> tuple[str, ...]:
     """Bring the files that streams offer into staging, verified, from where an earlier attempt ended.
 
-    others are indexes of files that come from elsewhere. Returns the paths of files that came with wrong content and
+    others are indexes of files that come from elsewhere. Of sharing only the bandwidth is heeded, as a stream's
+    connections are its own. Returns the paths of files that came with wrong content and
     were thrown away. Blocks; progress is called in this thread. Raises Stopped; Unavailable (InsufficientDisk,
     DiskError, and Unavailable when a stream ends early); Corrupt (SourceChanged); what the streams raise. What came so
     far stays for whoever goes on.
@@ -39,14 +42,25 @@ def stream(
         directory.mkdir()
     try:
         with streams.open(directory, stop.check) as source:
-            return _Streaming(ingest, streams.name, source, stop, progress, limits).run(others)
+            transfer = _Streaming(ingest, streams.name, source, stop, progress, limits, sharing)
+            try:
+                return transfer.run(others)
+            finally:
+                sharing.forget(transfer)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 class _Streaming:
     def __init__(
-        self, ingest: Ingest, name: str, source: Stream, stop: StopFlag, progress: ProgressCallback, limits: Limits
+        self,
+        ingest: Ingest,
+        name: str,
+        source: Stream,
+        stop: StopFlag,
+        progress: ProgressCallback,
+        limits: Limits,
+        sharing: Sharing,
     ) -> None:
         self._ingest = ingest
         self._name = name
@@ -54,6 +68,7 @@ class _Streaming:
         self._stop = stop
         self._report = progress
         self._limits = limits
+        self._sharing = sharing
         self._buffer = aligned_buffer(limits.range_bytes)
         for index in range(len(ingest.manifest.files)):
             if index not in ingest.done:
@@ -103,6 +118,8 @@ class _Streaming:
         """Receive what is left of a file, block by block; yield where each belongs and its length."""
         while position < file.size_bytes:
             wanted = min(self._limits.range_bytes, file.size_bytes - position)
+            if self._sharing.throttles:
+                wanted = self._sharing.allow(self, wanted, self._stop.check)
             if self._source.receive(self._buffer[:wanted]) < wanted:
                 raise Unavailable("Unavailable", f"{self._name}: {file.path}: the stream ended early")
             yield position, wanted
@@ -111,8 +128,6 @@ class _Streaming:
     def _arrived(self, count: int) -> None:
         self._bytes_done += count
         self._stop.check()
-        if self._limits.bytes_per_second and self._stop.wait(count / self._limits.bytes_per_second):
-            self._stop.check()
         if time.monotonic() - self._reported_at > self._limits.progress_seconds:
             self._tell()
 

@@ -15,7 +15,8 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -27,6 +28,9 @@ _TICK_SECONDS = 0.25
 _DRAIN_BYTES = 64 << 10
 _USER_AGENT = "ome-fetcher"
 _trust_lock = threading.Lock()
+
+# As getaddrinfo gives it: family, type, protocol, canonical name, address.
+_Address = tuple[int, int, int, str, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
 
 
 class WireError(Exception):
@@ -58,12 +62,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Watch:
-    """What a connection observes while it waits: check may raise; a peer slower than the two figures is given up."""
+    """What a connection observes while it waits: check may raise; a peer slower than the two figures is given up.
+
+    allow waits until bytes of a body may be received and returns how many of the wanted ones; None allows all.
+    """
 
     check: Callable[[], None]
     connect_seconds: float
     stall_seconds: float
     stall_bytes: int
+    allow: Callable[[int], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,9 @@ class Connection:
         self._watch = watch
         self._pending = self._unsent = b""
         self._left: int | None = 0
+        self._allowance = 0
+        # Time in which bytes could not be received because we ourselves did not allow it: not the peer's fault.
+        self._held_back_seconds = 0.0
         self._chunked = self._first_chunk = False
         self._proxy = _proxy_for(endpoint)
         self._socket = self._connect()
@@ -152,20 +163,20 @@ class Connection:
     def receive_some(self, view: memoryview, seen: Callable[[int], None]) -> int:
         """As receive, and tell how many bytes have arrived so far each time that some did, also before an error."""
         done = window_done = 0
-        window_end = time.monotonic() + self._watch.stall_seconds
+        window_end = self._patient_time() + self._watch.stall_seconds
         while done < len(view):
             count = self._body_into(view[done:])
             if count == 0:
                 break
             done += count
             seen(done)
-            if time.monotonic() > window_end:
+            if self._patient_time() > window_end:
                 # A peer that sends a byte now and then is as useless as a silent one.
                 if done - window_done < self._watch.stall_bytes:
                     raise WireError(
                         f"{self.endpoint} sent {done - window_done} bytes in {self._watch.stall_seconds:g} seconds"
                     )
-                window_done, window_end = done, time.monotonic() + self._watch.stall_seconds
+                window_done, window_end = done, self._patient_time() + self._watch.stall_seconds
         return done
 
     def finish(self) -> None:
@@ -196,9 +207,9 @@ class Connection:
             raise
 
     def _reach(self, host: str, port: int) -> socket.socket:
-        """Connect, looking at the stop flag once per tick; only the lookup of the name can take longer."""
+        """Connect, looking at the stop flag once per tick."""
         try:
-            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = self._look_up(host, port)
         except OSError as error:
             raise WireError(f"cannot connect to {host}: {error.strerror or error}") from error
         code = errno.EHOSTUNREACH
@@ -216,6 +227,22 @@ class Connection:
                 raise
             raw.close()
         raise WireError(f"cannot connect to {_bracketed(host)}:{port}: {os.strerror(code)}")
+
+    def _look_up(self, host: str, port: int) -> Sequence[_Address]:
+        # The resolver cannot be interrupted and may try silent name servers for minutes: whoever is told to stop
+        # leaves it behind on a thread that does not keep the process alive.
+        answer: Future[Sequence[_Address]] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, name="resolver", daemon=True).start()
+        while not wait((answer,), _TICK_SECONDS).done:
+            self._watch.check()
+        return answer.result()
 
     def _connected(self, raw: socket.socket) -> int:
         deadline = time.monotonic() + self._watch.connect_seconds
@@ -314,19 +341,33 @@ class Connection:
             self._next_chunk()
         if self._left == 0:
             return 0
-        wanted = len(view) if self._left is None else min(len(view), self._left)
+        wanted = self._allowed(len(view) if self._left is None else min(len(view), self._left))
         if self._pending:
             count = min(len(self._pending), wanted)
             view[:count] = self._pending[:count]
             self._pending = self._pending[count:]
         else:
             count = self._receive_into(view[:wanted])
+        if self._watch.allow:
+            self._allowance -= count
         if self._left is None:
             return count
         if count == 0:
             raise WireError(f"{self.endpoint} closed the connection with {self._left} bytes of the body missing")
         self._left -= count
         return count
+
+    def _allowed(self, wanted: int) -> int:
+        if self._watch.allow is None:
+            return wanted
+        if self._allowance == 0:
+            began = time.monotonic()
+            self._allowance = self._watch.allow(wanted)
+            self._held_back_seconds += time.monotonic() - began
+        return min(wanted, self._allowance)
+
+    def _patient_time(self) -> float:
+        return time.monotonic() - self._held_back_seconds
 
     def _receive_into(self, view: memoryview) -> int:
         if isinstance(self._socket, ssl.SSLSocket):

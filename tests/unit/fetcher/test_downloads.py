@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from libs.chassis.errors import Unavailable
-from services.fetcher.downloads import Downloads, Failure, Order
+from services.fetcher.downloads import Downloads, Failure, Order, Slots
 from services.fetcher.planning import TransferPhase
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag, Stopped
@@ -61,7 +61,7 @@ def origin() -> Origin:
 
 @pytest.fixture
 async def downloads(origin: Origin) -> AsyncIterator[Downloads]:
-    downloads = Downloads(1, origin.fetch, origin.changes.put_nowait)
+    downloads = Downloads(Slots(1), origin.fetch, origin.changes.put_nowait)
     running = asyncio.create_task(downloads.run())
     await asyncio.sleep(0)
     yield downloads
@@ -99,7 +99,7 @@ async def test_two_models_share_the_transfer_of_one_artifact(downloads: Download
 
 
 async def test_waiting_transfers_go_by_priority_then_size_then_age(downloads: Downloads, origin: Origin) -> None:
-    downloads.start(order("first", "running"))
+    downloads.start(order("first", "running", priority=1))
     downloads.start(order("big", "big", size=100))
     downloads.start(order("small", "small", size=1))
     downloads.start(order("small too", "small too", size=1))
@@ -207,3 +207,130 @@ async def test_the_first_new_byte_is_news_and_what_was_resumed_is_not(downloads:
     assert transfer
     assert transfer.moving
     assert transfer.bytes_done == 6
+
+
+@pytest.fixture
+async def two_slots(origin: Origin) -> AsyncIterator[Downloads]:
+    """Two slots for anything and one more for what is smaller than 50 bytes."""
+    downloads = Downloads(Slots(2, small_bytes=50), origin.fetch, origin.changes.put_nowait)
+    running = asyncio.create_task(downloads.run())
+    await asyncio.sleep(0)
+    yield downloads
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_a_small_transfer_does_not_wait_for_large_ones(two_slots: Downloads) -> None:
+    for name in ("big", "big too", "big three"):
+        two_slots.start(order(name, name, size=50))
+    two_slots.start(order("small", "small", size=49))
+    two_slots.start(order("small too", "small too", size=49))
+
+    phases = [phase(two_slots, name) for name in ("big", "big too", "big three", "small", "small too")]
+    running, queued = TransferPhase.RUNNING, TransferPhase.QUEUED
+    assert phases == [running, running, queued, running, queued]
+
+
+async def test_small_transfers_take_free_slots_and_leave_large_ones_theirs(two_slots: Downloads) -> None:
+    for name in ("small", "small too", "small three", "small four"):
+        two_slots.start(order(name, name, size=1))
+    assert [phase(two_slots, name) for name in ("small three", "small four")] == [
+        TransferPhase.RUNNING,
+        TransferPhase.QUEUED,
+    ]
+
+
+async def test_a_changed_priority_changes_who_is_next(downloads: Downloads, origin: Origin) -> None:
+    downloads.start(order("first", "running", priority=9))
+    downloads.start(order("one", "one"))
+    downloads.start(order("two", "two"))
+    downloads.prioritize("two", 1)
+    transfer = downloads.get("two")
+    assert transfer
+    assert transfer.priority == 1
+    await asyncio.sleep(0)
+    origin.end("running")
+    await origin.ended(downloads, "first")
+
+    assert phase(downloads, "two") is TransferPhase.RUNNING
+
+
+async def test_a_transfer_is_as_important_as_the_model_that_needs_it_most(downloads: Downloads, origin: Origin) -> None:
+    downloads.start(order("first", "running", priority=9))
+    downloads.start(order("one", "one"))
+    downloads.start(order("two", "two"))
+    downloads.start(order("urgent", "two", priority=1))
+    await asyncio.sleep(0)
+    origin.end("running")
+    await origin.ended(downloads, "first")
+
+    assert phase(downloads, "two") is TransferPhase.RUNNING
+    assert phase(downloads, "one") is TransferPhase.QUEUED
+
+
+async def test_a_transfer_makes_room_for_a_more_important_one_and_goes_on_after_it(
+    downloads: Downloads, origin: Origin
+) -> None:
+    downloads.start(order("one", "a"))
+    await asyncio.sleep(0)
+    downloads.start(order("urgent", "b", priority=1))
+    assert origin.told_to_stop("a")
+    assert phase(downloads, "one") is TransferPhase.YIELDING
+    origin.end("a", Stopped())
+    while "b" not in origin.started:
+        await asyncio.sleep(0)
+    assert phase(downloads, "one") is TransferPhase.QUEUED
+    origin.end("b")
+    await origin.ended(downloads, "urgent")
+    while origin.started != ["a", "b", "a"]:
+        await asyncio.sleep(0)
+
+    assert not origin.told_to_stop("a")
+    origin.end("a")
+    await origin.ended(downloads, "one")
+    assert downloads.take_failure("one") is None
+
+
+async def test_no_transfer_makes_room_for_an_equal_one(downloads: Downloads, origin: Origin) -> None:
+    downloads.start(order("one", "a", size=100, priority=1))
+    await asyncio.sleep(0)
+    downloads.start(order("two", "b", size=1, priority=1))
+    assert not origin.told_to_stop("a")
+
+
+async def test_a_small_transfer_does_not_make_room_where_that_would_not_help(
+    two_slots: Downloads, origin: Origin
+) -> None:
+    two_slots.start(order("small", "small", size=1))
+    two_slots.start(order("big", "big", size=100, priority=2))
+    two_slots.start(order("big too", "big too", size=100, priority=1))
+    await asyncio.sleep(0)
+    two_slots.start(order("urgent", "urgent", size=100, priority=3))
+
+    assert not origin.told_to_stop("small")
+    assert [origin.told_to_stop(name) for name in ("big", "big too")] == [False, True]
+
+
+async def test_a_transfer_that_makes_room_and_is_given_up_does_not_come_back(
+    downloads: Downloads, origin: Origin
+) -> None:
+    downloads.start(order("one", "a"))
+    await asyncio.sleep(0)
+    downloads.start(order("urgent", "b", priority=1))
+    downloads.give_up("one")
+    origin.end("a", Stopped())
+    await origin.ended(downloads, "one")
+
+    assert phase(downloads, "urgent") is TransferPhase.RUNNING
+    assert origin.started == ["a"]
+
+
+async def test_a_transfer_that_ends_while_it_should_make_room_has_ended(downloads: Downloads, origin: Origin) -> None:
+    downloads.start(order("one", "a"))
+    await asyncio.sleep(0)
+    downloads.start(order("urgent", "b", priority=1))
+    origin.end("a")
+    await origin.ended(downloads, "one")
+
+    assert phase(downloads, "urgent") is TransferPhase.RUNNING

@@ -35,6 +35,7 @@ from services.fetcher.planning import (
     Observed,
     Parse,
     Parsing,
+    Prioritize,
     Publication,
     Publish,
     Refuse,
@@ -56,6 +57,7 @@ NEW = Artifact(digest="sha256:" + "1" * 64, source_revision="new", bytes=8, file
 FACTS = ModelFacts(model_type="llama")
 
 HOLD = Desired(5, Assignment(model=ModelRef(uid="u"), goal=GOAL_HOLD, generation=3, artifact=NEW, path=PATH))
+URGENT = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_HOLD, artifact=NEW, path=PATH, priority=7))
 SKIP = Desired(5, Assignment(goal=GOAL_HOLD, artifact=NEW, path=PATH, skip_parsing=True))
 LOCAL = Desired(5, Assignment(goal=GOAL_HOLD))
 ABSENT = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_ABSENT))
@@ -83,6 +85,12 @@ MOVING = replace(NOTHING, transfer=replace(transfer(TransferPhase.RUNNING), movi
 PLANS = {
     "a model that is not there is fetched": (HOLD, NOTHING, (StartTransfer(ROOT, NEW.digest, ()),)),
     "nothing is done while it is fetched": (HOLD, RUNNING, ()),
+    "a changed priority reaches the transfer": (URGENT, RUNNING, (Prioritize(7),)),
+    "a transfer that is stopped has no priority": (
+        URGENT,
+        replace(NOTHING, transfer=transfer(TransferPhase.QUEUED, OLD.digest)),
+        (StopTransfer("another artifact is desired"),),
+    ),
     "what has been fetched is published and then parsed": (HOLD, HELD, (Publish(ROOT, PATH, NEW.digest), Parse())),
     "what is published is parsed": (HOLD, PUBLISHED, (Parse(),)),
     "what is parsed needs nothing": (HOLD, PARSED, ()),

@@ -16,6 +16,7 @@ from services.fetcher.planning import (
     Observed,
     Parse,
     Parsing,
+    Prioritize,
     Publication,
     Publish,
     StartTransfer,
@@ -68,6 +69,9 @@ class World:
                 assert self.transfer is None, "a second transfer was started beside the first"
                 self.transfer = Transfer(root, wanted, TransferPhase.RUNNING)
                 self.fetched.add((root, wanted))
+            case Prioritize(priority):
+                assert self.transfer is not None
+                self.transfer = replace(self.transfer, priority=priority)
             case StopTransfer():
                 assert self.transfer is not None
                 self.transfer = replace(self.transfer, phase=TransferPhase.STOPPING)
@@ -118,6 +122,7 @@ def desires(draw: st.DrawFn) -> Desired:
     assignment = Assignment(goal=draw(st.sampled_from([GOAL_HOLD, GOAL_ABSENT])))
     assignment.artifact.digest = draw(digests)
     assignment.skip_parsing = draw(st.booleans())
+    assignment.priority = draw(st.integers(0, 1))
     return Desired(draw(st.integers(1, 3)), assignment)
 
 
