@@ -23,6 +23,7 @@ from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag, Stopped
 from services.fetcher.xet_streams import XetStreams
+from tests.support.child_processes import child_processes
 from tests.support.hub import Fault, GeneratedFile, Hub
 from tests.support.hub.xet import XORB_BYTES, xet_hash, xorb_name
 from tests.support.transfers import QUICK, contents_of, leftovers, new_store
@@ -193,7 +194,9 @@ def test_a_stop_ends_the_process_and_leaves_only_what_resumes(hub: Hub, store: S
 
     def end() -> None:
         fault.wait_fired()
-        watched.extend({"command": _read(pid, "cmdline"), "environment": _read(pid, "environ")} for pid in children())
+        watched.extend(
+            {"command": _read(pid, "cmdline"), "environment": _read(pid, "environ")} for pid in child_processes()
+        )
         stop.set()
 
     watcher = threading.Thread(target=end)
@@ -201,7 +204,7 @@ def test_a_stop_ends_the_process_and_leaves_only_what_resumes(hub: Hub, store: S
     with pytest.raises(Stopped):
         fetch(hub, store, Transport.XET, stop)
     watcher.join()
-    assert children() == []
+    assert child_processes() == []
     assert not any("scratch" in path for path in leftovers(store))
     (process,) = watched
     assert "services.fetcher.xet" in process["command"]
@@ -216,7 +219,7 @@ def test_a_killed_fetcher_takes_the_process_with_it_and_the_next_one_goes_on(hub
         fault.wait_fired()
         journal = tmp_path / "models" / ".ome" / "staging"
         until(lambda: _recorded(journal) == XORB_BYTES, "the first part to be recorded")
-        (process,) = children(fetcher.pid)
+        (process,) = child_processes(fetcher.pid)
         fetcher.kill()
         fetcher.wait()
         until(lambda: not Path(f"/proc/{process}").exists(), "the process that reads Xet to end")
@@ -285,12 +288,6 @@ def test_progress_is_told_while_xet_brings_bytes(hub: Hub, store: Store) -> None
     assert done == sorted(done)
     assert done[-1] == listing.manifest.size_bytes
     assert len(set(done)) > len(WEIGHTS) // LIMITS.range_bytes
-
-
-def children(of: int = os.getpid()) -> list[int]:
-    """Processes that a process has started and that have not ended."""
-    tasks = Path(f"/proc/{of}/task").iterdir()
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
 
 
 def until(holds: Callable[[], bool], what: str) -> None:

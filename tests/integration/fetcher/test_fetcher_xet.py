@@ -7,6 +7,7 @@ import pytest
 
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_READY
 from tests.integration.fetcher.ground import NODE, SHARD, URI, shards
+from tests.support.child_processes import child_processes
 from tests.support.fetcher_node import Driver, FetcherNode
 from tests.support.hub import Fault, Hub, generated_model
 from tests.support.nats_server import NatsServer
@@ -25,12 +26,6 @@ async def node(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) -> 
         print(node.log)
 
 
-def children(node: FetcherNode) -> list[str]:
-    """Processes that the fetcher has started and that have not ended."""
-    tasks = Path(f"/proc/{node.pid}/task").iterdir()
-    return [pid for task in tasks for pid in (task / "children").read_text().split()]
-
-
 async def test_a_gated_model_comes_over_xet_and_its_token_is_not_logged(
     driver: Driver, node: FetcherNode, hub: Hub
 ) -> None:
@@ -45,20 +40,20 @@ async def test_a_gated_model_comes_over_xet_and_its_token_is_not_logged(
     assert hub.sent_bytes("/xorbs/*") > 2 * SHARD
     assert hub.requests(port="cdn") == []
     assert "hf_secret_token" not in node.log
-    assert children(node) == []
+    assert child_processes(node.pid) == []
 
 
 async def test_deletion_ends_a_download_over_xet_that_hangs(driver: Driver, node: FetcherNode, hub: Hub) -> None:
     stall = hub.inject(Fault("stall", path="/xorbs/*", port="cas"))
     await driver.hold("a", URI, await driver.artifact(URI), "/models/a")
     stall.wait_fired()
-    assert len(children(node)) == 1
+    assert len(child_processes(node.pid)) == 1
 
     revision = await driver.drop("a")
     await driver.state("a", NODE_PHASE_DELETED, revision, seconds=3)
 
     assert node.leftovers() == []
-    assert children(node) == []
+    assert child_processes(node.pid) == []
 
 
 async def test_a_fetcher_that_is_stopped_ends_its_download_over_xet(
@@ -67,7 +62,7 @@ async def test_a_fetcher_that_is_stopped_ends_its_download_over_xet(
     stall = hub.inject(Fault("stall", path="/xorbs/*", port="cas"))
     await driver.hold("a", URI, await driver.artifact(URI), "/models/a")
     stall.wait_fired()
-    (process,) = children(node)
+    (process,) = child_processes(node.pid)
 
     assert await node.stop() == 0
 
