@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from services.fetcher import metrics
-from services.fetcher.planning import Transfer, TransferPhase
+from services.fetcher.planning import SourceKey, Transfer, TransferPhase
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag, Stopped
 
@@ -26,6 +26,8 @@ class Order:
     digest: str
     damaged: tuple[str, ...]
     model_uid: str
+    # Of the assignment that it comes from.
+    revision: int
     uri: str
     # Of the listing that this model's plan rests on: the manifest's own may be another repository's with equal files.
     source_revision: str
@@ -34,12 +36,17 @@ class Order:
     bytes_total: int
     priority: int
 
+    @property
+    def source(self) -> SourceKey:
+        """What is asked, and how."""
+        return self.uri, self.parameters
+
 
 @dataclass(frozen=True)
 class Failure:
     """How a transfer ended that did not succeed."""
 
-    digest: str
+    order: Order
     error: Exception
 
 
@@ -176,9 +183,10 @@ class Downloads:
         if job is None:
             return None
         bytes_done = job.progress.bytes_done if job.progress else 0
-        return Transfer(
-            job.order.root, job.order.digest, job.phase, bytes_done, job.moving, priority=job.models[model_uid]
-        )
+        # A transfer that others wait for as well is not ended because one of them names another source.
+        source = job.order.source if job.models.keys() == {job.order.model_uid} else None
+        priority = job.models[model_uid]
+        return Transfer(job.order.root, job.order.digest, job.phase, bytes_done, job.moving, priority, source)
 
     def take_failure(self, model_uid: str) -> Failure | None:
         """How the last transfer of a model failed; told once."""
@@ -266,7 +274,7 @@ class Downloads:
             self._fill()
             return
         if error is not None and job.phase is not TransferPhase.STOPPING:
-            self._failures.update(dict.fromkeys(job.models, Failure(order.digest, error)))
+            self._failures.update(dict.fromkeys(job.models, Failure(order, error)))
         del self._jobs[order.root, order.digest]
         for model_uid in job.models:
             del self._by_model[model_uid]

@@ -30,6 +30,9 @@ from ome.model.v1.model_pb2 import (
 )
 from ome.parser.v1.parser_pb2 import ModelFacts
 
+# URI and sorted parameters.
+SourceKey = tuple[str, tuple[tuple[str, str], ...]]
+
 
 @dataclass(frozen=True)
 class Desired:
@@ -42,6 +45,12 @@ class Desired:
     def copies(self) -> bool:
         """Whether the model is an artifact to be fetched, rather than a directory of the node's own."""
         return bool(self.assignment.artifact.digest)
+
+    @property
+    def source(self) -> SourceKey:
+        """What is asked for the bytes, and how."""
+        source = self.assignment.source
+        return source.uri, tuple(sorted(source.parameters.items()))
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,8 @@ class Transfer:
     # It has brought bytes, so the source is there and answers.
     moving: bool = False
     priority: int = 0
+    # What it asks; None when that is not for this model alone to change.
+    source: SourceKey | None = None
 
 
 @dataclass(frozen=True)
@@ -275,6 +286,9 @@ def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action
     transfer, digest = observed.transfer, desired.assignment.artifact.digest
     if transfer and (transfer.root, transfer.digest) != (observed.root, digest):
         return _stop(transfer, "another artifact is desired")
+    if transfer and transfer.source not in (None, desired.source):
+        # What it has verified stays, and is not fetched again.
+        return _stop(transfer, "the source is to be asked in another way")
     if _converged(desired, observed):
         return _tidy(observed) + _plan_parsing(desired, observed, now)
     if transfer and transfer.priority != desired.assignment.priority:

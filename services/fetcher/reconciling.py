@@ -142,7 +142,6 @@ class Reconciler:
         desired = Desired(entry.revision, entry.value)
         observed = Observed(complete=False)
         try:
-            self._note_failed_transfer(model_uid, desired, memory)
             observed = await self._observe(model_uid, desired, memory, stored)
             actions = plan(desired, observed, time.time())
             for action in actions:
@@ -192,6 +191,8 @@ class Reconciler:
         self, model_uid: str, desired: Desired, memory: Memory, stored: NodeModelState | None
     ) -> Observed:
         publications = await self._disk.publications(model_uid)
+        # In one step with the look at the transfer: one that ends in between would be begun anew and then set back.
+        self._note_failed_transfer(model_uid, desired, memory)
         observed = Observed(
             publications=publications,
             transfer=self._downloads.get(model_uid),
@@ -247,7 +248,7 @@ class Reconciler:
             case StartTransfer(root, digest, damaged):
                 memory.fetched.add((root, digest))
                 memory.fetch_began = time.monotonic()
-                self._downloads.start(_order(model_uid, desired.assignment, root, digest, damaged))
+                self._downloads.start(_order(model_uid, desired, root, digest, damaged))
             case Prioritize(priority):
                 self._downloads.prioritize(model_uid, priority)
             case Publish(_, path, digest):
@@ -296,10 +297,17 @@ class Reconciler:
         return self._disk.store(place.root).artifact_path(assignment.artifact.digest)
 
     def _note_failed_transfer(self, model_uid: str, desired: Desired, memory: Memory) -> None:
-        """Set the assignment back if its own transfer has failed; that of an earlier one says nothing about it."""
+        """Set the assignment back if its transfer has failed.
+
+        That of an earlier assignment, or of another model with the same files, says nothing about it where it may have
+        asked another source or with other credentials.
+        """
         failure = self._downloads.take_failure(model_uid)
-        assignment = desired.assignment
-        if failure and assignment.goal != GOAL_ABSENT and failure.digest == assignment.artifact.digest:
+        if failure is None or desired.assignment.goal == GOAL_ABSENT:
+            return
+        order, has_secret = failure.order, desired.assignment.source.has_secret
+        alike = (order.digest, order.source) == (desired.assignment.artifact.digest, desired.source)
+        if order.revision == desired.revision or (alike and not has_secret and not order.has_secret):
             self._set_back(model_uid, desired, memory, failure.error)
 
     def _set_back(self, model_uid: str, desired: Desired, memory: Memory, error: Exception) -> None:
@@ -418,13 +426,14 @@ def _local_path(assignment: Assignment) -> str:
             raise Invalid("UnsupportedBackend", f"a fetcher cannot provide {assignment.source.uri} without an artifact")
 
 
-def _order(model_uid: str, assignment: Assignment, root: str, digest: str, damaged: tuple[str, ...]) -> Order:
-    source = assignment.source
+def _order(model_uid: str, desired: Desired, root: str, digest: str, damaged: tuple[str, ...]) -> Order:
+    assignment, source = desired.assignment, desired.assignment.source
     return Order(
         root=root,
         digest=digest,
         damaged=damaged,
         model_uid=model_uid,
+        revision=desired.revision,
         uri=source.uri,
         source_revision=assignment.artifact.source_revision,
         parameters=tuple(sorted(source.parameters.items())),

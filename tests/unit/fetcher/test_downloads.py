@@ -8,7 +8,7 @@ import pytest
 
 from libs.chassis.errors import Unavailable
 from services.fetcher.downloads import Downloads, Failure, Order, Slots
-from services.fetcher.planning import TransferPhase
+from services.fetcher.planning import SourceKey, TransferPhase
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag, Stopped
 
@@ -16,7 +16,7 @@ BUSY = Unavailable("Unavailable", "the origin is busy")
 
 
 def order(model: str, digest: str = "a", size: int = 10, priority: int = 0) -> Order:
-    return Order("/models", digest, (), model, "hf://o/m", "c0ffee", (), False, size, priority)
+    return Order("/models", digest, (), model, 1, "hf://o/m", "c0ffee", (), False, size, priority)
 
 
 class Origin:
@@ -124,6 +124,22 @@ async def test_a_transfer_runs_on_for_those_who_still_want_it(downloads: Downloa
     assert phase(downloads, "two") is TransferPhase.RUNNING
 
 
+async def test_what_a_transfer_asks_is_for_its_model_to_change_only_while_no_other_waits_for_it(
+    downloads: Downloads, origin: Origin
+) -> None:
+    def source(model: str) -> SourceKey | None:
+        transfer = downloads.get(model)
+        assert transfer
+        return transfer.source
+
+    downloads.start(order("one"))
+    assert source("one") == ("hf://o/m", ())
+    downloads.start(order("two"))
+    assert (source("one"), source("two")) == (None, None)
+    downloads.give_up("one")
+    assert source("two") is None
+
+
 async def test_a_transfer_that_nobody_wants_stops_and_is_on_the_books_until_then(
     downloads: Downloads, origin: Origin
 ) -> None:
@@ -171,7 +187,7 @@ async def test_a_failure_is_told_once_to_each_model(downloads: Downloads, origin
     origin.end("a", BUSY)
     await origin.ended(downloads, "one")
 
-    failure = Failure("a", BUSY)
+    failure = Failure(order("one"), BUSY)
     assert [downloads.take_failure(model) for model in ("one", "two", "one")] == [failure, failure, None]
 
 

@@ -122,6 +122,16 @@ PLANS = {
         replace(NOTHING, transfer=transfer(TransferPhase.QUEUED, root=OTHER_ROOT)),
         (StopTransfer("another artifact is desired"),),
     ),
+    "a transfer that asks another source, or in another way, is stopped": (
+        HOLD,
+        replace(NOTHING, transfer=replace(transfer(TransferPhase.RUNNING), source=("hf://a/b", (("endpoint", "x"),)))),
+        (StopTransfer("the source is to be asked in another way"),),
+    ),
+    "a transfer that asks the same goes on": (
+        HOLD,
+        replace(NOTHING, transfer=replace(transfer(TransferPhase.RUNNING), source=HOLD.source)),
+        (),
+    ),
     "a transfer that is stopping is waited for": (
         HOLD,
         replace(NOTHING, transfer=transfer(TransferPhase.STOPPING, OLD.digest)),
