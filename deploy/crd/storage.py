@@ -13,6 +13,11 @@ _URI_FORMS = (
 _LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 _DNS_NAME = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"
+# Says what services/controller/specification.py says; a test holds both against each other.
+_SECRET_PARAMETER = (
+    "(?i)(password|passphrase|private_?key|secret_?access_?key|"  # noqa: S105
+    "account_?key|client_?secret|(sas|session)_?token)"
+)
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/+-]*"
 
 _URI_RULES = (
@@ -206,7 +211,11 @@ def _secret_name(description: str) -> Schema:
 
 def storage(*, cluster_scoped: bool) -> Schema:
     """The schema of spec.storage; cluster_scoped for a kind whose objects are in no namespace."""
-    secret_place = "the operator's namespace" if cluster_scoped else "the namespace of the model"
+    secret_place = (
+        "the operator's namespace or the one that parameters.secretNamespace names"
+        if cluster_scoped
+        else "the namespace of the model"
+    )
     claim_place = (
         "A pvc:// URI must name the namespace of the claim."
         if cluster_scoped
@@ -259,12 +268,28 @@ def storage(*, cluster_scoped: bool) -> Schema:
             "key": _secret_name("Another spelling of storageKey. Give one of the two."),
             "parameters": mapping(
                 "Settings of the source. hf://: revision (branch, tag or commit), cache_dir, transport (auto, http or "
-                "xet), secretKey (key in the Secret; token when absent). oci://: region, auth_type (InstancePrincipal, "
-                "UserPrincipal, ResourcePrincipal or OkeWorkloadIdentity).",
+                "xet), secretKey (key in the Secret; token when absent). secretNamespace: where the Secret is, for a "
+                "model that is in no namespace and as far as the operator permits. oci://: region, auth_type "
+                "(InstancePrincipal, UserPrincipal, ResourcePrincipal or OkeWorkloadIdentity).",
                 text("Value of the parameter.", maxLength=4096),
                 rule(
                     "!('secretKey' in self) || self['secretKey'].matches('^[-._A-Za-z0-9]{1,253}$')",
                     "secretKey must be a key of the Secret: letters, digits, '-', '_' and '.', as in access-token",
+                ),
+                rule(
+                    "!('secretNamespace' in self)"
+                    " || self['secretNamespace'].matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
+                    "secretNamespace must be the name of a namespace: lower-case letters, digits and '-', as in "
+                    "model-secrets",
+                ),
+                rule(
+                    f"!self.exists(name, name.matches('{_SECRET_PARAMETER}'))",
+                    "must not hold keys or passwords, which everyone who may read the model could read; put them into "
+                    "a Secret and name that in storageKey",
+                ),
+                rule(
+                    "!('endpoint' in self) || !self['endpoint'].contains('@')",
+                    "endpoint must not contain a user or password; put them into a Secret and name that in storageKey",
                 ),
                 maxProperties=64,
             ),

@@ -12,6 +12,7 @@ from typing import Any
 SKIP_PARSING_ANNOTATION = "ome.io/skip-config-parsing"
 PRIORITY_ANNOTATION = "models.ome.io/priority"
 FINALIZER = "models.ome.io/finalizer"
+TOKEN_PARAMETER = "token"  # noqa: S105 (the name of a parameter)
 
 _ANNOTATIONS = (SKIP_PARSING_ANNOTATION, PRIORITY_ANNOTATION)
 
@@ -24,10 +25,15 @@ def skips_parsing(annotations: Mapping[str, str]) -> bool:
 def planning_digest(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> str:
     """Digest of the parts of a model that planning reads: SHA-256 of their canonical JSON, in hexadecimal.
 
-    Facts that are filled into the spec later are no part of it, so that they cause no new plan.
+    Facts that are filled into the spec later are no part of it, so that they cause no new plan. Nor is a token that
+    stands in the parameters, of which nothing leaves the controller.
     """
+    storage = dict(spec.get("storage") or {})
+    if TOKEN_PARAMETER in (storage.get("parameters") or {}):
+        public = storage["parameters"].items()
+        storage["parameters"] = {name: value for name, value in public if name != TOKEN_PARAMETER}
     read = {
-        "storage": spec.get("storage"),
+        "storage": storage or None,
         "disabled": bool(spec.get("disabled")),
         "annotations": {name: annotations[name] for name in _ANNOTATIONS if name in annotations},
     }

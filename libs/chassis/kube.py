@@ -25,13 +25,13 @@ from libs.chassis.settings import SettingsError
 
 Object = dict[str, Any]
 
+JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 # What to accept for an answer without spec and status; to be formatted with PartialObjectMetadata or its List.
 METADATA_ONLY = "application/json;as={};g=meta.k8s.io;v=v1"
 
-_JSON = "application/json"
 _REQUEST_TIMEOUT_SECONDS = 30
 # The API server ends a watch after this time, and a bookmark tells where the next one begins. Bookmarks come about
 # every minute: a longer silence means a connection that died without a word.
@@ -61,8 +61,8 @@ class KubeClient:
         path: str,
         body: Any = None,
         query: Mapping[str, Any] | None = None,
-        content_type: str = _JSON,
-        accept: str = _JSON,
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> Object:
         """Send one request and return the JSON of the answer.
 
@@ -87,7 +87,7 @@ class KubeClient:
 
     @asynccontextmanager
     async def watch(
-        self, path: str, resource_version: str, query: Mapping[str, Any] | None = None, accept: str = _JSON
+        self, path: str, resource_version: str, query: Mapping[str, Any] | None = None, accept: str = JSON
     ) -> AsyncIterator[AsyncIterator[Object]]:
         """Open a watch from a resource version and yield its events, bookmarks included, as they come."""
         query = {
@@ -98,7 +98,7 @@ class KubeClient:
             "timeoutSeconds": _WATCH_SECONDS,
         }
         timeout = aiohttp.ClientTimeout(connect=_REQUEST_TIMEOUT_SECONDS, sock_read=_WATCH_SILENCE_SECONDS)
-        response = await self._send("GET", path, None, query, _JSON, accept, timeout)
+        response = await self._send("GET", path, None, query, JSON, accept, timeout)
         try:
             if response.status >= 300:
                 raise await _refused(path, response)
@@ -329,7 +329,7 @@ class Reflector:
         return known is not None and _version(item) < _version(known) and _uid(item) == _uid(known)
 
     def _accept(self, kind: str) -> str:
-        return METADATA_ONLY.format(kind) if self._metadata_only else _JSON
+        return METADATA_ONLY.format(kind) if self._metadata_only else JSON
 
 
 def _version(item: Object) -> int:

@@ -1,20 +1,28 @@
 """Hands the secret of a model to the fetcher that needs it, and to no other. Secrets are neither stored nor logged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 
 from libs.artifact import names
 from libs.artifact.errors import InvalidValue
+from libs.artifact.specification import TOKEN_PARAMETER
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from libs.chassis.kube import KubeClient
+from libs.chassis.nats_client import read_key
 from ome.fetch.v1 import fetch_pb2
 from services.controller.kube import read_secret
 from services.controller.planning import new_problem
-from services.controller.specification import DEFAULT_SECRET_KEY, TOKEN_PARAMETER, ModelSpec, SecretRef, source_of
+from services.controller.specification import (
+    DEFAULT_SECRET_KEY,
+    ModelSource,
+    ModelSpec,
+    SecretRef,
+)
 
 _QUEUE = "ome-credentials"
 # A subscription answers one request after the other, and each answer waits for the API server.
@@ -26,12 +34,21 @@ class CredentialsServer:
     """Answers requests for credentials."""
 
     def __init__(
-        self, kube: KubeClient, operator_namespace: str, find_model: Callable[[str, str], ModelSpec | None]
+        self,
+        kube: KubeClient,
+        js: JetStreamContext,
+        find_model: Callable[[str, str, fetch_pb2.Assignment | None], ModelSpec | None],
+        source_of: Callable[[ModelSpec], ModelSource | None],
     ) -> None:
-        """find_model gets a node and a model uid; it returns None when the model is none of the node's business."""
+        """find_model gets a node, a model uid and the node's assignment, None for the one that is known; it returns
+        None when the model is none of the node's business.
+
+        source_of says where a model's bytes and credentials are; both may raise InvalidValue.
+        """
         self._kube = kube
-        self._operator_namespace = operator_namespace
+        self._js = js
         self._find_model = find_model
+        self._source_of = source_of
 
     async def serve(self, client: Client) -> None:
         """Answer from now on; replicas share the work."""
@@ -41,27 +58,36 @@ class CredentialsServer:
     async def _answer(self, message: Msg) -> None:
         # The server's permissions let a node publish to its own subject only: so the subject says who asks.
         node = names.node_name(message.subject.rpartition(".")[2])
+        reply = fetch_pb2.CredentialsReply()
         try:
             uid = fetch_pb2.CredentialsRequest.FromString(message.data).model_uid
-            reply = await self._reply(node, uid)
+            await self._fill(reply, node, uid)
         except (DecodeError, InvalidValue, ServiceError) as error:
             reason = getattr(error, "reason", "Internal")
             _log.warning("credentials_refused", node=node, reason=reason, message=str(error))
-            reply = fetch_pb2.CredentialsReply(problem=new_problem(reason, str(error), _class_of(error)))
+            reply.problem.CopyFrom(new_problem(reason, str(error), _class_of(error)))
         await message.respond(reply.SerializeToString())
 
-    async def _reply(self, node: str, uid: str) -> fetch_pb2.CredentialsReply:
-        model = self._find_model(node, uid)
+    async def _fill(self, reply: fetch_pb2.CredentialsReply, node: str, uid: str) -> None:
+        # A node may read its assignment, and ask, before whoever wrote it, or another replica, has taken note of it.
+        model = self._find_model(node, uid, None) or self._find_model(node, uid, await self._assignment(node, uid))
         if model is None:
             raise Missing("Forbidden", f"model {uid} is not assigned to node {node}")
-        source = source_of(model, self._operator_namespace)
-        values: dict[str, bytes] = {}
+        source = self._source_of(model)
         if source and source.secret:
-            values = _select(await read_secret(self._kube, source.secret.namespace, source.secret.name), source.secret)
-        elif source and TOKEN_PARAMETER in (parameters := (model.storage or {}).get("parameters") or {}):
-            values[DEFAULT_SECRET_KEY] = parameters[TOKEN_PARAMETER].encode()
+            secret = await read_secret(self._kube, *source.secret.place)
+            # Before anything is found wrong: what was wrong is tried again when this has changed.
+            reply.secret_version = source.secret.version(secret.state if secret else "")
+            reply.values.update(_select(secret.data if secret else None, source.secret))
+        elif source and source.token_version:
+            parameters = (model.storage or {}).get("parameters") or {}
+            reply.secret_version = source.token_version
+            reply.values[DEFAULT_SECRET_KEY] = parameters[TOKEN_PARAMETER].encode()
         _log.info("credentials_handed_out", node=node, model=model.ref.name)
-        return fetch_pb2.CredentialsReply(values=values)
+
+    async def _assignment(self, node: str, uid: str) -> fetch_pb2.Assignment:
+        _, value = await read_key(self._js, names.DESIRED_BUCKET, names.node_key(node, uid))
+        return fetch_pb2.Assignment.FromString(value or b"")
 
 
 def _class_of(error: Exception) -> fetch_pb2.ProblemClass:
@@ -70,8 +96,10 @@ def _class_of(error: Exception) -> fetch_pb2.ProblemClass:
     return fetch_pb2.PROBLEM_CLASS_UNAVAILABLE if isinstance(error, Unavailable) else fetch_pb2.PROBLEM_CLASS_MISSING
 
 
-def _select(data: dict[str, bytes], secret: SecretRef) -> dict[str, bytes]:
+def _select(data: Mapping[str, bytes] | None, secret: SecretRef) -> Mapping[str, bytes]:
     """What of a Secret a node is given: the one key that the backend uses, under its usual name, or all."""
+    if data is None:
+        raise Missing("SecretNotFound", f"Secret {secret.namespace}/{secret.name} does not exist or may not be read")
     if not secret.key:
         return data
     if secret.key not in data:

@@ -2,11 +2,13 @@
 
 import base64
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from libs.artifact.specification import FINALIZER
 from libs.chassis.errors import Conflict, Invalid, Missing
-from libs.chassis.kube import JSON_PATCH, KubeClient, Object
+from libs.chassis.kube import JSON, JSON_PATCH, METADATA_ONLY, KubeClient, Object
 
 GROUP = "/apis/ome.io/v1beta1"
 MODEL_COLLECTIONS = (f"{GROUP}/basemodels", f"{GROUP}/clusterbasemodels", f"{GROUP}/finetunedweights")
@@ -56,16 +58,43 @@ async def remove_finalizer(client: KubeClient, item: Object) -> None:
             raise
 
 
-async def read_secret(client: KubeClient, namespace: str, name: str) -> dict[str, bytes]:
-    """Keys and values of a Secret. Raises Missing with reason SecretNotFound; no value is in a message."""
+@dataclass(frozen=True)
+class StoredSecret:
+    """A Secret as it is now. state changes whenever the Secret does and tells nothing of its values."""
+
+    state: str
+    data: Mapping[str, bytes] = field(repr=False)
+
+
+async def read_secret(client: KubeClient, namespace: str, name: str) -> StoredSecret | None:
+    """Keys and values of a Secret; None when it does not exist or may not be read."""
+    found = await _get_secret(client, namespace, name)
+    if found is None:
+        return None
+    return StoredSecret(
+        _state(found), {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+    )
+
+
+async def read_secret_state(client: KubeClient, namespace: str, name: str) -> str:
+    """The state of a Secret, without its values leaving the API server; empty when it does not exist."""
+    found = await _get_secret(client, namespace, name, METADATA_ONLY.format("PartialObjectMetadata"))
+    return "" if found is None else _state(found)
+
+
+async def _get_secret(client: KubeClient, namespace: str, name: str, accept: str = JSON) -> Object | None:
     if not _NAME.fullmatch(name):
         # A model from before the rules of the CRD may hold anything, and this becomes a part of a path.
-        raise Missing("SecretNotFound", f"{name!r} is not the name of a Secret")
+        return None
     try:
-        secret = await client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-    except Missing as error:
-        raise Missing("SecretNotFound", f"Secret {namespace}/{name} does not exist or may not be read") from error
-    return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+        return await client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}", accept=accept)
+    except Missing:
+        return None
+
+
+def _state(item: Object) -> str:
+    # One that is made anew under its name may by chance be in the same revision.
+    return f"{item['metadata']['uid']}/{item['metadata']['resourceVersion']}"
 
 
 async def create_job(client: KubeClient, manifest: Object) -> Object:

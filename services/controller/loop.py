@@ -22,8 +22,9 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import planning, volumes
 from services.controller.kube import add_finalizer, remove_finalizer
+from services.controller.secret_watch import SecretWatch
 from services.controller.settings import Settings
-from services.controller.specification import ModelSpec, read_model, source_of
+from services.controller.specification import ModelSource, ModelSpec, SecretRules, read_model, source_of
 from services.controller.streams import ensure_pool
 from services.controller.volume_watch import VolumeWatch
 
@@ -36,13 +37,14 @@ class Reconciler:
     """Brings the fleet's desired state in line with the model objects."""
 
     def __init__(self, settings: Settings, health: Health) -> None:
-        self._operator_namespace = settings.namespace
         self.queue: KeyedQueue[str] = KeyedQueue("models")
         self.desired = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString)
         self.observed = Mirror(names.OBSERVED_BUCKET, fetch_pb2.NodeModelState.FromString)
         self.resolved = Mirror(names.RESOLVED_BUCKET, fetch_pb2.Resolution.FromString)
         self.plans = Mirror(names.PLANS_BUCKET, fetch_pb2.ModelPlan.FromString)
         self.heartbeats = Mirror(names.NODES_BUCKET, fetch_pb2.NodeHeartbeat.FromString)
+        self.secrets = SecretWatch(settings.secret_check_seconds, self.queue.add)
+        self._secret_check_seconds = settings.secret_check_seconds
         self._resync_seconds = settings.resync_seconds
         self._rules = planning.Rules(
             operator_namespace=settings.namespace,
@@ -50,6 +52,7 @@ class Reconciler:
             retry_initial_seconds=settings.retry_initial_seconds,
             retry_max_seconds=settings.retry_max_seconds,
             volume_inspect_seconds=settings.volume_inspect_seconds,
+            secrets=SecretRules(settings.secret_namespaces, settings.reserved_secrets),
         )
         self.volumes = VolumeWatch(settings.parser_image, self.queue.add, health)
         self._items: dict[str, Object] = {}
@@ -112,9 +115,14 @@ class Reconciler:
         All nodes of a fleet say how far they are; planning anew each time would cost the square of their number.
         """
         assignment, state = self.desired.get(key), self.observed.get(key)
-        failed = state is not None and state.phase == model_pb2.NODE_PHASE_FAILED
+        failed = state is not None and (
+            state.phase == model_pb2.NODE_PHASE_FAILED or state.problem.reason in planning.CREDENTIAL_REASONS
+        )
         if failed or assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
             self.holder_changed(key)
+        elif self.secrets.follows(uid := names.split_node_key(key)[1]):
+            # Perhaps nothing fails any more, and its Secret need not be looked at: there is time until the next look.
+            self.queue.add_later(uid, self._secret_check_seconds)
 
     def listing_changed(self, key: str) -> None:
         """A source was listed."""
@@ -129,6 +137,13 @@ class Reconciler:
         """A decision was stored."""
         self.queue.add(key)
 
+    def lead(self, leading: bool) -> None:
+        """This replica begins or ceases to lead."""
+        if leading:
+            self.look_at_everything()
+        else:
+            self.secrets.clear()
+
     def look_at_everything(self) -> None:
         """Have every model reconciled, as at the start and when this replica begins to lead."""
         for node in {*self._nodes, *map(names.node_name, self.heartbeats.entries)}:
@@ -136,19 +151,26 @@ class Reconciler:
         for uid in {*self._items, *self._holders, *self._listings, *self.plans.entries, *self.volumes.uids()}:
             self.queue.add(uid)
 
-    def model_for_credentials(self, node: str, uid: str) -> ModelSpec | None:
+    def model_for_credentials(
+        self, node: str, uid: str, assigned: fetch_pb2.Assignment | None = None
+    ) -> ModelSpec | None:
         """The model whose secret a node may have: one that it must hold, or whose source is being listed.
 
+        assigned is the node's assignment where the caller knows it better than our copy, which may be a moment old.
         Raises InvalidValue when the model's source cannot be understood.
         """
         model = self._specs.get(uid)
         if model is None or model.deleting:
             return None
-        assignment = self.desired.get(names.node_key(node, uid))
+        assignment = assigned or self.desired.get(names.node_key(node, uid))
         if assignment and assignment.goal == fetch_pb2.GOAL_HOLD:
             return model
         reporting = self.heartbeats.get(names.node_token(node)) is not None
         return model if reporting and self._awaits_listing(model) else None
+
+    def source_of(self, model: ModelSpec) -> ModelSource | None:
+        """Where a model's bytes and credentials are, under the operator's rules; raises as specification's does."""
+        return source_of(model, self._rules.operator_namespace, self._rules.secrets)
 
     def referenced_digests(self) -> set[str]:
         """Digests of the artifacts that a listing, a decision or an assignment names."""
@@ -168,6 +190,7 @@ class Reconciler:
         """
         observed = self._observe(uid)
         decided = planning.plan(observed, self._rules, time.time())
+        self.secrets.follow(uid, decided.awaited_secret)
         for action in decided.actions:
             await self._apply(kube, js, uid, action)
             _actions.labels(type(action).__name__).inc()
@@ -204,6 +227,7 @@ class Reconciler:
             asked=self._asked.get(uid, {}),
             plan=self.plans.get(uid),
             volume=self.volumes.seen(uid),
+            secret_states=self.secrets.states,
         )
 
     async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
@@ -217,7 +241,7 @@ class Reconciler:
                 self._items.pop(uid, None)
                 self._specs.pop(uid, None)
             case planning.AskForListing(pool, task):
-                await self._ask(js, uid, pool, task)
+                await self._ask(js, uid, pool, task, action.secret_version)
             case planning.Assign(node, assignment, last_revision):
                 key = names.node_key(node, uid)
                 revision = await put_if(js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), last_revision)
@@ -241,20 +265,27 @@ class Reconciler:
             case volumes.DeleteJob():
                 await self.volumes.delete(kube, action)
 
-    async def _ask(self, js: JetStreamContext, uid: str, pool: str, task: fetch_pb2.ResolveTask) -> None:
+    async def _ask(
+        self, js: JetStreamContext, uid: str, pool: str, task: fetch_pb2.ResolveTask, secret_version: str
+    ) -> None:
         await ensure_pool(js, pool)
         message_id = f"{task.source_key}/{task.attempt}"
         await publish_once(js, names.resolve_subject(pool), task.SerializeToString(), message_id)
         # What was asked about an earlier source of the model no longer matters.
-        self._asked[uid] = {task.source_key: planning.Asked(task.attempt, time.time())}
+        self._asked[uid] = {task.source_key: planning.Asked(task.attempt, time.time(), secret_version)}
 
     def _awaits_listing(self, model: ModelSpec) -> bool:
-        source = source_of(model, self._operator_namespace)
+        source = self.source_of(model)
         if source is None or not source.needs_listing or model.disabled:
             return False
         listing = self.resolved.get(source.key)
         # Without a digest it was read in place, which is looked at again: a driver may want the secret then.
-        return listing is None or not listing.artifact.digest
+        if listing is None or not listing.artifact.digest:
+            return True
+        # It is listed once more when a node no longer finds what was listed.
+        keys = [names.node_key(node, model.ref.uid) for node in self._holders.get(model.ref.uid, ())]
+        held = [(self.observed.get(key), assignment) for key in keys if (assignment := self.desired.get(key))]
+        return any(planning.lost_source(state, assignment) for state, assignment in held)
 
     # Nodes.
 

@@ -61,7 +61,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         account = f"{settings.namespace}:{settings.fetcher_service_account}"
         authorizer = Authorizer(kube, settings.nats_issuer_seed_file, settings.nats_account, account)
         await authorizer.serve(client)
-        credentials = CredentialsServer(kube, settings.namespace, reconciler.model_for_credentials)
+        credentials = CredentialsServer(kube, js, reconciler.model_for_credentials, reconciler.source_of)
         models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
         nodes = Reflector(NODES, "nodes", health)
         leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name)
@@ -87,17 +87,14 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 await mirror.synced()
             await ManifestSweep(js, reconciler.referenced_digests).run(lambda: leadership.leading)
 
-        def led(leading: bool) -> None:
-            if leading:
-                reconciler.look_at_everything()
-
         await run_until(
             stop,
             *(mirror.run(client, on_change) for mirror, on_change in mirrors),
             *(reflector.run(kube, reconciler.model_changed) for reflector in models),
             nodes.run(kube, reconciler.node_changed),
             reconciler.volumes.run(kube),
-            leadership.run(led),
+            leadership.run(reconciler.lead),
             work(),
             sweep(),
+            reconciler.secrets.run(kube),
         )

@@ -17,11 +17,24 @@ from ome.model.v1 import model_pb2
 from services.controller import volumes
 from services.controller.pauses import growing_pause
 from services.controller.placement import check_placement, is_placed
-from services.controller.specification import ModelSource, ModelSpec, source_of
+from services.controller.specification import ModelSource, ModelSpec, SecretRef, SecretRules, source_of
 
 DEFAULT_POOL = "default"
 # A listing that nobody answered is asked for again after this time: the stream may have been lost.
 _ASK_AGAIN_SECONDS = 120.0
+# Failures that other credentials may end. A store may say of an expired token that it does not understand the request,
+# and a hub that a private repository does not exist.
+CREDENTIAL_REASONS = frozenset(
+    {
+        model_pb2.REASON_SECRET_NOT_FOUND,
+        model_pb2.REASON_INVALID_PARAMETER,
+        model_pb2.REASON_FORBIDDEN,
+        model_pb2.REASON_GATED,
+        model_pb2.REASON_NOT_FOUND,
+        model_pb2.REASON_RATE_LIMITED,
+        model_pb2.REASON_UNAVAILABLE,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -45,10 +58,11 @@ class Held:
 
 @dataclass(frozen=True)
 class Asked:
-    """A listing that was asked for: which attempt, and when in seconds since the epoch."""
+    """A listing that was asked for: which attempt, when in seconds since the epoch, and with which credentials."""
 
     attempt: int
     at: float
+    secret_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,8 @@ class Observed:
     asked: Mapping[str, Asked]
     plan: fetch_pb2.ModelPlan | None
     volume: volumes.Seen = field(default_factory=volumes.Seen)
+    # States of Secrets by namespace and name: of those that were looked at because something failed.
+    secret_states: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,7 @@ class Rules:
     retry_initial_seconds: float
     retry_max_seconds: float
     volume_inspect_seconds: float = 3600.0
+    secrets: SecretRules = field(default_factory=SecretRules)
 
 
 @dataclass(frozen=True)
@@ -98,6 +115,8 @@ class AskForListing:
     pool: str
     task: fetch_pb2.ResolveTask
     reason: str
+    # Version of the credentials that the task is meant to be done with, as far as it is known.
+    secret_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +180,8 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     look_again_seconds: float | None = None
+    # The Secret of which any change is a reason to look again at once.
+    awaited_secret: SecretRef | None = None
 
 
 @dataclass
@@ -176,6 +197,7 @@ class _Intent:
     create: volumes.CreateJob | None = None
     delete: tuple[volumes.DeleteJob, ...] = ()
     look_again_seconds: float | None = None
+    awaited_secret: SecretRef | None = None
 
 
 def plan(observed: Observed, rules: Rules, now: float) -> Plan:
@@ -246,7 +268,7 @@ def _plan_life(observed: Observed, model: ModelSpec, rules: Rules, now: float) -
     actions += intent.delete
     if intent.create:
         actions.append(intent.create)
-    return Plan(tuple(actions), min(waits, default=None))
+    return Plan(tuple(actions), min(waits, default=None), intent.awaited_secret)
 
 
 def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _Intent:
@@ -269,7 +291,7 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         return intent
     try:
         place = volumes.place_of(model)
-        intent.source = source_of(model, rules.operator_namespace)
+        intent.source = source_of(model, rules.operator_namespace, rules.secrets)
         check_placement(model.storage or {})
     except InvalidValue as error:
         # What the nodes hold is better than nothing while the spec cannot be used.
@@ -360,18 +382,56 @@ def _intend_nodes(
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
+    # Nodes differ in nothing else, and there may be thousands of them.
+    by_version: dict[str, fetch_pb2.Assignment] = {}
     for node in desired:
         if node in holding and not observed.nodes[node].accepts_new:
             # A cordoned or unready node keeps what it has and gets nothing new.
             intent.keep.add(node)
         else:
-            intent.assign[node] = assignment
+            version = _secret_version(intent, source, observed, node, node in holding)
+            if version not in by_version:
+                by_version[version] = _with_credentials(assignment, version)
+            intent.assign[node] = by_version[version]
     resolution = observed.resolutions.get(source.key)
-    if resolution and any(_lost_source(observed.states.get(node), assignment) for node in desired):
+    if resolution and any(lost_source(observed.states.get(node), assignment) for node in desired):
         _list_again(intent, source, resolution, "the source no longer has what was listed", observed, model, rules, now)
 
 
-def _lost_source(state: fetch_pb2.NodeModelState | None, assignment: fetch_pb2.Assignment) -> bool:
+def _secret_version(intent: _Intent, source: ModelSource, observed: Observed, node: str, is_holding: bool) -> str:
+    """Version of the credentials for a node: that which it was given first, until it fails and they have changed."""
+    state, resolution = observed.states.get(node), observed.resolutions.get(source.key)
+    if state and _awaits_credentials(intent, source, state.problem) and (current := _current_version(source, observed)):
+        return current
+    if is_holding:
+        return observed.held[node].assignment.secret_version
+    return resolution.secret_version if resolution else ""
+
+
+def _awaits_credentials(intent: _Intent, source: ModelSource, problem: fetch_pb2.Problem) -> bool:
+    """Whether other credentials may end a problem; their Secret is awaited then."""
+    if not source.source.has_secret or problem.reason not in CREDENTIAL_REASONS:
+        return False
+    intent.awaited_secret = source.secret
+    return True
+
+
+def _current_version(source: ModelSource, observed: Observed) -> str:
+    """Version of the model's credentials as they are now; empty while that is not known."""
+    if source.secret is None:
+        return source.token_version
+    state = observed.secret_states.get(source.secret.place)
+    return "" if state is None else source.secret.version(state)
+
+
+def _with_credentials(assignment: fetch_pb2.Assignment, version: str) -> fetch_pb2.Assignment:
+    copy = fetch_pb2.Assignment()
+    copy.CopyFrom(assignment)
+    copy.secret_version = version
+    return copy
+
+
+def lost_source(state: fetch_pb2.NodeModelState | None, assignment: fetch_pb2.Assignment) -> bool:
     """Whether a node cannot fetch what was listed because the source no longer has it."""
     return (
         state is not None
@@ -413,13 +473,30 @@ def _await_listing(
         intent.report.problem.CopyFrom(resolution.problem)
         intent.report.problem.retry_at.FromMilliseconds(int(due * 1000))
         attempt = resolution.attempt + 1
-        if due > now:
+        renewed = _has_new_credentials(intent, source, resolution, observed)
+        if due > now and not renewed:
             intent.look_again_seconds = due - now
             return
+        why = "the credentials have changed since the listing failed" if renewed else "the listing failed"
     else:
+        why = "the source is not listed yet"
         intent.report.problem.CopyFrom(new_problem("Resolving", "waiting for a fetcher to list the source"))
-    why = "the source is not listed yet" if attempt == 1 else "the listing failed"
     _ask(intent, source, attempt, why, observed, model, now)
+
+
+def _has_new_credentials(
+    intent: _Intent, source: ModelSource, resolution: fetch_pb2.Resolution, observed: Observed
+) -> bool:
+    """Whether a failed listing may succeed with the credentials as they are now.
+
+    Each version is tried once for this reason: what is known may be older than what the listing was made with.
+    """
+    if not _awaits_credentials(intent, source, resolution.problem):
+        return False
+    current, asked = _current_version(source, observed), observed.asked.get(source.key)
+    if asked and asked.attempt == resolution.attempt and asked.secret_version == current:
+        return False
+    return current not in ("", resolution.secret_version)
 
 
 def _ask(
@@ -432,7 +509,7 @@ def _ask(
         return
     pools = sorted(observed.nodes[node].pool for node in intent.report.desired_nodes)
     task = fetch_pb2.ResolveTask(source_key=source.key, source=source.source, model=model.ref, attempt=attempt)
-    intent.ask = AskForListing(pools[0], task, why)
+    intent.ask = AskForListing(pools[0], task, why, _current_version(source, observed))
     intent.look_again_seconds = _ASK_AGAIN_SECONDS
 
 

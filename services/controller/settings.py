@@ -39,3 +39,12 @@ class Settings:
     volume_inspect_seconds: float = setting(
         3600.0, help="a volume in which a model was found is looked at again after so long", minimum=1
     )
+    secret_namespaces: tuple[str, ...] = setting(
+        (), help="namespaces, besides the operator's, in which cluster-scoped models may name Secrets"
+    )
+    reserved_secrets: tuple[str, ...] = setting(
+        (), help="Secrets in the operator's namespace that no model may name, such as passwords of services"
+    )
+    secret_check_seconds: float = setting(
+        2.0, help="how often a Secret is looked at while a model that names it fails", minimum=0.1
+    )

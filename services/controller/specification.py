@@ -5,11 +5,19 @@ The last line of defence behind admission: an object that was stored under an ol
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from libs.artifact.specification import FINALIZER, PRIORITY_ANNOTATION, planning_digest, skips_parsing
+from libs.artifact.errors import InvalidValue
+from libs.artifact.specification import (
+    FINALIZER,
+    PRIORITY_ANNOTATION,
+    TOKEN_PARAMETER,
+    planning_digest,
+    skips_parsing,
+)
 from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, VolumeClaimUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -19,11 +27,29 @@ KINDS = {
     "ClusterBaseModel": model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL,
     "FineTunedWeight": model_pb2.MODEL_KIND_FINE_TUNED_WEIGHT,
 }
-TOKEN_PARAMETER = "token"  # noqa: S105 (the name of a parameter)
-SECRET_KEY_PARAMETER = "secretKey"  # noqa: S105
+SECRET_KEY_PARAMETER = "secretKey"  # noqa: S105 (the name of a parameter)
+SECRET_NAMESPACE_PARAMETER = "secretNamespace"  # noqa: S105
 DEFAULT_SECRET_KEY = "token"  # noqa: S105
 # Parameters that name where credentials are, or hold them: no part of what is fetched, never sent to a node.
-_CREDENTIAL_PARAMETERS = (TOKEN_PARAMETER, SECRET_KEY_PARAMETER)
+_CREDENTIAL_PARAMETERS = (TOKEN_PARAMETER, SECRET_KEY_PARAMETER, SECRET_NAMESPACE_PARAMETER)
+# Names under which tools take keys and passwords. No backend takes them as parameters; they would be stored in NATS.
+_SECRET_NAME = re.compile(
+    r"password|passphrase|private_?key|secret_?access_?key|account_?key|client_?secret|(sas|session)_?token",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class SecretRules:
+    """What the operator's settings say about the Secrets that models may name."""
+
+    # Namespaces, besides the operator's own, in which a model that is in none may name a Secret.
+    namespaces: tuple[str, ...] = ()
+    # Secrets in the operator's namespace that are no model's: whoever may use one may send it to any endpoint.
+    reserved: tuple[str, ...] = ()
+
+
+_NO_RULES = SecretRules()
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,15 @@ class SecretRef:
     name: str
     key: str
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Namespace and name of the Secret."""
+        return self.namespace, self.name
+
+    def version(self, state: str) -> str:
+        """Name the credentials by where they are and the state that their Secret is in; empty where there is none."""
+        return _digest([self.namespace, self.name, self.key, state])
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -63,6 +98,8 @@ class ModelSource:
     source: fetch_pb2.Source
     secret: SecretRef | None
     key: str
+    # Names the credentials that the spec itself holds; empty when it holds none.
+    token_version: str = ""
 
     @property
     def needs_listing(self) -> bool:
@@ -95,7 +132,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
     )
 
 
-def source_of(model: ModelSpec, operator_namespace: str) -> ModelSource | None:
+def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = _NO_RULES) -> ModelSource | None:
     """Where nodes get the model's bytes from; None when they get none: it has no storage, or is read from a claim.
 
     Raises InvalidValue with reason InvalidUri or InvalidParameter.
@@ -107,28 +144,72 @@ def source_of(model: ModelSpec, operator_namespace: str) -> ModelSource | None:
     if isinstance(uri, VolumeClaimUri):
         return None
     parameters = dict(model.storage.get("parameters") or {})
-    secret = _secret(model, uri, parameters, operator_namespace)
-    has_secret = secret is not None or TOKEN_PARAMETER in parameters
+    secret = _secret(model, uri, parameters, operator_namespace, secrets)
+    has_token = secret is None and TOKEN_PARAMETER in parameters
     public = {name: value for name, value in parameters.items() if name not in _CREDENTIAL_PARAMETERS}
+    _check_holds_no_secret(public)
     identity = [text, sorted(public.items()), None if secret is None else [secret.namespace, secret.name, secret.key]]
-    digest = hashlib.sha256(json.dumps(identity, separators=(",", ":")).encode()).hexdigest()[:16]
     return ModelSource(
         uri=uri,
-        source=fetch_pb2.Source(uri=text, parameters=public, has_secret=has_secret),
+        source=fetch_pb2.Source(uri=text, parameters=public, has_secret=secret is not None or has_token),
         secret=secret,
-        key=f"{model.ref.uid}.{digest}",
+        key=f"{model.ref.uid}.{_digest(identity)}",
+        # Whatever was edited may have been the token, of which not even a digest leaves the controller.
+        token_version=_digest([model.ref.uid, model.generation]) if has_token else "",
     )
 
 
 def _secret(
-    model: ModelSpec, uri: ModelUri, parameters: Mapping[str, str], operator_namespace: str
+    model: ModelSpec, uri: ModelUri, parameters: Mapping[str, str], operator_namespace: str, secrets: SecretRules
 ) -> SecretRef | None:
     storage = model.storage or {}
+    namespace = _secret_namespace(model, parameters, operator_namespace, secrets)
     name = storage.get("storageKey") or storage.get("key")
     if not name or isinstance(uri, LocalUri):
         return None
+    if namespace == operator_namespace and name in secrets.reserved:
+        raise InvalidValue(
+            "InvalidParameter",
+            f"storage.storageKey {name!r} is a Secret of the operator itself, which no model may use: "
+            "put the model's credentials into a Secret of their own",
+        )
     key = (parameters.get(SECRET_KEY_PARAMETER) or DEFAULT_SECRET_KEY) if isinstance(uri, HuggingFaceUri) else ""
-    return SecretRef(model.ref.namespace or operator_namespace, name, key)
+    return SecretRef(namespace, name, key)
+
+
+def _secret_namespace(
+    model: ModelSpec, parameters: Mapping[str, str], operator_namespace: str, secrets: SecretRules
+) -> str:
+    own = model.ref.namespace or operator_namespace
+    named = parameters.get(SECRET_NAMESPACE_PARAMETER) or own
+    if named == own or (not model.ref.namespace and named in secrets.namespaces):
+        return named
+    if model.ref.namespace:
+        raise InvalidValue(
+            "InvalidParameter",
+            f"storage.parameters.secretNamespace is {named!r}, but a BaseModel uses Secrets of its own namespace only: "
+            f"remove the parameter and put the Secret into {own!r}",
+        )
+    permitted = " or ".join(map(repr, (own, *secrets.namespaces)))
+    raise InvalidValue(
+        "InvalidParameter",
+        f"storage.parameters.secretNamespace is {named!r}, where the operator reads no Secrets of models: put the "
+        f"Secret into {permitted}, or have {named!r} added to secretNamespaces of the controller's chart",
+    )
+
+
+def _check_holds_no_secret(parameters: Mapping[str, str]) -> None:
+    for name, value in sorted(parameters.items()):
+        if _SECRET_NAME.search(name) or (name == "endpoint" and "@" in value):
+            raise InvalidValue(
+                "InvalidParameter",
+                f"storage.parameters.{name} holds credentials, which everyone who may read the model could read: "
+                "put them into a Secret and name that in storage.storageKey",
+            )
+
+
+def _digest(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def _priority(text: str) -> int:

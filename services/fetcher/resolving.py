@@ -21,7 +21,7 @@ from libs.chassis.nats_client import put_if, read_key
 from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask
 from ome.model.v1.model_pb2 import Artifact
 from services.fetcher import metrics
-from services.fetcher.credentials import CredentialsClient
+from services.fetcher.credentials import Credentials, CredentialsClient
 from services.fetcher.manifests import Manifests
 from services.fetcher.problems import is_defect, problem_of, word_of
 from services.fetcher.sources import Sources
@@ -129,7 +129,7 @@ class ResolveWorker:
         started = time.monotonic()
         log = _log.bind(model=task.model.uid, source=task.source_key, attempt=task.attempt)
         try:
-            artifact = await self._list(task)
+            artifact = await self._list(task, resolution)
         except Exception as error:  # The work item's boundary: the answer says what went wrong.
             resolution.problem.CopyFrom(problem_of(error))
             if isinstance(error, Unavailable) and error.retry_after_seconds:
@@ -155,13 +155,17 @@ class ResolveWorker:
         resolution.resolved_at.FromMilliseconds(int(time.time() * 1000))
         return resolution
 
-    async def _list(self, task: ResolveTask) -> Artifact:
-        """What the source holds; an artifact without a digest when nothing of it is to be copied."""
+    async def _list(self, task: ResolveTask, resolution: Resolution) -> Artifact:
+        """What the source holds; an artifact without a digest when nothing of it is to be copied.
+
+        The resolution is told which credentials that took, whether or not they were of use.
+        """
         source = task.source
         if self._sources.read_in_place(source.uri):
             return Artifact()
-        secret = await self._credentials.get(task.model.uid) if source.has_secret else {}
-        manifest = await self._sources.list(source.uri, source.parameters, secret)
+        credentials = await self._credentials.get(task.model.uid) if source.has_secret else Credentials()
+        resolution.secret_version = credentials.version
+        manifest = await self._sources.list(source.uri, source.parameters, credentials.values())
         await self._manifests.put(manifest)
         return Artifact(
             digest=manifest.digest,

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from libs.artifact.manifest import Manifest
 from libs.chassis.errors import Corrupt, Missing, ServiceError
-from services.fetcher.credentials import CredentialsClient
+from services.fetcher.credentials import Credentials, CredentialsClient
 from services.fetcher.disk import Disk
 from services.fetcher.downloads import Order
 from services.fetcher.manifests import Manifests
+from services.fetcher.renewal import RenewedOrigin
 from services.fetcher.sources import Sources
 from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
@@ -58,7 +59,7 @@ class Transfers:
         """
         store = self._disk.store(order.root)
         manifest = await _unless_stopped(stop, self._manifest(store, order))
-        origin, streams = await _unless_stopped(stop, self._ways(order))
+        origin, streams = await _unless_stopped(stop, self._ways(order, stop))
         running = asyncio.get_running_loop().run_in_executor(
             self._executor,
             lambda: acquire(
@@ -104,11 +105,33 @@ class Transfers:
                 return await self._disk.run(store.manifest, order.digest)
         return await self._manifests.get(order.digest)
 
-    async def _ways(self, order: Order) -> tuple[Origin, Streams | None]:
+    async def _ways(self, order: Order, stop: StopFlag) -> tuple[Origin, Streams | None]:
         """Where the bytes come from: over HTTP, and the second way where the source has one."""
-        credentials = await self._credentials.get(order.model_uid) if order.has_secret else {}
-        what = (order.uri, dict(order.parameters), credentials, order.source_revision)
-        return await self._sources.origin(*what), self._sources.streams(*what)
+        credentials = await self._credentials.get(order.model_uid) if order.has_secret else Credentials()
+        origin = await self._origin(order, credentials)
+        streams = self._sources.streams(order.uri, dict(order.parameters), credentials.values(), order.source_revision)
+        if not order.has_secret:
+            return origin, streams
+        loop = asyncio.get_running_loop()
+
+        def renew(version: str) -> tuple[Origin, str] | None:
+            """Called by the transfer's thread."""
+            renewed = _unless_stopped(stop, self._renewed(order, version))
+            return asyncio.run_coroutine_threadsafe(renewed, loop).result()
+
+        return RenewedOrigin(origin, credentials.version, renew), streams
+
+    async def _renewed(self, order: Order, version: str) -> tuple[Origin, str] | None:
+        """The origin with the credentials as they are now; None when these are still of the given version."""
+        credentials = await self._credentials.get(order.model_uid)
+        if credentials.version == version:
+            return None
+        return await self._origin(order, credentials), credentials.version
+
+    async def _origin(self, order: Order, credentials: Credentials) -> Origin:
+        return await self._sources.origin(
+            order.uri, dict(order.parameters), credentials.values(), order.source_revision
+        )
 
 
 async def _unless_stopped(stop: StopFlag, work: Coroutine[Any, Any, R]) -> R:

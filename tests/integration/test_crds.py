@@ -157,6 +157,22 @@ REFUSED = {
     "both storageKey and key": (stored(storageKey="a", key="a"), "keep storageKey and remove key"),
     "a storageKey that is no name": (stored(storageKey="HF_Token"), "must be the name of a Secret"),
     "a key that is no name": (stored(key="hf token"), "must be the name of a Secret"),
+    "a secretNamespace that is no name": (
+        stored(parameters={"secretNamespace": "../ome"}),
+        "secretNamespace must be the name of a namespace",
+    ),
+    "a BaseModel with a Secret of another namespace": (
+        stored("BaseModel", storageKey="hf", parameters={"secretNamespace": "ome"}),
+        f"this BaseModel uses only Secrets of {_NAMESPACE}: remove the parameter and put the Secret there",
+    ),
+    "a key among the parameters": (
+        stored(storageUri="s3://b/m", parameters={"aws_secret_access_key": "x"}),
+        "put them into a Secret and name that in storageKey",
+    ),
+    "a password in the endpoint": (
+        stored(parameters={"endpoint": "https://me:canary@mirror"}),
+        "endpoint must not contain a user or password",
+    ),
     "a secretKey that is no key": (stored(parameters={"secretKey": "a/b"}), "secretKey must be a key of the Secret"),
     "a revision parameter that is none": (
         stored(parameters={"revision": "a b"}),
@@ -285,6 +301,10 @@ ADMITTED = {
         parameters={"revision": "v1.0", "cache_dir": "/tmp/hf_cache", "secretKey": "access-token", "anything": "else"},
         nodeSelector={"node.kubernetes.io/instance-type": "GPU.A100.4", "empty": ""},
         downloadPolicy="ReuseIfExists",
+    ),
+    "a Secret of a shared namespace": stored(storageKey="hf", parameters={"secretNamespace": "model-secrets"}),
+    "a BaseModel that names its own namespace": stored(
+        "BaseModel", storageKey="hf", parameters={"secretNamespace": _NAMESPACE}
     ),
     "key instead of storageKey": stored(key="hf-token"),
     "an empty key, as templates write it": stored(key=""),

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,25 @@ class Driver:
         self._observed.reread()
 
     async def answer_credentials(self) -> None:
-        """Hand out self.secrets by model uid, until cancelled."""
+        """Hand out self.secrets by model uid, until cancelled; other values are another version."""
         subscription = await self.client.subscribe(names.credentials_subject(self.node))
         async for message in subscription.messages:
             uid = CredentialsRequest.FromString(message.data).model_uid
-            await message.respond(CredentialsReply(values=self.secrets.get(uid, {})).SerializeToString())
+            values = self.secrets.get(uid, {})
+            version = str(hash(tuple(sorted(values.items()))))
+            await message.respond(CredentialsReply(values=values, secret_version=version).SerializeToString())
 
-    async def hold(self, uid: str, uri: str, artifact: Artifact | None = None, path: str = "", **fields: Any) -> int:
+    async def hold(
+        self,
+        uid: str,
+        uri: str,
+        artifact: Artifact | None = None,
+        path: str = "",
+        parameters: Mapping[str, str] | None = None,
+        **fields: Any,
+    ) -> int:
         """Assign a model to the node; the revision of the assignment."""
-        source = Source(uri=uri, has_secret=uid in self.secrets)
+        source = Source(uri=uri, parameters=parameters, has_secret=uid in self.secrets)
         model = ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name=uid, uid=uid)
         fields = {"generation": 1, **fields}
         return await self._assign(

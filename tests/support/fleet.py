@@ -23,6 +23,11 @@ QUICK_RETRIES = {
     "controller": {"retryInitialSeconds": 0.2, "retryMaxSeconds": 2, "nodeUnreachableSeconds": 5},
     "fetcher": {"retryInitialSeconds": 0.2, "retryMaxSeconds": 2},
 }
+# So late that whatever is attempted again within a test's patience was attempted for another reason.
+LATE_RETRIES = {
+    "controller": {"retryInitialSeconds": 900, "retryMaxSeconds": 1800},
+    "fetcher": {"retryInitialSeconds": 900, "retryMaxSeconds": 1800},
+}
 DEADLINE_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.1
 
@@ -148,6 +153,12 @@ class Fleet:
         """A gRPC client of the status service."""
         with grpc.insecure_channel(self.cluster.service_address("ome-status", 9090)) as channel:
             yield StatusServiceStub(channel)
+
+
+def secret(name: str, namespace: str, **values: str) -> Object:
+    """A manifest of a Secret."""
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}
 
 
 @contextmanager

@@ -80,6 +80,33 @@ def test_a_source_that_was_read_in_place_may_be_listed_anew_with_the_secret_that
     assert reconciler.model_for_credentials(NODE, "u") is not None
 
 
+def test_a_node_that_asks_before_its_assignment_is_known_here_is_believed_what_is_stored(
+    reconciler: Reconciler,
+) -> None:
+    item = private_model()
+    reconciler.model_changed(None, item)
+    lists(reconciler, item, artifact=model_pb2.Artifact(digest="sha256:" + "a" * 64))
+    stored = {goal: fetch_pb2.Assignment(goal=goal) for goal in (fetch_pb2.GOAL_HOLD, fetch_pb2.GOAL_ABSENT)}
+    assert reconciler.model_for_credentials(NODE, "u") is None
+    assert reconciler.model_for_credentials(NODE, "u", stored[fetch_pb2.GOAL_HOLD]) is not None
+    assert reconciler.model_for_credentials(NODE, "u", stored[fetch_pb2.GOAL_ABSENT]) is None
+    assert reconciler.model_for_credentials(NODE, "u", fetch_pb2.Assignment()) is None
+
+
+def test_a_source_that_a_node_has_lost_may_be_listed_again_by_any_node(reconciler: Reconciler) -> None:
+    item = private_model()
+    reconciler.model_changed(None, item)
+    lists(reconciler, item, artifact=model_pb2.Artifact(digest="sha256:" + "a" * 64))
+    key = names.node_key("n2", "u")
+    reconciler.desired.remember(key, 1, fetch_pb2.Assignment(goal=fetch_pb2.GOAL_HOLD, content_digest="c"))
+    state = fetch_pb2.NodeModelState(content_digest="c")
+    reconciler.observed.remember(key, 1, state)
+    reconciler.holder_changed(key)
+    assert reconciler.model_for_credentials(NODE, "u") is None
+    state.problem.reason = model_pb2.REASON_NOT_FOUND
+    assert reconciler.model_for_credentials(NODE, "u") is not None
+
+
 @pytest.mark.parametrize(
     "changes", [{"disabled": True}, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, {"storage": None}]
 )

@@ -322,3 +322,28 @@ def test_the_commands_of_the_readme_install_every_chart() -> None:
     assert rendered.returncode == 0, rendered.stderr
     for name in ("ome-controller", "ome-fetcher", "ome-parser", "ome-status", "clusterbasemodels.ome.io"):
         assert f"name: {name}" in rendered.stdout
+
+
+def _secret_readers(*values: str) -> dict[str, list[str]]:
+    """Verbs on Secrets by namespace of the role that grants them; that of a ClusterRole is empty."""
+    arguments = [argument for value in values for argument in ("--set", value)]
+    return {
+        item["metadata"].get("namespace", ""): rule["verbs"]
+        for item in render("controller", *arguments)
+        if item["kind"] in ("ClusterRole", "Role")
+        for rule in item["rules"]
+        if "secrets" in rule["resources"]
+    }
+
+
+def test_the_controller_reads_secrets_by_name_and_where_it_is_told_to() -> None:
+    assert _secret_readers() == {"": ["get"]}
+    restricted = _secret_readers("readSecretsIn={team-a,ome}", "secretNamespaces={model-secrets,team-a}")
+    assert restricted == {namespace: ["get"] for namespace in ("ome", "model-secrets", "team-a")}
+
+
+def test_no_model_may_name_a_secret_that_the_charts_use_themselves() -> None:
+    values = ("nats.passwordSecret=mine", "imagePullSecrets[0].name=registry")
+    objects = render("controller", *(argument for value in values for argument in ("--set", value)))
+    [reserved] = [item["value"] for item in _container(objects)["env"] if item["name"] == "OME_RESERVED_SECRETS"]
+    assert set(reserved.split(",")) == {"mine", "ome-nats-issuer", "ome-nats-status", "registry"}

@@ -1,11 +1,15 @@
 """The CRDs of the chart are what their description says, and every field explains itself."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from deploy.crd.generate import TEMPLATES, definitions, manifests
+from deploy.crd.storage import storage
+from libs.artifact.errors import InvalidValue
+from services.controller.specification import read_model, source_of
 
 _KINDS = [definition["spec"]["names"]["kind"] for definition in definitions()]
 # The API server describes these by itself.
@@ -58,6 +62,7 @@ def test_every_rule_has_a_message_for_people(definition: dict[str, Any]) -> None
             assert rule["message"].split()[0].islower() or rule["message"].split()[0] in {
                 "storageKey",
                 "secretKey",
+                "secretNamespace",
                 "parameters.auth_type",
                 "parameters.revision",
             }, f"{path}: {rule['message']}"
@@ -81,3 +86,24 @@ def test_the_kinds_share_one_status() -> None:
     first, *others = (_schema(definition)["properties"]["status"] for definition in definitions())
 
     assert all(other == first for other in others)
+
+
+def test_the_schema_and_the_controller_agree_on_names_of_parameters_that_hold_credentials() -> None:
+    schema = storage(cluster_scoped=True)["properties"]["parameters"]
+    [rule] = [rule["rule"] for rule in schema["x-kubernetes-validations"] if "exists(name" in rule["rule"]]
+    pattern = re.compile(rule.partition("matches('")[2].partition("')")[0])
+
+    def is_refused(name: str) -> bool:
+        spec = {"storage": {"storageUri": "hf://org/model", "parameters": {name: "ome"}}}
+        try:
+            source_of(
+                read_model({"kind": "ClusterBaseModel", "metadata": {"name": "m", "uid": "u"}, "spec": spec}), "ome"
+            )
+        except InvalidValue:
+            return True
+        return False
+
+    for name in ("secretKey", "secretNamespace", "token", "region", "account_name", "auth_type", "cache_dir"):
+        assert (bool(pattern.search(name)), is_refused(name)) == (False, False), name
+    for name in ("password", "privateKey", "private_key", "AccountKey", "clientSecret", "sas_token", "sessionToken"):
+        assert (bool(pattern.search(name)), is_refused(name)) == (True, True), name

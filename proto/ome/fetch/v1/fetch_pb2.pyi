@@ -69,7 +69,7 @@ class Source(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., has_secret: _Optional[bool] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest")
+    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class Assignment(_message.Message):
     SKIP_PARSING_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     CONTENT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SECRET_VERSION_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     goal: Goal
     generation: int
@@ -90,7 +91,8 @@ class Assignment(_message.Message):
     skip_parsing: bool
     priority: int
     content_digest: str
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ...) -> None: ...
+    secret_version: str
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("reason", "message", "problem_class", "retry_at")
@@ -201,16 +203,18 @@ class ResolveTask(_message.Message):
     def __init__(self, source_key: _Optional[str] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Resolution(_message.Message):
-    __slots__ = ("artifact", "problem", "attempt", "resolved_at")
+    __slots__ = ("artifact", "problem", "attempt", "resolved_at", "secret_version")
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     RESOLVED_AT_FIELD_NUMBER: _ClassVar[int]
+    SECRET_VERSION_FIELD_NUMBER: _ClassVar[int]
     artifact: _model_pb2.Artifact
     problem: Problem
     attempt: int
     resolved_at: _timestamp_pb2.Timestamp
-    def __init__(self, artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., attempt: _Optional[int] = ..., resolved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    secret_version: str
+    def __init__(self, artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., attempt: _Optional[int] = ..., resolved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., secret_version: _Optional[str] = ...) -> None: ...
 
 class SharedFacts(_message.Message):
     __slots__ = ("facts", "problem", "claimed_by", "claimed_at")
@@ -305,7 +309,7 @@ class CredentialsRequest(_message.Message):
     def __init__(self, model_uid: _Optional[str] = ...) -> None: ...
 
 class CredentialsReply(_message.Message):
-    __slots__ = ("values", "problem")
+    __slots__ = ("values", "problem", "secret_version")
     class ValuesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -315,6 +319,8 @@ class CredentialsReply(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
     VALUES_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    SECRET_VERSION_FIELD_NUMBER: _ClassVar[int]
     values: _containers.ScalarMap[str, bytes]
     problem: Problem
-    def __init__(self, values: _Optional[_Mapping[str, bytes]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+    secret_version: str
+    def __init__(self, values: _Optional[_Mapping[str, bytes]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., secret_version: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,7 @@
+{{- define "controller.reservedSecrets" -}}
+{{- $names := concat (list .Values.nats.passwordSecret .Values.nats.issuerSecret) .Values.reservedSecrets }}
+{{- range .Values.imagePullSecrets }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- uniq $names | join "," }}
+{{- end }}
