@@ -191,9 +191,9 @@ def _refused(source: HubSource, error: HfHubHTTPError) -> ServiceError:
     if isinstance(error, RepositoryNotFoundError) or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
         return Missing("NotFound", _missing_message(source))
     if status == HTTPStatus.FORBIDDEN:
-        return Missing("Forbidden", f"{source.endpoint} refuses to list {source.name}{_said(error)}")
+        return Missing("Forbidden", f"{source.endpoint} refuses to list {source.name}{_said(source, error)}")
     if status == HTTPStatus.BAD_REQUEST:
-        return Invalid("InvalidUri", f"{source.endpoint} does not understand {source.name}{_said(error)}")
+        return Invalid("InvalidUri", f"{source.endpoint} does not understand {source.name}{_said(source, error)}")
     pause = asked_pause_seconds(
         {name.lower(): value for name, value in error.response.headers.items()}, datetime.now(UTC)
     )
@@ -223,8 +223,11 @@ def _missing_message(source: HubSource) -> str:
     )
 
 
-def _said(error: HfHubHTTPError) -> str:
+def _said(source: HubSource, error: HfHubHTTPError) -> str:
     message = error.response.headers.get("X-Error-Message", "")
+    if source.token:
+        # A mirror may repeat what it was sent.
+        message = message.replace(source.token, "...")
     return f": {message}" if message else ""
 
 
