@@ -12,9 +12,10 @@ from libs.artifact.manifest import ManifestFile
 from libs.chassis.errors import Missing
 from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer.sharing import Sharing
 from services.fetcher.transfer.stop import StopFlag
 from tests.support.origin import OriginServer
-from tests.support.transfers import QUICK, contents_of, leftovers, manifest_of, new_store, serve
+from tests.support.transfers import QUICK, CountedClock, contents_of, leftovers, manifest_of, new_store, serve
 
 MODEL = {"config.json": b"{}", "a.safetensors": random.Random(1).randbytes(900_001), "b.safetensors": b"b" * 300_000}
 MANIFEST = manifest_of(MODEL)
@@ -108,6 +109,26 @@ def test_what_neither_way_can_bring_is_an_error_and_is_continued_later(store: St
     origin = serve(server, {path: content for path, content in MODEL.items() if path != "a.safetensors"})
     with pytest.raises(Missing):
         acquire(store, MANIFEST, origin, StopFlag(), limits=LIMITS, streams=short)
+    whole = Bytes({"a.safetensors": MODEL["a.safetensors"]})
+    fetch(store, server, whole)
+    assert whole.begun == [("a.safetensors", 3 * LIMITS.range_bytes)]
+
+
+def test_streams_come_at_the_rate_of_the_node(store: Store, server: OriginServer) -> None:
+    clock, rate = CountedClock(), 200_000
+    sharing = Sharing(bytes_per_second=rate, clock=clock)
+    acquire(store, MANIFEST, serve(server, {}), StopFlag(), limits=LIMITS, streams=Bytes(dict(MODEL)), sharing=sharing)
+    assert contents_of(store.artifact_path(MANIFEST.digest)) == MODEL
+    assert MANIFEST.size_bytes / rate - 0.125 <= clock.seconds <= MANIFEST.size_bytes / rate
+
+
+def test_a_throttled_stream_is_continued_where_it_ended(store: Store, server: OriginServer) -> None:
+    # A rate whose portions fit no block of the disk.
+    sharing = Sharing(bytes_per_second=123_456, clock=CountedClock())
+    short = Bytes({"a.safetensors": MODEL["a.safetensors"][:200_000]})
+    origin = serve(server, {path: content for path, content in MODEL.items() if path != "a.safetensors"})
+    with pytest.raises(Missing):
+        acquire(store, MANIFEST, origin, StopFlag(), limits=LIMITS, streams=short, sharing=sharing)
     whole = Bytes({"a.safetensors": MODEL["a.safetensors"]})
     fetch(store, server, whole)
     assert whole.begun == [("a.safetensors", 3 * LIMITS.range_bytes)]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from services.fetcher.store.space import Reservations
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import UrlOrigin
+from services.fetcher.transfer.sharing import Clock
 from services.fetcher.transfer.stop import StopFlag
 from tests.support.origin import OriginServer
 
@@ -31,6 +33,19 @@ QUICK = Limits(
     progress_seconds=0.05,
 )
 MODEL_UID = "0b2c1f4e-95b5-4e0f-8b0a-0d7f0e3c1a11"
+
+
+class CountedClock(Clock):
+    """Waiting takes no time but is counted."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def wait(self, changed: threading.Condition, seconds: float) -> None:
+        self.seconds += seconds
 
 
 def small_model(seed: int = 1, weights_bytes: int = 1_500_123) -> dict[str, bytes]:

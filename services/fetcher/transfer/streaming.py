@@ -30,8 +30,8 @@ def stream(
 ) -> tuple[str, ...]:
     """Bring the files that streams offer into staging, verified, from where an earlier attempt ended.
 
-    others are indexes of files that come from elsewhere. Of sharing only the bandwidth is heeded, as a stream's
-    connections are its own. Returns the paths of files that came with wrong content and
+    others are indexes of files that come from elsewhere. Of what the node's transfers share, bandwidth is heeded:
+    connections are the source's own. Returns the paths of files that came with wrong content and
     were thrown away. Blocks; progress is called in this thread. Raises Stopped; Unavailable (InsufficientDisk,
     DiskError, and Unavailable when a stream ends early); Corrupt (SourceChanged); what the streams raise. What came so
     far stays for whoever goes on.
@@ -42,11 +42,7 @@ def stream(
         directory.mkdir()
     try:
         with streams.open(directory, stop.check) as source:
-            transfer = _Streaming(ingest, streams.name, source, stop, progress, limits, sharing)
-            try:
-                return transfer.run(others)
-            finally:
-                sharing.forget(transfer)
+            return _Streaming(ingest, streams.name, source, stop, progress, limits, sharing).run(others)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -74,10 +70,18 @@ class _Streaming:
             if index not in ingest.done:
                 ingest.finish_synced(index)
         self._bytes_done = sum(ingest.manifest.files[index].size_bytes for index in ingest.done)
-        self._meter = RateMeter(time.monotonic(), self._bytes_done)
+        # Of those, what came from the source: what lay on the node says nothing about how fast that is.
+        self._bytes_fetched = 0
+        self._meter = RateMeter(time.monotonic())
         self._reported_at = time.monotonic()
 
     def run(self, others: Collection[int]) -> tuple[str, ...]:
+        try:
+            return self._read(others)
+        finally:
+            self._sharing.forget(self)
+
+    def _read(self, others: Collection[int]) -> tuple[str, ...]:
         wrong = []
         self._tell()
         for index, file in enumerate(self._ingest.manifest.files):
@@ -118,15 +122,24 @@ class _Streaming:
         """Receive what is left of a file, block by block; yield where each belongs and its length."""
         while position < file.size_bytes:
             wanted = min(self._limits.range_bytes, file.size_bytes - position)
-            if self._sharing.throttles:
-                wanted = self._sharing.allow(self, wanted, self._stop.check)
-            if self._source.receive(self._buffer[:wanted]) < wanted:
+            if self._receive(self._buffer[:wanted]) < wanted:
                 raise Unavailable("Unavailable", f"{self._name}: {file.path}: the stream ended early")
             yield position, wanted
             position += wanted
 
+    def _receive(self, view: memoryview) -> int:
+        done = 0
+        while done < len(view):
+            allowed = self._sharing.allow(self, len(view) - done, self._stop.check)
+            count = self._source.receive(view[done : done + allowed])
+            done += count
+            if count < allowed:
+                break
+        return done
+
     def _arrived(self, count: int) -> None:
         self._bytes_done += count
+        self._bytes_fetched += count
         self._stop.check()
         if time.monotonic() - self._reported_at > self._limits.progress_seconds:
             self._tell()
@@ -134,7 +147,7 @@ class _Streaming:
     def _tell(self) -> None:
         self._reported_at = now = time.monotonic()
         manifest, done = self._ingest.manifest, self._bytes_done
-        rate = self._meter.sample(now, done)
+        rate = self._meter.sample(now, self._bytes_fetched)
         left = remaining_seconds(manifest.size_bytes - done, rate)
         files = len(self._ingest.done)
         self._report(Progress(done, manifest.size_bytes, files, len(manifest.files), rate, left))
