@@ -70,6 +70,10 @@ bench: venv ## Measure an idle cluster: time to Ready, to gone, API requests
 bench-transfer: venv ## Measure the transfer engine against huggingface_hub, rclone and aria2c
 	@$(PYTHON) -m tests.bench.transfer
 
+.PHONY: bench-memory
+bench-memory: venv ## Measure peak memory by a model's size and number of files (D=directory with 100 GiB of room)
+	@$(PYTHON) -m tests.bench.memory $(if $(D),--directory $(D))
+
 .PHONY: bench-parser
 bench-parser: venv ## Measure the parser: latency and throughput per core
 	@$(PYTHON) -m tests.bench.parser $(CORPUS)

@@ -36,7 +36,7 @@ class ChecksumAlgorithm(Enum):
         return self not in (ChecksumAlgorithm.NONE, ChecksumAlgorithm.CRC32C)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ManifestFile:
     """One file: a relative path with "/" between parts, its size in bytes, and a checksum in lower-case hexadecimal.
 
@@ -76,12 +76,19 @@ class Manifest:
         The place is added where there is one. The source's revision is left out, so that two commits with the same
         files are one artifact.
         """
-        rows = [
-            [file.path, file.size_bytes, file.algorithm.value, file.checksum, *([file.version] if file.version else [])]
-            for file in self.files
-        ]
-        canonical = json.dumps([self.place, rows] if self.place else rows, ensure_ascii=True, separators=(",", ":"))
-        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+        # Row by row: the document of a repository with many files would be larger than the manifest.
+        running = hashlib.sha256(f"[{_canonical(self.place)},".encode() if self.place else b"")
+        running.update(b"[")
+        for number, file in enumerate(self.files):
+            version = [file.version] if file.version else []
+            row = [file.path, file.size_bytes, file.algorithm.value, file.checksum, *version]
+            running.update(b"," * (number > 0) + _canonical(row).encode())
+        running.update(b"]]" if self.place else b"]")
+        return "sha256:" + running.hexdigest()
+
+
+def _canonical(value: str | list[str | int]) -> str:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
 
 
 def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str = "") -> Manifest:
@@ -97,7 +104,10 @@ def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str
         check_name(file.path)
         if file.size_bytes < 0:
             raise InvalidValue("InvalidListing", f"the source lists {file.path!r} with {file.size_bytes} bytes")
-        key = unicodedata.normalize("NFC", file.path).casefold()
+        # Most names are their own key, which spares memory where there are many.
+        key = file.path
+        if not key.isascii() or not key.islower():
+            key = unicodedata.normalize("NFC", key).casefold()
         if key in folded:
             raise InvalidValue(
                 "InvalidListing",

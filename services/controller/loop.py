@@ -6,7 +6,6 @@ Owns the mirrors and reflectors that the knowledge comes from. What to do is dec
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import prometheus_client
@@ -58,13 +57,17 @@ class Reconciler:
         self._items: dict[str, Object] = {}
         self._specs: dict[str, ModelSpec] = {}
         self._nodes: dict[str, Object] = {}
-        # When a node's heartbeat was found missing; its age before our own start is not known.
+        # When a node's heartbeat was found missing, and when the node itself was found not ready. By the monotonic
+        # clock, from when we saw it: other clocks may be wrong and ours may be set, and deletions depend on this.
         self._silent_since: dict[str, float] = {}
+        self._unready_since: dict[str, float] = {}
         self._views: dict[str, planning.NodeView] = {}
         # Keys by model, so that one model's reconcile does not read those of all others.
         self._holders: dict[str, set[str]] = defaultdict(set)
         self._listings: dict[str, set[str]] = defaultdict(set)
         self._asked: dict[str, dict[str, planning.Asked]] = {}
+        # Revision of each listing and when it was heard of, by the monotonic clock.
+        self._heard: dict[str, tuple[int, float]] = {}
 
     # What the sources of knowledge call when something has changed.
 
@@ -97,7 +100,7 @@ class Reconciler:
         if self.heartbeats.get(key):
             self._silent_since.pop(node, None)
         else:
-            self._silent_since.setdefault(node, time.time())
+            self._silent_since.setdefault(node, time.monotonic())
         self._refresh_view(node)
 
     def holder_changed(self, key: str) -> None:
@@ -127,10 +130,14 @@ class Reconciler:
     def listing_changed(self, key: str) -> None:
         """A source was listed."""
         uid = key.partition(".")[0]
-        if key in self.resolved.entries:
-            self._listings[uid].add(key)
-        else:
+        entry = self.resolved.entries.get(key)
+        if entry is None:
+            self._heard.pop(key, None)
             _remove(self._listings, uid, key)
+        else:
+            self._listings[uid].add(key)
+            if self._heard.get(key, (0, 0.0))[0] != entry.revision:
+                self._heard[key] = entry.revision, time.monotonic()
         self.queue.add(uid)
 
     def plan_changed(self, key: str) -> None:
@@ -189,7 +196,7 @@ class Reconciler:
         For the leader alone: two that write would undo each other's work.
         """
         observed = self._observe(uid)
-        decided = planning.plan(observed, self._rules, time.time())
+        decided = planning.plan(observed, self._rules, time.monotonic())
         self.secrets.follow(uid, decided.awaited_secret)
         for action in decided.actions:
             await self._apply(kube, js, uid, action)
@@ -228,6 +235,8 @@ class Reconciler:
             plan=self.plans.get(uid),
             volume=self.volumes.seen(uid),
             secret_states=self.secrets.states,
+            heard={key: self._heard[key][1] for key in listings},
+            clock_offset=time.time() - time.monotonic(),
         )
 
     async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
@@ -272,7 +281,7 @@ class Reconciler:
         message_id = f"{task.source_key}/{task.attempt}"
         await publish_once(js, names.resolve_subject(pool), task.SerializeToString(), message_id)
         # What was asked about an earlier source of the model no longer matters.
-        self._asked[uid] = {task.source_key: planning.Asked(task.attempt, time.time(), secret_version)}
+        self._asked[uid] = {task.source_key: planning.Asked(task.attempt, time.monotonic(), secret_version)}
 
     def _awaits_listing(self, model: ModelSpec) -> bool:
         source = self.source_of(model)
@@ -296,10 +305,17 @@ class Reconciler:
             self._views.pop(name, None)
             # A node that comes back under this name has not been silent for as long as its predecessor.
             self._silent_since.pop(name, None)
+            self._unready_since.pop(name, None)
             after = None
         else:
+            now = time.monotonic()
             heartbeat = self.heartbeats.get(names.node_token(name))
-            after = view_node(node, heartbeat, None if heartbeat else self._silent_since.setdefault(name, time.time()))
+            since = [] if heartbeat else [self._silent_since.setdefault(name, now)]
+            if is_ready(node):
+                self._unready_since.pop(name, None)
+            else:
+                since.append(self._unready_since.setdefault(name, now))
+            after = view_node(node, heartbeat, min(since, default=None))
             self._views[name] = after
         if before != after:
             for uid in self._items:
@@ -317,20 +333,20 @@ def _remove(index: dict[str, set[str]], uid: str, member: str) -> None:
         index.pop(uid, None)
 
 
-def view_node(
-    node: Mapping[str, Any], heartbeat: fetch_pb2.NodeHeartbeat | None, silent_since: float | None
-) -> planning.NodeView:
-    """A Node as planning sees it. silent_since is when its fetcher fell silent, in seconds since the epoch."""
+def is_ready(node: Mapping[str, Any]) -> bool:
+    """Whether the API server calls a Node ready."""
     conditions = (node.get("status") or {}).get("conditions") or ()
-    ready: Mapping[str, Any] = next((condition for condition in conditions if condition.get("type") == "Ready"), {})
-    is_ready = ready.get("status") == "True"
-    since = [] if silent_since is None else [silent_since]
-    if not is_ready and ready.get("lastTransitionTime"):
-        since.append(datetime.fromisoformat(ready["lastTransitionTime"]).timestamp())
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
+def view_node(
+    node: Mapping[str, Any], heartbeat: fetch_pb2.NodeHeartbeat | None, unreachable_since: float | None
+) -> planning.NodeView:
+    """A Node as planning sees it."""
     return planning.NodeView(
         name=node["metadata"]["name"],
         labels=node["metadata"].get("labels") or {},
-        accepts_new=is_ready and not (node.get("spec") or {}).get("unschedulable"),
-        unreachable_since=min(since, default=None),
+        accepts_new=is_ready(node) and not (node.get("spec") or {}).get("unschedulable"),
+        unreachable_since=unreachable_since,
         pool=heartbeat.pool if heartbeat and heartbeat.pool else planning.DEFAULT_POOL,
     )

@@ -22,6 +22,8 @@ from services.controller.specification import ModelSource, ModelSpec, SecretRef,
 DEFAULT_POOL = "default"
 # A listing that nobody answered is asked for again after this time: the stream may have been lost.
 _ASK_AGAIN_SECONDS = 120.0
+# The longest pause of a source that is respected; what is longer was written by a clock that is wrong.
+_LONGEST_PAUSE_SECONDS = 86400.0
 # Failures that other credentials may end. A store may say of an expired token that it does not understand the request,
 # and a hub that a private repository does not exist.
 CREDENTIAL_REASONS = frozenset(
@@ -58,7 +60,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Asked:
-    """A listing that was asked for: which attempt, when in seconds since the epoch, and with which credentials."""
+    """A listing that was asked for: which attempt, when, by the clock that plan is told, and with which credentials."""
 
     attempt: int
     at: float
@@ -80,6 +82,10 @@ class Observed:
     volume: volumes.Seen = field(default_factory=volumes.Seen)
     # States of Secrets by namespace and name: of those that were looked at because something failed.
     secret_states: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    # When each resolution was heard of, by the clock that plan is told; one without an entry is an old one.
+    heard: Mapping[str, float] = field(default_factory=dict)
+    # What is to be added to the time that plan is told for the time of day.
+    clock_offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,7 @@ class _Intent:
 
 
 def plan(observed: Observed, rules: Rules, now: float) -> Plan:
-    """What to do about one model; now is in seconds since the epoch."""
+    """What to do about one model; now is the time of a clock of this process that is never set."""
     if observed.model is None or observed.model.deleting:
         return _plan_removal(observed, rules, now)
     return _plan_life(observed, observed.model, rules, now)
@@ -318,7 +324,7 @@ def _intend_volume(
 ) -> None:
     before = observed.plan.volume if observed.plan else fetch_pb2.Volume()
     paces = volumes.VolumeRules(rules.volume_inspect_seconds, rules.retry_initial_seconds, rules.retry_max_seconds)
-    look = volumes.look(model, place, observed.volume, before, paces, now)
+    look = volumes.look(model, place, observed.volume, before, paces, now, now + observed.clock_offset)
     intent.report.volume.CopyFrom(look.volume)
     if look.problem:
         intent.report.problem.CopyFrom(look.problem)
@@ -451,7 +457,7 @@ def _list_again(
     now: float,
 ) -> None:
     """Ask what the source holds now; until the answer comes, what was listed before stays planned."""
-    due = _retry_at(source.key, resolution, rules)
+    due = observed.heard.get(source.key, 0.0) + _pause_seconds(source.key, resolution, rules)
     if due > now:
         intent.look_again_seconds = due - now
         return
@@ -469,9 +475,12 @@ def _await_listing(
 ) -> None:
     attempt = 1
     if resolution is not None:
-        due = _retry_at(source.key, resolution, rules)
+        pause = _pause_seconds(source.key, resolution, rules)
+        due = observed.heard.get(source.key, 0.0) + pause
         intent.report.problem.CopyFrom(resolution.problem)
-        intent.report.problem.retry_at.FromMilliseconds(int(due * 1000))
+        # For people, by the clock of the node that answered.
+        answered = resolution.resolved_at.ToMilliseconds()
+        intent.report.problem.retry_at.FromMilliseconds(answered + int(pause * 1000))
         attempt = resolution.attempt + 1
         renewed = _has_new_credentials(intent, source, resolution, observed)
         if due > now and not renewed:
@@ -513,14 +522,18 @@ def _ask(
     intent.look_again_seconds = _ASK_AGAIN_SECONDS
 
 
-def _retry_at(key: str, resolution: fetch_pb2.Resolution, rules: Rules) -> float:
-    """When a failed listing is tried again: exponential backoff, spread per key, not before the source allows it."""
+def _pause_seconds(key: str, resolution: fetch_pb2.Resolution, rules: Rules) -> float:
+    """How long a failed listing is left alone: exponential backoff, spread per key, not less than the source asks for.
+
+    What the source asks for is the distance of two times by the clock of the node that asked it. Neither is compared
+    with ours: a node's clock may be set to another year, and ours may be set at any time.
+    """
     initial = rules.retry_initial_seconds
     if resolution.problem.problem_class == fetch_pb2.PROBLEM_CLASS_INVALID:
         initial = rules.retry_max_seconds
     pause = growing_pause(key, resolution.attempt, initial, rules.retry_max_seconds)
-    due: float = resolution.resolved_at.ToMilliseconds() / 1000 + pause
-    return max(due, resolution.problem.retry_at.ToMilliseconds() / 1000)
+    asked: float = (resolution.problem.retry_at.ToMilliseconds() - resolution.resolved_at.ToMilliseconds()) / 1000
+    return max(pause, min(asked, _LONGEST_PAUSE_SECONDS))
 
 
 def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float) -> tuple[Action | None, float | None]:

@@ -37,7 +37,7 @@ class VolumeWatch:
         self._readers: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._jobs_of: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         self._pods_of: defaultdict[str, dict[str, Object]] = defaultdict(dict)
-        # By our own clock, which the API server's may differ from.
+        # By the monotonic clock: the API server's may differ, and that of the day may be set.
         self._known_since: dict[str, float] = {}
         self._refusals: dict[str, volumes.Refusal] = {}
 
@@ -130,7 +130,7 @@ class VolumeWatch:
 
     def _job_changed(self, before: Object | None, after: Object | None) -> None:
         if after:
-            self._known_since.setdefault(after["metadata"]["uid"], time.time())
+            self._known_since.setdefault(after["metadata"]["uid"], time.monotonic())
         if before and (after is None or after["metadata"]["uid"] != before["metadata"]["uid"]):
             self._known_since.pop(before["metadata"]["uid"], None)
         self._index(self._jobs_of, before, after)

@@ -20,6 +20,8 @@ from services.controller.specification import ModelSpec
 
 # A Job that has not looked by then is given up, with what kept it. Volumes of clouds take minutes to be attached.
 PATIENCE_SECONDS = 300.0
+# Further than this no two replicas' clocks are apart, unless one was set.
+_CLOCKS_DIFFER_SECONDS = 60.0
 # A Pod that starts later than this is in trouble worth telling, unless it starts after all.
 _SILENCE_SECONDS = 5.0
 _BOUND = "Bound"
@@ -49,7 +51,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Job:
-    """One of our Jobs. known_since is in seconds since the epoch, by our own clock.
+    """One of our Jobs. known_since is by a clock of this process that is never set.
 
     ended is what it found, once it has; waiting says what keeps it from looking.
     """
@@ -151,8 +153,20 @@ def place_of(model: ModelSpec) -> Place | None:
     return Place(own or uri.namespace, uri.claim, uri.sub_path)
 
 
-def look(model: ModelSpec, place: Place, seen: Seen, before: fetch_pb2.Volume, rules: VolumeRules, now: float) -> Look:
-    """What to do about the volume of a living model; before is what was reported last."""
+def look(
+    model: ModelSpec,
+    place: Place,
+    seen: Seen,
+    before: fetch_pb2.Volume,
+    rules: VolumeRules,
+    now: float,
+    today: float,
+) -> Look:
+    """What to do about the volume of a living model; before is what was reported last.
+
+    now is the time of a clock of this process that is never set, today that of the day: what was written down, others
+    may have written.
+    """
     volume = fetch_pb2.Volume(namespace=place.namespace, claim=place.claim, path=place.path)
     obstacle = _claim_problem(place, seen.claim)
     if obstacle or not seen.claim:
@@ -167,18 +181,18 @@ def look(model: ModelSpec, place: Place, seen: Seen, before: fetch_pb2.Volume, r
     delete = [delete_job(job, "it is about what was asked for earlier") for job in others if not job.deleting]
     report = _answer(running, seen.refusal, subject, inspection.number + 1, now)
     if report is not None:
-        inspection = _conclude(inspection, report, now)
+        inspection = _conclude(inspection, report, today)
         if running is not None:
             delete.append(delete_job(running, "it has ended"))
             running = None
     volume.inspection.CopyFrom(inspection)
-    due = _due(inspection, seen.claim, rules)
+    due = _due(inspection, seen.claim, rules, today)
     create, again = None, None
     if running is not None:
         told_at, given_up_at = running.known_since + _SILENCE_SECONDS, running.known_since + PATIENCE_SECONDS
         again = (told_at if now < told_at else given_up_at) - now
-    elif due > now:
-        again = due - now if due < math.inf else None
+    elif due > today:
+        again = due - today if due < math.inf else None
     elif not seen.jobs:
         # A Job that is being deleted may have the name of this one: its end is heard of.
         why = "it is time to look again" if inspection.number else "the volume was not inspected yet"
@@ -245,10 +259,10 @@ def _answer(
 
 
 def _conclude(
-    before: fetch_pb2.VolumeInspection, report: parser_pb2.InspectionReport, now: float
+    before: fetch_pb2.VolumeInspection, report: parser_pb2.InspectionReport, today: float
 ) -> fetch_pb2.VolumeInspection:
     after = fetch_pb2.VolumeInspection(subject=before.subject, number=before.number + 1)
-    after.inspected_at.FromMilliseconds(int(now * 1000))
+    after.inspected_at.FromMilliseconds(int(today * 1000))
     if not report.HasField("problem"):
         after.found_at.CopyFrom(after.inspected_at)
         after.artifact.CopyFrom(model_pb2.Artifact(bytes=report.bytes, files=report.files))
@@ -279,7 +293,7 @@ def _as_problem(finding: parser_pb2.Finding) -> fetch_pb2.Problem:
     )
 
 
-def _due(inspection: fetch_pb2.VolumeInspection, claim: Claim, rules: VolumeRules) -> float:
+def _due(inspection: fetch_pb2.VolumeInspection, claim: Claim, rules: VolumeRules, today: float) -> float:
     """When to inspect next: at once for the first time, after a growing pause when the last one failed.
 
     A volume that one node or Pod may mount at a time is left to those who use the model once that was found.
@@ -293,7 +307,8 @@ def _due(inspection: fetch_pb2.VolumeInspection, claim: Claim, rules: VolumeRule
     if inspection.failures:
         pause = growing_pause(key, inspection.failures, rules.retry_initial_seconds, rules.retry_max_seconds)
     since: float = inspection.inspected_at.ToMilliseconds() / 1000
-    return since + pause
+    # An inspection in the future shows that a clock was set since; the next one is dated by the clock as it is now.
+    return since + pause if since <= today + _CLOCKS_DIFFER_SECONDS else today
 
 
 def _problem(

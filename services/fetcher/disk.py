@@ -5,6 +5,7 @@ Must not know what is desired, nor import NATS or gRPC.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -38,14 +39,16 @@ _log = structlog.get_logger()
 class Disk:
     """Stores by root. A root that cannot be used fails its own models and is tried again; the others go on."""
 
-    def __init__(self, host_root: Path, roots: Sequence[str]) -> None:
+    def __init__(self, host_root: Path, roots: Sequence[str], contest_seconds: float) -> None:
+        """contest_seconds is how long another process may hold a root before models are said to suffer from it."""
         self._host_root = host_root
         self._roots = tuple(roots)
         reservations = Reservations()
         self._stores = {root: Store(host_path(host_root, root), root, reservations) for root in roots}
         self._closed: dict[str, ServiceError] = {}
-        # What reading has found damaged, by root and digest, until it is repaired.
-        self._damaged: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._contest_seconds = contest_seconds
+        # Times of the monotonic clock until which the other holder of a root speaks for its models.
+        self._contested_until: dict[str, float] = {}
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
         # Set when bytes were removed or promised room is given back, so that what did not fit may fit now.
         self.room_freed = asyncio.Event()
@@ -89,14 +92,21 @@ class Disk:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
         except OSError as error:
-            where = f" at {Path(error.filename).name!r}" if isinstance(error.filename, str) else ""
-            raise Unavailable("DiskError", f"the node's disk refused an operation{where}: {error.strerror}") from error
+            raise Unavailable(
+                "DiskError", f"the node's disk refused {self._shown(error.filename)}: {error.strerror or error}"
+            ) from error
 
     def store(self, root: str) -> Store:
-        """The store of a root. Raises Unavailable when it cannot be used."""
-        if root in self._closed:
-            raise Unavailable(self._closed[root].reason, self._closed[root].message)
-        return self._stores[root]
+        """The store of a root. Raises Unavailable when it cannot be used.
+
+        Raises Conflict as long as another process, such as this node's last fetcher, may be about to let go of it: that
+        one knows how its models are, and two that contradict each other would show a Ready model as failed.
+        """
+        error = self._closed.get(root)
+        if error is None:
+            return self._stores[root]
+        kind = Conflict if time.monotonic() < self._contested_until.get(root, 0.0) else Unavailable
+        raise kind(error.reason, error.message)
 
     def place(self, path: str) -> Place:
         """The place that a path means. Raises InvalidValue with reason InvalidPath."""
@@ -108,13 +118,12 @@ class Disk:
 
     async def copy(self, root: str, digest: str) -> Copy:
         """Whether an artifact is held in a root, and which of its files are damaged as far as sizes and scrubs tell."""
-        scrubbed = self._damaged.get((root, digest), ())
 
         def check(store: Store) -> Copy:
             if not store.holds(digest):
                 return Copy()
             try:
-                return Copy(True, tuple(sorted({*scrubbed, *store.check(digest)})), digest)
+                return Copy(True, store.check(digest), digest)
             except Corrupt:
                 # Taken anew from the object store, while the files that it names are kept.
                 return Copy(True, ("its manifest",), digest)
@@ -129,11 +138,9 @@ class Disk:
         """Root and digest of every artifact that some name leads to."""
         return sorted({(root, each.digest) for root, each in await self._all_publications()})
 
-    def note_damage(self, root: str, digest: str, files: tuple[str, ...]) -> None:
-        """Remember what a scrub has found; no files after a repair."""
-        self._damaged.pop((root, digest), None)
-        if files:
-            self._damaged[root, digest] = files
+    async def note_damage(self, root: str, digest: str, files: Collection[str]) -> None:
+        """Remember what a scrub has found until it is repaired."""
+        await self.run(self.store(root).note_damage, digest, files)
 
     async def published_models(self) -> set[str]:
         """Uids of all models that have a name in any root."""
@@ -214,6 +221,11 @@ class Disk:
                 found.append(Publication(root, path, artifact, publication.intact))
         return tuple(found)
 
+    def _shown(self, path: object) -> str:
+        """A path as the node sees it."""
+        below = isinstance(path, str) and Path(path).is_relative_to(self._host_root)
+        return f"/{Path(str(path)).relative_to(self._host_root)}" if below else "an operation"
+
     def _usable(self) -> list[tuple[str, Store]]:
         return [(root, store) for root, store in self._stores.items() if root not in self._closed]
 
@@ -224,8 +236,11 @@ class Disk:
             if root not in self._closed:
                 _log.warning("root_unusable", root=root, reason=error.reason, message=error.message)
             self._closed[root] = error
+            if isinstance(error, Conflict):
+                self._contested_until.setdefault(root, time.monotonic() + self._contest_seconds)
             return False
         self._closed.pop(root, None)
+        self._contested_until.pop(root, None)
         return True
 
     def _tell(self, health: Health) -> None:

@@ -12,15 +12,22 @@ FAILPOINTS = (
     "chunk-written",
     "chunk-recorded",
     "file-verified",
+    "file-flushed",
     "file-synced",
     "ingest-complete",
+    "record-flushed",
     "manifest-written",
     "artifact-renamed",
+    "old-name-removed",
     "owner-written",
+    "directory-made",
+    "link-staged",
     "link-renamed",
     "link-removed",
     "owner-removed",
     "artifact-trashed",
+    "leftover-trashed",
+    "damage-recorded",
 )
 
 _passages = itertools.count(1)

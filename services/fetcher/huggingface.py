@@ -65,11 +65,12 @@ def list_revision(source: HubSource) -> HubListing:
         info = api.model_info(source.repository, revision=source.revision or None)
         commit = _commit(source, info.sha)
         entries = api.list_repo_tree(source.repository, recursive=True, revision=commit)
-        files = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+        # The SDK's own entries are several times as large, and some repositories have tens of thousands.
+        files = {entry.path: _listed(entry) for entry in entries if isinstance(entry, RepoFile)}
         selection = select_files(files.keys(), source.allow, source.ignore)
         if not selection.paths:
             raise _nothing_selected(source, len(files))
-        manifest = new_manifest(commit, (_manifest_file(files[path]) for path in selection.paths))
+        manifest = new_manifest(commit, (_checked(path, *files[path]) for path in selection.paths))
         if info.gated:
             # Everybody may list a gated repository: better to learn here than on every node that content is refused.
             smallest = min(manifest.files, key=lambda file: file.size_bytes)
@@ -247,16 +248,15 @@ def _nothing_selected(source: HubSource, count: int) -> ServiceError:
     return Missing("NotFound", f"{source.name} holds no files")
 
 
-def _manifest_file(entry: RepoFile) -> ManifestFile:
-    """Git names a file by the SHA-1 of its content, LFS by SHA-256."""
+def _listed(entry: RepoFile) -> tuple[int, ChecksumAlgorithm, str]:
+    """Size and checksum of a file. Git names it by the SHA-1 of its content, LFS by SHA-256."""
     if entry.lfs is not None:
-        return _checked(entry.path, entry.lfs.size, ChecksumAlgorithm.SHA256, entry.lfs.sha256, _SHA256)
-    return _checked(entry.path, entry.size, ChecksumAlgorithm.GIT_SHA1, entry.blob_id, _SHA1)
+        return entry.lfs.size, ChecksumAlgorithm.SHA256, entry.lfs.sha256
+    return entry.size, ChecksumAlgorithm.GIT_SHA1, entry.blob_id
 
 
-def _checked(
-    path: str, size: int, algorithm: ChecksumAlgorithm, checksum: str, pattern: re.Pattern[str]
-) -> ManifestFile:
+def _checked(path: str, size: int, algorithm: ChecksumAlgorithm, checksum: str) -> ManifestFile:
+    pattern = _SHA256 if algorithm is ChecksumAlgorithm.SHA256 else _SHA1
     if not pattern.fullmatch(checksum):
         raise InvalidValue(
             "InvalidListing", f"the source lists {path!r} with {checksum!r}, which is no {algorithm.value}"

@@ -51,7 +51,7 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
     node, token = settings.node_name, node_token(settings.node_name)
     reconnected = asyncio.Event()
     async with AsyncExitStack() as stack:
-        disk = Disk(settings.host_root, settings.model_roots)
+        disk = Disk(settings.host_root, settings.model_roots, settings.retry_max_seconds)
         await stack.enter_async_context(disk.opened(health))
         parser = await stack.enter_async_context(
             connect_parser(settings.parser_address, lambda path, schema: disk.run(read_model_files, path, schema))

@@ -112,8 +112,9 @@ class Setback:
 
     # Revision of that assignment: another one is attempted at once.
     revision: int
+    # With the time of the next attempt for people, by the clock on the wall.
     problem: Problem
-    # Unix time of the next attempt; None when only another assignment can help.
+    # The same by the clock that plan is told, which nobody sets; None when only another assignment can help.
     retry_at: float | None
 
 
@@ -123,7 +124,7 @@ class Parsing:
 
     facts: ModelFacts | None = None
     problem: Problem | None = None
-    # Unix time of the next attempt after a problem; None when there is none.
+    # Of the next attempt after a problem, as in Setback; None when there is none.
     retry_at: float | None = None
 
 
@@ -212,7 +213,8 @@ Action = StopTransfer | Refuse | StartTransfer | Prioritize | Publish | Unpublis
 def plan(desired: Desired | None, observed: Observed, now: float) -> tuple[Action, ...]:
     """The actions that bring the node closer to what is desired, in order; none when there is nothing to do now.
 
-    No assignment means that nothing of the model may stay; whoever calls waits until that is certain.
+    now is the time of a clock that is never set. No assignment means that nothing of the model may stay; whoever calls
+    waits until that is certain.
     """
     if desired is None or desired.assignment.goal == GOAL_ABSENT:
         return _plan_absence(desired, observed, now)
@@ -221,7 +223,7 @@ def plan(desired: Desired | None, observed: Observed, now: float) -> tuple[Actio
     return _plan_directory(desired, observed, now)
 
 
-def describe(desired: Desired, observed: Observed, now: float) -> NodeModelState:
+def describe(desired: Desired, observed: Observed) -> NodeModelState:
     """What this node says about the model; phase_since is left to whoever knows what was said before."""
     assignment = desired.assignment
     state = NodeModelState(
@@ -236,7 +238,7 @@ def describe(desired: Desired, observed: Observed, now: float) -> NodeModelState
             state.phase = NODE_PHASE_DELETED
         elif setback:
             state.phase = NODE_PHASE_FAILED
-            state.problem.CopyFrom(_problem(setback.problem, setback.retry_at))
+            state.problem.CopyFrom(setback.problem)
         else:
             state.phase = NODE_PHASE_UPDATING
             state.problem.CopyFrom(_waiting(REASON_DELETING, "the node is removing the model"))
@@ -379,7 +381,7 @@ def _describe_parsing(state: NodeModelState, observed: Observed) -> None:
     if parsing and parsing.facts is not None:
         state.facts.CopyFrom(parsing.facts)
     if parsing and parsing.problem is not None:
-        state.parse_problem.CopyFrom(_problem(parsing.problem, parsing.retry_at))
+        state.parse_problem.CopyFrom(parsing.problem)
 
 
 def _describe_delay(
@@ -396,7 +398,9 @@ def _describe_delay(
         # Another attempt is news only once it does better than the last one.
         final = setback.problem.problem_class == PROBLEM_CLASS_INVALID
         state.phase = NODE_PHASE_FAILED if final or not readable else NODE_PHASE_UPDATING
-        state.problem.CopyFrom(_problem(setback.problem, None if transfer else setback.retry_at))
+        state.problem.CopyFrom(setback.problem)
+        if transfer:
+            state.problem.ClearField("retry_at")
     elif observed.copy.damaged:
         files = ", ".join(observed.copy.damaged[:3]) + (" and more" if len(observed.copy.damaged) > 3 else "")
         state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"fetching again what is damaged on disk: {files}"))
@@ -414,11 +418,3 @@ def _origin(desired: Desired) -> str:
 
 def _waiting(reason: Reason, message: str) -> Problem:
     return Problem(reason=reason, message=message, problem_class=PROBLEM_CLASS_UNAVAILABLE)
-
-
-def _problem(problem: Problem, retry_at: float | None) -> Problem:
-    described = Problem()
-    described.CopyFrom(problem)
-    if retry_at is not None:
-        described.retry_at.FromMilliseconds(int(retry_at * 1000))
-    return described

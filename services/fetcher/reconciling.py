@@ -19,7 +19,7 @@ from libs.artifact.names import node_key, split_node_key
 from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_client import Mirror
-from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState
+from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState, Problem
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
     MODEL_KIND_CLUSTER_BASE_MODEL,
@@ -126,7 +126,7 @@ class Reconciler:
         for model_uid, memory in self._memory.items():
             setback = memory.setback
             if setback and setback.problem.reason == REASON_INSUFFICIENT_DISK and setback.retry_at:
-                memory.setback = replace(setback, retry_at=time.time())
+                memory.setback = replace(setback, retry_at=time.monotonic())
                 short.append(model_uid)
         return short
 
@@ -143,7 +143,7 @@ class Reconciler:
         observed = Observed(complete=False)
         try:
             observed = await self._observe(model_uid, desired, memory, stored)
-            actions = plan(desired, observed, time.time())
+            actions = plan(desired, observed, time.monotonic())
             for action in actions:
                 await self._apply(model_uid, desired, action, memory)
             if actions:
@@ -154,7 +154,7 @@ class Reconciler:
         except Exception as error:  # The work item's boundary: it ends in the model's state and a later attempt.
             self._set_back(model_uid, desired, memory, error)
             observed = replace(observed, setback=memory.setback, transfer=self._downloads.get(model_uid))
-        state = describe(desired, observed, time.time())
+        state = describe(desired, observed)
         if state.phase == NodePhase.NODE_PHASE_READY:
             memory.setback, memory.attempts = None, 0
         await self._say(model_uid, state)
@@ -183,7 +183,7 @@ class Reconciler:
         remaining = memory.unassigned_since + self._settings.orphan_grace_seconds - now
         if remaining > 0:
             return remaining
-        for action in plan(None, observed, time.time()):
+        for action in plan(None, observed, time.monotonic()):
             await self._remove(model_uid, action, memory)
         return None if self._downloads.get(model_uid) else 0.0
 
@@ -207,6 +207,9 @@ class Reconciler:
                 observed = await self._observe_copy(model_uid, desired.assignment, observed)
             else:
                 observed = await self._observe_directory(desired.assignment, observed)
+        except Conflict:
+            # Another process still speaks for what lies there.
+            raise
         except (ServiceError, InvalidValue) as error:
             return replace(observed, obstacle=error)
         return replace(observed, parsing=_recall_parsing(desired, observed.copy, memory, stored))
@@ -284,7 +287,7 @@ class Reconciler:
             retry_at = None
             if problem.problem_class != PROBLEM_CLASS_INVALID:
                 memory.parse_attempts += 1
-                retry_at = time.time() + self._retry_delay_seconds(memory.parse_attempts, error)
+                retry_at = _appoint(problem, self._retry_delay_seconds(memory.parse_attempts, error))
             memory.parsing = Parsing(problem=problem, retry_at=retry_at)
             return
         memory.parsing, memory.parse_attempts = Parsing(facts=facts), 0
@@ -316,15 +319,16 @@ class Reconciler:
             memory.attempts = 0
         memory.attempts += 1
         problem = problem_of(error)
-        retry_at = None
+        delay = retry_at = None
         # A deletion is attempted until it succeeds: nothing else would ever end it.
         if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
-            retry_at = time.time() + self._retry_delay_seconds(memory.attempts, error)
+            delay = self._retry_delay_seconds(memory.attempts, error)
             if problem.reason in (Reason.REASON_PATH_CONFLICT, Reason.REASON_PATH_OCCUPIED):
-                retry_at = min(retry_at, time.time() + _PATH_RETRY_SECONDS)
+                delay = min(delay, _PATH_RETRY_SECONDS)
             if problem.reason == REASON_INSUFFICIENT_DISK and self._room_freed_at >= memory.fetch_began:
                 # What was freed while the attempt was under way may have come too late for it.
-                retry_at = min(retry_at, time.time() + self._settings.retry_initial_seconds)
+                delay = min(delay, self._settings.retry_initial_seconds)
+            retry_at = _appoint(problem, delay)
         memory.setback = Setback(desired.revision, problem, retry_at)
         defect = is_defect(error)
         log = _log.error if defect else _log.warning
@@ -333,7 +337,7 @@ class Reconciler:
             model=model_uid,
             attempt=memory.attempts,
             message=problem.message,
-            retry_in=None if retry_at is None else round(retry_at - time.time(), 2),
+            retry_in=None if delay is None else round(delay, 2),
             exc_info=error if defect else None,
         )
 
@@ -349,7 +353,7 @@ class Reconciler:
     def _look_again_seconds(self, model_uid: str, state: NodeModelState, memory: Memory) -> float | None:
         if state.phase == NodePhase.NODE_PHASE_DELETED:
             return None
-        now = time.time()
+        now = time.monotonic()
         # A little off, so that a thousand models are not looked at in one moment.
         times = [now + self._settings.recheck_seconds * random.uniform(0.9, 1.1)]
         # While a transfer runs, its end is what is waited for; the time of its beginning lies in the past.
@@ -393,6 +397,12 @@ def decode_assignment(data: bytes) -> Assignment:
         return Assignment.FromString(data)
     except DecodeError:
         return Assignment()
+
+
+def _appoint(problem: Problem, delay_seconds: float) -> float:
+    """Write down for people when the next attempt is; the same by the monotonic clock, which nobody sets."""
+    problem.retry_at.FromMilliseconds(int((time.time() + delay_seconds) * 1000))
+    return time.monotonic() + delay_seconds
 
 
 def _word(phase: NodePhase) -> str:

@@ -126,6 +126,7 @@ class ResolveWorker:
 
     async def _resolve(self, task: ResolveTask) -> Resolution:
         resolution = Resolution(attempt=task.attempt)
+        pause_seconds = 0.0
         started = time.monotonic()
         log = _log.bind(model=task.model.uid, source=task.source_key, attempt=task.attempt)
         try:
@@ -133,7 +134,7 @@ class ResolveWorker:
         except Exception as error:  # The work item's boundary: the answer says what went wrong.
             resolution.problem.CopyFrom(problem_of(error))
             if isinstance(error, Unavailable) and error.retry_after_seconds:
-                resolution.problem.retry_at.FromMilliseconds(int((time.time() + error.retry_after_seconds) * 1000))
+                pause_seconds = error.retry_after_seconds
             reason = word_of(resolution.problem.reason)
             metrics.RESOLVES.labels(result=reason).inc()
             log.warning(
@@ -152,7 +153,11 @@ class ResolveWorker:
                 files=artifact.files,
                 seconds=round(time.monotonic() - started, 3),
             )
-        resolution.resolved_at.FromMilliseconds(int(time.time() * 1000))
+        # Both by one look at the clock: what counts is their distance.
+        now = time.time()
+        resolution.resolved_at.FromMilliseconds(int(now * 1000))
+        if pause_seconds:
+            resolution.problem.retry_at.FromMilliseconds(int((now + pause_seconds) * 1000))
         return resolution
 
     async def _list(self, task: ResolveTask, resolution: Resolution) -> Artifact:

@@ -53,9 +53,15 @@ async def _pass(
         except (ServiceError, OSError) as error:
             # Unpublished meanwhile, or unreadable, which the model's own loop reports.
             _log.info("scrub_skipped", root=root, digest=digest, error=str(error))
+            metrics.SCRUBS.labels(result="Skipped").inc()
+            on_damage(digest)
             continue
         metrics.SCRUBS.labels(result="Damaged" if damaged else "Ok").inc()
         if damaged:
             _log.error("artifact_damaged", root=root, digest=digest, files=damaged[:10])
-            disk.note_damage(root, digest, damaged)
+            try:
+                await disk.note_damage(root, digest, damaged)
+            except ServiceError as error:
+                # It is known to this process all the same.
+                _log.warning("damage_unrecorded", root=root, digest=digest, reason=error.reason, message=error.message)
             on_damage(digest)

@@ -30,7 +30,9 @@ _log = structlog.get_logger()
 class FactsExchange:
     """What the nodes of the fleet know about artifacts."""
 
-    def __init__(self, js: JetStreamContext, node: str, version: str) -> None:
+    def __init__(self, js: JetStreamContext, node: str, version: str, claim_seconds: float = _CLAIM_SECONDS) -> None:
+        """claim_seconds is how long another node's claim is waited for, counted from when it is seen."""
+        self._claim_seconds = claim_seconds
         self._js = js
         self._node = node
         self._version = version
@@ -62,12 +64,16 @@ class FactsExchange:
     async def _known_or_claimed(self, key: str) -> SharedFacts:
         """What is known, or an empty record once it is ours to find out."""
         pause = _LOOK_AGAIN_SECONDS
+        claim_seen, waiting_since = -1, 0.0
         while True:
             revision, known = await self._read(key)
             if known.HasField("facts") or known.HasField("problem"):
                 return known
-            age = time.time() - known.claimed_at.ToMilliseconds() / 1000
-            if known.claimed_by not in ("", self._node) and age < _CLAIM_SECONDS:
+            if revision != claim_seen:
+                # By our own clock, from when we saw it: the claimer's may be set to another year.
+                claim_seen, waiting_since = revision, time.monotonic()
+            age = time.monotonic() - waiting_since
+            if known.claimed_by not in ("", self._node) and age < self._claim_seconds:
                 await asyncio.sleep(pause * (0.5 + random.random() / 2))
                 pause = min(2 * pause, _LOOK_AGAIN_MAX_SECONDS)
                 continue

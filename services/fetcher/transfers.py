@@ -75,7 +75,6 @@ class Transfers:
         )
         try:
             await asyncio.shield(running)
-            self._disk.note_damage(order.root, order.digest, ())
         except ServiceError as error:
             if error.reason != "InsufficientDisk":
                 # It does not need any more what it had been promised.

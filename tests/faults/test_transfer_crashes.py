@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.artifact.digest import digest_directory
 from libs.chassis.errors import Conflict
 from services.fetcher.failpoints import FAILPOINTS
 from services.fetcher.store.artifacts import Store
@@ -28,29 +29,72 @@ from tests.support.transfers import (
 
 MODEL = small_model()
 MANIFEST = manifest_of(MODEL)
+NEXT = MODEL | {"config.json": b"{}"}
+NEXT_MANIFEST = manifest_of(NEXT)
+WEIGHTS = "model.safetensors"
 # What may be on the wire, or wait for an earlier range, when a process dies.
 UNVERIFIED_BYTES = (QUICK.buffers + QUICK.connections * QUICK.pipelined_ranges) * QUICK.range_bytes
+FETCHING = (
+    "chunk-written",
+    "chunk-recorded",
+    "file-verified",
+    "file-flushed",
+    "file-synced",
+    "ingest-complete",
+    "record-flushed",
+    "manifest-written",
+    "artifact-renamed",
+    "owner-written",
+    "directory-made",
+    "link-renamed",
+)
 REMOVING = ("link-removed", "owner-removed", "artifact-trashed")
-FETCHING = tuple(name for name in FAILPOINTS if name not in REMOVING)
+REPLACING = ("artifact-renamed", "owner-written", "link-staged", "link-renamed", "artifact-trashed")
+MOVING = ("old-name-removed", "owner-written", "directory-made", "link-renamed")
+COLLECTING = ("leftover-trashed",)
+REPAIRING = (
+    "damage-recorded",
+    "chunk-recorded",
+    "file-synced",
+    "ingest-complete",
+    "manifest-written",
+    "artifact-renamed",
+)
 
 
 class Node:
-    """A root, an origin, and a process that fetches and may be killed."""
+    """A root, an origin with two revisions of a model, and a process that fetches and may be killed."""
 
     def __init__(self, directory: Path, server: OriginServer) -> None:
         self.root = directory / "models"
         self.server = server
-        self.origin = serve(server, MODEL)
-        self._manifest = directory / "manifest.json"
-        write_manifest(MANIFEST, self._manifest)
+        self._manifests = directory
+        self._serve("first", MODEL)
+        self._serve("next", NEXT)
 
-    def run(self, failpoint: str = "", *options: str) -> int:
-        """Fetch, publish, and remove if asked to; return the exit code."""
-        command = [sys.executable, "-m", "tests.support.transfers", str(self.root), self.origin.base_url]
+    def run(self, failpoint: str = "", *options: str, revision: str = "first") -> int:
+        """Fetch and publish a revision, and what the options of tests.support.transfers say; return the exit code."""
+        command = [sys.executable, "-m", "tests.support.transfers", str(self.root), f"{self.server.url}/{revision}"]
         environment = {"PYTHONPATH": os.pathsep.join(sys.path), "OME_FAILPOINT": failpoint}
         return subprocess.run(
-            [*command, str(self._manifest), *options], env=environment, timeout=60, check=False
+            [*command, str(self._manifests / f"{revision}.json"), *options], env=environment, timeout=60, check=False
         ).returncode
+
+    def read(self, path: str = "team/model") -> dict[str, bytes]:
+        """What a reader finds at a path."""
+        return contents_of(self.root / path)
+
+    def flip(self) -> None:
+        """Change one bit of the published weights."""
+        with (self.root / "team" / "model" / WEIGHTS).open("r+b") as content:
+            content.seek(70_000)
+            byte = content.read(1)[0]
+            content.seek(70_000)
+            content.write(bytes([byte ^ 1]))
+
+    def _serve(self, revision: str, contents: dict[str, bytes]) -> None:
+        serve(self.server, contents, f"/{revision}")
+        write_manifest(manifest_of(contents), self._manifests / f"{revision}.json")
 
     def store(self) -> Store:
         """The store, to be opened when no process holds it."""
@@ -72,6 +116,10 @@ def assert_published(node: Node) -> None:
         assert leftovers(store) == []
 
 
+def test_every_named_point_has_its_kill() -> None:
+    assert {*FETCHING, *REMOVING, *REPLACING, *MOVING, *COLLECTING, *REPAIRING} == set(FAILPOINTS)
+
+
 @pytest.mark.parametrize(
     ("failpoint", "passage"),
     [(name, 1) for name in FETCHING]
@@ -79,7 +127,7 @@ def assert_published(node: Node) -> None:
 )
 def test_after_a_kill_only_what_was_not_verified_is_fetched_again(failpoint: str, passage: int, node: Node) -> None:
     assert node.run(f"{failpoint}:{passage}") == -signal.SIGKILL
-    if failpoint in FETCHING[: FETCHING.index("link-renamed")]:
+    if failpoint != "link-renamed":
         assert not (node.root / "team" / "model").exists()
     assert node.run() == 0
     assert_published(node)
@@ -101,6 +149,73 @@ def test_after_a_kill_a_removal_is_finished(failpoint: str, node: Node) -> None:
         assert leftovers(store) == []
         assert contents_of(node.root / ".ome" / "manifests") == {}
     assert [path.name for path in node.root.iterdir()] == [".ome"]
+
+
+@pytest.mark.parametrize("failpoint", REPLACING)
+def test_a_kill_between_two_revisions_leaves_readers_the_one_or_the_other_whole(failpoint: str, node: Node) -> None:
+    assert node.run() == 0
+    assert node.run(failpoint, revision="next") == -signal.SIGKILL
+    assert node.read() == (NEXT if failpoint in ("link-renamed", "artifact-trashed") else MODEL)
+    assert node.run("", "--collect", revision="next") == 0
+    assert node.read() == NEXT
+    with node.store() as store:
+        assert store.collect(()) == []
+        assert not store.holds(MANIFEST.digest)
+        assert leftovers(store) == []
+        assert list(contents_of(node.root / ".ome" / "manifests")) == [f"{digest_directory(NEXT_MANIFEST.digest)}.json"]
+
+
+@pytest.mark.parametrize("failpoint", MOVING)
+def test_a_kill_while_a_model_moves_leaves_one_name_in_the_end(failpoint: str, node: Node) -> None:
+    assert node.run() == 0
+    sent = node.server.bytes_sent
+    assert node.run(failpoint, "--path=other/model") == -signal.SIGKILL
+    assert node.run("", "--path=other/model") == 0
+    assert node.read("other/model") == MODEL
+    assert sorted(path.name for path in node.root.iterdir()) == [".ome", "other"]
+    assert node.server.bytes_sent == sent
+    with node.store() as store:
+        assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("failpoint", COLLECTING)
+def test_a_kill_while_leftovers_are_collected_loses_nothing_that_is_published(failpoint: str, node: Node) -> None:
+    assert node.run() == 0
+    assert node.run("manifest-written", revision="next") == -signal.SIGKILL
+    assert node.run(failpoint, "--collect") == -signal.SIGKILL
+    with node.store() as store:
+        store.collect(())
+        assert store.publications()[MODEL_UID].intact
+        assert leftovers(store) == []
+        assert len(contents_of(node.root / ".ome" / "manifests")) == 1
+    assert node.read() == MODEL
+
+
+@pytest.mark.parametrize("failpoint", REPAIRING)
+def test_damage_that_was_found_is_not_forgotten_by_a_kill_before_it_is_repaired(failpoint: str, node: Node) -> None:
+    assert node.run() == 0
+    node.flip()
+    assert node.run(failpoint, "--scrub") == -signal.SIGKILL
+    with node.store() as store:
+        store.collect(())
+        assert store.check(MANIFEST.digest) == (WEIGHTS,)
+        assert store.publications()[MODEL_UID].intact, "readers of the other files are not cut off"
+    sent = node.server.bytes_sent
+    assert node.run() == 0
+    assert node.server.bytes_sent - sent <= len(MODEL[WEIGHTS])
+    assert_published(node)
+    with node.store() as store:
+        assert store.check(MANIFEST.digest) == ()
+        assert contents_of(node.root / ".ome" / "damaged") == {}
+
+
+@pytest.mark.parametrize("passage", [1, 2])
+def test_a_record_that_was_not_finished_leaves_no_file_behind(passage: int, node: Node) -> None:
+    assert node.run(f"record-flushed:{passage}") == -signal.SIGKILL
+    assert list(node.root.glob(".ome/*/*.new"))
+    with node.store() as store:
+        store.collect(())
+    assert not list(node.root.glob(".ome/*/*.new"))
 
 
 def test_many_kills_in_a_row_still_end_ready(node: Node) -> None:

@@ -41,8 +41,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def nothing_leaks() -> Iterator[None]:
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     yield
-    assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    # What ends meanwhile may have been left by the tests before.
+    assert threading.active_count() <= threads
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def fetch(store: Store, origin: UrlOrigin, **changes: object) -> None:

@@ -4,12 +4,14 @@ The fetcher is connected under exactly the permissions that the controller grant
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +117,14 @@ class Driver:
         for bucket in (names.DESIRED_BUCKET, names.OBSERVED_BUCKET):
             await (await self.js.key_value(bucket)).purge(names.node_key(self.node, uid))
 
-    async def resolve(self, uri: str, uid: str = "resolver", attempt: int = 1) -> Resolution:
+    async def resolve(
+        self, uri: str, uid: str = "resolver", attempt: int = 1, seconds: float = DEADLINE_SECONDS
+    ) -> Resolution:
         """Have a source listed by a fetcher and return its answer."""
         bucket = await self.js.key_value(names.RESOLVED_BUCKET)
         watcher = await bucket.watch(_source_key(uri, uid))
         await self.ask(uri, uid, attempt)
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(seconds):
             async for entry in watcher:
                 if entry is not None and entry.value:
                     resolution = Resolution.FromString(entry.value)
@@ -203,8 +207,9 @@ class FetcherNode:
 
     def __init__(self, folder: Path, nats_url: str, node: str, environ: dict[str, str]) -> None:
         self.host = folder / "host"
-        self._log = folder / "fetcher.log"
         self._http_port = free_port()
+        # Two processes may serve one folder, as in the middle of a rollout.
+        self._log = folder / f"fetcher-{self._http_port}.log"
         self._process: asyncio.subprocess.Process | None = None
         self._environ = {
             "PATH": os.environ["PATH"],
@@ -221,7 +226,7 @@ class FetcherNode:
             "OME_RETRY_MAX_SECONDS": "0.5",
             **environ,
         }
-        self.host.mkdir()
+        self.host.mkdir(exist_ok=True)
 
     def path(self, node_path: str) -> Path:
         """Where a path of the node is for the test."""
@@ -242,21 +247,40 @@ class FetcherNode:
         """Memory that the running fetcher takes."""
         return int(Path(f"/proc/{self.pid}/status").read_text().split("VmRSS:")[1].split()[0]) << 10
 
+    def descriptors(self) -> int:
+        """Files and sockets that the running fetcher has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def threads(self) -> int:
+        """Threads of the running fetcher."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+    async def unready(self) -> str:
+        """Wait until the fetcher says that it is not ready; why."""
+        async with asyncio.timeout(DEADLINE_SECONDS), aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"{self._http}/readyz") as response:
+                        if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                            return await response.text()
+                await asyncio.sleep(0.02)
+
     def processor_seconds(self) -> float:
         """Processor time that the running fetcher has taken so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    async def start(self, **environ: str) -> None:
-        """Start the fetcher and wait until it is ready."""
-        await self.launch(**environ)
+    async def start(self, *under: str, **environ: str) -> None:
+        """Start the fetcher and wait until it is ready; under names a program of tests.support that runs it."""
+        await self.launch(*under, **environ)
         await self.ready()
 
-    async def launch(self, **environ: str) -> None:
+    async def launch(self, *under: str, **environ: str) -> None:
         """Start the fetcher without waiting for it."""
+        command = [sys.executable, "-m", *under, "services.fetcher"]
         with self._log.open("a") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.fetcher", env=self._environ | environ, stdout=log, stderr=log, cwd=ROOT
+                *command, env=self._environ | environ, stdout=log, stderr=log, cwd=ROOT
             )
 
     async def ready(self) -> None:

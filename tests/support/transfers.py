@@ -3,6 +3,7 @@
 Also a program that fetches one model, to be killed: python -m tests.support.transfers ROOT URL MANIFEST.
 """
 
+import argparse
 import hashlib
 import json
 import random
@@ -102,19 +103,39 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     path.write_text(json.dumps(rows))
 
 
+def read_manifest(path: Path) -> Manifest:
+    """Read what write_manifest has written."""
+    rows = json.loads(path.read_text())
+    return new_manifest("0123abcd", (ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), row[3]) for row in rows))
+
+
 def main() -> None:
-    """Fetch and publish one model; print the error's reason and exit 1 when that fails."""
-    root, url, rows = Path(sys.argv[1]), sys.argv[2], json.loads(Path(sys.argv[3]).read_text())
-    files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), row[3]) for row in rows]
-    manifest = new_manifest("0123abcd", files)
+    """Fetch and publish one model; print the error's reason and message and exit 1 when that fails."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("url")
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--path", default="team/model", help="where the model is published")
+    parser.add_argument("--scrub", action="store_true", help="read what is held before, and repair it")
+    parser.add_argument("--remove", action="store_true", help="take the model away again")
+    parser.add_argument("--collect", action="store_true", help="remove what nobody wants before anything else")
+    options = parser.parse_args()
+    manifest = read_manifest(options.manifest)
+    digest = manifest.digest
     try:
-        with new_store(root) as store:
-            acquire(store, manifest, UrlOrigin("test://model", url), StopFlag(), limits=QUICK)
-            store.publish(MODEL_UID, "team/model", manifest.digest)
-            if "--remove" in sys.argv:
+        with new_store(options.root) as store:
+            if options.collect:
+                store.collect(())
+            if options.scrub:
+                store.note_damage(digest, store.scrub(digest, StopFlag()))
+            damaged = store.check(digest) if store.holds(digest) else ()
+            origin = UrlOrigin("test://model", options.url)
+            acquire(store, manifest, origin, StopFlag(), limits=QUICK, damaged=damaged)
+            store.publish(MODEL_UID, options.path, digest)
+            if options.remove:
                 store.unpublish(MODEL_UID)
     except ServiceError as error:
-        print(error.reason)
+        print(error.reason, error.message)
         sys.exit(1)
 
 

@@ -8,6 +8,7 @@ Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
     manifests/<digest>.json  what the artifact must hold, and the SHA-256 of what arrived where the source told no
                              checksum; written before the artifact appears
     owners/<model uid>.json  who published it where
+    damaged/<digest>.json    which files of an artifact reading has found wrong, until it is repaired
     trash/                   what is being deleted
 
 Must not talk to the network, and deletes nothing outside .ome but its own links.
@@ -35,7 +36,8 @@ from services.fetcher.failpoints import failpoint
 from services.fetcher.paths import STATE_DIRECTORY
 from services.fetcher.store import linux
 from services.fetcher.store.checksums import matches, new_checksum
-from services.fetcher.store.files import blocks_bytes, sync_directory, write_durably
+from services.fetcher.store.damage import Damage
+from services.fetcher.store.files import LOST_ERRNOS, blocks_bytes, sync_directory, write_durably
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.store.links import Links
 from services.fetcher.store.owners import Owner, Owners
@@ -45,15 +47,12 @@ from services.fetcher.transfer.stop import StopFlag
 _SCRUB_BYTES = 1 << 20
 # How soon one who waits for another download of the same artifact notices that it should stop.
 _WAIT_SECONDS = 0.2
+# A file of which this comes has to be fetched again.
+_DAMAGED_ERRNOS = (errno.ENOENT, errno.ENOTDIR, *LOST_ERRNOS)
 
 
-# What tells one content from another: size, algorithm and checksum.
-Content = tuple[int, ChecksumAlgorithm, str]
-
-
-def content_of(file: ManifestFile) -> Content:
-    """The content that a manifest asks for, whatever the file is called."""
-    return file.size_bytes, file.algorithm, file.checksum
+# What tells one content from another, whatever the file is called: size, algorithm and checksum.
+_Content = tuple[int, ChecksumAlgorithm, str]
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ class Store:
         self._staging = self._state / "staging"
         self._trash = self._state / "trash"
         self._owners = Owners(self._state / "owners")
+        self._damage = Damage(self._state / "damaged")
         self._links = Links(directory, name)
         self._reservations = reservations
         self._changed = threading.Condition(threading.RLock())
@@ -100,8 +100,10 @@ class Store:
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            for directory in (self._artifacts, self._manifests, self._staging, self._trash, self._state / "owners"):
+            for directory in (self._artifacts, self._manifests, self._staging, self._trash):
                 directory.mkdir(parents=True, exist_ok=True)
+            for directory in (self._owners.directory, self._damage.directory):
+                directory.mkdir(exist_ok=True)
             self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable("DiskError", f"{self.name} cannot be used for models: {error.strerror}") from error
@@ -144,9 +146,23 @@ class Store:
         return self._record(digest).manifest
 
     def check(self, digest: str) -> tuple[str, ...]:
-        """Files that are missing, not regular or of a wrong size: a moment's work. Raises as manifest does."""
-        artifact = self._artifact(digest)
-        return tuple(file.path for file in self.manifest(digest).files if not _has_size(artifact / file.path, file))
+        """Files that are missing, not regular or of a wrong size, or noted as damaged: a moment's work.
+
+        Raises as manifest does.
+        """
+        artifact, noted = self._artifact(digest), self._damage.of(digest)
+        return tuple(
+            file.path
+            for file in self.manifest(digest).files
+            if file.path in noted or not _has_size(artifact / file.path, file)
+        )
+
+    def note_damage(self, digest: str, files: Collection[str]) -> None:
+        """Remember what scrub has found, across restarts, until the artifact is repaired or gone."""
+        with self._changed, self._disk.errors(self._damage.directory):
+            if self.holds(digest):
+                self._damage.note(digest, files)
+        failpoint("damage-recorded")
 
     def scrub(
         self, digest: str, stop: StopFlag, bytes_per_second: float | None = None, paths: Collection[str] | None = None
@@ -207,6 +223,7 @@ class Store:
             if previous and previous.path != path:
                 # Before the record is replaced: a link that no record names would stay for ever.
                 self._remove_name(uid, previous)
+                failpoint("old-name-removed")
             # Whoever is the last to leave a directory that was made for models removes it.
             known = {made for each in self._owners.all().values() for made in each.made_directories}
             kept = (made for made in known if path.startswith(f"{made}/"))
@@ -270,27 +287,42 @@ class Store:
                     if not self._claims.get(digest) and (finished or not kept):
                         removed.add(digest)
                         self._discard(entry)
+                        failpoint("leftover-trashed")
+            for digest in removed:
+                if not self.holds(digest):
+                    self._damage.forget(digest)
             for entry in self._manifests.iterdir():
                 if not (self._artifacts / entry.stem).exists() and not (self._staging / entry.stem).exists():
                     entry.unlink()
         self._empty_trash()
         return sorted(removed)
 
-    def contents(self) -> dict[Content, Path]:
-        """A committed file for each content that is held here and can be told by its checksum."""
-        found: dict[Content, Path] = {}
-        for entry in self._artifacts.iterdir():
-            try:
-                record = self._record(entry.name.replace("-", ":", 1))
-            except (Missing, Corrupt):
-                continue
-            for file in record.manifest.files:
-                received = record.received.get(file.path)
-                if file.algorithm.identifies:
-                    found.setdefault(content_of(file), entry / file.path)
-                elif received:
-                    found.setdefault((file.size_bytes, ChecksumAlgorithm.SHA256, received), entry / file.path)
-        return found
+    def contents(self, wanted: Manifest) -> dict[int, str]:
+        """Names of other artifacts' files that ought to have the content of wanted files, by index of those.
+
+        What is damaged of the artifact itself is not taken for its own repair, even if it can be read just now. Raises
+        Unavailable (DiskError).
+        """
+        own = digest_directory(wanted.digest)
+        with self._disk.errors(self._artifacts):
+            held = [name for name in os.listdir(self._artifacts) if name != own]
+        if not held:
+            return {}
+        contents = {_content_of(file) for file in wanted.files if file.algorithm.identifies}
+        found: dict[_Content, str] = {}
+        for name in held:
+            with contextlib.suppress(Missing, Corrupt), self._disk.errors(self._manifests):
+                record = self._record(name.replace("-", ":", 1))
+                for file in record.manifest.files:
+                    content, received = _content_of(file), record.received.get(file.path)
+                    if received and not file.algorithm.identifies:
+                        content = file.size_bytes, ChecksumAlgorithm.SHA256, received
+                    if content in contents:
+                        found.setdefault(content, f"{self._artifacts}/{name}/{file.path}")
+        if not found:
+            return {}
+        names = ((index, found.get(_content_of(file))) for index, file in enumerate(wanted.files))
+        return {index: name for index, name in names if name}
 
     @contextmanager
     def ingest(self, manifest: Manifest, stop: StopFlag) -> Iterator[Ingest | None]:
@@ -309,11 +341,17 @@ class Store:
                     yield None
                     return
                 staging = self._staging / digest_directory(digest)
-                room = sum(
-                    max(on_disk_bytes(file.size_bytes) - blocks_bytes(staging / "files" / file.path), 0)
-                    for file in manifest.files
-                )
-                ingest = Ingest(manifest, staging, self._disk, self._disk.admit(room))
+                with self._disk.errors(staging):
+                    room = sum(
+                        max(on_disk_bytes(file.size_bytes) - blocks_bytes(staging / "files" / file.path), 0)
+                        for file in manifest.files
+                    )
+                reservation = self._disk.admit(room)
+                try:
+                    ingest = Ingest(manifest, staging, self._disk, reservation)
+                except BaseException:
+                    reservation.release()
+                    raise
                 try:
                     yield ingest
                 finally:
@@ -328,7 +366,8 @@ class Store:
         ingest.seal()
         artifact = self._artifact(digest)
         with self._disk.errors(artifact):
-            write_durably(self._manifest(digest), _record_json(_Record(ingest.manifest, self._received(ingest))))
+            record = _Record(ingest.manifest, self._received(ingest))
+            write_durably(self._manifest(digest), _record_lines(record))
             failpoint("manifest-written")
             with self._changed:
                 if not artifact.exists() or not linux.exchange(ingest.files, artifact):
@@ -336,15 +375,21 @@ class Store:
                     os.rename(ingest.files, artifact)
                 sync_directory(self._artifacts)
                 failpoint("artifact-renamed")
+                self._damage.forget(digest)
                 self._discard(ingest.files.parent)
         self._empty_trash()
 
     def _record(self, digest: str) -> "_Record":
         damaged = f"the manifest of {digest} below {self.name} is damaged"
         try:
-            record = _parse_record(self._manifest(digest).read_bytes())
+            with self._manifest(digest).open(encoding="ascii") as lines:
+                record = _parse_record(lines)
         except FileNotFoundError as error:
             raise Missing("NotFound", f"{digest} is not held below {self.name}") from error
+        except OSError as error:
+            if error.errno not in LOST_ERRNOS:
+                raise
+            raise Corrupt("ArtifactDamaged", damaged) from error
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise Corrupt("ArtifactDamaged", damaged) from error
         if record.manifest.digest != digest:
@@ -388,6 +433,7 @@ class Store:
     def _recover(self) -> None:
         self._disk = Disk(self.name, self.directory, self._reservations)
         self._owners.load()
+        self._damage.load()
         for entry in self._staging.iterdir():
             # A kill between the rename of an artifact and the end of its staging leaves this.
             if not (entry / "files").exists():
@@ -399,10 +445,19 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._lock_fd), os.lstat(self._state / "lock")):
                     return
+        if _device_of(self.directory) != self._disk.device:
+            raise Unavailable(
+                "DiskError",
+                f"{self.name} shows another file system than when the fetcher began: it was unmounted, or something "
+                "was mounted over it. Mount it again, or restart the fetcher to use what is there now",
+            )
         # A lock on a file that has no name keeps nobody out; the links still stand, so the records do too.
         owners = self._owners.all()
         self.close()
-        self.open()
+        try:
+            self.open()
+        except Conflict as error:
+            raise Unavailable(error.reason, error.message) from error
         for uid, owner in owners.items():
             self._owners.put(uid, owner)
 
@@ -446,6 +501,7 @@ class Store:
             self._discard(self._artifact(digest))
             failpoint("artifact-trashed")
             self._manifest(digest).unlink(missing_ok=True)
+            self._damage.forget(digest)
 
     def _discard(self, directory: Path) -> None:
         # Renaming takes a moment whatever the size; the bytes are freed after the lock is given back.
@@ -456,11 +512,12 @@ class Store:
 
     def _empty_trash(self) -> None:
         # Other threads may be at it too; what cannot be removed now is tried again with the next deletion.
-        for entry in self._trash.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for entry in self._trash.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -487,11 +544,24 @@ class _Pace:
                 self._stop.check()
 
 
+def _device_of(directory: Path) -> int:
+    """The device that a directory lies on, or would lie on if it were made."""
+    while not directory.exists():
+        directory = directory.parent
+    return os.stat(directory).st_dev
+
+
+def _content_of(file: ManifestFile) -> _Content:
+    return file.size_bytes, file.algorithm, file.checksum
+
+
 def _has_size(path: Path, file: ManifestFile) -> bool:
     try:
         status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    except OSError as error:
+        if error.errno in _DAMAGED_ERRNOS:
+            return False
+        raise
     return stat.S_ISREG(status.st_mode) and status.st_size == file.size_bytes
 
 
@@ -506,30 +576,33 @@ def _has_content(path: Path, file: ManifestFile, received: str | None, pace: _Pa
             # A scrub must not push what models really use out of the page cache.
             os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     except OSError as error:
-        if error.errno in (errno.EIO, errno.ENOENT):
+        if error.errno in _DAMAGED_ERRNOS:
             return False
         raise
     digest = running.hexdigest()
     return matches(file, digest) and received in (None, digest)
 
 
-def _record_json(record: _Record) -> bytes:
+def _record_lines(record: _Record) -> bytearray:
+    """One JSON document per line, the revision and then each file, so that a reader needs only one at a time."""
     manifest = record.manifest
-    rows = [
-        [file.path, file.size_bytes, file.algorithm.value, file.checksum, *filter(None, [file.version])]
-        for file in manifest.files
-    ]
-    fields: dict[str, object] = {"sourceRevision": manifest.source_revision, "files": rows}
-    if manifest.place:
-        fields["place"] = manifest.place
-    if record.received:
-        fields["received"] = record.received
-    return json.dumps(fields, separators=(",", ":")).encode()
+    header = {"sourceRevision": manifest.source_revision} | ({"place": manifest.place} if manifest.place else {})
+    lines = bytearray(json.dumps(header).encode() + b"\n")
+    for file in manifest.files:
+        row: list[str | int] = [file.path, file.size_bytes, file.algorithm.value, file.checksum]
+        received = record.received.get(file.path)
+        if file.version or received:
+            row += [file.version, *filter(None, [received])]
+        lines += json.dumps(row, separators=(",", ":")).encode() + b"\n"
+    return lines
 
 
-def _parse_record(content: bytes) -> _Record:
-    fields = json.loads(content)
-    files = [ManifestFile(row[0], row[1], ChecksumAlgorithm(row[2]), *row[3:]) for row in fields["files"]]
-    # Records of earlier releases have neither this nor a place.
-    received = {str(path): str(digest) for path, digest in fields.get("received", {}).items()}
-    return _Record(new_manifest(fields["sourceRevision"], files, str(fields.get("place", ""))), received)
+def _parse_record(lines: Iterator[str]) -> _Record:
+    header = json.loads(next(lines, "null"))
+    files, received = [], {}
+    # Records of earlier releases are one document.
+    for path, size, algorithm, checksum, *rest in header.get("files") or map(json.loads, lines):
+        files.append(ManifestFile(path, size, ChecksumAlgorithm(algorithm), checksum, *rest[:1]))
+        if len(rest) > 1:
+            received[str(path)] = str(rest[1])
+    return _Record(new_manifest(header["sourceRevision"], files, str(header.get("place", ""))), received)

@@ -1,7 +1,17 @@
 """Small operations on files that must survive a power cut: whole or not at all."""
 
+import contextlib
+import errno
 import os
 from pathlib import Path
+
+from services.fetcher.failpoints import failpoint
+
+# What a disk answers for a block that it cannot give back, and a file system for one whose structure or checksum is
+# wrong. Whatever was there is lost; the file has to be written anew.
+LOST_ERRNOS = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
+# Of the name under which write_durably writes; a kill leaves such a file behind.
+UNFINISHED_SUFFIX = ".new"
 
 
 def sync_directory(directory: Path) -> None:
@@ -13,16 +23,22 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes | bytearray) -> None:
     """Replace a file in one step, on disk when this returns. The directory must be the caller's own."""
-    temporary = path.with_name(path.name + ".new")
+    temporary = path.with_name(path.name + UNFINISHED_SUFFIX)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        write_all(fd, memoryview(content), 0)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
+        try:
+            write_all(fd, memoryview(content), 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        failpoint("record-flushed")
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
     sync_directory(path.parent)
 
 

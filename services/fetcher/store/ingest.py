@@ -17,7 +17,7 @@ from libs.chassis.errors import Corrupt
 from services.fetcher.failpoints import failpoint
 from services.fetcher.store import linux
 from services.fetcher.store.checksums import RunningChecksum, new_checksum
-from services.fetcher.store.files import blocks_bytes, sync_directory, write_all
+from services.fetcher.store.files import LOST_ERRNOS, blocks_bytes, sync_directory, write_all
 from services.fetcher.store.journal import FileRecord, Journal
 from services.fetcher.store.space import Disk, Reservation, on_disk_bytes
 
@@ -90,20 +90,16 @@ class Ingest:
         if fd < 0:
             return believed, trusted
         try:
-            running = trusted.copy()
-            for length, digest in prefixes:
-                for position in range(believed, length, len(scratch)):
-                    check()
-                    count = os.preadv(fd, [scratch[: min(len(scratch), length - position)]], position)
-                    running.update(scratch[:count])
-                if running.hexdigest() != digest or not self._resumable(index, length):
-                    break
-                believed, trusted = length, running.copy()
-                seen(believed)
-        except OSError as error:
-            # A block that cannot be read back is fetched again like any other that is not verified.
-            if error.errno != errno.EIO:
-                raise
+            with self.disk.errors(self.path(index)):
+                running = trusted.copy()
+                for length, digest in prefixes:
+                    for position in range(believed, length, len(scratch)):
+                        check()
+                        running.update(_read(fd, position, scratch[: min(len(scratch), length - position)]))
+                    if running.hexdigest() != digest or not self._resumable(index, length):
+                        break
+                    believed, trusted = length, running.copy()
+                    seen(believed)
         finally:
             os.close(fd)
         return believed, trusted
@@ -153,7 +149,8 @@ class Ingest:
                 path.unlink()
                 os.link(source, path, follow_symlinks=False)
         except OSError:
-            path.unlink(missing_ok=True)
+            with self.disk.errors(path):
+                path.unlink(missing_ok=True)
             return False
         self.reservation.take(on_disk_bytes(self.manifest.files[index].size_bytes))
         self.finish(index, synced=False)
@@ -173,7 +170,7 @@ class Ingest:
                 if index not in self._done or os.lstat(self._prefix + file.path).st_size != file.size_bytes:
                     raise Corrupt("ChecksumMismatch", f"{file.path} is not complete, so the artifact is not committed")
             self._sync_small_files()
-            for directory in sorted(self._directories, reverse=True):
+            for directory in sorted(self._all_directories(), reverse=True):
                 sync_directory(Path(self._prefix + directory))
             sync_directory(self.files)
         failpoint("ingest-complete")
@@ -191,6 +188,17 @@ class Ingest:
             if i in prefixes and prefixes[i][0] == file.size_bytes
         }
 
+    def forget(self, index: int) -> None:
+        """Have a file fetched again by the next attempt, because syncing it has failed.
+
+        The kernel says once that it could not write a page and then takes the page for clean: a second fsync succeeds,
+        and reading finds in memory what the disk has never seen. So no checksum can be believed any more.
+        """
+        try:
+            self.journal.reset(index)
+        finally:
+            self.path(index).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Leave staging as it is, for a later attempt. Idempotent."""
         self.journal.close()
@@ -204,14 +212,32 @@ class Ingest:
         directory = self.manifest.files[index].path.rpartition("/")[0]
         if not directory or directory in self._directories:
             return
-        with self.disk.errors(directory):
+        with self.disk.errors(self._prefix + directory):
             os.makedirs(self._prefix + directory, exist_ok=True)
         with self._lock:
             while directory:
                 self._directories.add(directory)
                 directory = directory.rpartition("/")[0]
 
+    def _all_directories(self) -> set[str]:
+        # Those of files that an earlier attempt has finished are among them: it may not have come as far as this.
+        directories: set[str] = set()
+        for file in self.manifest.files:
+            directory = file.path.rpartition("/")[0]
+            while directory and directory not in directories:
+                directories.add(directory)
+                directory = directory.rpartition("/")[0]
+        return directories
+
     def _sync_small_files(self) -> None:
+        try:
+            self._sync_unsynced()
+        except OSError:
+            for index in self._unsynced:
+                self.forget(index)
+            raise
+
+    def _sync_unsynced(self) -> None:
         if len(self._unsynced) > _MOST_SINGLE_SYNCS:
             fd = os.open(self.files, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -225,6 +251,16 @@ class Ingest:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+
+
+def _read(fd: int, position: int, view: memoryview) -> memoryview:
+    """Bytes of a file; none where the disk cannot give them back, so that no checksum agrees and they come anew."""
+    try:
+        return view[: os.preadv(fd, [view], position)]
+    except OSError as error:
+        if error.errno not in LOST_ERRNOS:
+            raise
+        return view[:0]
 
 
 class IncomingFile:
@@ -269,11 +305,19 @@ class IncomingFile:
         with self._ingest.disk.errors(self._path):
             os.ftruncate(self._fd, self._size)
             failpoint("file-verified")
-            os.fsync(self._fd)
+            self._flush()
+            failpoint("file-flushed")
             self._ingest.journal.synced(self._index, os.fstat(self._fd).st_mtime_ns)
         failpoint("file-synced")
         self.close()
         self._ingest.finish(self._index, synced=True)
+
+    def _flush(self) -> None:
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            self._ingest.forget(self._index)
+            raise
 
     def restart(self) -> None:
         """Forget every byte: the content was wrong."""

@@ -9,28 +9,34 @@ reading.
 import os
 import re
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.fetcher.store.files import LOST_ERRNOS
+
+# The longest list of prefixes that is remembered of one file, and about how many it is thinned to: memory must not grow
+# with the file, and where a byte was lost no more than the 32nd part is fetched again that need not be.
+_MOST_PREFIXES, _THINNED_PREFIXES = 256, 128
 _LINE = re.compile(r"(?P<index>\d{1,9}) (?P<what>\d{1,18}|synced|reset) (?P<value>[0-9a-f]{1,64})\n", re.ASCII)
 
 
-@dataclass
+@dataclass(slots=True)
 class FileRecord:
-    """The verified prefixes of one file as (length, digest), ascending, and its mtime if it was synced whole."""
+    """Verified prefixes of one file as (length, digest), ascending, and its mtime if it was synced whole."""
 
     prefixes: list[tuple[int, str]] = field(default_factory=list)
     synced_mtime_ns: int | None = None
 
 
-def parse_records(content: str) -> tuple[dict[int, FileRecord], int]:
-    """Read a journal; return records by index of the file in its manifest, and how many characters made sense.
+def parse_records(lines: Iterable[str]) -> tuple[dict[int, FileRecord], int]:
+    """Read the lines of a journal; return records by index of the file in its manifest, and their length in characters.
 
     A line that a crash has torn ends it: what follows was never promised.
     """
     records: dict[int, FileRecord] = {}
     length = 0
-    for line in content.splitlines(keepends=True):
+    for line in lines:
         match = _LINE.fullmatch(line)
         if not match:
             break
@@ -52,6 +58,16 @@ def _extend(record: FileRecord, length: int, digest: str) -> None:
         record.prefixes.pop()
         record.synced_mtime_ns = None
     record.prefixes.append((length, digest))
+    if len(record.prefixes) > _MOST_PREFIXES:
+        record.prefixes = _thin(record.prefixes)
+
+
+def _thin(prefixes: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Evenly spaced ones of a list, and the longest. The spacing is a power of two, so that thinning again keeps it."""
+    *others, longest = prefixes
+    spacing = 1 << (longest[0] // _THINNED_PREFIXES).bit_length()
+    first_of_each = {length // spacing: (length, digest) for length, digest in reversed(others)}
+    return [*reversed(first_of_each.values()), longest]
 
 
 class Journal:
@@ -61,7 +77,11 @@ class Journal:
         self._lock = threading.Lock()
         self._path = path
         self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self.reread()
+        try:
+            self.reread()
+        except OSError:
+            self.close()
+            raise
 
     def reread(self) -> None:
         """Take in what was written since the journal was opened, when one attempt follows another in this process."""
@@ -94,7 +114,15 @@ class Journal:
                 os.close(fd)
 
     def _read(self) -> tuple[dict[int, FileRecord], int]:
-        return parse_records(self._path.read_text(encoding="ascii", errors="replace"))
+        try:
+            # Characters that are not ASCII end the reading, so that a character is a byte up to there.
+            with self._path.open(encoding="ascii", errors="replace", newline="\n") as lines:
+                return parse_records(lines)
+        except OSError as error:
+            if error.errno not in LOST_ERRNOS:
+                raise
+            # Everything is fetched again.
+            return {}, 0
 
     def _append(self, line: str) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from libs.chassis.errors import Invalid, Unavailable
+from services.fetcher.failpoints import failpoint
 from services.fetcher.paths import STATE_DIRECTORY
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -86,6 +87,7 @@ class Links:
         temporary = self._root / STATE_DIRECTORY / "staging" / ".link"
         temporary.unlink(missing_ok=True)
         os.symlink(target, temporary)
+        failpoint("link-staged")
         try:
             os.rename(temporary, name, dst_dir_fd=parent)
         except OSError as error:
@@ -132,6 +134,7 @@ class Links:
         except FileExistsError:
             return
         os.fsync(fd)
+        failpoint("directory-made")
 
     def _blocked(self, fd: int, part: str, upper: str, error: OSError) -> Exception:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):

@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from services.fetcher.store.files import sync_directory, write_durably
+from services.fetcher.store.files import UNFINISHED_SUFFIX, sync_directory, write_durably
 
 # A metadata.uid of Kubernetes is a UUID; anything else that cannot leave the directory will do.
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
@@ -28,12 +28,14 @@ class Owners:
     """The records below one directory."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._owners: dict[str, Owner] = {}
 
     def load(self) -> None:
-        """Read all records. One that cannot be read is dropped: it can only be the work of something else than us."""
-        for file in self._directory.glob("*.json"):
+        """Read all records. One that makes no sense is dropped: it can only be the work of something else than us."""
+        for unfinished in self.directory.glob(f"*{UNFINISHED_SUFFIX}"):
+            unfinished.unlink()
+        for file in self.directory.glob("*.json"):
             try:
                 fields = json.loads(file.read_bytes())
                 owner = Owner(fields["path"], fields["digest"], tuple(fields["made_directories"]))
@@ -54,11 +56,11 @@ class Owners:
         """Write a record durably."""
         if not _UID.fullmatch(uid):
             raise ValueError(f"{uid!r} is not a model uid")
-        write_durably(self._directory / f"{uid}.json", json.dumps(asdict(owner)).encode())
+        write_durably(self.directory / f"{uid}.json", json.dumps(asdict(owner)).encode())
         self._owners[uid] = owner
 
     def remove(self, uid: str) -> None:
         """Remove a record. Idempotent."""
         if self._owners.pop(uid, None):
-            (self._directory / f"{uid}.json").unlink(missing_ok=True)
-            sync_directory(self._directory)
+            (self.directory / f"{uid}.json").unlink(missing_ok=True)
+            sync_directory(self.directory)

@@ -50,7 +50,7 @@ class Disk:
     def __init__(self, name: str, directory: Path, reservations: Reservations) -> None:
         self.name = name
         self._directory = directory
-        self._device = os.stat(directory).st_dev
+        self.device = os.stat(directory).st_dev
         self._reservations = reservations
 
     def capacity(self) -> Capacity:
@@ -61,22 +61,23 @@ class Disk:
     def admit(self, needed: int) -> "Reservation":
         """Promise room, or raise Unavailable with reason InsufficientDisk and the numbers."""
         with self._reservations.lock:
-            reserved = self._reservations.reserved.get(self._device, 0)
+            reserved = self._reservations.reserved.get(self.device, 0)
             if needed > self.capacity().free_bytes - reserved:
                 raise self._insufficient(needed, reserved)
-            self._reservations.reserved[self._device] = reserved + needed
+            self._reservations.reserved[self.device] = reserved + needed
         return Reservation(self, needed)
 
     def give_back(self, size: int) -> None:
         """Take so many bytes out of the promises."""
         with self._reservations.lock:
-            self._reservations.reserved[self._device] -= size
+            self._reservations.reserved[self.device] -= size
 
     @contextmanager
     def errors(self, path: Path | str, reservation: "Reservation | None" = None) -> Iterator[None]:
-        """Turn OSError inside the block into Unavailable with reason InsufficientDisk or DiskError.
+        """Turn OSError inside the block, about path unless it names another, into Unavailable.
 
-        reservation is that of the download which writes: what is left of it is what the disk still had to take.
+        The reason is InsufficientDisk or DiskError; the message has the path as the node sees it. reservation is that
+        of the download which writes: what is left of it is what the disk still had to take.
         """
         try:
             yield
@@ -84,17 +85,24 @@ class Disk:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 needed = reservation.left if reservation else None
                 with self._reservations.lock:
-                    others = self._reservations.reserved.get(self._device, 0) - (needed or 0)
+                    others = self._reservations.reserved.get(self.device, 0) - (needed or 0)
                     raise self._insufficient(needed, others) from error
+            named = error.filename if isinstance(error.filename, str) and os.path.isabs(error.filename) else path
             raise Unavailable(
-                "DiskError",
-                f"the node's disk refused {os.path.basename(path)!r} below {self.name}: {error.strerror or error}",
+                "DiskError", f"the node's disk refused {self._shown(named)}: {error.strerror or error}"
             ) from error
+
+    def _shown(self, path: Path | str) -> str:
+        relative = os.path.relpath(path, self._directory)
+        return os.path.normpath(os.path.join(self.name, relative))
 
     def _insufficient(self, needed: int | None, reserved: int) -> Unavailable:
         free = self.capacity().free_bytes
         left = max(free - reserved, 0)
-        wants = "is full" if needed is None else f"lacks room: the model needs {needed} bytes ({_readable(needed)})"
+        wants = "is full"
+        # A disk may refuse what its figures have room for, as by a quota of one user: then the need explains nothing.
+        if needed is not None and needed > left:
+            wants = f"lacks room: the model needs {needed} bytes ({_readable(needed)})"
         return Unavailable(
             "InsufficientDisk",
             f"{self.name} {wants}; available are {left} bytes ({_readable(left)}): "

@@ -11,7 +11,7 @@ import structlog
 
 from libs.artifact.manifest import Manifest
 from libs.chassis.errors import ServiceError
-from services.fetcher.store.artifacts import Store, content_of
+from services.fetcher.store.artifacts import Store
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.engine import download
 from services.fetcher.transfer.limits import Limits
@@ -54,14 +54,12 @@ def acquire(
     with store.ingest(manifest, stop) as ingest:
         if ingest is None:
             return
-        copies = {}
-        held = store.contents()
-        for index, file in enumerate(manifest.files):
-            if store.holds(digest) and file.path not in damaged:
-                ingest.adopt(index, store.artifact_path(digest) / file.path)
-            elif content_of(file) in held:
-                copies[index] = held[content_of(file)]
-        arguments = (stop, progress or _ignore, limits, copies, sharing or Sharing())
+        if store.holds(digest):
+            artifact, wrong = store.artifact_path(digest), frozenset(damaged)
+            for index, file in enumerate(manifest.files):
+                if file.path not in wrong:
+                    ingest.adopt(index, artifact / file.path)
+        arguments = (stop, progress or _ignore, limits, store.contents(manifest), sharing or Sharing())
         http = functools.partial(download, ingest, origin, *arguments)
         if streams is None:
             http()

@@ -51,7 +51,7 @@ def download(
     stop: StopFlag,
     progress: ProgressCallback,
     limits: Limits,
-    copies: Mapping[int, Path],
+    copies: Mapping[int, str],
     sharing: Sharing,
 ) -> None:
     """Bring every file of an ingest that is not done into staging, verified. Blocks; progress is called in this thread.
@@ -110,7 +110,7 @@ class _Transfer:
         origin: Origin,
         stop: StopFlag,
         limits: Limits,
-        copies: Mapping[int, Path],
+        copies: Mapping[int, str],
         sharing: Sharing,
     ) -> None:
         self._ingest = ingest
@@ -283,7 +283,7 @@ class _Transfer:
         """Find out what of a file is here already; return the piece of a small file that is not."""
         ingest, index = self._ingest, state.index
         copy = self._copies.get(index)
-        if copy and ingest.adopt_verified(index, copy, lane.scratch, lane.watch.check):
+        if copy and ingest.adopt_verified(index, Path(copy), lane.scratch, lane.watch.check):
             self._set_aside(state)
             return None
         believed, state.running = ingest.rehash(

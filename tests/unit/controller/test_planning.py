@@ -266,10 +266,11 @@ def test_failed_listing_is_tried_again_with_growing_delay() -> None:
         for resolution in failed.values():
             resolution.attempt = attempt
             resolution.resolved_at.FromMilliseconds(int(NOW * 1000))
-        delay = plan(replace(observed, resolutions=failed), RULES, NOW).look_again_seconds
+        known = replace(observed, resolutions=failed, heard=dict.fromkeys(failed, NOW))
+        delay = plan(known, RULES, NOW).look_again_seconds
         assert delay is not None
         delays.append(delay)
-        due = plan(replace(observed, resolutions=failed), RULES, NOW + delay + 0.01)
+        due = plan(known, RULES, NOW + delay + 0.01)
         [ask] = [action for action in due.actions if isinstance(action, planning.AskForListing)]
         assert ask.task.attempt == attempt + 1
     assert delays[0] <= RULES.retry_initial_seconds
@@ -283,7 +284,31 @@ def test_listing_is_not_tried_before_the_source_allows_it() -> None:
     for resolution in failed.values():
         resolution.resolved_at.FromMilliseconds(int(NOW * 1000))
         resolution.problem.retry_at.FromMilliseconds(int((NOW + 1000) * 1000))
-    assert plan(replace(observed, resolutions=failed), RULES, NOW).look_again_seconds == pytest.approx(1000)
+    known = replace(observed, resolutions=failed, heard=dict.fromkeys(failed, NOW))
+    assert plan(known, RULES, NOW).look_again_seconds == pytest.approx(1000)
+
+
+@pytest.mark.parametrize("years", [-50, -1, 1, 50])
+def test_a_clock_of_a_node_that_is_set_to_another_year_holds_no_listing_up_and_causes_no_storm(years: int) -> None:
+    observed = observe(item())
+    failed = listing(observed, problem=fetch_pb2.Problem(reason=model_pb2.REASON_RATE_LIMITED))
+    for resolution in failed.values():
+        there = NOW + years * 31_536_000
+        resolution.resolved_at.FromMilliseconds(int(there * 1000))
+        resolution.problem.retry_at.FromMilliseconds(int((there + 30) * 1000))
+    known = replace(observed, resolutions=failed, heard=dict.fromkeys(failed, NOW))
+    assert plan(known, RULES, NOW).look_again_seconds == pytest.approx(30)
+    assert "AskForListing" in kinds(plan(known, RULES, NOW + 30.01))
+
+
+def test_a_pause_that_only_a_wrong_clock_can_mean_is_a_day_at_most() -> None:
+    observed = observe(item())
+    failed = listing(observed, problem=fetch_pb2.Problem(reason=model_pb2.REASON_RATE_LIMITED))
+    for resolution in failed.values():
+        resolution.resolved_at.FromMilliseconds(1000)
+        resolution.problem.retry_at.FromMilliseconds(int(NOW * 1000))
+    known = replace(observed, resolutions=failed, heard=dict.fromkeys(failed, NOW))
+    assert plan(known, RULES, NOW).look_again_seconds == pytest.approx(86_400)
 
 
 def test_source_that_no_longer_has_what_was_listed_is_listed_again_and_nothing_is_taken_away() -> None:

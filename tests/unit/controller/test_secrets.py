@@ -123,7 +123,8 @@ def failed_listing(item: Any, state: str, reason: "model_pb2.Reason", asked_with
     version = found.secret.version(state) if found.secret else found.token_version
     resolution = fetch_pb2.Resolution(attempt=1, problem=fetch_pb2.Problem(reason=reason), secret_version=version)
     resolution.resolved_at.FromMilliseconds(int(NOW * 1000))
-    return observe(item, resolutions={found.key: resolution}, asked={found.key: Asked(1, NOW, asked_with)})
+    listed, asked = {found.key: resolution}, {found.key: Asked(1, NOW, asked_with)}
+    return observe(item, resolutions=listed, heard={found.key: NOW}, asked=asked)
 
 
 def decide(observed: Observed) -> Plan:

@@ -194,6 +194,18 @@ def test_model_that_is_not_there_is_looked_for_again_with_growing_delay() -> Non
     assert max(delays) <= RULES.retry_max_seconds
 
 
+@pytest.mark.parametrize("found", [FOUND, NOT_FOUND])
+def test_clock_that_was_set_back_after_an_inspection_does_not_hold_up_the_next(found: InspectionReport) -> None:
+    settled = settle(observe(), found, NOW)
+    year = 365 * 86_400
+    back = replace(settled, clock_offset=-year)
+    assert created(plan(back, RULES, NOW)).number == 2
+    again = ended(apply(back, plan(back, RULES, NOW).actions, NOW), found)
+    for _ in range(3):
+        again = apply(again, plan(again, RULES, NOW).actions, NOW)
+    assert plan(again, RULES, NOW).actions == (), "once, not again and again"
+
+
 def test_found_model_is_looked_at_again_now_and_then_and_keeps_its_facts_meanwhile() -> None:
     settled = settle(observe())
     delay = plan(settled, RULES, NOW).look_again_seconds

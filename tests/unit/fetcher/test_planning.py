@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.artifact.errors import InvalidValue
 from ome.fetch.v1.fetch_pb2 import (
@@ -294,7 +295,7 @@ DESCRIPTIONS = {
     ("desired", "observed", "phase", "reason", "digest"), DESCRIPTIONS.values(), ids=DESCRIPTIONS.keys()
 )
 def test_describe(desired: Desired, observed: Observed, phase: int, reason: int, digest: str) -> None:
-    state = describe(desired, observed, NOW)
+    state = describe(desired, observed)
 
     assert (state.phase, state.problem.reason, state.artifact.digest) == (phase, reason, digest)
     assert state.assignment_revision == desired.revision
@@ -302,10 +303,13 @@ def test_describe(desired: Desired, observed: Observed, phase: int, reason: int,
 
 
 def test_description_of_a_setback_says_when_the_next_attempt_is() -> None:
-    state = describe(HOLD, replace(NOTHING, setback=Setback(5, BUSY, NOW + 1)), NOW)
+    problem = Problem(reason=REASON_UNAVAILABLE, retry_at=Timestamp(seconds=1001))
+    setback = Setback(5, problem, NOW + 1)
 
-    assert state.problem.retry_at.ToMilliseconds() == 1_001_000
-    assert not BUSY.HasField("retry_at"), "the remembered problem is not touched"
+    assert describe(HOLD, replace(NOTHING, setback=setback)).problem.retry_at.ToSeconds() == 1001
+    attempting = replace(NOTHING, setback=setback, transfer=transfer(TransferPhase.QUEUED))
+    assert not describe(HOLD, attempting).problem.HasField("retry_at"), "the next attempt is under way"
+    assert problem.HasField("retry_at"), "the remembered problem is not touched"
 
 
 def test_retry_delay_grows_to_its_ceiling_and_never_falls_below_the_first_delay() -> None:

@@ -141,7 +141,7 @@ def converge(world: World, desired: Desired, root: str) -> Observed:
 @given(worlds(), desires(), roots)
 def test_plans_end_where_the_controller_wants(world: World, desired: Desired, root: str) -> None:
     observed = converge(world, desired, root)
-    state = describe(desired, observed, 0.0)
+    state = describe(desired, observed)
 
     if desired.assignment.goal == GOAL_ABSENT:
         assert state.phase == NODE_PHASE_DELETED
@@ -159,7 +159,7 @@ def test_plans_end_well_after_any_prefix_of_another_plan(
     for action in actions[:applied]:
         world.apply(action, first.assignment.artifact.digest)
 
-    test_state = describe(second, converge(world, second, second_root), 0.0)
+    test_state = describe(second, converge(world, second, second_root))
 
     assert test_state.phase in (NODE_PHASE_READY, NODE_PHASE_DELETED)
 

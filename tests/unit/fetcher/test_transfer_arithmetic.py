@@ -1,5 +1,6 @@
 """Ranges, retries, rates and the journal: the arithmetic of a transfer."""
 
+import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def test_a_content_range_that_makes_no_sense_is_none(value: str) -> None:
         ({"retry-after": "-5"}, None),
         ({"ratelimit": '"api";r=0;t=55'}, 55.0),
         ({"ratelimit": '"api";r=3;t=55'}, None),
+        ({"retry-after": "Mon, 01 Jan 2024 00:00:05 GMT", "date": "Mon, 01 Jan 2024 00:00:00 GMT"}, 5.0),
+        ({"retry-after": "Mon, 01 Jan 2040 00:00:05 GMT", "date": "Sun, 01 Jan 2040 00:00:00 GMT"}, 5.0),
+        ({"retry-after": "Tue, 01 Jan 2030 00:01:00 GMT", "date": "yesterday"}, 60.0),
+        ({"retry-after": "Tue, 01 Jan 2069 00:00:00 GMT"}, 86_400.0),
+        ({"retry-after": "99999999999"}, 86_400.0),
         ({"retry-after": "7", "ratelimit": '"api";r=0;t=55'}, 7.0),
     ],
 )
@@ -148,7 +154,7 @@ def test_a_torn_journal_promises_no_more_than_was_written(
     path.write_bytes(content)
     whole_lines = content[: content.rfind(b"\n") + 1].decode()
     reopened = Journal(path)
-    assert reopened.records == parse_records(whole_lines)[0]
+    assert reopened.records == parse_records(whole_lines.splitlines(keepends=True))[0]
     # What is written after a tear is found again: the tear does not swallow it.
     record(reopened, more)
     reopened.close()
@@ -159,6 +165,16 @@ def test_a_torn_journal_promises_no_more_than_was_written(
     for state in again.records.values():
         lengths = [length for length, _ in state.prefixes]
         assert lengths == sorted(set(lengths))
+
+
+def test_what_is_remembered_of_a_journal_does_not_grow_with_the_file() -> None:
+    step, count = 2 << 20, 51_200
+    lines = (f"0 {number * step} {number:064x}\n" for number in range(1, count + 1))
+    prefixes = parse_records(lines)[0][0].prefixes
+    assert len(prefixes) <= 256
+    assert prefixes[-1] == (count * step, f"{count:064x}"), "nothing verified is given up"
+    lengths = [0, *(length for length, _ in prefixes)]
+    assert max(later - earlier for earlier, later in itertools.pairwise(lengths)) <= count * step / 32
 
 
 def test_a_journal_that_holds_something_else_is_empty(tmp_path: Path) -> None:
