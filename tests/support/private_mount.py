@@ -1,7 +1,7 @@
 """Runs a program that has a file system of its own at a directory, in memory, which nobody else sees and nobody must be
 root for: a user namespace and a mount namespace.
 
-    python -m tests.support.private_mount DIRECTORY BYTES MODULE [ARGUMENT ...]
+    python -m tests.support.private_mount DIRECTORY BYTES FILES MODULE [ARGUMENT ...]
 
 PrivateMount changes it from outside while the program runs. Some machines allow no user namespaces.
 """
@@ -34,9 +34,9 @@ class PrivateMount:
         """A path on the file system."""
         return Path(f"/proc/{self._pid}/root{self._directory}") / relative
 
-    def resize(self, size: int) -> None:
-        """Let it hold so many bytes."""
-        self._change("", str(self._directory), _MS_REMOUNT, f"size={size}")
+    def resize(self, size: int, files: int) -> None:
+        """Let it hold so many bytes and files."""
+        self._change("", str(self._directory), _MS_REMOUNT, f"size={size},nr_inodes={files}")
 
     def make_read_only(self) -> None:
         """Refuse writes by whoever opens something from now on; the kernel allows no more while a file is open."""
@@ -61,7 +61,7 @@ class PrivateMount:
 def supported() -> bool:
     """Whether this machine lets an ordinary process mount something for itself."""
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", __name__, directory, "1048576", "this"]
+        command = [sys.executable, "-m", __name__, directory, "1048576", "100", "this"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -78,14 +78,14 @@ def main() -> None:
         else:
             _mount(source, target, int(flags), options)
         return
-    directory, size, module, *arguments = sys.argv[1:]
+    directory, size, files, module, *arguments = sys.argv[1:]
     user, group = os.getuid(), os.getgid()
     _check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS))
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {user} 1")
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")
     Path(directory).mkdir(parents=True, exist_ok=True)
-    _mount("tmpfs", directory, 0, f"size={size}")
+    _mount("tmpfs", directory, 0, f"size={size},nr_inodes={files}")
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -83,6 +83,13 @@ class Disk:
             yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if (status := os.statvfs(self._directory)).f_files and not status.f_favail:
+                    # Some file systems, ext4 among them, take a number of files that is fixed when they are made.
+                    raise Unavailable(
+                        "InsufficientDisk",
+                        f"{self.name} has no room for another file, as all of its {status.f_files} inodes are in use. "
+                        "Remove some files or choose a storage.path below another root",
+                    ) from error
                 needed = reservation.left if reservation else None
                 with self._reservations.lock:
                     others = self._reservations.reserved.get(self.device, 0) - (needed or 0)

@@ -16,9 +16,12 @@ from tests.support.private_mount import PrivateMount, supported
 pytestmark = pytest.mark.skipif(not supported(), reason="user namespaces are not allowed here")
 
 
-async def start(node: FetcherNode, size: int) -> PrivateMount:
+MANY = 10_000
+
+
+async def start(node: FetcherNode, size: int, files: int = MANY) -> PrivateMount:
     root = node.path("/models")
-    await node.start("tests.support.private_mount", str(root), str(size))
+    await node.start("tests.support.private_mount", str(root), str(size), str(files))
     return PrivateMount(node.pid, root)
 
 
@@ -34,12 +37,27 @@ async def test_a_disk_that_is_too_small_is_said_with_its_numbers_and_taken_again
     assert "needs 167" in state.problem.message
     assert hub.requests() == []
 
-    mount.resize(4 * SHARD)
+    mount.resize(4 * SHARD, MANY)
     await driver.state("a", NODE_PHASE_READY)
 
     published = mount.path("a")
     assert listed_digests(hub, ["model-00001-of-00002.safetensors"])
     assert sum(path.stat().st_size for path in published.iterdir()) == artifact.bytes
+
+
+async def test_a_disk_without_room_for_another_file_is_not_called_full(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    hub.add_model("org/many", {f"{number}.json": f"{number}" for number in range(100)})
+    mount = await start(node, SHARD, files=60)
+    await driver.hold("a", "hf://org/many", await driver.artifact("hf://org/many"), "/models/a")
+    state = await driver.state("a", NODE_PHASE_FAILED)
+    assert state.problem.reason == REASON_INSUFFICIENT_DISK
+    assert "60 inodes" in state.problem.message
+
+    mount.resize(SHARD, MANY)
+    await driver.state("a", NODE_PHASE_READY)
+    assert len(list(mount.path("a").iterdir())) == 100
 
 
 async def test_a_root_that_becomes_read_only_keeps_what_is_ready_and_says_why_nothing_comes(
