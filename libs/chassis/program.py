@@ -11,6 +11,7 @@ import structlog
 
 from libs.chassis.logs import configure_logs
 from libs.chassis.settings import SettingsError, load_settings
+from libs.chassis.tasks import keep_cancellations
 
 EXIT_CRASH = 1
 EXIT_BAD_SETTINGS = 2
@@ -53,6 +54,7 @@ def run(service: str, settings_class: type[S], main: Callable[[S, asyncio.Event]
         log.info("started")
         await main(settings, stop)
 
+    keep_cancellations()
     try:
         asyncio.run(supervised())
     except SettingsError as error:

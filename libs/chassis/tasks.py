@@ -1,8 +1,17 @@
 """Running loops side by side until a stop event, and ending them in order."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+# After this the log says what a stop waits for; Kubernetes kills after 30 seconds.
+_LATE_SECONDS = 5.0
+
+_log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 async def run_until(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> None:
@@ -22,4 +31,27 @@ async def run_until(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> N
     finally:
         for task in (waiter, *tasks):
             task.cancel()
+        _, late = await asyncio.wait((waiter, *tasks), timeout=_LATE_SECONDS)
+        if late:
+            _log.warning("stop_is_late", waits_for=_places())
         await asyncio.gather(waiter, *tasks, return_exceptions=True)
+
+
+def keep_cancellations() -> None:
+    """Have asyncio.wait_for raise when a cancellation and a result come together, as it does from Python 3.12 on.
+
+    That of 3.11 returns the result and forgets the cancellation: a loop that waits for answers by a library which uses
+    it, as nats-py does, would then run on for ever while the process waits for its end.
+    """
+    asyncio.wait_for = _wait_for  # type: ignore[assignment]
+
+
+async def _wait_for(answer: Awaitable[T], timeout: float | None) -> T:
+    async with asyncio.timeout(timeout):
+        return await answer
+
+
+def _places() -> list[str]:
+    """Where each task stands that has not ended."""
+    frames = (task.get_stack(limit=1) for task in asyncio.all_tasks() if task is not asyncio.current_task())
+    return sorted(f"{frame.f_code.co_qualname}:{frame.f_lineno}" for stack in frames for frame in stack)

@@ -21,7 +21,7 @@ from libs.chassis.errors import Missing, ServiceError, Unavailable
 from services.fetcher.bucket_source import BucketSource
 from services.fetcher.transfer.origin import Location, Origin
 from services.fetcher.transfer.retry import asked_pause_seconds
-from services.fetcher.transfer.wire import tls_context
+from services.fetcher.transfer.tls import tls_context
 
 # Smaller objects are many, and a request for each would take longer than the listing.
 _LEAST_BYTES = 1 << 20

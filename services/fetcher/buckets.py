@@ -33,7 +33,7 @@ from services.fetcher.bucket_signing import Signer, is_signable, signer_of
 from services.fetcher.bucket_source import BucketSource
 from services.fetcher.selection import select_files
 from services.fetcher.transfer.origin import Location
-from services.fetcher.transfer.wire import tls_context
+from services.fetcher.transfer.tls import tls_context
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, ClientConfig, GCSConfig, RetryConfig, S3Config, S3Credential

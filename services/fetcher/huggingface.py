@@ -33,7 +33,7 @@ from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.hub_source import HubOrigin, HubSource
 from services.fetcher.selection import select_files
 from services.fetcher.transfer.retry import asked_pause_seconds
-from services.fetcher.transfer.wire import tls_context
+from services.fetcher.transfer.tls import tls_context
 
 # A listing is a few small answers; what takes longer will not come.
 _TIMEOUT = httpx2.Timeout(30.0, connect=10.0)

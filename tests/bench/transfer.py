@@ -33,7 +33,6 @@ from pathlib import Path
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from services.fetcher.store.linux import sync_file_system
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import UrlOrigin
 from services.fetcher.transfer.stop import StopFlag
 from tests.support.hub import HubClient
@@ -269,7 +268,7 @@ def _ours_from_plain(url: str, target: Path, listing: Path) -> dict[str, float]:
 
 def _acquire(manifest: Manifest, origin: UrlOrigin, target: Path) -> None:
     with new_store(target) as store:
-        acquire(store, manifest, origin, StopFlag(), limits=Limits())
+        acquire(store, manifest, origin, StopFlag())
         store.publish(MODEL_UID, "bench/model", manifest.digest)
 
 

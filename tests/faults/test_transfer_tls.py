@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from libs.artifact.errors import InvalidValue
 from libs.artifact.uri import VendorUri
 from libs.chassis.errors import Unavailable
-from services.fetcher.transfer import wire
+from services.fetcher.transfer import tls
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.stop import StopFlag
 from services.fetcher.vendor_drivers import HttpDriver
 from services.fetcher.vendor_http import list_index
 from services.fetcher.vendor_source import http_source
+from tests.faults.test_transfer_faults import PASSING
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import QUICK, contents_of, manifest_of, new_store, serve, small_model
 
@@ -64,9 +65,9 @@ def server(certificate: Path) -> Iterator[OriginServer]:
 
 @pytest.fixture(autouse=True)
 def fresh_trust() -> Iterator[None]:
-    wire.tls_context.cache_clear()
+    tls.tls_context.cache_clear()
     yield
-    wire.tls_context.cache_clear()
+    tls.tls_context.cache_clear()
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -80,6 +81,30 @@ def test_a_certificate_that_the_environment_names_is_trusted(
         acquire(store, MANIFEST, serve(server, MODEL), StopFlag(), limits=QUICK)
         assert contents_of(store.artifact_path(MANIFEST.digest)) == MODEL
     assert (stall.fired, cut.fired) == (1, 1)
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
+def test_a_passing_fault_ends_in_the_right_bytes_over_tls(
+    fault: Fault, certificate: Path, server: OriginServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    fault = server.inject(replace(fault))
+    with new_store(tmp_path / "models") as store:
+        acquire(store, MANIFEST, serve(server, MODEL), StopFlag(), limits=QUICK)
+        assert contents_of(store.artifact_path(MANIFEST.digest)) == MODEL
+    assert fault.fired == fault.times
+
+
+def test_an_origin_of_an_older_version_of_tls_is_read(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with OriginServer(tls=context) as old, new_store(tmp_path / "models") as store:
+        acquire(store, MANIFEST, serve(old, MODEL), StopFlag(), limits=QUICK)
+        assert contents_of(store.artifact_path(MANIFEST.digest)) == MODEL
 
 
 def test_an_unknown_certificate_is_not_trusted_nor_tried_again(server: OriginServer, tmp_path: Path) -> None:
@@ -119,6 +144,6 @@ def test_the_index_of_a_vendor_is_trusted_like_content_and_does_not_lead_to_http
         list_index(source, StopFlag())
     assert server.requests == []
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    wire.tls_context.cache_clear()
+    tls.tls_context.cache_clear()
     with pytest.raises(InvalidValue, match="from https to http"):
         list_index(source, StopFlag())

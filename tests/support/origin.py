@@ -290,7 +290,7 @@ class OriginServer:
                 return True
             case "corrupt":
                 wrong = bytearray(body)
-                wrong[fault.after_bytes] ^= 1
+                wrong[min(fault.after_bytes, len(wrong) - 1)] ^= 1
                 self._send(connection, bytes(wrong))
             case "chunked":
                 for position in range(0, len(body), 70_000):

@@ -5,6 +5,7 @@ artifact, nor decide whether a failure of both is tried again.
 """
 
 import functools
+import os
 from collections.abc import Callable, Collection
 
 import structlog
@@ -14,7 +15,7 @@ from libs.chassis.errors import ServiceError
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.engine import download
-from services.fetcher.transfer.limits import Limits
+from services.fetcher.transfer.limits import Limits, limits_for
 from services.fetcher.transfer.origin import Origin, Streams
 from services.fetcher.transfer.progress import Progress, ProgressCallback
 from services.fetcher.transfer.sharing import Sharing
@@ -23,7 +24,7 @@ from services.fetcher.transfer.streaming import stream
 
 _log = structlog.get_logger()
 
-_LIMITS = Limits()
+_LIMITS = limits_for(len(os.sched_getaffinity(0)))
 # What may be wrong with one way and not with the other. A full disk is full for both; terms that nobody has accepted
 # bind both; and who asks to slow down must not find the same request at another door.
 _ONE_WAY = ("ChecksumMismatch", "Forbidden", "NotFound", "SourceChanged", "Unavailable")

@@ -4,12 +4,16 @@ import contextlib
 import mmap
 
 
-def aligned_buffer(size: int) -> memoryview:
-    """Memory that begins at a page, as O_DIRECT asks; taken when it is first used, freed with its last view."""
+def aligned_buffer(size: int, whole: bool = True) -> memoryview:
+    """Memory that begins at a page, as O_DIRECT asks; taken when it is first used, freed with its last view.
+
+    whole says that all of it is going to be used.
+    """
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    # One page fault instead of 512, which were a tenth of a transfer's CPU time; a kernel without huge pages refuses.
-    with contextlib.suppress(OSError):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    if whole:
+        # One page fault instead of 512, a tenth of a transfer's CPU time; a kernel without huge pages refuses.
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(memory)
 
 

@@ -169,7 +169,7 @@ class _Transfer:
                 return self._sharing.allow(self, wanted, check)
 
         watch = Watch(check, limits.connect_seconds, limits.stall_seconds, limits.stall_bytes, allow)
-        lane = _Lane(number, aligned_buffer(limits.range_bytes), watch)
+        lane = _Lane(number, aligned_buffer(limits.range_bytes, whole=False), watch)
         return lane
 
     def _raise_first(self, futures: Sequence[Future[None]]) -> None:

@@ -9,6 +9,7 @@ import base64
 import errno
 import functools
 import os
+import re
 import select
 import socket
 import ssl
@@ -20,14 +21,17 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from services.fetcher.transfer.tls import TlsSocket
+
+# The longest head, and what is received at once where one is expected: with it come whole small bodies and the heads
+# behind them, which are copied once more.
 _HEAD_BYTES = 64 << 10
-# What is read at once where a head is expected: the bytes of a body behind it are copied once more.
-_READ_BYTES = 16 << 10
 # How often a waiting receive looks at the stop flag and at its own lack of progress.
 _TICK_SECONDS = 0.25
 _DRAIN_BYTES = 64 << 10
 _USER_AGENT = "ome-fetcher"
-_trust_lock = threading.Lock()
+_URL = re.compile(r"(?P<base>[^/?#]*//[^/?#]*)(?P<target>[^#]*)(?:#.*)?", re.DOTALL)
+_TARGET = re.compile("[!-~]*")
 
 # As getaddrinfo gives it: family, type, protocol, canonical name, address.
 _Address = tuple[int, int, int, str, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
@@ -82,22 +86,28 @@ class Head:
     headers: Mapping[str, str]
 
 
-@functools.lru_cache(maxsize=64)
 def split_url(url: str) -> tuple[Endpoint, str]:
     """Where to connect to for a URL, and the target to ask for. Raises WireError for anything but http and https."""
+    # Quick, as thousands of small files are bound by what each costs in Python.
+    match = _URL.fullmatch(url)
+    if not match:
+        raise WireError("an address names no host")
+    endpoint, target = _parse_endpoint(match["base"]), match["target"]
+    if not _TARGET.fullmatch(target):
+        raise WireError("an address holds characters that are not allowed in one")
+    return endpoint, target if target.startswith("/") else f"/{target}"
+
+
+@functools.lru_cache(maxsize=64)
+def _parse_endpoint(base: str) -> Endpoint:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(base)
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
         raise WireError(f"an address cannot be understood: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise WireError(f"an address begins with {parts.scheme!r}, which is neither http nor https, or names no host")
-    target = parts.path or "/"
-    if parts.query:
-        target += f"?{parts.query}"
-    if any(character <= " " or character > "~" for character in target):
-        raise WireError("an address holds characters that are not allowed in one")
-    return Endpoint(parts.scheme, parts.hostname, port), target
+    return Endpoint(parts.scheme, parts.hostname, port)
 
 
 class Connection:
@@ -111,13 +121,18 @@ class Connection:
         self.reusable = True
         self.answers = 0
         self._watch = watch
-        self._pending = self._unsent = b""
+        self._unsent = b""
+        # Of what was received at once, the part from start to end is not taken yet.
+        self._memory = bytearray(_HEAD_BYTES)
+        self._received = memoryview(self._memory)
+        self._start = self._end = 0
         self._left: int | None = 0
         self._allowance = 0
         # Time in which bytes could not be received because we ourselves did not allow it: not the peer's fault.
         self._held_back_seconds = 0.0
         self._chunked = self._first_chunk = False
         self._proxy = _proxy_for(endpoint)
+        self._socket: socket.socket | TlsSocket
         self._socket = self._connect()
 
     def request(self, target: str, headers: Mapping[str, str]) -> None:
@@ -189,16 +204,17 @@ class Connection:
         self.reusable = False
         self._socket.close()
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> socket.socket | TlsSocket:
         proxy = self._proxy
         host, port = (proxy.hostname or "", proxy.port or 80) if proxy else (self.endpoint.host, self.endpoint.port)
-        self._socket = raw = self._reach(host, port)
+        raw = self._reach(host, port)
+        # For the tunnel; what follows goes by what is returned.
+        self._socket = raw
         try:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._poll_in_kernel(raw)
             if self.endpoint.scheme == "http":
-                self._poll_in_kernel(raw)
                 return raw
-            raw.settimeout(_TICK_SECONDS)
             if proxy:
                 self._open_tunnel(proxy)
             return self._secure(raw)
@@ -254,31 +270,16 @@ class Connection:
                 return raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return errno.ETIMEDOUT
 
-    def _secure(self, raw: socket.socket) -> ssl.SSLSocket:
+    def _secure(self, raw: socket.socket) -> TlsSocket:
         host = self.endpoint.host
-        with _trust_lock:
-            # Or each of the threads that begin together would read hundreds of certificates for itself.
-            context = tls_context()
-        secure = context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
-        deadline = time.monotonic() + self._watch.connect_seconds
+        secure = TlsSocket(raw, host)
         try:
-            while True:
-                self._watch.check()
-                try:
-                    secure.do_handshake()
-                    return secure
-                except TimeoutError:
-                    if time.monotonic() > deadline:
-                        raise
+            secure.handshake(self._watch.check, self._watch.connect_seconds)
         except ssl.SSLCertVerificationError as error:
-            secure.close()
             raise TrustError(f"the certificate of {host} is not trusted: {error.verify_message}") from error
         except OSError as error:
-            secure.close()
             raise WireError(f"the TLS handshake with {host} failed: {error.strerror or error}") from error
-        except BaseException:
-            secure.close()
-            raise
+        return secure
 
     def _poll_in_kernel(self, raw: socket.socket) -> None:
         # With a timeout of Python's, each receive costs a poll more and MSG_WAITALL cannot be used; the kernel's own
@@ -307,17 +308,26 @@ class Connection:
             ) from error
 
     def _read_head(self) -> Head:
-        data = self._pending
-        buffer = memoryview(bytearray(_READ_BYTES))
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            if len(data) >= _HEAD_BYTES:
-                raise WireError(f"{self.endpoint} sent headers of more than {_HEAD_BYTES} bytes")
-            count = self._wait(lambda: self._socket.recv_into(buffer))
+        data = self._take_until(b"\r\n\r\n", "headers")
+        if data is None:
+            raise WireError(f"{self.endpoint} closed the connection", closed_early=self._start == self._end)
+        return _parse_head(data, self.endpoint)
+
+    def _take_until(self, mark: bytes, what: str) -> bytes | None:
+        """What comes before a mark, which is passed over; None when the peer closes before it."""
+        while (found := self._memory.find(mark, self._start, self._end)) < 0:
+            left = self._end - self._start
+            if left == _HEAD_BYTES:
+                raise WireError(f"{self.endpoint} sent {what} of more than {_HEAD_BYTES} bytes")
+            self._received[:left] = self._received[self._start : self._end]
+            self._start, self._end = 0, left
+            count = self._wait(lambda: self._socket.recv_into(self._received[self._end :]))
             if count == 0:
-                raise WireError(f"{self.endpoint} closed the connection", closed_early=not data)
-            data += bytes(buffer[:count])
-        self._pending = data[end + 4 :]
-        return _parse_head(data[:end], self.endpoint)
+                return None
+            self._end += count
+        data = bytes(self._received[self._start : found])
+        self._start = found + len(mark)
+        return data
 
     def _frame(self, head: Head) -> None:
         self._chunked = head.headers.get("transfer-encoding", "").lower() == "chunked"
@@ -342,10 +352,10 @@ class Connection:
         if self._left == 0:
             return 0
         wanted = self._allowed(len(view) if self._left is None else min(len(view), self._left))
-        if self._pending:
-            count = min(len(self._pending), wanted)
-            view[:count] = self._pending[:count]
-            self._pending = self._pending[count:]
+        if self._start < self._end:
+            count = min(self._end - self._start, wanted)
+            view[:count] = self._received[self._start : self._start + count]
+            self._start += count
         else:
             count = self._receive_into(view[:wanted])
         if self._watch.allow:
@@ -370,25 +380,7 @@ class Connection:
         return time.monotonic() - self._held_back_seconds
 
     def _receive_into(self, view: memoryview) -> int:
-        if isinstance(self._socket, ssl.SSLSocket):
-            return self._wait(lambda: self._receive_records(view))
         return self._wait(lambda: self._socket.recv_into(view, 0, socket.MSG_WAITALL))
-
-    def _receive_records(self, view: memoryview) -> int:
-        """Fill view from TLS records, of which each call brings one, until it is full or one tick is over."""
-        # Without a look at anything else in between: a GiB has 65,000 records.
-        deadline = time.monotonic() + _TICK_SECONDS
-        done = 0
-        try:
-            while done < len(view) and (count := self._socket.recv_into(view[done:])):
-                done += count
-                if time.monotonic() > deadline:
-                    break
-        except OSError:
-            # What has arrived counts; an error that lasts is met again by the next call.
-            if not done:
-                raise
-        return done
 
     def _next_chunk(self) -> None:
         if not self._first_chunk:
@@ -405,15 +397,9 @@ class Connection:
             self._chunked = False
 
     def _line(self) -> bytes:
-        buffer = memoryview(bytearray(_READ_BYTES))
-        while b"\n" not in self._pending:
-            if len(self._pending) > _HEAD_BYTES:
-                raise WireError(f"{self.endpoint} sent a line that does not end")
-            count = self._wait(lambda: self._socket.recv_into(buffer))
-            if count == 0:
-                raise WireError(f"{self.endpoint} closed the connection in the middle of a body")
-            self._pending += bytes(buffer[:count])
-        line, _, self._pending = self._pending.partition(b"\n")
+        line = self._take_until(b"\n", "a line")
+        if line is None:
+            raise WireError(f"{self.endpoint} closed the connection in the middle of a body")
         return line.rstrip(b"\r")
 
     def _wait(self, receive: Callable[[], int]) -> int:
@@ -422,7 +408,7 @@ class Connection:
             self._watch.check()
             try:
                 return receive()
-            except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+            except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise WireError(f"{self.endpoint} sent nothing for {self._watch.stall_seconds:g} seconds") from None
             except OSError as error:
@@ -443,20 +429,6 @@ def _parse_head(data: bytes, endpoint: Endpoint) -> Head:
     if parts[0] == "HTTP/1.0" and "connection" not in headers:
         headers["connection"] = "close"
     return Head(int(parts[1]), headers)
-
-
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    """What is trusted, read once: the system's certificates and those that the environment names."""
-    # SSL_CERT_FILE and SSL_CERT_DIR are read by OpenSSL itself; the other two are what people set for requests and
-    # curl.
-    context = ssl.create_default_context()
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        path = os.environ.get(name)
-        if path:
-            context.load_verify_locations(capath=path) if os.path.isdir(path) else context.load_verify_locations(path)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _proxy_for(endpoint: Endpoint) -> SplitResult | None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.fetcher.store.journal import Journal, parse_records
-from services.fetcher.transfer.limits import Limits
+from services.fetcher.transfer.limits import Limits, limits_for
 from services.fetcher.transfer.progress import RateMeter, remaining_seconds
 from services.fetcher.transfer.ranges import ContentRange, next_range, parse_content_range, range_header
 from services.fetcher.transfer.retry import asked_pause_seconds, backoff_seconds
@@ -91,6 +91,11 @@ def test_a_rate_is_the_mean_of_the_last_seconds() -> None:
 
 def test_remaining_time_is_rounded_up_and_zero_when_unknown() -> None:
     assert (remaining_seconds(101, 100), remaining_seconds(5, 0), remaining_seconds(0, 9)) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(("processors", "connections"), [(1, 4), (2, 4), (3, 6), (64, 8)])
+def test_connections_follow_the_processors(processors: int, connections: int) -> None:
+    assert limits_for(processors).connections == connections
 
 
 @pytest.mark.parametrize("changes", [{"range_bytes": 1000}, {"range_bytes": 0}, {"buffers": 1}])
