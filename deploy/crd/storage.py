@@ -58,8 +58,9 @@ _URI_RULES = (
         "must name an absolute path with three slashes, as in local:///models/my-model",
     ),
     rule(
-        "!self.matches('^(s3|gs|az)://') || self.matches('^(s3|gs|az)://[^/]+')",
-        "must name a bucket, as in s3://my-bucket/llama-3-70b",
+        "!self.matches('^(s3|gs|az)://') || self.matches('^(s3|gs|az)://[A-Za-z0-9$][A-Za-z0-9._-]*(/|$)')",
+        "must name a bucket, as in s3://my-bucket/llama-3-70b, and nothing else before the path: credentials belong "
+        "into a Secret",
     ),
     rule(
         "self.startsWith('hf://') || !self.matches('/[.][.]?(/|$)')",

@@ -15,6 +15,8 @@ _HF_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 # Git reference names: see git-check-ref-format(1); narrower here, as the name becomes a part of URLs.
 _HF_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
 _OCI = re.compile(r"n/(?P<namespace>[^/]+)/b/(?P<bucket>[^/]+)/o(/(?P<prefix>.*))?")
+# What the three clouds allow or once allowed; so no credentials before an "@", which the object would show to all.
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -96,8 +98,8 @@ def parse_uri(text: str) -> ModelUri:
             return LocalUri(_absolute_path(text, rest))
         case _:
             bucket, _, prefix = rest.partition("/")
-            if not bucket:
-                raise _invalid(text, f"must be {scheme}://<bucket>/<prefix>")
+            if not _BUCKET.fullmatch(bucket):
+                raise _invalid(text, f"must be {scheme}://<bucket>/<prefix>; credentials belong into a Secret")
             return BucketUri(scheme, bucket, _relative_path(text, prefix))
 
 

@@ -409,6 +409,8 @@ URIS = (
     "az://container/x",
     "s3://",
     "s3:///x",
+    "s3://AKIA:secret@bucket/x",
+    "gs://under_score.and.Dots/x",
     "gs://bucket/..",
     "s3://bucket/a\tb",
     "s3://bucket/a\u00a0b",

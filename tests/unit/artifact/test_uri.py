@@ -54,6 +54,8 @@ REFUSED = {
     "local:///": "below the root",
     "local:///models/../etc": "'..'",
     "s3:///key": "s3://<bucket>/<prefix>",
+    "s3://AKIA:secret@bucket/key": "credentials belong into a Secret",
+    "az://account.blob.core.windows.net:443/container": "az://<bucket>/<prefix>",
 }
 
 
