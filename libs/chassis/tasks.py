@@ -17,8 +17,8 @@ T = TypeVar("T")
 async def run_until(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> None:
     """Run loops until stop is set, then cancel them and wait for their ends.
 
-    A loop that raises or returns before that ends all of them; its exception is raised. The caller's resources
-    are still open while the loops end.
+    A loop that raises or returns before that ends all of them; its exception is raised, as is one that a loop ends with
+    when it is cancelled. The caller's resources are still open while the loops end.
     """
     tasks = [asyncio.create_task(loop) for loop in loops]
     waiter = asyncio.create_task(stop.wait())
@@ -34,7 +34,11 @@ async def run_until(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> N
         _, late = await asyncio.wait((waiter, *tasks), timeout=_LATE_SECONDS)
         if late:
             _log.warning("stop_is_late", waits_for=_places())
-        await asyncio.gather(waiter, *tasks, return_exceptions=True)
+        ends = await asyncio.gather(waiter, *tasks, return_exceptions=True)
+    for end in ends:
+        # Of a stop; when a loop has failed, what is raised already tells more.
+        if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
+            raise end
 
 
 def keep_cancellations() -> None:

@@ -516,9 +516,11 @@ def _ask(
     if asked and asked.attempt == attempt and now - asked.at < _ASK_AGAIN_SECONDS:
         intent.look_again_seconds = asked.at + _ASK_AGAIN_SECONDS - now
         return
-    pools = sorted(observed.nodes[node].pool for node in intent.report.desired_nodes)
+    # A node without a fetcher is taken for one of the default pool, on whose queue nobody may be working.
+    views = [observed.nodes[node] for node in intent.report.desired_nodes]
+    _, pool = min((view.unreachable_since is not None, view.pool) for view in views)
     task = fetch_pb2.ResolveTask(source_key=source.key, source=source.source, model=model.ref, attempt=attempt)
-    intent.ask = AskForListing(pools[0], task, why, _current_version(source, observed))
+    intent.ask = AskForListing(pool, task, why, _current_version(source, observed))
     intent.look_again_seconds = _ASK_AGAIN_SECONDS
 
 

@@ -18,7 +18,7 @@ from libs.artifact.specification import (
     planning_digest,
     skips_parsing,
 )
-from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, VolumeClaimUri, parse_uri
+from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, OracleUri, VolumeClaimUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
@@ -27,6 +27,8 @@ KINDS = {
     "ClusterBaseModel": model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL,
     "FineTunedWeight": model_pb2.MODEL_KIND_FINE_TUNED_WEIGHT,
 }
+# Of parameters.auth_type: the one identity that a Secret holds the key of.
+_USER_PRINCIPAL = "UserPrincipal"
 SECRET_KEY_PARAMETER = "secretKey"  # noqa: S105 (the name of a parameter)
 SECRET_NAMESPACE_PARAMETER = "secretNamespace"  # noqa: S105
 DEFAULT_SECRET_KEY = "token"  # noqa: S105
@@ -173,6 +175,9 @@ def _secret(
             f"storage.storageKey {name!r} is a Secret of the operator itself, which no model may use: "
             "put the model's credentials into a Secret of their own",
         )
+    if isinstance(uri, OracleUri) and parameters.get("auth_type", _USER_PRINCIPAL) != _USER_PRINCIPAL:
+        # Whatever Secret is named, the identity of a node or pod needs none.
+        return None
     key = (parameters.get(SECRET_KEY_PARAMETER) or DEFAULT_SECRET_KEY) if isinstance(uri, HuggingFaceUri) else ""
     return SecretRef(namespace, name, key)
 

@@ -176,17 +176,20 @@ def _start(directory: Path) -> "subprocess.Popen[bytes]":
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HOME": str(directory)}
     # Logs and the skeleton of a cache are written there; chunks are not kept, as the SDK's default for that is zero.
     environment |= {"HF_HOME": str(directory), "TMPDIR": str(directory)}
-    process = subprocess.Popen(
-        # -P: what lies in the working directory is not for Python.
-        [sys.executable, "-P", "-m", xet.__name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        # It may quote signed addresses.
-        stderr=subprocess.DEVNULL,
-        cwd=directory,
-        env=environment,
-        bufsize=0,
-    )
+    try:
+        process = subprocess.Popen(
+            # -P: what lies in the working directory is not for Python.
+            [sys.executable, "-P", "-m", xet.__name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # It may quote signed addresses.
+            stderr=subprocess.DEVNULL,
+            cwd=directory,
+            env=environment,
+            bufsize=0,
+        )
+    except OSError as error:
+        raise Unavailable("Unavailable", f"the reader of Xet cannot be started: {error.strerror or error}") from error
     if process.stdout:
         # Only a matter of speed: the system's limit for pipes may be lower.
         with contextlib.suppress(OSError):

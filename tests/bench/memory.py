@@ -25,13 +25,12 @@ from services.fetcher.model_files import read_model_files
 from services.fetcher.store.journal import Journal
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.limits import Limits
-from services.fetcher.transfer.origin import UrlOrigin
 from services.fetcher.transfer.stop import StopFlag
 from tests.support.fetcher_node import FetcherNode, connected_driver, nats_configuration, running_parser
 from tests.support.hub import Hub
 from tests.support.nats_server import NatsServer
 from tests.support.origin import OriginServer
-from tests.support.transfers import MODEL_UID, new_store
+from tests.support.transfers import MODEL_UID, UrlOrigin, new_store
 
 NODE = "node-1"
 WEIGHTS = "model.safetensors"

@@ -19,12 +19,11 @@ from libs.chassis.errors import Conflict, Corrupt, Invalid, Missing, Unavailable
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.space import Disk, Reservations
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.origin import UrlOrigin
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag, Stopped
 from tests.support.origin import Fault, OriginServer
 from tests.support.small_disk import small_disk
-from tests.support.transfers import QUICK, contents_of, leftovers, manifest_of, new_store, serve, small_model
+from tests.support.transfers import QUICK, UrlOrigin, contents_of, leftovers, manifest_of, new_store, serve, small_model
 
 ONE, OTHER = "uid-1", "uid-2"
 OLD = small_model(seed=1, weights_bytes=200_000)

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,13 @@ import pytest
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest
 from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from services.fetcher.store.artifacts import Store
+from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.origin import Location, UrlOrigin
+from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.stop import StopFlag, Stopped
 from tests.support.origin import Fault, OriginServer
-from tests.support.transfers import QUICK, contents_of, leftovers, manifest_of, new_store, serve, small_model
+from tests.support.transfers import QUICK, UrlOrigin, contents_of, leftovers, manifest_of, new_store, serve, small_model
 
 WEIGHTS = "/model/model.safetensors"
 CONFIG = "/model/config.json"
@@ -129,6 +130,11 @@ LASTING = {
     "always cut": (Fault("cut", WEIGHTS, times=9999), Unavailable, "Unavailable"),
     "a status that nobody knows": (Fault("status", CONFIG, times=99, status=418), Unavailable, "Unavailable"),
     "a redirect to nowhere": (Fault("status", CONFIG, times=99, status=302), Unavailable, "Unavailable"),
+    "a redirect to no address": (
+        Fault("status", CONFIG, times=99, status=302, headers={"Location": "http://[::1/x"}),
+        Unavailable,
+        "Unavailable",
+    ),
 }
 
 
@@ -155,6 +161,34 @@ def test_a_long_retry_after_is_handed_to_the_caller_at_once(server: OriginServer
         fetch(store, serve(server, MODEL))
     assert fault.fired <= QUICK.connections * QUICK.pipelined_files
     assert (raised.value.reason, raised.value.retry_after_seconds) == ("RateLimited", 3600.0)
+
+
+def test_pauses_that_are_asked_for_are_no_silence(server: OriginServer, store: Store) -> None:
+    fault = server.inject(Fault("status", times=9999, status=429, headers={"Retry-After": "1"}))
+    with pytest.raises(Unavailable) as raised:
+        fetch(store, serve(server, MODEL), attempts=3, patience_seconds=0.5)
+    assert fault.fired >= 3
+    assert raised.value.reason == "RateLimited"
+
+
+def test_reading_what_is_on_the_node_already_is_no_silence_of_the_origin(
+    server: OriginServer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(store, serve(server, MODEL))
+    adopt = Ingest.adopt_verified
+
+    def slowly(ingest: Ingest, index: int, source: Path, scratch: memoryview, check: Callable[[], None]) -> bool:
+        for _ in range(12):
+            time.sleep(0.1)
+            check()
+        return adopt(ingest, index, source, scratch, check)
+
+    monkeypatch.setattr(Ingest, "adopt_verified", slowly)
+    revised = MODEL | {"config.json": b"{}"}
+    origin, sent = serve(server, revised), server.bytes_sent
+    acquire(store, manifest_of(revised), origin, StopFlag(), limits=replace(QUICK, patience_seconds=0.5))
+    assert contents_of(store.artifact_path(manifest_of(revised).digest)) == revised
+    assert server.bytes_sent - sent < 1000
 
 
 def test_a_redirect_loop_ends(server: OriginServer, store: Store) -> None:
@@ -266,9 +300,10 @@ def test_an_origin_without_ranges_that_breaks_off_is_resumed(server: OriginServe
     assert_complete(store)
 
 
-def test_an_unknown_host_is_unavailable(store: Store) -> None:
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "hub..example", f"{'a' * 64}.example"])
+def test_an_unknown_host_is_unavailable(host: str, store: Store) -> None:
     with pytest.raises(Unavailable, match="cannot connect"):
-        fetch(store, UrlOrigin("test://model", "http://no-such-host.invalid/model"), attempts=2)
+        fetch(store, UrlOrigin("test://model", f"http://{host}/model"), attempts=2)
 
 
 def test_a_closed_port_is_unavailable(server: OriginServer, store: Store) -> None:

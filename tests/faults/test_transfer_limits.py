@@ -18,13 +18,21 @@ from libs.chassis.errors import Unavailable
 from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.limits import Limits
-from services.fetcher.transfer.origin import UrlOrigin
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.sharing import Sharing
 from services.fetcher.transfer.stop import StopFlag, Stopped
 from services.fetcher.transfer.wire import split_url
 from tests.support.origin import Fault, OriginServer
-from tests.support.transfers import QUICK, CountedClock, contents_of, manifest_of, new_store, serve, small_model
+from tests.support.transfers import (
+    QUICK,
+    CountedClock,
+    UrlOrigin,
+    contents_of,
+    manifest_of,
+    new_store,
+    serve,
+    small_model,
+)
 
 WEIGHTS = "/model/model.safetensors"
 MODEL = small_model()

@@ -114,6 +114,18 @@ def test_an_unknown_certificate_is_not_trusted_nor_tried_again(server: OriginSer
     assert server.requests == []
 
 
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_said_and_no_crash(
+    content: str | None, server: OriginServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content:
+        bundle.write_text(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with new_store(tmp_path / "models") as store, pytest.raises(Unavailable, match="TLS handshake"):
+        acquire(store, MANIFEST, serve(server, MODEL), StopFlag(), limits=replace(QUICK, attempts=2))
+
+
 def test_a_redirect_from_https_to_http_is_not_followed(
     certificate: Path, server: OriginServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,9 @@ import random
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.chassis.errors import ServiceError
@@ -18,7 +20,7 @@ from services.fetcher.store.artifacts import Store
 from services.fetcher.store.space import Reservations
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.limits import Limits
-from services.fetcher.transfer.origin import UrlOrigin
+from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.sharing import Clock
 from services.fetcher.transfer.stop import StopFlag
 from tests.support.origin import OriginServer
@@ -34,6 +36,19 @@ QUICK = Limits(
     progress_seconds=0.05,
 )
 MODEL_UID = "0b2c1f4e-95b5-4e0f-8b0a-0d7f0e3c1a11"
+
+
+@dataclass(frozen=True)
+class UrlOrigin:
+    """Files below one base URL, under the paths that the manifest gives them."""
+
+    name: str
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def locate(self, file: ManifestFile, again: bool) -> Location:
+        """The base URL with the file's path behind it."""
+        return Location(f"{self.base_url.rstrip('/')}/{quote(file.path)}", self.headers)
 
 
 class CountedClock(Clock):

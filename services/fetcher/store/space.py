@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from libs.artifact.manifest import Manifest
 from libs.chassis.errors import Unavailable
 
 # The block size of the file systems that models lie on: a file takes whole blocks.
@@ -26,11 +25,6 @@ class Capacity:
 def on_disk_bytes(size: int) -> int:
     """Bytes that a file of this size takes on disk."""
     return -(-size // BLOCK_BYTES) * BLOCK_BYTES
-
-
-def needed_bytes(manifest: Manifest) -> int:
-    """Bytes that the files of a manifest take on disk."""
-    return sum(on_disk_bytes(file.size_bytes) for file in manifest.files)
 
 
 class Reservations:

@@ -283,7 +283,12 @@ class _Transfer:
         """Find out what of a file is here already; return the piece of a small file that is not."""
         ingest, index = self._ingest, state.index
         copy = self._copies.get(index)
-        if copy and ingest.adopt_verified(index, Path(copy), lane.scratch, lane.watch.check):
+
+        def check() -> None:
+            lane.watch.check()
+            self._schedule.held_back()
+
+        if copy and ingest.adopt_verified(index, Path(copy), lane.scratch, check):
             self._set_aside(state)
             return None
         believed, state.running = ingest.rehash(
@@ -373,6 +378,7 @@ class _Transfer:
                 pause.reason, f"{self._origin.name}: {endpoint} asks to wait {seconds:.0f} seconds", seconds
             )
         if seconds > 0:
+            self._schedule.held_back(pause.until)
             self._schedule.put_back(piece, pause.until)
         return seconds > 0
 
@@ -553,6 +559,7 @@ class _Transfer:
             )
             return
         if not self._schedule.begin_use(piece):
+            connection.close()
             return
         complete = False
         try:
@@ -626,7 +633,10 @@ class _Transfer:
             raise WireError("a redirect does not say where to")
         if piece.redirects > self._limits.redirects:
             raise Unavailable("Unavailable", f"{self._origin.name}: {piece.state.name} is redirected in circles")
-        url = urljoin(request.location.url, target)
+        try:
+            url = urljoin(request.location.url, target)
+        except ValueError:
+            raise WireError("a redirect leads to an address that cannot be understood") from None
         before, after = request.endpoint, split_url(url)[0]
         if before.scheme == "https" and after.scheme == "http":
             raise Unavailable("Unavailable", f"{self._origin.name} redirects from https to http, which is not followed")
@@ -666,7 +676,9 @@ class _Transfer:
         asked = asked_pause_seconds(head.headers, datetime.now(UTC))
         reason = "RateLimited" if head.status == 429 else "Unavailable"
         if asked is not None:
-            self._sharing.pause(request.endpoint, Pause(time.monotonic() + asked, reason))
+            until = time.monotonic() + asked
+            self._sharing.pause(request.endpoint, Pause(until, reason))
+            self._schedule.held_back(until)
         self._retry(request.piece, f"the answer is HTTP {head.status}", reason=reason, asked=asked)
 
     def _retry(

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
 
 from libs.artifact.manifest import ManifestFile
 
@@ -71,16 +70,3 @@ class Streams(Protocol):
 
         check is called while waiting and may raise. Raises any ServiceError when the source cannot be asked.
         """
-
-
-@dataclass(frozen=True)
-class UrlOrigin:
-    """Files below one base URL, under the paths that the manifest gives them."""
-
-    name: str
-    base_url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def locate(self, file: ManifestFile, again: bool) -> Location:
-        """The base URL with the file's path behind it."""
-        return Location(f"{self.base_url.rstrip('/')}/{quote(file.path)}", self.headers)

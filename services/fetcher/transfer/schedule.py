@@ -93,22 +93,22 @@ class Schedule:
                 self._again.append(piece)
             self._changed.notify_all()
 
-    def held_back(self) -> None:
-        """Our own limits keep the transfer from asking for anything: no silence of the origin."""
-        self.last_byte_at = time.monotonic()
+    def held_back(self, until: float = 0.0) -> None:
+        """That nothing comes is no silence of the origin: not now, nor until a moment of the monotonic clock."""
+        self.last_byte_at = max(time.monotonic(), until)
 
     def answered(self, state: FileState) -> None:
-        """The origin serves ranges of a file (or redirects to where they are): more may be asked for."""
+        """The origin serves ranges of a file: more may be asked for."""
         if not state.answered:
             with self._changed:
                 state.answered = True
                 self._changed.notify_all()
 
     def read_whole(self, piece: Piece) -> bool:
-        """Turn a piece into the one that reads its file in one go; False when other pieces are out already."""
+        """Turn a piece into the one that reads its file in one go; False if it is stale or others are out already."""
         state = piece.state
         with self._changed:
-            if state.answered and not state.whole:
+            if self._is_stale(piece) or (state.answered and not state.whole):
                 return False
             state.whole = True
             state.issued = piece.end = state.file.size_bytes

@@ -44,12 +44,11 @@ class TlsSocket:
                     break
                 except ssl.SSLWantReadError:
                     self._flush()
-                try:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("timed out")
+                with contextlib.suppress(BlockingIOError):
                     if not self._refill():
                         self._incoming.write_eof()
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise TimeoutError("timed out") from None
         except ssl.SSLError:
             # An alert tells the peer what is wrong.
             with contextlib.suppress(OSError):
@@ -65,7 +64,7 @@ class TlsSocket:
     def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """As a socket's for a whole buffer (nbytes is 0); of the flags only MSG_WAITALL means anything.
 
-        With it, too, what has come within one tick is returned. Raises BlockingIOError when nothing has.
+        With it, too, what has come within one tick is returned. Raises BlockingIOError when that is no whole record.
         """
         deadline = time.monotonic() + _TICK_SECONDS
         # With a buffer it returns a number, which the types of the standard library do not say.
@@ -76,8 +75,11 @@ class TlsSocket:
                 try:
                     count = read(wanted - done, buffer[done:])
                 except ssl.SSLWantReadError:
-                    if done and (not flags & socket.MSG_WAITALL or time.monotonic() > deadline):
+                    late = time.monotonic() > deadline
+                    if done and (late or not flags & socket.MSG_WAITALL):
                         break
+                    if late:
+                        raise BlockingIOError from None
                     # Keys may have been renewed.
                     self._flush()
                     if self._refill():

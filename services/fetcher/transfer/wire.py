@@ -32,6 +32,7 @@ _DRAIN_BYTES = 64 << 10
 _USER_AGENT = "ome-fetcher"
 _URL = re.compile(r"(?P<base>[^/?#]*//[^/?#]*)(?P<target>[^#]*)(?:#.*)?", re.DOTALL)
 _TARGET = re.compile("[!-~]*")
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 # As getaddrinfo gives it: family, type, protocol, canonical name, address.
 _Address = tuple[int, int, int, str, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
@@ -228,9 +229,16 @@ class Connection:
             addresses = self._look_up(host, port)
         except OSError as error:
             raise WireError(f"cannot connect to {host}: {error.strerror or error}") from error
+        except UnicodeError as error:
+            raise WireError(f"cannot connect to {host!r}: it is no name of a host ({error})") from error
         code = errno.EHOSTUNREACH
         for family, kind, protocol, _, address in addresses:
-            raw = socket.socket(family, kind, protocol)
+            try:
+                raw = socket.socket(family, kind, protocol)
+            except OSError as error:
+                # As of an IPv6 address on a node without IPv6.
+                code = error.errno or code
+                continue
             try:
                 raw.setblocking(False)
                 code = raw.connect_ex(address)
@@ -252,7 +260,7 @@ class Connection:
         def ask() -> None:
             try:
                 answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 answer.set_exception(error)
 
         threading.Thread(target=ask, name="resolver", daemon=True).start()
@@ -272,13 +280,14 @@ class Connection:
 
     def _secure(self, raw: socket.socket) -> TlsSocket:
         host = self.endpoint.host
-        secure = TlsSocket(raw, host)
         try:
+            secure = TlsSocket(raw, host)
             secure.handshake(self._watch.check, self._watch.connect_seconds)
         except ssl.SSLCertVerificationError as error:
             raise TrustError(f"the certificate of {host} is not trusted: {error.verify_message}") from error
-        except OSError as error:
-            raise WireError(f"the TLS handshake with {host} failed: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise WireError(f"the TLS handshake with {host} failed: {why}") from error
         return secure
 
     def _poll_in_kernel(self, raw: socket.socket) -> None:
@@ -298,6 +307,9 @@ class Connection:
         head = self._read_head()
         if not 200 <= head.status < 300:
             raise WireError(f"the proxy {proxy.hostname} answered {head.status} to CONNECT")
+        if self._start < self._end:
+            # Nobody has vouched for bytes before the handshake: they must not be read as the origin's.
+            raise WireError(f"the proxy {proxy.hostname} sent more than its answer to CONNECT")
 
     def _send(self, data: bytes) -> None:
         try:
@@ -387,10 +399,9 @@ class Connection:
             self._line()
         self._first_chunk = False
         size = self._line().partition(b";")[0].strip()
-        try:
-            self._left = int(size, 16)
-        except ValueError as error:
-            raise WireError(f"{self.endpoint} sent a chunk whose size cannot be understood") from error
+        if not _CHUNK_SIZE.fullmatch(size):
+            raise WireError(f"{self.endpoint} sent a chunk whose size cannot be understood")
+        self._left = int(size, 16)
         if self._left == 0:
             while self._line():
                 continue

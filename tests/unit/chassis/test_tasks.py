@@ -56,3 +56,17 @@ async def test_the_log_says_what_a_stop_waits_for(monkeypatch: pytest.MonkeyPatc
 
     assert [entry["event"] for entry in logs] == ["stop_is_late"]
     assert any("stubborn" in place for place in logs[0]["waits_for"])
+
+
+async def test_a_loop_that_fails_while_it_ends_is_told() -> None:
+    stop = asyncio.Event()
+
+    async def clumsy() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the disk is gone")
+
+    stop.set()
+    with pytest.raises(OSError, match="the disk is gone"):
+        await run_until(stop, clumsy())

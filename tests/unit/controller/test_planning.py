@@ -190,6 +190,34 @@ def test_secret_of_a_vendor_is_handed_out_with_all_its_keys() -> None:
     assert source.secret == SecretRef("ome", "acme-credentials", "")
 
 
+@pytest.mark.parametrize(
+    ("parameters", "asked_for"),
+    [
+        ({}, True),
+        ({"auth_type": "UserPrincipal"}, True),
+        ({"auth_type": "InstancePrincipal"}, False),
+        ({"auth_type": "OkeWorkloadIdentity"}, False),
+    ],
+)
+def test_secret_at_oracle_is_asked_for_only_where_it_is_a_users(parameters: dict[str, str], asked_for: bool) -> None:
+    storage = {"storageUri": "oci://n/ns/b/bucket/o/m", "storageKey": "oci-credentials", "parameters": parameters}
+    source = source_of(read_model(item(storage)), "ome")
+    assert source is not None
+    assert source.source.has_secret is asked_for
+    assert (source.secret is not None) is asked_for
+
+
+def test_a_source_is_listed_where_fetchers_are() -> None:
+    silent = NodeView("n1", {}, True, NOW - 60)
+    served = NodeView("n2", {}, True, None, pool="gpu")
+    [asked] = [
+        action
+        for action in plan(observe(item(), silent, served), RULES, NOW).actions
+        if isinstance(action, planning.AskForListing)
+    ]
+    assert asked.pool == "gpu"
+
+
 def test_relabelled_node_loses_the_model_and_the_other_gains_it() -> None:
     one, two = NodeView("n1", {"gpu": "yes"}, True, None), NodeView("n2", {}, True, None)
     storage = {"storageUri": "local:///models/m", "nodeSelector": {"gpu": "yes"}}

@@ -211,6 +211,21 @@ def test_a_program_of_a_vendor_can_be_put_beside_the_fetcher() -> None:
     assert _pod(objects)["initContainers"] == [init]
 
 
+def test_a_cloud_can_give_the_fetcher_an_identity() -> None:
+    role, use = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/ome"}, {"azure.workload.identity/use": "true"}
+    objects = render(
+        "fetcher",
+        "--set-json",
+        f"serviceAccountAnnotations={json.dumps(role)}",
+        "--set-json",
+        f"podLabels={json.dumps(use)}",
+    )
+    (account,) = (item for item in objects if item["kind"] == "ServiceAccount")
+    assert account["metadata"]["annotations"] == role
+    assert use.items() <= _workload(objects)["spec"]["template"]["metadata"]["labels"].items()
+    assert not use.items() & _workload(objects)["spec"]["selector"]["matchLabels"].items()
+
+
 @pytest.mark.parametrize("chart", ["controller", "parser", "status"])
 def test_a_single_replica_has_no_disruption_budget_that_would_block_a_drain(chart: str) -> None:
     kinds = {replicas: [item["kind"] for item in render(chart, "--set", f"replicas={replicas}")] for replicas in (1, 2)}

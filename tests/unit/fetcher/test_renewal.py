@@ -5,7 +5,8 @@ import pytest
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
 from libs.chassis.errors import Missing, Unavailable
 from services.fetcher.renewal import RenewedOrigin
-from services.fetcher.transfer.origin import Origin, UrlOrigin
+from services.fetcher.transfer.origin import Origin
+from tests.support.transfers import UrlOrigin
 
 FILE = ManifestFile("config.json", 2, ChecksumAlgorithm.NONE, "")
 OLD, NEW = UrlOrigin("hf://a/b", "http://old"), UrlOrigin("hf://a/b", "http://new")
