@@ -15,8 +15,8 @@ _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 _DNS_NAME = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"
 # Says what services/controller/specification.py says; a test holds both against each other.
 _SECRET_PARAMETER = (
-    "(?i)(password|passphrase|private_?key|secret_?access_?key|"  # noqa: S105
-    "account_?key|client_?secret|(sas|session)_?token)"
+    "(?i)(password|passphrase|(private|account|api|secret[-_]?access)[-_]?key|secret[-_]key|client[-_]?secret|"  # noqa: S105
+    "(sas|session|access|auth|bearer|hf)[-_]?token)"
 )
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/+-]*"
 

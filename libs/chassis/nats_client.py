@@ -238,8 +238,9 @@ class Mirror(Generic[V]):
             metadata = message.metadata
             expected += 1
             key = message.subject.removeprefix(self._prefix)
+            # A server that came back with an older store counts from there: what it has now is what there is.
+            self._take(key, message, metadata.sequence.stream, on_change, anew=key in stale)
             stale.discard(key)
-            self._take(key, message, metadata.sequence.stream, on_change)
             if not complete:
                 initial = metadata.num_pending
 
@@ -259,7 +260,7 @@ class Mirror(Generic[V]):
             waiting.cancel()
             asked.cancel()
 
-    def _take(self, key: str, message: Msg, revision: int, on_change: Callable[[str], None]) -> None:
+    def _take(self, key: str, message: Msg, revision: int, on_change: Callable[[str], None], anew: bool) -> None:
         known = self.entries.get(key)
         headers = message.headers or {}
         if _MARKER_HEADERS & set(headers):
@@ -267,7 +268,7 @@ class Mirror(Generic[V]):
                 del self.entries[key]
                 on_change(key)
             return
-        if known and known.revision >= revision:
+        if known and (known.revision == revision if anew else known.revision >= revision):
             return
         try:
             value = self._decode(message.data)

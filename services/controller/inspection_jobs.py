@@ -163,6 +163,9 @@ def view_job(job: Object, pods: Iterable[Object], known_since: float) -> Job | N
     subject, number = annotations.get(_SUBJECT, ""), annotations.get(_NUMBER, "")
     if not number.isdecimal() or metadata["name"] != job_name(model_of(job), subject, int(number)):
         return None
+    if not _belongs_to(job, model_of(job)):
+        # Everything above can be made up by whoever may create Jobs somewhere, and it must not stand in our way.
+        return None
     pod = next((pod for pod in pods if _belongs_to(pod, metadata["uid"])), None)
     ended = _report_of(pod) if pod else None
     if ended is None and (failure := _failure_of(job)):
@@ -180,8 +183,8 @@ def view_job(job: Object, pods: Iterable[Object], known_since: float) -> Job | N
     )
 
 
-def _belongs_to(pod: Object, job_uid: str) -> bool:
-    return any(owner["uid"] == job_uid for owner in pod["metadata"].get("ownerReferences") or ())
+def _belongs_to(item: Object, uid: str) -> bool:
+    return any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences") or ())
 
 
 def _report_of(pod: Object) -> parser_pb2.InspectionReport | None:

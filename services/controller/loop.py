@@ -3,6 +3,7 @@
 Owns the mirrors and reflectors that the knowledge comes from. What to do is decided in planning.
 """
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ from services.controller.specification import ModelSource, ModelSpec, SecretRule
 from services.controller.streams import ensure_pool
 from services.controller.volume_watch import VolumeWatch
 
+# What the chart of the fetcher permits as the name of a pool, and what may stand in a subject.
+_POOL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _log = structlog.get_logger()
 _actions = prometheus_client.Counter("ome_controller_actions", "Actions applied, by kind.", ["action"])
 _models = prometheus_client.Gauge("ome_controller_models", "Model objects known.")
@@ -348,5 +351,5 @@ def view_node(
         labels=node["metadata"].get("labels") or {},
         accepts_new=is_ready(node) and not (node.get("spec") or {}).get("unschedulable"),
         unreachable_since=unreachable_since,
-        pool=heartbeat.pool if heartbeat and heartbeat.pool else planning.DEFAULT_POOL,
+        pool=heartbeat.pool if heartbeat and _POOL.fullmatch(heartbeat.pool) else planning.DEFAULT_POOL,
     )

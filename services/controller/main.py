@@ -17,11 +17,13 @@ from services.controller.loop import Reconciler
 from services.controller.manifests import ManifestSweep
 from services.controller.planning import DEFAULT_POOL
 from services.controller.settings import Settings
-from services.controller.streams import ensure_pool, ensure_streams
+from services.controller.streams import ensure_pool, ensure_streams, keep_streams
 
 LEASE = "ome-controller"
 _SYNCED = "synced"
 _WORKERS = 8
+# How often the streams are ensured although nothing has happened.
+_STREAMS_SECONDS = 300.0
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -40,7 +42,10 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             (reconciler.heartbeats, reconciler.heartbeat_changed),
         ]
 
+        reconnected = asyncio.Event()
+
         def reread() -> None:
+            reconnected.set()
             for mirror, _ in mirrors:
                 mirror.reread()
 
@@ -56,8 +61,12 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         js = client.jetstream()
-        await ensure_streams(js, settings.nats_replicas, settings.heartbeat_ttl_seconds)
-        await ensure_pool(js, DEFAULT_POOL)
+
+        async def ensure() -> None:
+            await ensure_streams(js, settings.nats_replicas, settings.heartbeat_ttl_seconds)
+            await ensure_pool(js, DEFAULT_POOL)
+
+        await ensure()
         account = f"{settings.namespace}:{settings.fetcher_service_account}"
         authorizer = Authorizer(kube, settings.nats_issuer_seed_file, settings.nats_account, account)
         await authorizer.serve(client)
@@ -96,5 +105,6 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             leadership.run(reconciler.lead),
             work(),
             sweep(),
+            keep_streams(ensure, reconnected, _STREAMS_SECONDS),
             reconciler.secrets.run(kube),
         )

@@ -55,9 +55,14 @@ class ManifestSweep:
         try:
             stored = await self._stored()
             found = stored - self._referenced()
-            removed = found & self._unreferenced
-            for digest in sorted(removed):
-                await self._remove(digest)
+            removed = set()
+            for digest in sorted(found & self._unreferenced):
+                try:
+                    await self._remove(digest)
+                    removed.add(digest)
+                except nats.js.errors.BadObjectMetaError:
+                    # Written by somebody else: the others are not kept for its sake.
+                    _log.warning("manifest_entry_malformed", digest=digest)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable("Unavailable", f"NATS cannot sweep the manifests: {type(error).__name__}") from error
         self._unreferenced = found - removed
@@ -66,7 +71,14 @@ class ManifestSweep:
     async def _stored(self) -> set[str]:
         info = await self._js.stream_info(_STREAM, subjects_filter=_META_SUBJECT.format(">"))
         subjects = info.state.subjects or {}
-        return {base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode() for subject in subjects}
+        digests = set()
+        for subject in subjects:
+            try:
+                digests.add(base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode())
+            except ValueError:
+                # Any fetcher may write here: what is no entry must not end the process.
+                _log.warning("manifest_entry_malformed", subject=subject)
+        return digests
 
     async def _remove(self, digest: str) -> None:
         """Remove the object and its entry; the library's own delete would leave an entry behind for ever."""

@@ -36,7 +36,8 @@ DEFAULT_SECRET_KEY = "token"  # noqa: S105
 _CREDENTIAL_PARAMETERS = (TOKEN_PARAMETER, SECRET_KEY_PARAMETER, SECRET_NAMESPACE_PARAMETER)
 # Names under which tools take keys and passwords. No backend takes them as parameters; they would be stored in NATS.
 _SECRET_NAME = re.compile(
-    r"password|passphrase|private_?key|secret_?access_?key|account_?key|client_?secret|(sas|session)_?token",
+    r"password|passphrase|(private|account|api|secret[-_]?access)[-_]?key|secret[-_]key|client[-_]?secret"
+    r"|(sas|session|access|auth|bearer|hf)[-_]?token",
     re.IGNORECASE,
 )
 

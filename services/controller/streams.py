@@ -1,9 +1,13 @@
 """The buckets and streams that the fleet shares, created or adjusted at every start. docs/adr/0002-nats-layout.md."""
 
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import nats.errors
 import nats.js.errors
+import structlog
 from nats.js import JetStreamContext, api
 
 from libs.artifact import names
@@ -18,6 +22,8 @@ _FACTS_SECONDS = 7 * 86400.0
 _DUPLICATE_WINDOW_SECONDS = 120.0
 # Long enough for one listing; a fetcher that works longer says so in between.
 _ACK_WAIT_SECONDS = 30.0
+
+_log = structlog.get_logger()
 
 
 async def ensure_streams(js: JetStreamContext, replicas: int, heartbeat_ttl_seconds: float) -> None:
@@ -58,6 +64,19 @@ async def ensure_pool(js: JetStreamContext, pool: str) -> None:
         await js.add_consumer(names.RESOLVE_STREAM, config)
     except (nats.errors.Error, nats.js.errors.Error) as error:
         raise Unavailable("Unavailable", f"NATS cannot hold the consumer {name}: {error}") from error
+
+
+async def keep_streams(ensure: Callable[[], Awaitable[None]], reconnected: asyncio.Event, seconds: float) -> None:
+    """Ensure them again after each reconnect, and now and then: a server may come back with nothing."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await reconnected.wait()
+        reconnected.clear()
+        try:
+            await ensure()
+        except Unavailable as error:
+            _log.warning("streams_not_ensured", message=error.message)
 
 
 async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:

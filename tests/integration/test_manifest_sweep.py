@@ -1,5 +1,6 @@
 """The sweep of the manifests that nothing refers to, against a real nats-server."""
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -89,4 +90,16 @@ async def test_a_pass_that_fails_says_so_and_the_next_one_goes_on(js: JetStreamC
     await js.add_stream(config)
     await Manifests(js).put(unwanted)
 
+    assert await sweep.sweep() == {unwanted.digest}
+
+
+async def test_what_others_wrote_wrongly_keeps_no_manifest_from_being_removed(js: JetStreamContext) -> None:
+    await js.publish(f"$O.{MANIFESTS_BUCKET}.M.x", b"no entry has this name")
+    malformed = base64.urlsafe_b64encode(b"sha256:000").decode()
+    await js.publish(f"$O.{MANIFESTS_BUCKET}.M.{malformed}", b"no metadata")
+    unwanted = manifest("unwanted")
+    await Manifests(js).put(unwanted)
+    sweep = ManifestSweep(js, set)
+
+    await sweep.sweep()
     assert await sweep.sweep() == {unwanted.digest}

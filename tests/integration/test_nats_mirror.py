@@ -11,7 +11,7 @@ from libs.artifact import names
 from libs.chassis.errors import Conflict
 from libs.chassis.health import Health
 from libs.chassis.nats_client import Mirror, connect_nats, delete_key, put_if
-from services.controller.streams import ensure_pool, ensure_streams
+from services.controller.streams import ensure_pool, ensure_streams, keep_streams
 from tests.support.nats_server import NatsServer
 
 BUCKET = names.DESIRED_BUCKET
@@ -129,3 +129,40 @@ async def test_streams_and_pools_can_be_ensured_again_with_other_settings(server
         assert (
             await js.consumer_info(names.RESOLVE_STREAM, "pool-default")
         ).config.filter_subject == "ome.resolve.default"
+
+
+async def test_what_a_server_lost_is_lost_for_the_mirror_too(server: NatsServer) -> None:
+    async with connect_nats(server.url, Health(), "test") as client:
+        js = client.jetstream()
+        await ensure_streams(js, 1, 30)
+        for value in (b"1", b"2", b"3"):
+            await put_if(js, BUCKET, "n1.a", value, None)
+        watched = Watched(client)
+        await watched.holds({"n1.a": b"3"})
+
+        await js.delete_stream(f"KV_{BUCKET}")
+        await ensure_streams(js, 1, 30)
+        await put_if(js, BUCKET, "n1.a", b"older", None)
+        watched.mirror.reread()
+
+        await watched.holds({"n1.a": b"older"})
+        assert watched.mirror.entries["n1.a"].revision == 1
+        await watched.stop()
+
+
+async def test_streams_that_a_server_lost_are_made_again(server: NatsServer) -> None:
+    async with connect_nats(server.url, Health(), "test") as client:
+        js = client.jetstream()
+        reconnected, ensured = asyncio.Event(), asyncio.Event()
+
+        async def ensure() -> None:
+            await ensure_streams(js, 1, 30)
+            ensured.set()
+
+        keeping = asyncio.ensure_future(keep_streams(ensure, reconnected, 600))
+        reconnected.set()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await ensured.wait()
+        await js.stream_info(f"KV_{BUCKET}")
+        assert not keeping.done()
+        keeping.cancel()

@@ -66,6 +66,7 @@ def test_job_is_recognised_by_its_name_and_by_nothing_that_anybody_may_write() -
         {"name": "other"},
         {"annotations": {}},
         {"labels": {"models.ome.io/inspects": "another"}},
+        {"ownerReferences": []},
     ]
     for change in changes:
         job = stored()

@@ -105,5 +105,7 @@ def test_the_schema_and_the_controller_agree_on_names_of_parameters_that_hold_cr
 
     for name in ("secretKey", "secretNamespace", "token", "region", "account_name", "auth_type", "cache_dir"):
         assert (bool(pattern.search(name)), is_refused(name)) == (False, False), name
+    for name in ("hf_token", "apiKey", "api-key", "access_token", "secret_key", "secret-access-key", "client-secret"):
+        assert (bool(pattern.search(name)), is_refused(name)) == (True, True), name
     for name in ("password", "privateKey", "private_key", "AccountKey", "clientSecret", "sas_token", "sessionToken"):
         assert (bool(pattern.search(name)), is_refused(name)) == (True, True), name
