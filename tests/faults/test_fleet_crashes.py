@@ -1,6 +1,7 @@
 """Every process is killed in the middle of a download; every server goes away and comes back."""
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 
@@ -124,6 +125,24 @@ def test_server_that_is_killed_and_comes_back_finds_everything_converging(
     fleet.cluster.restart(server)
     assert_complete(fleet, stalled)
     assert sent_bytes(fleet, "*/model-0000*") == SHARDS * SHARD_BYTES
+
+
+def test_nats_that_comes_back_with_nothing_is_filled_again_and_costs_no_byte(fleet: Fleet, stalled: Object) -> None:
+    fleet.hub.clear_faults()
+    assert_complete(fleet, stalled)
+    before = assignments(fleet)
+    fleet.cluster.kill("nats")
+    shutil.rmtree(fleet.cluster.state_dir / "nats")
+    fleet.cluster.restart("nats")
+    fleet.until("the model is assigned again", lambda: assignments(fleet) > before)
+    stalled["spec"]["displayName"] = "seen by those who have lost everything"
+    fleet.apply(stalled)
+    assert_complete(fleet, stalled)
+    assert sent_bytes(fleet, "*/model-0000*") == SHARDS * SHARD_BYTES
+
+
+def assignments(fleet: Fleet) -> int:
+    return fleet.cluster.logs("controller", lines=100_000).count("Assign: the node must hold the model")
 
 
 def test_model_is_deleted_while_it_is_downloaded(fleet: Fleet, stalled: Object) -> None:

@@ -251,6 +251,8 @@ class LocalCluster:
 
     def diagnostics(self) -> str:
         """State and log of every container, for a failure's report."""
+        if not self._thread.is_alive():
+            return "the cluster has ended"
         return self._call(self._in_loop(self._cluster.diagnostics))
 
     def add_node(self, name: str, labels: Mapping[str, str] | None = None) -> None:
