@@ -181,12 +181,15 @@ class ResolveWorker:
 
     async def _answer(self, task: ResolveTask, resolution: Resolution) -> None:
         revision, stored = await self._stored(task.source_key)
-        # A task that came twice, as its acknowledgement was lost, must not take back what the first answer found; nor
-        # must a fetcher that lacks a vendor's driver have copies deleted that others have made.
-        worse = bool(stored.artifact.digest) and not resolution.artifact.digest
-        if worse or stored.attempt > task.attempt:
+        if stored.attempt > task.attempt:
+            # A task that came twice, as its acknowledgement was lost, must not take back what the first answer found.
             _log.info("resolution_outdated", source=task.source_key, attempt=task.attempt, answered=stored.attempt)
             return
+        if stored.artifact.digest and not resolution.artifact.digest:
+            # Nor must a source that is away, or a fetcher that lacks a vendor's driver, have copies deleted that others
+            # have made. That this attempt failed is told with it, so that the next one is made later.
+            resolution.artifact.CopyFrom(stored.artifact)
+            resolution.secret_version = stored.secret_version
         await put_if(self._js, RESOLVED_BUCKET, task.source_key, resolution.SerializeToString(), revision)
 
     async def _stored(self, source_key: str) -> tuple[int, Resolution]:

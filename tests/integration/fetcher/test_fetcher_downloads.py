@@ -139,6 +139,20 @@ async def test_what_listing_cannot_find_or_may_not_see_is_answered_with_a_reason
     assert gated.problem.reason == REASON_GATED
 
 
+async def test_a_source_that_is_gone_keeps_what_was_listed_and_says_when_it_was_asked_last(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    hub.add_model("org/passing", {"config.json": "{}"})
+    listed = await driver.resolve("hf://org/passing")
+    hub.delete_model("org/passing")
+
+    again = await driver.resolve("hf://org/passing", attempt=2)
+
+    assert again.artifact == listed.artifact
+    assert again.problem.reason == REASON_NOT_FOUND
+    assert again.resolved_at.ToNanoseconds() > listed.resolved_at.ToNanoseconds()
+
+
 async def test_a_gated_model_is_fetched_with_the_token_that_the_controller_hands_out(
     driver: Driver, node: FetcherNode, hub: Hub
 ) -> None:
