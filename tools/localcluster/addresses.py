@@ -6,6 +6,7 @@ So the API shows 10.X.a.b and the process behind it listens on 127.X.a.b, for an
 
 import contextlib
 import ipaddress
+import random
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 _POD_BASE = 1 << 8
 _POD_LIMIT = 128 << 8
 _NAME_BASE = 192 << 8
+_given_ports: set[int] = set()
 
 
 class NoAddressesLeft(RuntimeError):
@@ -82,7 +84,16 @@ def claimed_plan() -> Iterator[AddressPlan]:
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago; whoever uses it must be ready to lose the race for it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that was free a moment ago and that this process has not been given before.
+
+    It lies below those that kernels give to outgoing connections (from 32768 on), of which one may take a port at any
+    time. Whoever uses it must still be ready to lose a race for it.
+    """
+    while True:
+        # Not the common generator, which hypothesis gives the same seed in every process.
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given_ports:
+                _given_ports.add(port)
+                return port
