@@ -55,24 +55,27 @@ class Ingest:
         """Indexes of the files that are complete and verified."""
         return frozenset(self._done)
 
+    def is_done(self, index: int) -> bool:
+        """Whether a file is complete and verified; unlike done it copies nothing, so it may be asked for each file."""
+        return index in self._done
+
     def path(self, index: int) -> Path:
         """Where a file lies in staging."""
         return Path(self._prefix + self.manifest.files[index].path)
 
-    def finish_synced(self, index: int) -> bool:
-        """Count a file as done if an earlier attempt has verified and synced it and it is unchanged since."""
-        record = self.journal.records.get(index)
-        if record is None or record.synced_mtime_ns is None:
-            return False
-        try:
-            status = self.path(index).lstat()
-        except OSError:
-            return False
-        expected = (self.manifest.files[index].size_bytes, record.synced_mtime_ns)
-        if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != expected:
-            return False
-        self.finish(index, synced=True)
-        return True
+    def finish_synced(self) -> None:
+        """Count each file as done that an earlier attempt has verified and synced and that is unchanged since."""
+        for index, file in enumerate(self.manifest.files):
+            record = self.journal.records.get(index)
+            if index in self._done or record is None or record.synced_mtime_ns is None:
+                continue
+            try:
+                status = self.path(index).lstat()
+            except OSError:
+                continue
+            expected = (file.size_bytes, record.synced_mtime_ns)
+            if stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == expected:
+                self.finish(index, synced=True)
 
     def rehash(
         self, index: int, scratch: memoryview, check: Callable[[], None], seen: Callable[[int], None]

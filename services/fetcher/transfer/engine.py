@@ -122,9 +122,7 @@ class _Transfer:
         self._lanes: list[_Lane] = []
         self._aborted = False
         self._opened: list[IncomingFile] = []
-        for index in range(len(ingest.manifest.files)):
-            if index not in ingest.done:
-                ingest.finish_synced(index)
+        ingest.finish_synced()
         self._schedule = Schedule(ingest.manifest, ingest.done, limits)
 
     def run(self, progress: ProgressCallback) -> None:
@@ -282,14 +280,7 @@ class _Transfer:
     def _prepare(self, state: FileState, lane: _Lane) -> Piece | None:
         """Find out what of a file is here already; return the piece of a small file that is not."""
         ingest, index = self._ingest, state.index
-        copy = self._copies.get(index)
-
-        def check() -> None:
-            lane.watch.check()
-            self._schedule.held_back()
-
-        if copy and ingest.adopt_verified(index, Path(copy), lane.scratch, check):
-            self._set_aside(state)
+        if index in self._copies and self._adopt(state, lane):
             return None
         believed, state.running = ingest.rehash(
             index, lane.scratch, lane.watch.check, lambda length: self._schedule.found(state, length)
@@ -310,11 +301,20 @@ class _Transfer:
             self._complete(state)
         return None
 
-    def _set_aside(self, state: FileState) -> None:
+    def _adopt(self, state: FileState, lane: _Lane) -> bool:
+        """Take a file from where the node has it already; False when that is not what it should be."""
+
+        def check() -> None:
+            lane.watch.check()
+            self._schedule.held_back()
+
+        if not self._ingest.adopt_verified(state.index, Path(self._copies[state.index]), lane.scratch, check):
+            return False
         self._schedule.found(state, state.file.size_bytes)
         if state.large:
             self._schedule.prepared(state)
         self._schedule.completed(state)
+        return True
 
     def _settle_small(self, state: FileState, believed: int) -> None:
         if believed:

@@ -66,9 +66,7 @@ class _Streaming:
         self._limits = limits
         self._sharing = sharing
         self._buffer = aligned_buffer(limits.range_bytes)
-        for index in range(len(ingest.manifest.files)):
-            if index not in ingest.done:
-                ingest.finish_synced(index)
+        ingest.finish_synced()
         self._bytes_done = sum(ingest.manifest.files[index].size_bytes for index in ingest.done)
         # Of those, what came from the source: what lay on the node says nothing about how fast that is.
         self._bytes_fetched = 0
@@ -85,7 +83,7 @@ class _Streaming:
         wrong = []
         self._tell()
         for index, file in enumerate(self._ingest.manifest.files):
-            wanted = file.size_bytes > 0 and index not in self._ingest.done and index not in others
+            wanted = file.size_bytes > 0 and not self._ingest.is_done(index) and index not in others
             if wanted and self._source.offers(file) and not self._fetch(index, file):
                 wrong.append(file.path)
         self._tell()
