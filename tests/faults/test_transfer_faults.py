@@ -26,18 +26,6 @@ MODEL = small_model()
 MANIFEST = manifest_of(MODEL)
 
 
-@pytest.fixture
-def server() -> Iterator[OriginServer]:
-    with OriginServer() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with new_store(tmp_path / "models") as opened:
-        yield opened
-
-
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()

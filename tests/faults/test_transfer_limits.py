@@ -79,18 +79,6 @@ class Running:
 
 
 @pytest.fixture
-def server() -> Iterator[OriginServer]:
-    with OriginServer() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with new_store(tmp_path / "models") as opened:
-        yield opened
-
-
-@pytest.fixture
 def other_store(tmp_path: Path) -> Iterator[Store]:
     with new_store(tmp_path / "others") as opened:
         yield opened

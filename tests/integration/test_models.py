@@ -9,25 +9,13 @@ import pytest
 
 from ome.model.v1 import model_pb2
 from ome.status.v1 import status_pb2
-from tests.support.fleet import QUICK_RETRIES, Fleet, Object, condition, content, model
+from tests.support.fleet import LLAMA_CONFIG, QUICK_RETRIES, Fleet, Object, condition, content, model
 from tests.support.hub import generated_model
 from tests.support.origin import OriginServer
 
 pytestmark = pytest.mark.cluster
 
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 1000,
-    "max_position_embeddings": 8192,
-    "torch_dtype": "bfloat16",
-    "transformers_version": "4.44.0",
-}
+CONFIG = LLAMA_CONFIG | {"transformers_version": "4.44.0"}
 SMALL = {"config.json": json.dumps(CONFIG).encode(), "README.md": b"# a model\n"}
 
 

@@ -10,22 +10,10 @@ import pytest
 
 from ome.model.v1 import model_pb2
 from ome.status.v1 import status_pb2
-from tests.support.fleet import Fleet, Object, condition, model, started_fleet
+from tests.support.fleet import LLAMA_CONFIG, Fleet, Object, condition, model, started_fleet
 
 pytestmark = pytest.mark.cluster
 
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 1000,
-    "max_position_embeddings": 8192,
-    "torch_dtype": "bfloat16",
-}
 TEAM = "team-a"
 _NODE = "node-1"
 # Where the PersistentVolume of each claim lies on the node.
@@ -127,7 +115,7 @@ def jobs(fleet: Fleet) -> list[Any]:
 
 def put_model(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(LLAMA_CONFIG))
 
 
 def test_model_in_a_claim_becomes_ready_with_its_facts_and_without_any_node(

@@ -28,6 +28,19 @@ LATE_RETRIES = {
     "controller": {"retryInitialSeconds": 900, "retryMaxSeconds": 1800},
     "fetcher": {"retryInitialSeconds": 900, "retryMaxSeconds": 1800},
 }
+# A config.json that the parser understands.
+LLAMA_CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+    "max_position_embeddings": 8192,
+    "torch_dtype": "bfloat16",
+}
 DEADLINE_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.1
 

@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -22,6 +22,8 @@ import google_crc32c
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.support.http_handler import KeptAliveHandler
 
 _ACCOUNT = "fetcher@acme.iam.gserviceaccount.com"
 _KEY_ID = "0123456789abcdef"
@@ -190,16 +192,7 @@ class GoogleStore:
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         store = self
 
-        class Requests(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            # Otherwise a head and its body leave as two packets, and the second waits for an acknowledgement.
-            wbufsize = -1
-
-            def handle(self) -> None:
-                # A client may give a connection up at any time.
-                with suppress(OSError):
-                    super().handle()
-
+        class Requests(KeptAliveHandler):
             def do_GET(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 store.requests.append(self.path)

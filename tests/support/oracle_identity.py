@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
+from tests.support.http_handler import KeptAliveHandler
 from tests.support.oracle_store import TENANCY, OracleStore
 
 REGION = "us-phoenix-1"
@@ -176,14 +177,7 @@ class OracleIdentity:
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         identity = self
 
-        class Requests(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1
-
-            def handle(self) -> None:
-                with suppress(OSError):
-                    super().handle()
-
+        class Requests(KeptAliveHandler):
             def do_CONNECT(self) -> None:
                 if self.path != f"{_FEDERATION_HOST}:443":
                     self._send(403, b"")

@@ -11,7 +11,6 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,6 +21,8 @@ import google_crc32c
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.support.http_handler import KeptAliveHandler
 
 NAMESPACE = "acme"
 BUCKET = "models"
@@ -303,16 +304,7 @@ class OracleStore:
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         store = self
 
-        class Requests(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            # Otherwise a head and its body leave as two packets, and the second waits for an acknowledgement.
-            wbufsize = -1
-
-            def handle(self) -> None:
-                # A client may give a connection up at any time.
-                with suppress(OSError):
-                    super().handle()
-
+        class Requests(KeptAliveHandler):
             def do_HEAD(self) -> None:
                 self.do_GET()
 
