@@ -9,27 +9,27 @@ from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import Mirror, connect_nats
 from libs.chassis.tasks import run_until
 from libs.chassis.work import KeyedQueue
-from services.fetcher.credentials import CredentialsClient
-from services.fetcher.disk import Disk
-from services.fetcher.downloads import Downloads, Slots
-from services.fetcher.driver_file import read_drivers
-from services.fetcher.heartbeat import send_heartbeats
-from services.fetcher.hub_source import Transport
-from services.fetcher.manifests import Manifests
-from services.fetcher.model_files import read_model_files
-from services.fetcher.observations import Observations
-from services.fetcher.parsing import connect_parser
-from services.fetcher.progress import publish_progress
-from services.fetcher.reconciling import Reconciler, decode_assignment
-from services.fetcher.resolving import ResolveWorker
-from services.fetcher.scrubbing import scrub_artifacts
+from services.fetcher.fleet.credentials import CredentialsClient
+from services.fetcher.fleet.heartbeat import send_heartbeats
+from services.fetcher.fleet.listing import ListingWorker
+from services.fetcher.fleet.manifests import Manifests
+from services.fetcher.fleet.progress import publish_progress
+from services.fetcher.fleet.reports import Reports
+from services.fetcher.fleet.shared_facts import FactsExchange
+from services.fetcher.model.downloads import Downloads, Slots
+from services.fetcher.model.fetching import Fetching
+from services.fetcher.model.model_files import read_model_files
+from services.fetcher.model.model_loop import ModelLoop, decode_assignment
+from services.fetcher.model.parser_client import connect_parser
+from services.fetcher.model.roots import Roots
+from services.fetcher.model.scrubbing import scrub_artifacts
+from services.fetcher.model.triggers import Triggers
 from services.fetcher.settings import Settings
-from services.fetcher.shared_facts import FactsExchange
-from services.fetcher.sources import Sources
+from services.fetcher.sources.catalogue import Sources
+from services.fetcher.sources.hub.source import Transport
+from services.fetcher.sources.vendor.driver_file import read_drivers
+from services.fetcher.sources.vendor.drivers import Driver
 from services.fetcher.transfer.sharing import Sharing
-from services.fetcher.transfers import Transfers
-from services.fetcher.triggers import Triggers
-from services.fetcher.vendor_drivers import Driver
 
 VERSION = "0.1.0"
 ASSIGNMENTS_CHECK = "assignments"
@@ -51,10 +51,10 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
     node, token = settings.node_name, node_token(settings.node_name)
     reconnected = asyncio.Event()
     async with AsyncExitStack() as stack:
-        disk = Disk(settings.host_root, settings.model_roots, settings.retry_max_seconds)
-        await stack.enter_async_context(disk.opened(health))
+        roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds)
+        await stack.enter_async_context(roots.opened(health))
         parser = await stack.enter_async_context(
-            connect_parser(settings.parser_address, lambda path, schema: disk.run(read_model_files, path, schema))
+            connect_parser(settings.parser_address, lambda path, schema: roots.run(read_model_files, path, schema))
         )
         client = await stack.enter_async_context(
             connect_nats(
@@ -73,21 +73,21 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
         sources = stack.enter_context(Sources(settings.hf_endpoint, Transport(settings.hf_transport), drivers))
         slots = Slots(settings.parallel_downloads, settings.small_model_bytes)
         sharing = Sharing(settings.bandwidth_bytes_per_second, settings.connections_per_origin)
-        transfers = stack.enter_context(Transfers(slots.total, disk, manifests, credentials, sources, sharing))
+        fetching = stack.enter_context(Fetching(slots.total, roots, manifests, credentials, sources, sharing))
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
-        downloads = Downloads(slots, transfers.fetch, queue.add)
-        observations = Observations(js, node)
+        downloads = Downloads(slots, fetching.fetch, queue.add)
+        reports = Reports(js, node)
         facts = FactsExchange(js, node, VERSION)
-        reconciler = Reconciler(settings, assignments, disk, downloads, observations, parser, facts)
-        triggers = Triggers(queue, assignments, disk, observations, reconciler)
-        workers = [ResolveWorker(js, settings.pool, sources, credentials, manifests) for _ in range(_RESOLVE_WORKERS)]
+        model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts)
+        triggers = Triggers(queue, assignments, roots, reports, model_loop)
+        workers = [ListingWorker(js, settings.pool, sources, credentials, manifests) for _ in range(_RESOLVE_WORKERS)]
 
         async def reconcile() -> None:
             # Nothing is removed before it is known what is wanted.
             await assignments.synced()
             await triggers.root_opened()
             health.ok(ASSIGNMENTS_CHECK)
-            await queue.run(reconciler.reconcile, workers=_RECONCILE_WORKERS)
+            await queue.run(model_loop.reconcile, workers=_RECONCILE_WORKERS)
 
         async def catch_up() -> None:
             while True:
@@ -105,12 +105,12 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
             triggers.revise(),
             triggers.room_freed(),
             downloads.run(),
-            disk.reopen(health, triggers.root_opened),
+            roots.reopen(health, triggers.root_opened),
             scrub_artifacts(
-                disk, settings.scrub_interval_seconds, settings.scrub_bytes_per_second, triggers.artifact_damaged
+                roots, settings.scrub_interval_seconds, settings.scrub_bytes_per_second, triggers.artifact_damaged
             ),
-            publish_progress(client, node, downloads),
-            send_heartbeats(js, node, VERSION, settings.pool, settings.heartbeat_seconds, disk.capacities),
+            publish_progress(client, node, downloads.progress),
+            send_heartbeats(js, node, VERSION, settings.pool, settings.heartbeat_seconds, roots.capacities),
             *(worker.run() for worker in workers),
         ]
         async with asyncio.TaskGroup() as group:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from libs.chassis.logs import FORMATS, LEVELS
 from libs.chassis.settings import setting
-from services.fetcher.hub_source import Transport
+from services.fetcher.sources.hub.source import Transport
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from pathlib import Path
 from libs.artifact.digest import digest_directory
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_READY
-from services.fetcher.model_files import read_model_files
+from services.fetcher.model.model_files import read_model_files
+from services.fetcher.stop import StopFlag
 from services.fetcher.store.journal import Journal
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.limits import Limits
-from services.fetcher.transfer.stop import StopFlag
 from tests.support.fetcher_node import FetcherNode, connected_driver, nats_configuration, running_parser
 from tests.support.hub import Hub
 from tests.support.nats_server import NatsServer

@@ -31,9 +31,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from services.fetcher.stop import StopFlag
 from services.fetcher.store.linux import sync_file_system
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.stop import StopFlag
 from tests.support.hub import HubClient
 from tests.support.transfers import MODEL_UID, UrlOrigin, new_store
 

@@ -16,11 +16,11 @@ import pytest
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile
 from libs.chassis.errors import Conflict, Corrupt, Invalid, Missing, Unavailable
+from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
-from services.fetcher.store.space import Disk, Reservations
+from services.fetcher.store.space import FileSystem, Reservations
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.progress import Progress
-from services.fetcher.transfer.stop import StopFlag, Stopped
 from tests.support.origin import Fault, OriginServer
 from tests.support.small_disk import small_disk
 from tests.support.transfers import QUICK, UrlOrigin, contents_of, leftovers, manifest_of, new_store, serve, small_model
@@ -378,7 +378,7 @@ def test_a_model_that_is_too_large_is_refused_with_both_numbers_before_the_first
 
 def test_room_that_is_promised_to_one_download_is_not_promised_to_another(tmp_path: Path) -> None:
     reservations = Reservations()
-    one, other = (Disk(name, tmp_path, reservations) for name in ("/models", "/raid/models"))
+    one, other = (FileSystem(name, tmp_path, reservations) for name in ("/models", "/raid/models"))
     most = one.capacity().free_bytes * 2 // 3
     promise = one.admit(most)
     with pytest.raises(Unavailable, match="reserved by other downloads"):

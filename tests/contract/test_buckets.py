@@ -22,11 +22,11 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
 from libs.artifact.uri import BucketUri, parse_uri
 from libs.chassis.errors import Corrupt, Invalid, Missing, ServiceError, Unavailable
-from services.fetcher.bucket_source import BucketSource, bucket_source
-from services.fetcher.buckets import BucketOrigin, list_prefix
+from services.fetcher.sources.bucket.buckets import BucketOrigin, list_prefix
+from services.fetcher.sources.bucket.source import BucketSource, bucket_source
+from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.origin import Location
-from services.fetcher.transfer.stop import StopFlag
 from tests.support.azurite import Azurite
 from tests.support.google_store import GoogleStore
 from tests.support.seaweedfs import OWNER, STRANGER, SeaweedFs

@@ -18,8 +18,8 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm
 from libs.artifact.uri import HuggingFaceUri, parse_uri
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
-from services.fetcher.hub_source import HubOrigin, HubSource, Transport, hub_source
-from services.fetcher.huggingface import list_revision, xet_hashes
+from services.fetcher.sources.hub.huggingface import list_revision, xet_hashes
+from services.fetcher.sources.hub.source import HubOrigin, HubSource, Transport, hub_source
 from tests.support.hub import Fault, Hub
 from tests.support.hub.xet import xet_hash
 
@@ -244,9 +244,9 @@ def test_every_request_of_a_fresh_process_goes_to_the_endpoint_of_the_model(hub:
     """As in a cluster without a way to the public hub, where a request to it would hang."""
     program = (
         "import sys\n"
-        "from services.fetcher.hub_source import HubSource\n"
+        "from services.fetcher.sources.hub.source import HubSource\n"
         "assert 'huggingface_hub' not in sys.modules\n"
-        "from services.fetcher.huggingface import list_revision\n"
+        "from services.fetcher.sources.hub.huggingface import list_revision\n"
         f"print(list_revision(HubSource({MODEL!r}, '', {hub.endpoint!r})).commit)\n"
     )
     with Hub(cache_dir=tmp_path / "other") as public:

@@ -16,10 +16,10 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile
 from libs.artifact.uri import OracleUri, parse_uri
 from libs.chassis.errors import Corrupt, Invalid, Missing, ServiceError, Unavailable
-from services.fetcher.oracle import OracleOrigin, list_objects
-from services.fetcher.oracle_source import AuthType, OracleSource, oracle_source
+from services.fetcher.sources.oracle.oracle import OracleOrigin, list_objects
+from services.fetcher.sources.oracle.source import AuthType, OracleSource, oracle_source
+from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.stop import StopFlag
 from tests.support.oracle_identity import OracleIdentity
 from tests.support.oracle_store import BUCKET, NAMESPACE, Fault, OracleStore
 from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
@@ -553,7 +553,8 @@ def test_a_workload_identity_needs_a_pod(oracle: OracleStore, monkeypatch: pytes
 
 def test_an_idle_fetcher_does_not_load_the_sdk() -> None:
     program = (
-        "import sys, services.fetcher.main\nprint('services.fetcher.sources' in sys.modules, 'oci' in sys.modules)"
+        "import sys, services.fetcher.main\n"
+        "print('services.fetcher.sources.catalogue' in sys.modules, 'oci' in sys.modules)"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "proto"))}
     output = subprocess.run(

@@ -10,10 +10,10 @@ import pytest
 
 from libs.artifact.manifest import ManifestFile
 from libs.chassis.errors import Missing
+from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.sharing import Sharing
-from services.fetcher.transfer.stop import StopFlag
 from tests.support.origin import OriginServer
 from tests.support.transfers import QUICK, CountedClock, contents_of, leftovers, manifest_of, new_store, serve
 

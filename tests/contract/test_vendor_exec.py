@@ -15,11 +15,11 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
 from libs.artifact.uri import VendorUri
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.vendor.drivers import ExecDriver
+from services.fetcher.sources.vendor.exec_driver import ExecOrigin, list_index
+from services.fetcher.sources.vendor.source import ExecSource, exec_source
+from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.stop import StopFlag, Stopped
-from services.fetcher.vendor_drivers import ExecDriver
-from services.fetcher.vendor_exec import ExecOrigin, list_index
-from services.fetcher.vendor_source import ExecSource, exec_source
 from tests.support import vendor_driver
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
@@ -127,7 +127,7 @@ def test_patterns_are_ours_and_not_the_programs(vendor: Path, server: OriginServ
 def test_an_address_that_is_refused_is_asked_for_again(
     vendor: Path, server: OriginServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.fetcher.vendor_exec._RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr("services.fetcher.sources.vendor.exec_driver._RENEWED_SECONDS", 0.0)
     source = source_of(vendor, server, allowPatterns="config.json")
     manifest = list_index(source, StopFlag())
     fault = server.inject(Fault("status", "/config.json", status=403))
@@ -231,7 +231,7 @@ def test_what_a_program_leaves_behind_is_ended_and_not_waited_for(vendor: Path, 
 def test_a_program_that_says_too_much_is_ended(
     vendor: Path, server: OriginServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.fetcher.vendor_exec._INDEX_BYTES", 1 << 20)
+    monkeypatch.setattr("services.fetcher.sources.vendor.exec_driver._INDEX_BYTES", 1 << 20)
     assert "says more than 1024 KiB" in refusal(source_of(vendor, server, fail="endless")).message
     assert_no_process_is_left(vendor)
 

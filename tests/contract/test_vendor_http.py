@@ -13,11 +13,11 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile
 from libs.artifact.uri import VendorUri
 from libs.chassis.errors import Corrupt, Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.vendor.drivers import HttpDriver
+from services.fetcher.sources.vendor.http_driver import list_index, open_origin
+from services.fetcher.sources.vendor.source import HttpSource, http_source
+from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.stop import StopFlag, Stopped
-from services.fetcher.vendor_drivers import HttpDriver
-from services.fetcher.vendor_http import list_index, open_origin
-from services.fetcher.vendor_source import HttpSource, http_source
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
 
@@ -108,7 +108,7 @@ def test_a_model_whose_index_gives_addresses_is_fetched_from_them(server: Origin
 def test_an_address_that_has_expired_is_asked_for_again(
     server: OriginServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.fetcher.vendor_http._RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr("services.fetcher.sources.vendor.http_driver._RENEWED_SECONDS", 0.0)
     publish(server, {"files": [entry(path, content, url=f"/old/{path}") for path, content in MODEL.items()]})
     source = source_of(server)
     manifest = list_index(source, StopFlag())
@@ -300,14 +300,14 @@ def test_an_index_that_cannot_be_used_is_refused_with_the_place(
 def test_an_index_that_is_too_large_is_not_read_to_its_end(
     server: OriginServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.fetcher.vendor_http._INDEX_BYTES", 1 << 20)
+    monkeypatch.setattr("services.fetcher.sources.vendor.http_driver._INDEX_BYTES", 1 << 20)
     publish(server, b" " * (64 << 20))
     assert "larger than 1 MiB" in refusal(source_of(server)).message
     assert server.bytes_sent < 64 << 20
 
 
 def test_an_index_that_trickles_is_given_up(server: OriginServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.fetcher.vendor_http._INDEX_SECONDS", 0.3)
+    monkeypatch.setattr("services.fetcher.sources.vendor.http_driver._INDEX_SECONDS", 0.3)
     publish(server, b" " * 10_000)
     fault = server.inject(Fault("trickle"))
     error = refusal(source_of(server))

@@ -16,13 +16,13 @@ import pytest
 
 from libs.artifact.manifest import Manifest
 from libs.chassis.errors import Missing, Unavailable
-from services.fetcher.hub_source import HubOrigin, HubSource, Transport
-from services.fetcher.huggingface import list_revision
+from services.fetcher.sources.hub.huggingface import list_revision
+from services.fetcher.sources.hub.source import HubOrigin, HubSource, Transport
+from services.fetcher.sources.hub.xet_streams import XetStreams
+from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.progress import Progress
-from services.fetcher.transfer.stop import StopFlag, Stopped
-from services.fetcher.xet_streams import XetStreams
 from tests.support.child_processes import child_processes
 from tests.support.hub import Fault, GeneratedFile, Hub
 from tests.support.hub.xet import XORB_BYTES, xet_hash, xorb_name
@@ -207,7 +207,7 @@ def test_a_stop_ends_the_process_and_leaves_only_what_resumes(hub: Hub, store: S
     assert child_processes() == []
     assert not any("scratch" in path for path in leftovers(store))
     (process,) = watched
-    assert "services.fetcher.xet" in process["command"]
+    assert "services.fetcher.sources.hub.xet" in process["command"]
     assert TOKEN not in process["command"] + process["environment"]
     fault.release()
     assert_held(store, fetch(hub, store, Transport.XET))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
-from services.fetcher.transfer.stop import StopFlag
 from tests.support.broken_disk import SUPPORTED
 from tests.support.origin import OriginServer
 from tests.support.transfers import (

@@ -12,8 +12,8 @@ import pytest
 from libs.artifact.digest import digest_directory
 from libs.chassis.errors import Conflict
 from services.fetcher.failpoints import FAILPOINTS
+from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
-from services.fetcher.transfer.stop import StopFlag
 from tests.support.origin import OriginServer
 from tests.support.transfers import (
     MODEL_UID,

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from libs.artifact.errors import InvalidValue
 from libs.artifact.uri import VendorUri
 from libs.chassis.errors import Unavailable
+from services.fetcher.sources.vendor.drivers import HttpDriver
+from services.fetcher.sources.vendor.http_driver import list_index
+from services.fetcher.sources.vendor.source import http_source
+from services.fetcher.stop import StopFlag
 from services.fetcher.transfer import tls
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.stop import StopFlag
-from services.fetcher.vendor_drivers import HttpDriver
-from services.fetcher.vendor_http import list_index
-from services.fetcher.vendor_source import http_source
 from tests.faults.test_transfer_faults import PASSING
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import QUICK, contents_of, manifest_of, new_store, serve, small_model

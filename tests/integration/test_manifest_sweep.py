@@ -14,7 +14,7 @@ from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats
 from services.controller.manifests import ManifestSweep
 from services.controller.streams import ensure_streams
-from services.fetcher.manifests import Manifests
+from services.fetcher.fleet.manifests import Manifests
 from tests.support.nats_server import NatsServer
 
 

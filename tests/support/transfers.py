@@ -16,13 +16,13 @@ from urllib.parse import quote
 
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.chassis.errors import ServiceError
+from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.space import Reservations
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.sharing import Clock
-from services.fetcher.transfer.stop import StopFlag
 from tests.support.origin import OriginServer
 
 QUICK = Limits(

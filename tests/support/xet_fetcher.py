@@ -9,11 +9,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from services.fetcher.hub_source import HubOrigin, HubSource, Transport
-from services.fetcher.huggingface import list_revision
+from services.fetcher.sources.hub.huggingface import list_revision
+from services.fetcher.sources.hub.source import HubOrigin, HubSource, Transport
+from services.fetcher.sources.hub.xet_streams import XetStreams
+from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.acquire import acquire
-from services.fetcher.transfer.stop import StopFlag
-from services.fetcher.xet_streams import XetStreams
 from tests.support.transfers import QUICK, new_store
 
 

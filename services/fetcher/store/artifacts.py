@@ -33,7 +33,7 @@ from libs.artifact.digest import digest_directory, is_digest
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from services.fetcher.failpoints import failpoint
-from services.fetcher.paths import STATE_DIRECTORY
+from services.fetcher.stop import StopFlag
 from services.fetcher.store import linux
 from services.fetcher.store.checksums import matches, new_checksum
 from services.fetcher.store.damage import Damage
@@ -41,8 +41,8 @@ from services.fetcher.store.files import LOST_ERRNOS, blocks_bytes, sync_directo
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.store.links import Links
 from services.fetcher.store.owners import Owner, Owners
-from services.fetcher.store.space import Capacity, Disk, Reservations, on_disk_bytes
-from services.fetcher.transfer.stop import StopFlag
+from services.fetcher.store.paths import STATE_DIRECTORY
+from services.fetcher.store.space import Capacity, FileSystem, Reservations, on_disk_bytes
 
 _SCRUB_BYTES = 1 << 20
 # How soon one who waits for another download of the same artifact notices that it should stop.
@@ -128,7 +128,7 @@ class Store:
 
     def capacity(self) -> Capacity:
         """Size and free space of the root's file system."""
-        return self._disk.capacity()
+        return self._file_system.capacity()
 
     def holds(self, digest: str) -> bool:
         """Whether the artifact was committed here; check says whether it is still whole."""
@@ -159,7 +159,7 @@ class Store:
 
     def note_damage(self, digest: str, files: Collection[str]) -> None:
         """Remember what scrub has found, across restarts, until the artifact is repaired or gone."""
-        with self._changed, self._disk.errors(self._damage.directory):
+        with self._changed, self._file_system.errors(self._damage.directory):
             if self.holds(digest):
                 self._damage.note(digest, files)
         failpoint("damage-recorded")
@@ -213,7 +213,7 @@ class Store:
         Conflict when the artifact is not here (fetch it again), Unavailable with reason PathOccupied or PathConflict,
         Invalid with reason InvalidPath.
         """
-        with self._changed, self._disk.errors(self.directory / path):
+        with self._changed, self._file_system.errors(self.directory / path):
             if not self.holds(digest):
                 raise Conflict("ArtifactDamaged", f"{digest} is no longer held below {self.name}")
             self._refuse_conflict(uid, path, leaving)
@@ -250,7 +250,7 @@ class Store:
             if owner is None:
                 return False
             self._retake_lost_root()
-            with self._disk.errors(self.directory / owner.path):
+            with self._file_system.errors(self.directory / owner.path):
                 self._remove_name(uid, owner)
                 failpoint("link-removed")
                 self._owners.remove(uid)
@@ -304,14 +304,14 @@ class Store:
         Unavailable (DiskError).
         """
         own = digest_directory(wanted.digest)
-        with self._disk.errors(self._artifacts):
+        with self._file_system.errors(self._artifacts):
             held = [name for name in os.listdir(self._artifacts) if name != own]
         if not held:
             return {}
         contents = {_content_of(file) for file in wanted.files if file.algorithm.identifies}
         found: dict[_Content, str] = {}
         for name in held:
-            with contextlib.suppress(Missing, Corrupt), self._disk.errors(self._manifests):
+            with contextlib.suppress(Missing, Corrupt), self._file_system.errors(self._manifests):
                 record = self._record(name.replace("-", ":", 1))
                 for file in record.manifest.files:
                     content, received = _content_of(file), record.received.get(file.path)
@@ -341,14 +341,14 @@ class Store:
                     yield None
                     return
                 staging = self._staging / digest_directory(digest)
-                with self._disk.errors(staging):
+                with self._file_system.errors(staging):
                     room = sum(
                         max(on_disk_bytes(file.size_bytes) - blocks_bytes(staging / "files" / file.path), 0)
                         for file in manifest.files
                     )
-                reservation = self._disk.admit(room)
+                reservation = self._file_system.admit(room)
                 try:
-                    ingest = Ingest(manifest, staging, self._disk, reservation)
+                    ingest = Ingest(manifest, staging, self._file_system, reservation)
                 except BaseException:
                     reservation.release()
                     raise
@@ -365,7 +365,7 @@ class Store:
         digest = ingest.manifest.digest
         ingest.seal()
         artifact = self._artifact(digest)
-        with self._disk.errors(artifact):
+        with self._file_system.errors(artifact):
             record = _Record(ingest.manifest, self._received(ingest))
             write_durably(self._manifest(digest), _record_lines(record))
             failpoint("manifest-written")
@@ -431,7 +431,7 @@ class Store:
                 self._changed.notify_all()
 
     def _recover(self) -> None:
-        self._disk = Disk(self.name, self.directory, self._reservations)
+        self._file_system = FileSystem(self.name, self.directory, self._reservations)
         self._owners.load()
         self._damage.load()
         for entry in self._staging.iterdir():
@@ -445,7 +445,7 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._lock_fd), os.lstat(self._state / "lock")):
                     return
-        if _device_of(self.directory) != self._disk.device:
+        if _device_of(self.directory) != self._file_system.device:
             raise Unavailable(
                 "DiskError",
                 f"{self.name} shows another file system than when the fetcher began: it was unmounted, or something "

@@ -19,7 +19,7 @@ from services.fetcher.store import linux
 from services.fetcher.store.checksums import RunningChecksum, new_checksum
 from services.fetcher.store.files import LOST_ERRNOS, blocks_bytes, sync_directory, write_all
 from services.fetcher.store.journal import FileRecord, Journal
-from services.fetcher.store.space import Disk, Reservation, on_disk_bytes
+from services.fetcher.store.space import FileSystem, Reservation, on_disk_bytes
 
 # What O_DIRECT asks of offsets and lengths on every disk with sectors of 4 KiB or less.
 _ALIGNMENT = 4096
@@ -32,9 +32,9 @@ _MOST_SINGLE_SYNCS = 64
 class Ingest:
     """The staging of one artifact. Only one exists per digest and root at a time. Safe for use from several threads."""
 
-    def __init__(self, manifest: Manifest, staging: Path, disk: Disk, reservation: Reservation) -> None:
+    def __init__(self, manifest: Manifest, staging: Path, file_system: FileSystem, reservation: Reservation) -> None:
         self.manifest = manifest
-        self.disk = disk
+        self.file_system = file_system
         self.reservation = reservation
         self.files = staging / "files"
         # For what a source must write beside the files; goes with staging at the latest.
@@ -45,7 +45,7 @@ class Ingest:
         self._directories: set[str] = set()
         self._unsynced: list[int] = []
         self._done: set[int] = set()
-        with disk.errors(staging):
+        with file_system.errors(staging):
             self.files.mkdir(parents=True, exist_ok=True)
             self._direct = linux.prefers_direct(staging)
             self.journal = Journal(staging / "journal")
@@ -93,7 +93,7 @@ class Ingest:
         if fd < 0:
             return believed, trusted
         try:
-            with self.disk.errors(self.path(index)):
+            with self.file_system.errors(self.path(index)):
                 running = trusted.copy()
                 for length, digest in prefixes:
                     for position in range(believed, length, len(scratch)):
@@ -116,7 +116,7 @@ class Ingest:
         """Write a whole verified file; seal syncs it. Raises Unavailable (InsufficientDisk, DiskError)."""
         self._make_parents(index)
         path = self._prefix + self.manifest.files[index].path
-        with self.disk.errors(path, self.reservation):
+        with self.file_system.errors(path, self.reservation):
             fd = os.open(path, _FLAGS | os.O_TRUNC, _FILE_MODE)
             try:
                 write_all(fd, content, 0)
@@ -152,7 +152,7 @@ class Ingest:
                 path.unlink()
                 os.link(source, path, follow_symlinks=False)
         except OSError:
-            with self.disk.errors(path):
+            with self.file_system.errors(path):
                 path.unlink(missing_ok=True)
             return False
         self.reservation.take(on_disk_bytes(self.manifest.files[index].size_bytes))
@@ -168,7 +168,7 @@ class Ingest:
 
     def seal(self) -> None:
         """Bring everything to disk. Raises Corrupt when a file is missing or too short; staging stays."""
-        with self.disk.errors(self.files):
+        with self.file_system.errors(self.files):
             for index, file in enumerate(self.manifest.files):
                 if index not in self._done or os.lstat(self._prefix + file.path).st_size != file.size_bytes:
                     raise Corrupt("ChecksumMismatch", f"{file.path} is not complete, so the artifact is not committed")
@@ -183,7 +183,7 @@ class Ingest:
         unchecked = {i: file for i, file in enumerate(self.manifest.files) if file.algorithm is ChecksumAlgorithm.NONE}
         if not unchecked:
             return {}
-        with self.disk.errors(self.files):
+        with self.file_system.errors(self.files):
             prefixes = self.journal.longest_prefixes()
         return {
             file.path: prefixes[i][1]
@@ -215,7 +215,7 @@ class Ingest:
         directory = self.manifest.files[index].path.rpartition("/")[0]
         if not directory or directory in self._directories:
             return
-        with self.disk.errors(self._prefix + directory):
+        with self.file_system.errors(self._prefix + directory):
             os.makedirs(self._prefix + directory, exist_ok=True)
         with self._lock:
             while directory:
@@ -274,7 +274,7 @@ class IncomingFile:
         self._index = index
         self._path = ingest.path(index)
         self._size = ingest.manifest.files[index].size_bytes
-        with ingest.disk.errors(self._path, ingest.reservation):
+        with ingest.file_system.errors(self._path, ingest.reservation):
             before = blocks_bytes(self._path)
             self._fd = os.open(self._path, _FLAGS, _FILE_MODE)
             try:
@@ -291,7 +291,7 @@ class IncomingFile:
         The buffer must be page-aligned and reach to length rounded up to 4096: what lies behind length may be
         overwritten with zeros. Raises Unavailable (InsufficientDisk, DiskError).
         """
-        with self._ingest.disk.errors(self._path, self._ingest.reservation):
+        with self._ingest.file_system.errors(self._path, self._ingest.reservation):
             if not self._direct or not self._write_direct(offset, buffer, length):
                 write_all(self._fd, buffer[:length], offset)
                 linux.start_writeback(self._fd, offset, length)
@@ -299,13 +299,13 @@ class IncomingFile:
 
     def record(self, length: int, digest: str) -> None:
         """Remember that the first length bytes are written and have this running digest."""
-        with self._ingest.disk.errors(self._path):
+        with self._ingest.file_system.errors(self._path):
             self._ingest.journal.verified(self._index, length, digest)
         failpoint("chunk-recorded")
 
     def finish(self) -> None:
         """Cut the padding, bring the verified file to disk, close it, and remember that it is done."""
-        with self._ingest.disk.errors(self._path):
+        with self._ingest.file_system.errors(self._path):
             os.ftruncate(self._fd, self._size)
             failpoint("file-verified")
             self._flush()
@@ -324,7 +324,7 @@ class IncomingFile:
 
     def restart(self) -> None:
         """Forget every byte: the content was wrong."""
-        with self._ingest.disk.errors(self._path):
+        with self._ingest.file_system.errors(self._path):
             self._ingest.journal.reset(self._index)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from libs.chassis.errors import Invalid, Unavailable
 from services.fetcher.failpoints import failpoint
-from services.fetcher.paths import STATE_DIRECTORY
+from services.fetcher.store.paths import STATE_DIRECTORY
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TARGET = re.compile(rf"(?P<up>(\.\./)*){re.escape(STATE_DIRECTORY)}/artifacts/sha256-(?P<hex>[0-9a-f]{{64}})")

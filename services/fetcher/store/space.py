@@ -38,7 +38,7 @@ class Reservations:
         self.reserved: dict[int, int] = {}
 
 
-class Disk:
+class FileSystem:
     """The file system of one model root. name is what the node calls the root."""
 
     def __init__(self, name: str, directory: Path, reservations: Reservations) -> None:
@@ -115,8 +115,8 @@ class Disk:
 class Reservation:
     """The room that one download has been promised and has not yet taken."""
 
-    def __init__(self, disk: Disk, size: int) -> None:
-        self._disk = disk
+    def __init__(self, file_system: FileSystem, size: int) -> None:
+        self._file_system = file_system
         self._lock = threading.Lock()
         self._left = size
 
@@ -131,7 +131,7 @@ class Reservation:
         with self._lock:
             taken = max(min(size, self._left), 0)
             self._left -= taken
-        self._disk.give_back(taken)
+        self._file_system.give_back(taken)
 
     def release(self) -> None:
         """The download has ended. Idempotent."""

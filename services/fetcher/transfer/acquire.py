@@ -12,6 +12,7 @@ import structlog
 
 from libs.artifact.manifest import Manifest
 from libs.chassis.errors import ServiceError
+from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.engine import download
@@ -19,7 +20,6 @@ from services.fetcher.transfer.limits import Limits, limits_for
 from services.fetcher.transfer.origin import Origin, Streams
 from services.fetcher.transfer.progress import Progress, ProgressCallback
 from services.fetcher.transfer.sharing import Sharing
-from services.fetcher.transfer.stop import StopFlag
 from services.fetcher.transfer.streaming import stream
 
 _log = structlog.get_logger()

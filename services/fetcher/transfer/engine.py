@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 from libs.artifact.manifest import ChecksumAlgorithm
 from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
+from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.checksums import matches, new_checksum
 from services.fetcher.store.ingest import IncomingFile, Ingest
 from services.fetcher.transfer.buffers import aligned_buffer
@@ -29,7 +30,6 @@ from services.fetcher.transfer.retry import asked_pause_seconds, backoff_seconds
 from services.fetcher.transfer.schedule import Schedule
 from services.fetcher.transfer.seating import Seat
 from services.fetcher.transfer.sharing import Pause, Sharing
-from services.fetcher.transfer.stop import StopFlag, Stopped
 from services.fetcher.transfer.wire import Connection, Endpoint, Head, TrustError, Watch, WireError, split_url
 
 _REDIRECTS = (301, 302, 303, 307, 308)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 
 from libs.artifact.manifest import ManifestFile
 from libs.chassis.errors import Corrupt, Unavailable
+from services.fetcher.stop import StopFlag
 from services.fetcher.store.checksums import matches
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.buffers import aligned_buffer
@@ -16,7 +17,6 @@ from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Stream, Streams
 from services.fetcher.transfer.progress import Progress, ProgressCallback, RateMeter, remaining_seconds
 from services.fetcher.transfer.sharing import Sharing
-from services.fetcher.transfer.stop import StopFlag
 
 
 def stream(
@@ -38,7 +38,7 @@ def stream(
     """
     directory = ingest.scratch
     shutil.rmtree(directory, ignore_errors=True)
-    with ingest.disk.errors(directory):
+    with ingest.file_system.errors(directory):
         directory.mkdir()
     try:
         with streams.open(directory, stop.check) as source:

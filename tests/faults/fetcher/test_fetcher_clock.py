@@ -10,7 +10,7 @@ from libs.chassis.nats_client import put_if
 from ome.fetch.v1.fetch_pb2 import SharedFacts
 from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, REASON_ARTIFACT_DAMAGED
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.fetcher.shared_facts import FactsExchange
+from services.fetcher.fleet.shared_facts import FactsExchange
 from tests.integration.fetcher.ground import SHARD, URI, listed_digests, shards
 from tests.support.fetcher_node import Driver, FetcherNode
 from tests.support.hub import Fault, Hub

@@ -15,7 +15,7 @@ from ome.model.v1.model_pb2 import (
     REASON_NOT_FOUND,
     Artifact,
 )
-from services.fetcher.manifest_codec import encode_manifest
+from services.fetcher.fleet.manifest_codec import encode_manifest
 from tests.integration.fetcher.ground import (
     MODEL,
     NODE,

@@ -7,10 +7,10 @@ from contextlib import suppress
 import pytest
 
 from libs.chassis.errors import Unavailable
-from services.fetcher.downloads import Downloads, Failure, Order, Slots
-from services.fetcher.planning import SourceKey, TransferPhase
+from services.fetcher.model.downloads import Downloads, Failure, Order, Slots
+from services.fetcher.model.observed import SourceKey, TransferPhase
+from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.progress import Progress
-from services.fetcher.transfer.stop import StopFlag, Stopped
 
 BUSY = Unavailable("Unavailable", "the origin is busy")
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from services.fetcher.model_files import fingerprint, read_model_files
+from services.fetcher.model.model_files import fingerprint, read_model_files
 
 HEADER = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
 SAFETENSORS = len(HEADER).to_bytes(8, "little") + HEADER + b"\1\2\3\4"

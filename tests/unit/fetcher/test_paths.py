@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from libs.artifact.errors import InvalidValue
 from libs.chassis.errors import Missing
-from services.fetcher.paths import Place, default_path, place_model, resolve_local
+from services.fetcher.store.paths import Place, default_path, place_model, resolve_local
 
 ROOTS = ("/models", "/raid/models", "/raid/models/fast")
 

@@ -29,22 +29,24 @@ from ome.model.v1.model_pb2 import (
     ModelRef,
 )
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.fetcher.planning import (
-    Abandon,
+from services.fetcher.model.observed import (
     Copy,
     Desired,
     Observed,
-    Parse,
     Parsing,
-    Prioritize,
     Publication,
-    Publish,
-    Refuse,
     Setback,
-    StartTransfer,
-    StopTransfer,
     Transfer,
     TransferPhase,
+)
+from services.fetcher.model.planning import (
+    Abandon,
+    Parse,
+    Prioritize,
+    Publish,
+    Refuse,
+    StartTransfer,
+    StopTransfer,
     Unpublish,
     describe,
     plan,

@@ -8,21 +8,15 @@ from hypothesis import strategies as st
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, GOAL_HOLD, Assignment
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_READY, Artifact
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.fetcher.planning import (
+from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, Publication, Transfer, TransferPhase
+from services.fetcher.model.planning import (
     Abandon,
     Action,
-    Copy,
-    Desired,
-    Observed,
     Parse,
-    Parsing,
     Prioritize,
-    Publication,
     Publish,
     StartTransfer,
     StopTransfer,
-    Transfer,
-    TransferPhase,
     Unpublish,
     describe,
     plan,

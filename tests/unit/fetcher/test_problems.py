@@ -12,7 +12,7 @@ from ome.fetch.v1.fetch_pb2 import (
     PROBLEM_CLASS_UNAVAILABLE,
 )
 from ome.model.v1.model_pb2 import REASON_GATED, REASON_INTERNAL, Reason
-from services.fetcher.problems import error_of, is_defect, problem_of, reason_of, word_of
+from services.fetcher.fleet.problems import error_of, is_defect, problem_of, reason_of, word_of
 
 CLASSES = {
     Invalid: PROBLEM_CLASS_INVALID,

@@ -4,7 +4,7 @@ import pytest
 
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
 from libs.chassis.errors import Missing, Unavailable
-from services.fetcher.renewal import RenewedOrigin
+from services.fetcher.sources.renewal import RenewedOrigin
 from services.fetcher.transfer.origin import Origin
 from tests.support.transfers import UrlOrigin
 

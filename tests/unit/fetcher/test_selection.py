@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.fetcher.selection import parse_patterns, select_files
+from services.fetcher.sources.selection import parse_patterns, select_files
 
 CASES = {
     "safetensors make pytorch, tensorflow, flax, rust, onnx and openvino copies superfluous": (

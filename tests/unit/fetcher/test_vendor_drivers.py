@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.chassis.settings import SettingsError
-from services.fetcher.driver_file import read_drivers
-from services.fetcher.vendor_drivers import PREPROVISIONED, ExecDriver, HttpDriver, parse_drivers
+from services.fetcher.sources.vendor.driver_file import read_drivers
+from services.fetcher.sources.vendor.drivers import PREPROVISIONED, ExecDriver, HttpDriver, parse_drivers
 
 INDEX = "https://models.acme.com/{type}/{path}/index.json"
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {

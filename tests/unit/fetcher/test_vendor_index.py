@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from libs.artifact.errors import InvalidValue
-from services.fetcher.vendor_index import read_location, said_seconds
+from services.fetcher.sources.vendor.index import read_location, said_seconds
 
 URL = "https://cdn.acme.com/a?signature=s3cret"
 

@@ -10,8 +10,8 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
 from libs.artifact.uri import VendorUri
 from libs.chassis.errors import Missing
-from services.fetcher.vendor_drivers import ExecDriver, HttpDriver
-from services.fetcher.vendor_source import exec_source, http_source
+from services.fetcher.sources.vendor.drivers import ExecDriver, HttpDriver
+from services.fetcher.sources.vendor.source import exec_source, http_source
 
 URI = VendorUri("acme", "models", "team/llama")
 BASE = "https://models.acme.com:8443"

@@ -22,14 +22,23 @@ class Module:
     def top(self) -> str:
         return self.path.parts[0]
 
+    @property
+    def name(self) -> str:
+        """The dotted name by which others import it."""
+        return ".".join(self.path.with_suffix("").parts).removesuffix(".__init__")
+
     def imports(self) -> set[str]:
-        """Dotted names of everything imported anywhere in the file, also inside functions."""
+        """Dotted names of everything imported anywhere in the file, also inside functions.
+
+        `from a import b` counts as a and as a.b, since b may be a module.
+        """
         names: set[str] = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module)
+                names.update(f"{node.module}.{alias.name}" for alias in node.names)
         return names
 
 

@@ -28,9 +28,90 @@ BROAD_EXCEPT_PLACES = {
     "libs/chassis/grpc_server.py",
     "libs/chassis/program.py",
     "libs/chassis/work.py",
-    "services/fetcher/downloads.py",
-    "services/fetcher/reconciling.py",
-    "services/fetcher/resolving.py",
+    "services/fetcher/fleet/listing.py",
+    "services/fetcher/model/downloads.py",
+    "services/fetcher/model/model_loop.py",
+}
+
+
+# What only an adapter, a loop or a metric may import. Everything else decides, and does nothing else.
+THE_WORLD = {
+    "aiohttp", "asyncio", "grpc", "hf_xet", "huggingface_hub", "kubernetes", "nats", "obstore", "oci", "os",
+    "prometheus_client", "random", "socket", "structlog", "subprocess", "threading", "time",
+}  # fmt: skip
+
+# The modules that touch the world, themselves or through what they import. A new module is pure until it is added.
+IN_THE_WORLD = {
+    "services.controller.authorization",
+    "services.controller.credentials",
+    "services.controller.kube",
+    "services.controller.loop",
+    "services.controller.manifests",
+    "services.controller.secret_watch",
+    "services.controller.settings",
+    "services.controller.streams",
+    "services.controller.volume_watch",
+    "services.fetcher.failpoints",
+    "services.fetcher.fleet.credentials",
+    "services.fetcher.fleet.heartbeat",
+    "services.fetcher.fleet.listing",
+    "services.fetcher.fleet.manifests",
+    "services.fetcher.fleet.progress",
+    "services.fetcher.fleet.reports",
+    "services.fetcher.fleet.shared_facts",
+    "services.fetcher.metrics",
+    "services.fetcher.model.downloads",
+    "services.fetcher.model.fetching",
+    "services.fetcher.model.model_files",
+    "services.fetcher.model.model_loop",
+    "services.fetcher.model.parser_client",
+    "services.fetcher.model.roots",
+    "services.fetcher.model.scrubbing",
+    "services.fetcher.model.triggers",
+    "services.fetcher.settings",
+    "services.fetcher.sources.bucket.buckets",
+    "services.fetcher.sources.bucket.checksums",
+    "services.fetcher.sources.catalogue",
+    "services.fetcher.sources.hub.huggingface",
+    "services.fetcher.sources.hub.xet",
+    "services.fetcher.sources.hub.xet_streams",
+    "services.fetcher.sources.oracle.oracle",
+    "services.fetcher.sources.renewal",
+    "services.fetcher.sources.vendor.driver_file",
+    "services.fetcher.sources.vendor.exec_driver",
+    "services.fetcher.sources.vendor.http_driver",
+    "services.fetcher.stop",
+    "services.fetcher.store.artifacts",
+    "services.fetcher.store.damage",
+    "services.fetcher.store.files",
+    "services.fetcher.store.ingest",
+    "services.fetcher.store.journal",
+    "services.fetcher.store.links",
+    "services.fetcher.store.linux",
+    "services.fetcher.store.owners",
+    "services.fetcher.store.paths",
+    "services.fetcher.store.space",
+    "services.fetcher.transfer.acquire",
+    "services.fetcher.transfer.engine",
+    "services.fetcher.transfer.pieces",
+    "services.fetcher.transfer.schedule",
+    "services.fetcher.transfer.sharing",
+    "services.fetcher.transfer.streaming",
+    "services.fetcher.transfer.tls",
+    "services.fetcher.transfer.wire",
+    "services.parser.inspection",
+    "services.parser.servicer",
+    "services.parser.settings",
+    "services.parser.volume",
+    "services.status.catalog",
+    "services.status.cluster",
+    "services.status.kube",
+    "services.status.metrics",
+    "services.status.model_loop",
+    "services.status.node_loop",
+    "services.status.observations",
+    "services.status.servicer",
+    "services.status.settings",
 }
 
 
@@ -146,6 +227,11 @@ def test_tests_wait_for_conditions_instead_of_sleeping() -> None:
     assert not sleeping
 
 
+def test_a_module_is_pure_unless_it_is_known_to_touch_the_world() -> None:
+    touching = _touching_the_world()
+    assert touching == IN_THE_WORLD
+
+
 def test_import_contracts_are_kept(tmp_path: Path) -> None:
     result = subprocess.run(
         [Path(sys.executable).parent / "lint-imports", "--cache-dir", str(tmp_path)],
@@ -167,6 +253,17 @@ def test_no_file_carries_a_path_of_somebodys_machine() -> None:
         and suspicious.search((ROOT / path).read_text(encoding="utf-8", errors="replace"))
     }
     assert not carriers
+
+
+def _touching_the_world() -> set[str]:
+    """Modules of services that import the world, or import one that does. The processes' own entries do by nature."""
+    imports = {module.name: module.imports() for module in modules_below("services/", "libs/")}
+    touching = {name for name, used in imports.items() if any(each.split(".")[0] in THE_WORLD for each in used)}
+    while more := {name for name, used in imports.items() if name not in touching and used & touching}:
+        touching |= more
+    return {
+        name for name in touching if name.startswith("services.") and not name.endswith((".main", ".__main__"))
+    }
 
 
 def _is_of_the_standard(node: ast.ClassDef) -> bool:

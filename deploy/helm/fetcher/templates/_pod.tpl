@@ -1,6 +1,6 @@
 {{/*
 What every OME pod has in common. The four service charts hold identical copies of this file, so that each can be
-installed alone without a dependency to download; tests/unit/deploy compares them.
+installed alone without a dependency to download; tests/contract/charts compares them.
 */}}
 
 {{- define "ome.selectorLabels" -}}

@@ -1,0 +1,45 @@
+"""Publishes how far the running transfers are, at most once a second each. Lost messages are replaced by the next."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from libs.artifact.names import progress_subject
+from ome.fetch.v1 import fetch_pb2
+from services.fetcher.transfer.progress import Progress
+
+_INTERVAL_SECONDS = 1.0
+_log = structlog.get_logger()
+
+
+async def publish_progress(
+    client: Client, node: str, running_transfers: Callable[[], Iterable[tuple[frozenset[str], Progress]]]
+) -> None:
+    """Publish until cancelled. Each running transfer comes with the uids of the models that it is for."""
+    said: dict[str, Progress] = {}
+    while True:
+        # The timer costs nothing while no transfer runs, and needs no agreement with the threads that transfer.
+        await asyncio.sleep(_INTERVAL_SECONDS)
+        running = {uid: progress for models, progress in running_transfers() for uid in models}
+        for model_uid, progress in running.items():
+            if said.get(model_uid) == progress:
+                continue
+            try:
+                await client.publish(progress_subject(node, model_uid), _encode(progress).SerializeToString())
+            except nats.errors.Error as error:
+                _log.debug("progress_lost", model=model_uid, error=type(error).__name__)
+        said = running
+
+
+def _encode(progress: Progress) -> fetch_pb2.Progress:
+    return fetch_pb2.Progress(
+        bytes_done=progress.bytes_done,
+        bytes_total=progress.bytes_total,
+        files_done=progress.files_done,
+        files_total=progress.files_total,
+        bytes_per_second=progress.bytes_per_second,
+        eta_seconds=progress.eta_seconds,
+    )

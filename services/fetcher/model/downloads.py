@@ -1,0 +1,289 @@
+"""The transfers of this node: which wait, which run, whose they are, and how each ended.
+
+One transfer per artifact and root, however many models want it. Must not decide whether a failed one is tried again.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+
+import structlog
+
+from services.fetcher import metrics
+from services.fetcher.model.observed import SourceKey, Transfer, TransferPhase
+from services.fetcher.stop import StopFlag, Stopped
+from services.fetcher.transfer.progress import Progress
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be fetched, and on whose behalf the source is asked."""
+
+    root: str
+    digest: str
+    damaged: tuple[str, ...]
+    model_uid: str
+    # Of the assignment that it comes from.
+    revision: int
+    uri: str
+    # Of the listing that this model's plan rests on: the manifest's own may be another repository's with equal files.
+    source_revision: str
+    parameters: tuple[tuple[str, str], ...]
+    has_secret: bool
+    bytes_total: int
+    priority: int
+
+    @property
+    def source(self) -> SourceKey:
+        """What is asked, and how."""
+        return self.uri, self.parameters
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a transfer ended that did not succeed."""
+
+    order: Order
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many transfers run at the same time: so many of any size, and one more if it is small.
+
+    So small artifacts have a slot that no large one can take, and large ones keep theirs.
+    """
+
+    count: int
+    # Artifacts below this size are small; 0 takes the additional slot away.
+    small_bytes: int = 0
+
+    @property
+    def total(self) -> int:
+        """Transfers that can run at the same time."""
+        return self.count + (self.small_bytes > 0)
+
+    def is_small(self, order: Order) -> bool:
+        """Whether an order may have the additional slot."""
+        return order.bytes_total < self.small_bytes
+
+
+@dataclass(eq=False)
+class Job:
+    """A transfer and the models that wait for it, each with its priority."""
+
+    order: Order
+    number: int
+    models: dict[str, int] = field(default_factory=dict)
+    stop: StopFlag = field(default_factory=StopFlag)
+    phase: TransferPhase = TransferPhase.QUEUED
+    progress: Progress | None = None
+    # Bytes that were there when it began, from an earlier attempt.
+    resumed_bytes: int = 0
+
+    @property
+    def priority(self) -> int:
+        """That of the model that needs it most."""
+        return max(self.models.values(), default=self.order.priority)
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Of two transfers that wait, the one with the lower rank begins first."""
+        return -self.priority, self.order.bytes_total, self.number
+
+    @property
+    def moving(self) -> bool:
+        """Whether it has brought bytes."""
+        return self.progress is not None and self.progress.bytes_done > self.resumed_bytes
+
+
+Fetch = Callable[[Order, StopFlag, Callable[[Progress], None]], Awaitable[None]]
+
+
+class Downloads:
+    """Transfers in a bounded number of slots: larger priority first, then smaller artifacts, then older orders.
+
+    One that waits makes one of lower priority make room, which waits in its turn and goes on where it was.
+    """
+
+    def __init__(
+        self,
+        slots: Slots,
+        fetch: Fetch,
+        on_change: Callable[[str], None],
+    ) -> None:
+        """fetch transfers one order and raises Stopped when told to stop; on_change is called for each model whose
+        transfer begins or has ended.
+        """
+        self._slots = slots
+        self._fetch = fetch
+        self._on_change = on_change
+        self._jobs: dict[tuple[str, str], Job] = {}
+        self._by_model: dict[str, Job] = {}
+        self._failures: dict[str, Failure] = {}
+        self._numbers = itertools.count()
+        self._waiting: set[Job] = set()
+        self._running: set[Job] = set()
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Run transfers until cancelled, which ends them as well; what they wrote stays for a resume."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._fill()
+            # The group ends when it is cancelled, and its transfers with it.
+            await asyncio.Event().wait()
+
+    def start(self, order: Order) -> None:
+        """Have an artifact fetched for a model, along with others that want it.
+
+        Nothing happens while a transfer of it is stopping: the model is looked at again when it has.
+        """
+        job = self._jobs.get((order.root, order.digest))
+        if job is None:
+            job = Job(order, next(self._numbers))
+            self._jobs[order.root, order.digest] = job
+            self._waiting.add(job)
+        job.models[order.model_uid] = order.priority
+        self._by_model[order.model_uid] = job
+        self._fill()
+
+    def prioritize(self, model_uid: str, priority: int) -> None:
+        """Change how much a model needs its transfer, if it has one."""
+        job = self._by_model.get(model_uid)
+        if job is not None:
+            job.models[model_uid] = priority
+            self._fill()
+
+    def give_up(self, model_uid: str) -> None:
+        """End a model's interest in its transfer; the last one's end stops it."""
+        self._failures.pop(model_uid, None)
+        job = self._by_model.get(model_uid)
+        if job is None:
+            return
+        if len(job.models) > 1 or job.phase is TransferPhase.QUEUED:
+            del self._by_model[model_uid]
+            del job.models[model_uid]
+            self._on_change(model_uid)
+        if not job.models:
+            self._waiting.discard(job)
+            del self._jobs[job.order.root, job.order.digest]
+            self._count_waiting()
+        elif job.models.keys() == {model_uid}:
+            # It stays on the books until it has stopped: nobody may say that nothing is left while bytes are written.
+            job.phase = TransferPhase.STOPPING
+            job.stop.set()
+
+    def get(self, model_uid: str) -> Transfer | None:
+        """The transfer of a model, if it has one."""
+        job = self._by_model.get(model_uid)
+        if job is None:
+            return None
+        bytes_done = job.progress.bytes_done if job.progress else 0
+        # A transfer that others wait for as well is not ended because one of them names another source.
+        source = job.order.source if job.models.keys() == {job.order.model_uid} else None
+        priority = job.models[model_uid]
+        return Transfer(job.order.root, job.order.digest, job.phase, bytes_done, job.moving, priority, source)
+
+    def take_failure(self, model_uid: str) -> Failure | None:
+        """How the last transfer of a model failed; told once."""
+        return self._failures.pop(model_uid, None)
+
+    def progress(self) -> list[tuple[frozenset[str], Progress]]:
+        """Models and progress of every transfer that runs."""
+        return [(frozenset(job.models), job.progress) for job in self._running if job.progress]
+
+    def _fill(self) -> None:
+        while self._group and (job := self._next()):
+            self._waiting.discard(job)
+            job.phase = TransferPhase.RUNNING
+            self._running.add(job)
+            self._group.create_task(self._work(job))
+            self._tell(job)
+        self._make_room()
+        self._count_waiting()
+
+    def _next(self) -> Job | None:
+        fitting = (job for job in self._waiting if self._fits(job, self._running))
+        return min(fitting, key=lambda job: job.rank, default=None)
+
+    def _fits(self, job: Job, running: Collection[Job]) -> bool:
+        large = sum(1 for each in running if not self._slots.is_small(each.order))
+        return len(running) < self._slots.total and (large < self._slots.count or self._slots.is_small(job.order))
+
+    def _make_room(self) -> None:
+        """Have a transfer wait again for one of higher priority. What it has verified stays for when it goes on."""
+        if any(job.phase is not TransferPhase.RUNNING for job in self._running):
+            # One is on its way out: the next look comes with its end.
+            return
+        for job in sorted(self._waiting, key=lambda job: job.rank):
+            useful = [each for each in self._running if self._fits(job, self._running - {each})]
+            last = max(useful, key=lambda job: job.rank, default=None)
+            if last is not None and last.priority < job.priority:
+                last.phase = TransferPhase.YIELDING
+                last.stop.set()
+                return
+
+    async def _work(self, job: Job) -> None:
+        order = job.order
+        log = _log.bind(model=order.model_uid, root=order.root, digest=order.digest)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        metrics.TRANSFERS_RUNNING.inc()
+        error: Exception | None = None
+        stopped = False
+
+        def note(progress: Progress) -> None:
+            """Called by the transfer's thread."""
+            moved = job.moving
+            if job.progress is None:
+                job.resumed_bytes = progress.bytes_done
+            job.progress = progress
+            if job.moving and not moved and progress.bytes_done < progress.bytes_total:
+                loop.call_soon_threadsafe(self._tell, job)
+
+        try:
+            await self._fetch(order, job.stop, note)
+        except Stopped:
+            if job.phase is TransferPhase.YIELDING:
+                log.info("transfer_made_room")
+                metrics.TRANSFERS.labels(result="MadeRoom").inc()
+            else:
+                log.info("transfer_stopped")
+                metrics.TRANSFERS.labels(result="Stopped").inc()
+            stopped = True
+        except Exception as failure:  # The work item's boundary: the reconcile reports it and decides about a retry.
+            error = failure
+            metrics.TRANSFERS.labels(result=getattr(failure, "reason", "Internal")).inc()
+        else:
+            seconds = loop.time() - started
+            log.info("transfer_done", bytes=order.bytes_total, seconds=round(seconds, 3))
+            metrics.TRANSFERS.labels(result="Ok").inc()
+            metrics.TRANSFERRED_BYTES.inc(order.bytes_total)
+            metrics.TRANSFER_SECONDS.observe(seconds)
+        finally:
+            metrics.TRANSFERS_RUNNING.dec()
+            self._running.discard(job)
+        if stopped and job.phase is TransferPhase.YIELDING:
+            job.phase, job.stop, job.progress, job.resumed_bytes = TransferPhase.QUEUED, StopFlag(), None, 0
+            self._waiting.add(job)
+            self._tell(job)
+            self._fill()
+            return
+        if error is not None and job.phase is not TransferPhase.STOPPING:
+            self._failures.update(dict.fromkeys(job.models, Failure(order, error)))
+        del self._jobs[order.root, order.digest]
+        for model_uid in job.models:
+            del self._by_model[model_uid]
+        self._tell(job)
+        self._fill()
+
+    def _tell(self, job: Job) -> None:
+        for model_uid in job.models:
+            self._on_change(model_uid)
+
+    def _count_waiting(self) -> None:
+        metrics.TRANSFERS_QUEUED.set(len(self._waiting))

@@ -1,0 +1,449 @@
+"""The loop of one model: observe once, plan once, apply in order, say how it stands.
+
+Owns what is remembered between two passes (setbacks, facts) and the boundary at which a model's error ends: no model
+can take the others down with it.
+"""
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from libs.artifact.errors import InvalidValue
+from libs.artifact.names import node_key, split_node_key
+from libs.artifact.uri import LocalUri, VendorUri, parse_uri
+from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
+from libs.chassis.nats_client import Mirror
+from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState, Problem
+from ome.model.v1.model_pb2 import (
+    MODEL_KIND_BASE_MODEL,
+    MODEL_KIND_CLUSTER_BASE_MODEL,
+    REASON_INSUFFICIENT_DISK,
+    ModelRef,
+    NodePhase,
+    Reason,
+)
+from services.fetcher import metrics
+from services.fetcher.fleet.problems import is_defect, problem_of
+from services.fetcher.fleet.reports import Reports
+from services.fetcher.fleet.shared_facts import FactsExchange
+from services.fetcher.model.downloads import Downloads, Order
+from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, Setback
+from services.fetcher.model.parser_client import ParserClient
+from services.fetcher.model.planning import (
+    Abandon,
+    Action,
+    Parse,
+    Prioritize,
+    Publish,
+    Refuse,
+    StartTransfer,
+    StopTransfer,
+    Unpublish,
+    describe,
+    plan,
+    retry_delay_seconds,
+)
+from services.fetcher.model.roots import Roots
+from services.fetcher.settings import Settings
+from services.fetcher.store.paths import default_path
+
+# No appointment is nearer than this, whatever clocks do.
+_SOONEST_SECONDS = 0.02
+# Looking whether a path has become free costs nothing, and whoever has freed it is watching.
+_PATH_RETRY_SECONDS = 15.0
+_log = structlog.get_logger()
+
+# (identity of the files, schema path): what facts depend on.
+_FactsKey = tuple[str, str]
+
+
+@dataclass
+class Memory:
+    """What one pass leaves for the next about one model."""
+
+    attempts: int = 0
+    setback: Setback | None = None
+    # Roots and digests that transfers were begun for.
+    fetched: set[tuple[str, str]] = field(default_factory=set)
+    # Time of the monotonic clock when the last of them was.
+    fetch_began: float = 0.0
+    parse_attempts: int = 0
+    parsing: Parsing | None = None
+    parsed: _FactsKey | None = None
+    # Time of the monotonic clock since when the model lacks an assignment.
+    unassigned_since: float | None = None
+
+
+class ModelLoop:
+    """Brings about what is assigned to the node, one model at a time; reconcile() is for a KeyedQueue."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        assignments: "Mirror[Assignment]",
+        roots: Roots,
+        downloads: Downloads,
+        reports: Reports,
+        parser: ParserClient,
+        facts: FactsExchange,
+    ) -> None:
+        self._settings = settings
+        self._assignments = assignments
+        self._roots = roots
+        self._downloads = downloads
+        self._reports = reports
+        self._parser = parser
+        self._facts = facts
+        self._memory: dict[str, Memory] = {}
+        self._phases: dict[str, NodePhase] = {}
+        # Time of the monotonic clock.
+        self._room_freed_at = 0.0
+
+    def wanted_digests(self) -> set[str]:
+        """Digests of all artifacts that the node is to hold."""
+        assignments = [entry.value for entry in self._assignments.entries.values()]
+        return {each.artifact.digest for each in assignments if each.goal != GOAL_ABSENT and each.artifact.digest}
+
+    def models_of(self, digest: str) -> list[str]:
+        """Uids of the models that are to hold an artifact."""
+        entries = self._assignments.entries.items()
+        return [split_node_key(key)[1] for key, entry in entries if entry.value.artifact.digest == digest]
+
+    def retry_for_room(self) -> list[str]:
+        """Room was freed: uids of the models that lacked it, whose next attempt is due now."""
+        self._room_freed_at = time.monotonic()
+        short = []
+        for model_uid, memory in self._memory.items():
+            setback = memory.setback
+            if setback and setback.problem.reason == REASON_INSUFFICIENT_DISK and setback.retry_at:
+                memory.setback = replace(setback, retry_at=time.monotonic())
+                short.append(model_uid)
+        return short
+
+    async def reconcile(self, model_uid: str) -> float | None:
+        """Bring one model closer to what is desired; in how many seconds to look again, if at all."""
+        entry = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
+        memory = self._memory.setdefault(model_uid, Memory())
+        if entry is None:
+            return await self._reconcile_orphan(model_uid, memory)
+        memory.unassigned_since = None
+        # Outside of what becomes the model's problem: that NATS is away says nothing about the model.
+        stored = await self._reports.stored(model_uid)
+        desired = Desired(entry.revision, entry.value)
+        observed = Observed(complete=False)
+        try:
+            observed = await self._observe(model_uid, desired, memory, stored)
+            actions = plan(desired, observed, time.monotonic())
+            for action in actions:
+                await self._apply(model_uid, desired, action, memory)
+            if actions:
+                observed = await self._observe(model_uid, desired, memory, stored)
+        except Conflict:
+            # What was looked at changed meanwhile: the queue has it looked at again, and nothing is said about it.
+            raise
+        except Exception as error:  # The work item's boundary: it ends in the model's state and a later attempt.
+            self._set_back(model_uid, desired, memory, error)
+            observed = replace(observed, setback=memory.setback, transfer=self._downloads.get(model_uid))
+        state = describe(desired, observed)
+        if state.phase == NodePhase.NODE_PHASE_READY:
+            memory.setback, memory.attempts = None, 0
+        await self._say(model_uid, state)
+        return self._look_again_seconds(model_uid, state, memory)
+
+    async def _reconcile_orphan(self, model_uid: str, memory: Memory) -> float | None:
+        """Remove a model without an assignment, once it has lacked one for long enough.
+
+        The controller says GOAL_ABSENT when it wants a model gone. A key that is merely missing may mean that NATS has
+        lost its storage, and the models of a whole fleet are not thrown away for that.
+        """
+        observed = Observed(
+            publications=await self._roots.publications(model_uid),
+            transfer=self._downloads.get(model_uid),
+            leftovers=tuple(sorted(memory.fetched)),
+        )
+        self._reports.forget(model_uid)
+        self._count(model_uid, None)
+        if not (observed.publications or observed.transfer or observed.leftovers):
+            del self._memory[model_uid]
+            return None
+        now = time.monotonic()
+        if memory.unassigned_since is None:
+            memory.unassigned_since = now
+            _log.info("model_unassigned", model=model_uid, grace_seconds=self._settings.orphan_grace_seconds)
+        remaining = memory.unassigned_since + self._settings.orphan_grace_seconds - now
+        if remaining > 0:
+            return remaining
+        for action in plan(None, observed, time.monotonic()):
+            await self._remove(model_uid, action, memory)
+        return None if self._downloads.get(model_uid) else 0.0
+
+    async def _observe(
+        self, model_uid: str, desired: Desired, memory: Memory, stored: NodeModelState | None
+    ) -> Observed:
+        publications = await self._roots.publications(model_uid)
+        # In one step with the look at the transfer: one that ends in between would be begun anew and then set back.
+        self._note_failed_transfer(model_uid, desired, memory)
+        observed = Observed(
+            publications=publications,
+            transfer=self._downloads.get(model_uid),
+            setback=memory.setback,
+            leftovers=tuple(sorted(memory.fetched)),
+        )
+        if desired.assignment.goal == GOAL_ABSENT:
+            self._roots.refuse_contested()
+            return observed
+        try:
+            if desired.copies:
+                observed = await self._observe_copy(model_uid, desired.assignment, observed)
+            else:
+                observed = await self._observe_directory(desired.assignment, observed)
+        except Conflict:
+            # Another process still speaks for what lies there.
+            raise
+        except (ServiceError, InvalidValue) as error:
+            return replace(observed, obstacle=error)
+        return replace(observed, parsing=_recall_parsing(desired, observed.copy, memory, stored))
+
+    async def _observe_copy(self, model_uid: str, assignment: Assignment, observed: Observed) -> Observed:
+        path = assignment.path or self._default_path(assignment.model)
+        place = self._roots.place(path)
+        observed = replace(observed, root=place.root, path=place.path)
+        await self._roots.check_free(model_uid, place, self._leaving(place.path))
+        digest = assignment.artifact.digest
+        leftovers = tuple(each for each in observed.leftovers if each != (place.root, digest))
+        return replace(observed, leftovers=leftovers, copy=await self._roots.copy(place.root, digest))
+
+    def _leaving(self, path: str) -> set[str]:
+        """Uids of the models that are not meant to stand at a path, whether or not they still do.
+
+        One without an assignment is not among them: see _reconcile_orphan.
+        """
+        entries = self._assignments.entries.items()
+        return {split_node_key(key)[1] for key, entry in entries if not self._is_meant_for(path, entry.value)}
+
+    def _is_meant_for(self, path: str, assignment: Assignment) -> bool:
+        if assignment.goal == GOAL_ABSENT or not assignment.artifact.digest:
+            return False
+        try:
+            return self._roots.place(assignment.path or self._default_path(assignment.model)).path == path
+        except InvalidValue:
+            # It cannot be brought about, so the model stays where it is.
+            return True
+
+    async def _observe_directory(self, assignment: Assignment, observed: Observed) -> Observed:
+        path = _local_path(assignment)
+        return replace(observed, path=path, copy=await self._roots.local_copy(path))
+
+    async def _apply(self, model_uid: str, desired: Desired, action: Action, memory: Memory) -> None:
+        match action:
+            case Refuse(error):
+                raise error
+            case StartTransfer(root, digest, damaged):
+                memory.fetched.add((root, digest))
+                memory.fetch_began = time.monotonic()
+                self._downloads.start(_order(model_uid, desired, root, digest, damaged))
+            case Prioritize(priority):
+                self._downloads.prioritize(model_uid, priority)
+            case Publish(_, path, digest):
+                await self._roots.publish(model_uid, path, digest, self._leaving(path))
+                _log.info("model_published", model=model_uid, path=path, digest=digest)
+            case Parse():
+                await self._parse(desired, memory)
+            case _:
+                await self._remove(model_uid, action, memory)
+
+    async def _remove(self, model_uid: str, action: Action, memory: Memory) -> None:
+        match action:
+            case StopTransfer(why):
+                _log.info("transfer_given_up", model=model_uid, why=why)
+                self._downloads.give_up(model_uid)
+            case Unpublish(root):
+                await self._roots.unpublish(model_uid, root)
+                _log.info("model_unpublished", model=model_uid, root=root)
+            case Abandon(root, digest):
+                if digest not in self.wanted_digests():
+                    await self._roots.abandon(root, digest)
+                memory.fetched.discard((root, digest))
+
+    async def _parse(self, desired: Desired, memory: Memory) -> None:
+        assignment = desired.assignment
+        directory = await self._model_directory(desired)
+        try:
+            parse = partial(self._parser.parse, directory, assignment.schema_path)
+            digest = assignment.artifact.digest
+            facts = await (self._facts.get(digest, assignment.schema_path, parse) if digest else parse())
+        except (ServiceError, InvalidValue) as error:
+            problem = problem_of(error)
+            retry_at = None
+            if problem.problem_class != PROBLEM_CLASS_INVALID:
+                memory.parse_attempts += 1
+                retry_at = _appoint(problem, self._retry_delay_seconds(memory.parse_attempts, error))
+            memory.parsing = Parsing(problem=problem, retry_at=retry_at)
+            return
+        memory.parsing, memory.parse_attempts = Parsing(facts=facts), 0
+
+    async def _model_directory(self, desired: Desired) -> Path:
+        assignment = desired.assignment
+        if not desired.copies:
+            return await self._roots.local_directory(_local_path(assignment))
+        place = self._roots.place(assignment.path or self._default_path(assignment.model))
+        return self._roots.store(place.root).artifact_path(assignment.artifact.digest)
+
+    def _note_failed_transfer(self, model_uid: str, desired: Desired, memory: Memory) -> None:
+        """Set the assignment back if its transfer has failed.
+
+        That of an earlier assignment, or of another model with the same files, says nothing about it where it may have
+        asked another source or with other credentials.
+        """
+        failure = self._downloads.take_failure(model_uid)
+        if failure is None or desired.assignment.goal == GOAL_ABSENT:
+            return
+        order, has_secret = failure.order, desired.assignment.source.has_secret
+        alike = (order.digest, order.source) == (desired.assignment.artifact.digest, desired.source)
+        if order.revision == desired.revision or (alike and not has_secret and not order.has_secret):
+            self._set_back(model_uid, desired, memory, failure.error)
+
+    def _set_back(self, model_uid: str, desired: Desired, memory: Memory, error: Exception) -> None:
+        """Remember that this assignment failed, and when it is attempted again."""
+        if memory.setback is None or memory.setback.revision != desired.revision:
+            memory.attempts = 0
+        memory.attempts += 1
+        problem = problem_of(error)
+        delay = retry_at = None
+        # A deletion is attempted until it succeeds: nothing else would ever end it.
+        if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
+            delay = self._retry_delay_seconds(memory.attempts, error)
+            if problem.reason in (Reason.REASON_PATH_CONFLICT, Reason.REASON_PATH_OCCUPIED):
+                delay = min(delay, _PATH_RETRY_SECONDS)
+            if problem.reason == REASON_INSUFFICIENT_DISK and self._room_freed_at >= memory.fetch_began:
+                # What was freed while the attempt was under way may have come too late for it.
+                delay = min(delay, self._settings.retry_initial_seconds)
+            retry_at = _appoint(problem, delay)
+        memory.setback = Setback(desired.revision, problem, retry_at)
+        defect = is_defect(error)
+        log = _log.error if defect else _log.warning
+        log(
+            "model_set_back",
+            model=model_uid,
+            attempt=memory.attempts,
+            message=problem.message,
+            retry_in=None if delay is None else round(delay, 2),
+            exc_info=error if defect else None,
+        )
+
+    def _retry_delay_seconds(self, attempt: int, error: Exception) -> float:
+        return retry_delay_seconds(
+            attempt,
+            self._settings.retry_initial_seconds,
+            self._settings.retry_max_seconds,
+            random.random(),
+            error.retry_after_seconds if isinstance(error, Unavailable) else None,
+        )
+
+    def _look_again_seconds(self, model_uid: str, state: NodeModelState, memory: Memory) -> float | None:
+        if state.phase == NodePhase.NODE_PHASE_DELETED:
+            return None
+        now = time.monotonic()
+        # A little off, so that a thousand models are not looked at in one moment.
+        times = [now + self._settings.recheck_seconds * random.uniform(0.9, 1.1)]
+        # While a transfer runs, its end is what is waited for; the time of its beginning lies in the past.
+        if memory.setback and memory.setback.retry_at and self._downloads.get(model_uid) is None:
+            times.append(memory.setback.retry_at)
+        if state.phase == NodePhase.NODE_PHASE_READY and memory.parsing and memory.parsing.retry_at:
+            times.append(memory.parsing.retry_at)
+        return max(_SOONEST_SECONDS, min(times) - now)
+
+    async def _say(self, model_uid: str, state: NodeModelState) -> None:
+        if await self._reports.write(model_uid, state):
+            _log.info(
+                "model_observed",
+                model=model_uid,
+                phase=_word(state.phase),
+                digest=state.artifact.digest or None,
+                revision=state.assignment_revision,
+            )
+        self._count(model_uid, state.phase)
+
+    def _count(self, model_uid: str, phase: NodePhase | None) -> None:
+        before = self._phases.pop(model_uid, None)
+        if phase is not None:
+            self._phases[model_uid] = phase
+        if before != phase:
+            counts = Counter(self._phases.values())
+            for each in (before, phase):
+                if each is not None:
+                    metrics.MODELS.labels(phase=_word(each)).set(counts[each])
+
+    def _default_path(self, model: ModelRef) -> str:
+        kind = {MODEL_KIND_CLUSTER_BASE_MODEL: "ClusterBaseModel", MODEL_KIND_BASE_MODEL: "BaseModel"}.get(
+            model.kind, "FineTunedWeight"
+        )
+        return default_path(self._settings.model_roots[0], kind, model.namespace, model.name)
+
+
+def decode_assignment(data: bytes) -> Assignment:
+    """The assignment that a key holds; one that cannot be read is an empty one, which fails its model and no other."""
+    try:
+        return Assignment.FromString(data)
+    except DecodeError:
+        return Assignment()
+
+
+def _appoint(problem: Problem, delay_seconds: float) -> float:
+    """Write down for people when the next attempt is; the same by the monotonic clock, which nobody sets."""
+    problem.retry_at.FromMilliseconds(int((time.time() + delay_seconds) * 1000))
+    return time.monotonic() + delay_seconds
+
+
+def _word(phase: NodePhase) -> str:
+    return NodePhase.Name(phase).removeprefix("NODE_PHASE_").lower()
+
+
+def _recall_parsing(desired: Desired, copy: Copy, memory: Memory, stored: NodeModelState | None) -> Parsing | None:
+    """What is known of the facts; after a restart, what was said about the same artifact and spec before."""
+    key = (copy.identity, desired.assignment.schema_path)
+    if memory.parsed != key:
+        memory.parsing, memory.parsed, memory.parse_attempts = None, key, 0
+        if (
+            desired.copies
+            and stored is not None
+            and stored.HasField("facts")
+            and stored.artifact.digest == desired.assignment.artifact.digest
+            and stored.generation == desired.assignment.generation
+        ):
+            memory.parsing = Parsing(facts=stored.facts)
+    return memory.parsing
+
+
+def _local_path(assignment: Assignment) -> str:
+    match parse_uri(assignment.source.uri):
+        case LocalUri(path):
+            return path
+        case VendorUri():
+            # The vendor's own tools put it there; the node only looks whether they have.
+            return assignment.path
+        case _:
+            raise Invalid("UnsupportedBackend", f"a fetcher cannot provide {assignment.source.uri} without an artifact")
+
+
+def _order(model_uid: str, desired: Desired, root: str, digest: str, damaged: tuple[str, ...]) -> Order:
+    assignment, source = desired.assignment, desired.assignment.source
+    return Order(
+        root=root,
+        digest=digest,
+        damaged=damaged,
+        model_uid=model_uid,
+        revision=desired.revision,
+        uri=source.uri,
+        source_revision=assignment.artifact.source_revision,
+        parameters=tuple(sorted(source.parameters.items())),
+        has_secret=source.has_secret,
+        bytes_total=assignment.artifact.bytes,
+        priority=assignment.priority,
+    )

@@ -1,0 +1,300 @@
+"""Decides what the node does next about one model, and what it says about it.
+
+plan() is total and deterministic: it compares what the controller wants with what is on disk and under way, and
+answers with idempotent actions, none when they agree. describe() turns the same comparison into the state that other
+services see. Must not do I/O, nor remember anything.
+"""
+
+from dataclasses import dataclass
+
+from ome.fetch.v1.fetch_pb2 import (
+    GOAL_ABSENT,
+    PROBLEM_CLASS_INVALID,
+    PROBLEM_CLASS_UNAVAILABLE,
+    NodeModelState,
+    Problem,
+)
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_DELETED,
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    NODE_PHASE_UPDATING,
+    REASON_ARTIFACT_DAMAGED,
+    REASON_DELETING,
+    REASON_DOWNLOADING,
+    REASON_QUEUED,
+    Reason,
+)
+from services.fetcher.model.observed import Desired, Observed, Publication, Setback, Transfer, TransferPhase
+
+
+@dataclass(frozen=True)
+class StopTransfer:
+    """Have the transfer stop; the model is looked at again when it has."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Record that the assignment cannot be brought about as things stand."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class StartTransfer:
+    """Have the artifact fetched or, when some of its files are damaged, repaired."""
+
+    root: str
+    digest: str
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prioritize:
+    """Have the transfer begin sooner or later than others, as the assignment now says."""
+
+    priority: int
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Lead the readers of path to the artifact."""
+
+    root: str
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Unpublish:
+    """Take the model's name out of a root, and its bytes when no other name leads to them."""
+
+    root: str
+
+
+@dataclass(frozen=True)
+class Abandon:
+    """Remove what was fetched of an artifact and not published, unless another model wants it."""
+
+    root: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Parse:
+    """Ask the parser for facts about the model's files."""
+
+
+Action = StopTransfer | Refuse | StartTransfer | Prioritize | Publish | Unpublish | Abandon | Parse
+
+
+def plan(desired: Desired | None, observed: Observed, now: float) -> tuple[Action, ...]:
+    """The actions that bring the node closer to what is desired, in order; none when there is nothing to do now.
+
+    now is the time of a clock that is never set. No assignment means that nothing of the model may stay; whoever calls
+    waits until that is certain.
+    """
+    if desired is None or desired.assignment.goal == GOAL_ABSENT:
+        return _plan_absence(desired, observed, now)
+    if desired.copies:
+        return _plan_copy(desired, observed, now)
+    return _plan_directory(desired, observed, now)
+
+
+def describe(desired: Desired, observed: Observed) -> NodeModelState:
+    """What this node says about the model; phase_since is left to whoever knows what was said before."""
+    assignment = desired.assignment
+    state = NodeModelState(
+        model=assignment.model,
+        assignment_revision=desired.revision,
+        generation=assignment.generation,
+        content_digest=assignment.content_digest,
+    )
+    setback = _setback(desired, observed)
+    if assignment.goal == GOAL_ABSENT:
+        if observed.complete and not (observed.publications or observed.transfer or observed.leftovers):
+            state.phase = NODE_PHASE_DELETED
+        elif setback:
+            state.phase = NODE_PHASE_FAILED
+            state.problem.CopyFrom(setback.problem)
+        else:
+            state.phase = NODE_PHASE_UPDATING
+            state.problem.CopyFrom(_waiting(REASON_DELETING, "the node is removing the model"))
+        return state
+    state.path = observed.path
+    if _converged(desired, observed):
+        state.phase = NODE_PHASE_READY
+        if desired.copies:
+            state.artifact.CopyFrom(assignment.artifact)
+        _describe_parsing(state, observed)
+        return state
+    readable = _readable(observed)
+    if readable:
+        state.artifact.CopyFrom(readable.artifact)
+        state.path = readable.path
+    _describe_delay(state, desired, observed, setback, readable)
+    return state
+
+
+def is_due(retry_at: float | None, now: float) -> bool:
+    """Whether something that failed may be tried again; None means never."""
+    return retry_at is not None and now >= retry_at
+
+
+def retry_delay_seconds(
+    attempt: int, initial_seconds: float, max_seconds: float, dice: float, retry_after_seconds: float | None
+) -> float:
+    """Delay before the next attempt after failure number attempt, counted from 1.
+
+    Exponential with full jitter above the initial delay; dice is a random number in [0, 1). What the other side asked
+    for is waited for in any case, and the jitter comes on top, so that a fleet does not return in one moment.
+    """
+    ceiling = min(max_seconds, initial_seconds * 2.0 ** min(attempt - 1, 30))
+    delay = initial_seconds + dice * max(0.0, ceiling - initial_seconds)
+    return delay + (retry_after_seconds or 0.0)
+
+
+def _plan_absence(desired: Desired | None, observed: Observed, now: float) -> tuple[Action, ...]:
+    if desired and _blocked(desired, observed, now):
+        return ()
+    if observed.transfer:
+        return _stop(observed.transfer, "the model is deleted")
+    return _unpublish(observed, keep="") + _abandon(observed)
+
+
+def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
+    transfer, digest = observed.transfer, desired.assignment.artifact.digest
+    if transfer and (transfer.root, transfer.digest) != (observed.root, digest):
+        return _stop(transfer, "another artifact is desired")
+    if transfer and transfer.source not in (None, desired.source):
+        # What it has verified stays, and is not fetched again.
+        return _stop(transfer, "the source is to be asked in another way")
+    if _converged(desired, observed):
+        return _tidy(observed) + _plan_parsing(desired, observed, now)
+    if transfer and transfer.priority != desired.assignment.priority:
+        return (Prioritize(desired.assignment.priority),)
+    if transfer or _blocked(desired, observed, now):
+        return ()
+    if observed.obstacle:
+        return (Refuse(observed.obstacle),)
+    if not observed.copy.complete:
+        return (StartTransfer(observed.root, digest, observed.copy.damaged),)
+    # The new name stands before an old one in another root goes, and the parser is asked about published files.
+    publish = Publish(observed.root, observed.path, digest)
+    return (publish, *_tidy(observed), *_plan_parsing(desired, observed, now))
+
+
+def _plan_directory(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
+    if observed.transfer:
+        return _stop(observed.transfer, "the model is read in place")
+    if observed.copy.complete:
+        return _unpublish(observed, keep="") + _abandon(observed) + _plan_parsing(desired, observed, now)
+    if _blocked(desired, observed, now) or observed.obstacle is None:
+        return ()
+    return (Refuse(observed.obstacle),)
+
+
+def _plan_parsing(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
+    if desired.assignment.skip_parsing:
+        return ()
+    parsing = observed.parsing
+    if parsing is None or (parsing.facts is None and is_due(parsing.retry_at, now)):
+        return (Parse(),)
+    return ()
+
+
+def _tidy(observed: Observed) -> tuple[Action, ...]:
+    return _unpublish(observed, keep=observed.root) + _abandon(observed)
+
+
+def _unpublish(observed: Observed, keep: str) -> tuple[Action, ...]:
+    return tuple(Unpublish(publication.root) for publication in observed.publications if publication.root != keep)
+
+
+def _abandon(observed: Observed) -> tuple[Action, ...]:
+    return tuple(Abandon(root, digest) for root, digest in observed.leftovers)
+
+
+def _stop(transfer: Transfer, why: str) -> tuple[Action, ...]:
+    return () if transfer.phase is TransferPhase.STOPPING else (StopTransfer(why),)
+
+
+def _converged(desired: Desired, observed: Observed) -> bool:
+    """Whether readers of the desired path see the desired model, complete."""
+    if not observed.copy.complete or observed.obstacle:
+        return False
+    if not desired.copies:
+        return True
+    return any(
+        publication.intact
+        and publication.root == observed.root
+        and publication.path == observed.path
+        and publication.artifact.digest == desired.assignment.artifact.digest
+        for publication in observed.publications
+    )
+
+
+def _setback(desired: Desired, observed: Observed) -> Setback | None:
+    """The setback of this very assignment; one of an earlier assignment says nothing."""
+    setback = observed.setback
+    return setback if setback and setback.revision == desired.revision else None
+
+
+def _blocked(desired: Desired, observed: Observed, now: float) -> bool:
+    setback = _setback(desired, observed)
+    return setback is not None and not is_due(setback.retry_at, now)
+
+
+def _readable(observed: Observed) -> Publication | None:
+    """The complete copy that readers see while the desired one is not there."""
+    for publication in observed.publications:
+        damaged = observed.copy.damaged and publication.root == observed.root
+        if publication.intact and not damaged:
+            return publication
+    return None
+
+
+def _describe_parsing(state: NodeModelState, observed: Observed) -> None:
+    parsing = observed.parsing
+    if parsing and parsing.facts is not None:
+        state.facts.CopyFrom(parsing.facts)
+    if parsing and parsing.problem is not None:
+        state.parse_problem.CopyFrom(parsing.problem)
+
+
+def _describe_delay(
+    state: NodeModelState,
+    desired: Desired,
+    observed: Observed,
+    setback: Setback | None,
+    readable: Publication | None,
+) -> None:
+    """Say why the model is not as desired: what is under way, or what went wrong last."""
+    transfer = observed.transfer
+    state.phase = NODE_PHASE_UPDATING
+    if setback and not (transfer and transfer.moving):
+        # Another attempt is news only once it does better than the last one.
+        final = setback.problem.problem_class == PROBLEM_CLASS_INVALID
+        state.phase = NODE_PHASE_FAILED if final or not readable else NODE_PHASE_UPDATING
+        state.problem.CopyFrom(setback.problem)
+        if transfer:
+            state.problem.ClearField("retry_at")
+    elif observed.copy.damaged:
+        files = ", ".join(observed.copy.damaged[:3]) + (" and more" if len(observed.copy.damaged) > 3 else "")
+        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"fetching again what is damaged on disk: {files}"))
+    elif transfer and transfer.phase is TransferPhase.RUNNING:
+        state.bytes_done = transfer.bytes_done
+        total = desired.assignment.artifact.bytes
+        state.problem.CopyFrom(_waiting(REASON_DOWNLOADING, f"fetching {total} bytes from {_origin(desired)}"))
+    else:
+        state.problem.CopyFrom(_waiting(REASON_QUEUED, "waiting for other transfers of the node"))
+
+
+def _origin(desired: Desired) -> str:
+    return desired.assignment.source.uri
+
+
+def _waiting(reason: Reason, message: str) -> Problem:
+    return Problem(reason=reason, message=message, problem_class=PROBLEM_CLASS_UNAVAILABLE)

@@ -1,0 +1,250 @@
+"""The node's model roots, seen from the event loop: one store per root, and an executor for its blocking calls.
+
+Must not know what is desired, nor import NATS or gRPC.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from libs.chassis.errors import Conflict, Corrupt, Missing, ServiceError, Unavailable
+from libs.chassis.health import Health
+from ome.fetch.v1.fetch_pb2 import RootCapacity
+from ome.model.v1.model_pb2 import Artifact
+from services.fetcher import metrics
+from services.fetcher.model.model_files import fingerprint
+from services.fetcher.model.observed import Copy, Publication
+from services.fetcher.store import artifacts as store_artifacts
+from services.fetcher.store.artifacts import Store
+from services.fetcher.store.paths import Place, host_path, place_model, resolve_local
+from services.fetcher.store.space import Reservations
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CHECK = "roots"
+# Stat calls and renames; what takes long, a transfer, has threads of its own.
+_THREADS = 4
+_REOPEN_SECONDS = 5.0
+_log = structlog.get_logger()
+
+
+class Roots:
+    """Stores by root. A root that cannot be used fails its own models and is tried again; the others go on."""
+
+    def __init__(self, host_root: Path, roots: Sequence[str], contest_seconds: float) -> None:
+        """contest_seconds is how long another process may hold a root before models are said to suffer from it."""
+        self._host_root = host_root
+        self._roots = tuple(roots)
+        reservations = Reservations()
+        self._stores = {root: Store(host_path(host_root, root), root, reservations) for root in roots}
+        self._closed: dict[str, ServiceError] = {}
+        self._contest_seconds = contest_seconds
+        # Times of the monotonic clock until which the other holder of a root speaks for its models.
+        self._contested_until: dict[str, float] = {}
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
+        # Set when bytes were removed or promised room is given back, so that what did not fit may fit now.
+        self.room_freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def opened(self, health: Health) -> AsyncIterator[None]:
+        """Hold the roots until the block ends. The health check "roots" names those that cannot be used."""
+        health.declare(CHECK, "not opened yet")
+        try:
+            for root in self._roots:
+                await self._open(root)
+            self._tell(health)
+            yield
+        finally:
+            for root, store in self._stores.items():
+                if root not in self._closed:
+                    await self.run(store.close)
+            self._executor.shutdown()
+
+    async def reopen(self, health: Health, on_open: Callable[[], Awaitable[None]]) -> None:
+        """Try the roots that cannot be used again and again, until cancelled; on_open is awaited after a success."""
+        while True:
+            await asyncio.sleep(_REOPEN_SECONDS)
+            opened = [root for root in tuple(self._closed) if await self._open(root)]
+            self._tell(health)
+            if opened:
+                await on_open()
+
+    def refuse_contested(self) -> None:
+        """Raise Unavailable while another process, such as this node's last fetcher, still holds a root.
+
+        What lies there must not be said to be gone. A root on a disk that is broken does not count: a model that nobody
+        can reach is not there, and what is left of it is an orphan when the disk comes back.
+        """
+        for error in self._closed.values():
+            if isinstance(error, Conflict):
+                raise Unavailable(error.reason, error.message) from error
+
+    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a short blocking call on the disk's own threads. An OSError becomes Unavailable (DiskError)."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
+        except OSError as error:
+            raise Unavailable(
+                "DiskError", f"the node's disk refused {self._shown(error.filename)}: {error.strerror or error}"
+            ) from error
+
+    def store(self, root: str) -> Store:
+        """The store of a root. Raises Unavailable when it cannot be used.
+
+        Raises Conflict as long as another process, such as this node's last fetcher, may be about to let go of it: that
+        one knows how its models are, and two that contradict each other would show a Ready model as failed.
+        """
+        error = self._closed.get(root)
+        if error is None:
+            return self._stores[root]
+        kind = Conflict if time.monotonic() < self._contested_until.get(root, 0.0) else Unavailable
+        raise kind(error.reason, error.message)
+
+    def place(self, path: str) -> Place:
+        """The place that a path means. Raises InvalidValue with reason InvalidPath."""
+        return place_model(path, self._roots)
+
+    async def check_free(self, model_uid: str, place: Place, leaving: Collection[str]) -> None:
+        """Raise what publish would raise about the place, before anything is fetched for it."""
+        await self.run(self.store(place.root).check_path, model_uid, place.relative, leaving)
+
+    async def copy(self, root: str, digest: str) -> Copy:
+        """Whether an artifact is held in a root, and which of its files are damaged as far as sizes and scrubs tell."""
+
+        def check(store: Store) -> Copy:
+            if not store.holds(digest):
+                return Copy()
+            try:
+                return Copy(True, store.check(digest), digest)
+            except Corrupt:
+                # Taken anew from the object store, while the files that it names are kept.
+                return Copy(True, ("its manifest",), digest)
+
+        return await self.run(check, self.store(root))
+
+    async def publications(self, model_uid: str) -> tuple[Publication, ...]:
+        """The names that a model has in the roots that can be used."""
+        return await self.run(self._publications, model_uid)
+
+    async def published_artifacts(self) -> list[tuple[str, str]]:
+        """Root and digest of every artifact that some name leads to."""
+        return sorted({(root, each.digest) for root, each in await self._all_publications()})
+
+    async def note_damage(self, root: str, digest: str, files: Collection[str]) -> None:
+        """Remember what a scrub has found until it is repaired."""
+        await self.run(self.store(root).note_damage, digest, files)
+
+    async def published_models(self) -> set[str]:
+        """Uids of all models that have a name in any root."""
+        return {each.uid for _, each in await self._all_publications()}
+
+    async def local_directory(self, path: str) -> Path:
+        """The directory of a local:// model. Raises Missing or InvalidValue."""
+        return await self.run(resolve_local, self._host_root, self._roots, path)
+
+    async def local_copy(self, path: str) -> Copy:
+        """The directory of a local:// model as it is now. Raises Missing, InvalidValue, or Unavailable (DiskError)."""
+        directory = await self.local_directory(path)
+        return Copy(held=True, identity=await self.run(fingerprint, directory))
+
+    async def publish(self, model_uid: str, path: str, digest: str, leaving: Collection[str]) -> None:
+        """Lead readers of path to an artifact that its root holds, in place of a model in leaving. Idempotent."""
+        place = self.place(path)
+        await self.run(self.store(place.root).publish, model_uid, place.relative, digest, leaving)
+        self.room_freed.set()
+
+    async def unpublish(self, model_uid: str, root: str) -> None:
+        """Take a model's name out of a root, and its artifact when that was the last name. Idempotent."""
+        await self.run(self.store(root).unpublish, model_uid)
+        self.room_freed.set()
+
+    async def abandon(self, root: str, digest: str) -> None:
+        """Remove what a transfer that was given up has written. Idempotent."""
+        await self.run(self.store(root).abandon, digest)
+        self.room_freed.set()
+
+    async def collect(self, wanted: Collection[str]) -> None:
+        """Remove what earlier processes left behind: staging and artifacts that nobody wants and no name leads to."""
+        for root, store in self._usable():
+            try:
+                removed = await self.run(store.collect, wanted)
+            except ServiceError as error:
+                _log.warning("leftovers_kept", root=root, reason=error.reason, message=error.message)
+                continue
+            if removed:
+                self.room_freed.set()
+                _log.info("leftovers_removed", root=root, digests=removed)
+
+    async def capacities(self) -> list[RootCapacity]:
+        """Size and free space of the roots that can be used."""
+
+        capacities = []
+        for root, store in self._usable():
+            # A root that cannot even be measured has no room to speak of; its models say what is wrong with it.
+            with contextlib.suppress(ServiceError):
+                capacity = await self.run(store.capacity)
+                metrics.ROOT_FREE_BYTES.labels(root=root).set(capacity.free_bytes)
+                capacities.append(
+                    RootCapacity(root=root, total_bytes=capacity.total_bytes, free_bytes=capacity.free_bytes)
+                )
+        return capacities
+
+    async def _all_publications(self) -> list[tuple[str, store_artifacts.Publication]]:
+        found = []
+        for root, store in self._usable():
+            try:
+                found += [(root, each) for each in (await self.run(store.publications)).values()]
+            except ServiceError as error:
+                _log.warning("root_unreadable", root=root, reason=error.reason, message=error.message)
+        return found
+
+    def _publications(self, model_uid: str) -> tuple[Publication, ...]:
+        found = []
+        for root, store in self._usable():
+            publication = store.publication(model_uid)
+            if publication:
+                artifact = Artifact(digest=publication.digest)
+                with contextlib.suppress(Missing, Corrupt):
+                    manifest = store.manifest(publication.digest)
+                    artifact.source_revision = manifest.source_revision
+                    artifact.bytes = manifest.size_bytes
+                    artifact.files = len(manifest.files)
+                path = Place(root, publication.path).path
+                found.append(Publication(root, path, artifact, publication.intact))
+        return tuple(found)
+
+    def _shown(self, path: object) -> str:
+        """A path as the node sees it."""
+        below = isinstance(path, str) and Path(path).is_relative_to(self._host_root)
+        return f"/{Path(str(path)).relative_to(self._host_root)}" if below else "an operation"
+
+    def _usable(self) -> list[tuple[str, Store]]:
+        return [(root, store) for root, store in self._stores.items() if root not in self._closed]
+
+    async def _open(self, root: str) -> bool:
+        try:
+            await self.run(self._stores[root].open)
+        except ServiceError as error:
+            if root not in self._closed:
+                _log.warning("root_unusable", root=root, reason=error.reason, message=error.message)
+            self._closed[root] = error
+            if isinstance(error, Conflict):
+                self._contested_until.setdefault(root, time.monotonic() + self._contest_seconds)
+            return False
+        self._closed.pop(root, None)
+        self._contested_until.pop(root, None)
+        return True
+
+    def _tell(self, health: Health) -> None:
+        if self._closed:
+            health.fail(CHECK, "; ".join(error.message for error in self._closed.values()))
+        else:
+            health.ok(CHECK)

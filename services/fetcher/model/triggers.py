@@ -1,0 +1,74 @@
+"""Everything that has a model looked at: its assignment, a look at the disk, damage, a reconnect, the passing of time.
+
+Must not look itself: that is the model_loop's.
+"""
+
+import asyncio
+
+from libs.artifact.names import split_node_key
+from libs.chassis.nats_client import Mirror
+from libs.chassis.work import KeyedQueue
+from ome.fetch.v1.fetch_pb2 import Assignment
+from services.fetcher.fleet.reports import Reports
+from services.fetcher.model.model_loop import ModelLoop
+from services.fetcher.model.roots import Roots
+
+# Somebody may have deleted what we said, or restored an older state of it.
+_REVISE_SECONDS = 300.0
+
+
+class Triggers:
+    """Adds models to the queue."""
+
+    def __init__(
+        self,
+        queue: "KeyedQueue[str]",
+        assignments: "Mirror[Assignment]",
+        roots: Roots,
+        reports: Reports,
+        model_loop: ModelLoop,
+    ) -> None:
+        self._queue = queue
+        self._assignments = assignments
+        self._roots = roots
+        self._reports = reports
+        self._reconciler = model_loop
+
+    def assignment_changed(self, key: str) -> None:
+        """An assignment is new, different or gone."""
+        self._queue.add(split_node_key(key)[1])
+
+    def artifact_damaged(self, digest: str) -> None:
+        """Reading an artifact has found damage."""
+        for model_uid in self._reconciler.models_of(digest):
+            self._queue.add(model_uid)
+
+    def said_unsure(self) -> None:
+        """What is stored of our own words may have changed: compare it with what is the case, for every model."""
+        self._reports.forget_all()
+        self._look_at_assigned()
+
+    async def root_opened(self) -> None:
+        """A root has become usable: what nobody wants goes, and what has a name may be an orphan."""
+        await self._roots.collect(self._reconciler.wanted_digests())
+        for model_uid in await self._roots.published_models():
+            self._queue.add(model_uid)
+        self._look_at_assigned()
+
+    async def room_freed(self) -> None:
+        """Have what did not fit on the disk attempted again as soon as there may be room, until cancelled."""
+        while True:
+            await self._roots.room_freed.wait()
+            self._roots.room_freed.clear()
+            for model_uid in self._reconciler.retry_for_room():
+                self._queue.add(model_uid)
+
+    async def revise(self) -> None:
+        """Doubt what was said every few minutes, until cancelled."""
+        while True:
+            await asyncio.sleep(_REVISE_SECONDS)
+            self.said_unsure()
+
+    def _look_at_assigned(self) -> None:
+        for key in self._assignments.entries:
+            self.assignment_changed(key)

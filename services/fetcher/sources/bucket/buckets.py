@@ -1,0 +1,303 @@
+"""Lists prefixes of S3, Google and Azure buckets and signs addresses of objects. Only this module uses obstore.
+
+Must not transfer content, and must not retry: the controller decides when a listing is tried again, the engine when a
+range is. Import it when the first bucket is used: the SDK takes tens of megabytes.
+
+No object store says in a listing what the SHA-256 of an object is, and an ETag is the MD5 of the content only for
+objects that were put in one part and not encrypted with a customer's or a KMS key, which a listing does not say either
+(https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). So an ETag is taken for what it always is: the name
+of this very content. Each range asks for it with If-Match, and the length is checked; see bucket_checksums for more.
+"""
+
+import re
+import ssl
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from libs.artifact.errors import InvalidValue
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.bucket.checksums import with_checksums
+from services.fetcher.sources.bucket.signing import Signer, is_signable, signer_of
+from services.fetcher.sources.bucket.source import BucketSource
+from services.fetcher.sources.selection import select_files
+from services.fetcher.transfer.origin import Location
+from services.fetcher.transfer.tls import tls_context
+
+if TYPE_CHECKING:
+    from obstore.store import AzureConfig, ClientConfig, GCSConfig, RetryConfig, S3Config, S3Credential
+
+_TIMEOUT = timedelta(seconds=30)
+_CONNECT_TIMEOUT = timedelta(seconds=10)
+# Objects per page: what all three clouds give at most.
+_PAGE = 1000
+_NO_RETRY: "RetryConfig" = {"max_retries": 0}
+# A prefix with more is most likely a whole data lake, and its listing would fill the memory.
+_MOST_OBJECTS = 100_000
+_SIGNED_FOR = timedelta(hours=1)
+# Of a signed address: what is asked for in the second half might still be waited for when it expires.
+_USED_FOR_SECONDS = _SIGNED_FOR.total_seconds() / 2
+# Few files are in flight at once; the others are signed when their turn comes.
+_REMEMBERED = 256
+
+_STATUS = re.compile(r"status code: (\d{3})|\bstatus: (\d{3})\b")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+# Addresses at which pods and machines of the clouds ask for their identity.
+_IDENTITY = re.compile(
+    r"169\.254\.\d+\.\d+|metadata\.google\.internal|\bsts\.|login\.microsoftonline|oauth2|token request"
+)
+_WRONG_REGION = ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException")
+
+Store = S3Store | GCSStore | AzureStore
+
+
+@dataclass(frozen=True)
+class BucketListing:
+    """What a prefix held when it was listed."""
+
+    manifest: Manifest
+    warnings: tuple[str, ...]
+
+
+def list_prefix(source: BucketSource) -> BucketListing:
+    """List the files to fetch below a prefix. Blocks for seconds.
+
+    Folder markers, empty objects that are named like the folder of others, are left out. Raises Missing NotFound or
+    Forbidden; Unavailable RateLimited, SourceChanged or Unavailable; Invalid InvalidUri or InvalidParameter;
+    InvalidValue InvalidListing or InvalidParameter.
+    """
+    store = _open(source)
+    files: dict[str, ManifestFile] = {}
+    with _errors_of(source):
+        for page in obstore.list(store, source.prefix or None, chunk_size=_PAGE):
+            for entry in page:
+                path = entry["path"].removeprefix(source.prefix).lstrip("/")
+                if path:
+                    # Without an ETag the time of the last change still makes another content another artifact.
+                    version = _entity_tag(entry["e_tag"] or "") or entry["last_modified"].isoformat()
+                    files[path] = ManifestFile(path, entry["size"], ChecksumAlgorithm.NONE, "", version)
+            if len(files) > _MOST_OBJECTS:
+                raise Invalid(
+                    "InvalidUri", f"{source.name} holds more than {_MOST_OBJECTS} objects: name a prefix with one model"
+                )
+    for folder in {path[:end] for path in files for end in _slashes(path)}:
+        if folder in files and files[folder].size_bytes == 0:
+            del files[folder]
+    if not files:
+        raise Missing(
+            "NotFound",
+            f"{source.name} holds no objects: check the prefix in storageUri, which names a folder, not an object",
+        )
+    selection = select_files(files.keys(), source.allow, source.ignore)
+    if not selection.paths:
+        raise Invalid(
+            "InvalidParameter",
+            f"allowPatterns and ignorePatterns leave none of the {len(files)} files of {source.name}; "
+            "a pattern is matched against the whole path below the prefix, as in '*.safetensors' or 'onnx/*'",
+        )
+    for path in selection.paths:
+        if not is_signable(source, source.key_of(path)):
+            raise InvalidValue(
+                "InvalidListing",
+                f"{source.name} holds {path!r}: with the identity of a pod no address can be signed of such a name; "
+                "name a Secret with a key in storage.storageKey, or leave it out with parameters.ignorePatterns",
+            )
+    # A prefix has no revision: the digest of the manifest stands for its state.
+    selected = with_checksums(source, BucketOrigin(source), [files[path] for path in selection.paths])
+    return BucketListing(new_manifest("", selected, source.plain_url("")), selection.warnings)
+
+
+class BucketOrigin:
+    """The objects of a listing, for the transfer engine: addresses that are signed for an hour and never shown."""
+
+    def __init__(self, source: BucketSource) -> None:
+        self.name = source.name
+        self._source = source
+        self._store = _open(source)
+        self._sign = _signer(source)
+        self._lock = threading.Lock()
+        self._signed: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    def locate(self, file: ManifestFile, again: bool) -> Location:
+        """The signed address of an object, and the condition that its content is still the one that was listed."""
+        # A weak tag never matches, and what is no tag at all is a date: see list_prefix.
+        headers = {"If-Match": file.version} if file.version.startswith('"') else {}
+        return Location(self._url(self._source.key_of(file.path), again), headers)
+
+    def _url(self, key: str, again: bool) -> str:
+        source = self._source
+        if source.anonymous:
+            return source.plain_url(key)
+        if "sas_key" in source.secret:
+            return f"{source.plain_url(key)}?{source.secret['sas_key']}"
+        now = time.monotonic()
+        with self._lock:
+            url, signed_at = self._signed.get(key, ("", 0.0))
+        if url and not again and now - signed_at < _USED_FOR_SECONDS:
+            return url
+        if self._sign:
+            url = self._sign(key, datetime.now(UTC), _SIGNED_FOR)
+        else:
+            with _errors_of(source):
+                url = obstore.sign(self._store, "GET", key, _SIGNED_FOR)
+        with self._lock:
+            self._signed[key] = url, now
+            if len(self._signed) > _REMEMBERED:
+                self._signed.popitem(last=False)
+        return url
+
+
+def _open(source: BucketSource) -> Store:
+    options: ClientConfig = {
+        "timeout": _TIMEOUT,
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "allow_http": source.endpoint.startswith("http://"),
+        "user_agent": "ome-fetcher",
+    }
+    authorities = tls_context().get_ca_certs(binary_form=True)
+    if authorities:
+        # The SDK reads SSL_CERT_FILE and SSL_CERT_DIR but not the other variables that the engine knows.
+        options["root_certificate"] = "".join(map(ssl.DER_cert_to_PEM_cert, authorities))
+    try:
+        match source.scheme:
+            case "s3":
+                return _open_s3(source, options)
+            case "gs":
+                google: GCSConfig = {"skip_signature": source.anonymous}
+                if source.endpoint:
+                    google["base_url"] = source.endpoint
+                if source.secret:
+                    google["service_account_key"] = source.secret["service_account_key"]
+                return GCSStore(source.bucket, config=google, client_options=options, retry_config=_NO_RETRY)
+            case _:
+                azure: AzureConfig = {"account_name": source.account_name, "skip_signature": source.anonymous}
+                if source.endpoint:
+                    azure["endpoint"] = source.endpoint
+                if "account_key" in source.secret:
+                    azure["account_key"] = source.secret["account_key"]
+                if "sas_key" in source.secret:
+                    azure["sas_key"] = source.secret["sas_key"]
+                return AzureStore(source.bucket, config=azure, client_options=options, retry_config=_NO_RETRY)
+    except (BaseError, ValueError):
+        # Without the SDK's words, which may quote what it was given.
+        raise _cannot_open(source) from None
+
+
+def _cannot_open(source: BucketSource) -> InvalidValue:
+    return InvalidValue(
+        "InvalidParameter",
+        f"{source.name} cannot be opened: the credentials, the bucket's name or the parameters are not in a form "
+        "that the cloud takes",
+    )
+
+
+def _signer(source: BucketSource) -> Signer | None:
+    try:
+        return signer_of(source)
+    except ValueError:
+        raise _cannot_open(source) from None
+
+
+def _open_s3(source: BucketSource, options: "ClientConfig") -> S3Store:
+    config: S3Config = {
+        "skip_signature": source.anonymous,
+        "virtual_hosted_style_request": source.virtual_hosted,
+    }
+    if source.endpoint:
+        config["endpoint"] = source.endpoint
+    if source.region:
+        config["region"] = source.region
+    if not source.secret:
+        return S3Store(source.bucket, config=config, client_options=options, retry_config=_NO_RETRY)
+    secret = source.secret
+    credential: S3Credential = {
+        "access_key_id": secret["access_key_id"],
+        "secret_access_key": secret["secret_access_key"],
+        "token": secret.get("session_token"),
+        "expires_at": None,
+    }
+    # Given as a provider: the SDK would complete a pair of keys with a session token of the pod's environment.
+    return S3Store(
+        source.bucket,
+        config=config,
+        client_options=options,
+        retry_config=_NO_RETRY,
+        credential_provider=lambda: credential,
+    )
+
+
+@contextmanager
+def _errors_of(source: BucketSource) -> Iterator[None]:
+    """Turn what the SDK raises into what the caller does next, without its words: they may quote signed addresses."""
+    try:
+        yield
+    except (ServiceError, InvalidValue):
+        raise
+    except (BaseError, OSError, ValueError) as error:
+        refusal = _refused(source, str(error))
+    else:
+        return
+    raise refusal
+
+
+def _refused(source: BucketSource, said: str) -> ServiceError:
+    status = next((int(one or other) for one, other in _STATUS.findall(said)), 0)
+    code = next(iter(_CODE.findall(said)), "")
+    named = f" ({code})" if code else f" (HTTP {status})" if status else ""
+    if _IDENTITY.search(said) and (status or not source.secret):
+        return Missing("Forbidden", f"{source.name}: the cloud gives no credentials{named}: {_advice(source)}")
+    if code in _WRONG_REGION or "redirect without LOCATION" in said:
+        return Invalid(
+            "InvalidParameter",
+            f"{source.name} is in another region than was asked{named}: write the bucket's own in parameters.region",
+        )
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return Missing("Forbidden", f"{source.name}: access is refused{named}: {_advice(source)}")
+    if status == HTTPStatus.NOT_FOUND:
+        return Missing("NotFound", f"{source.name}: there is no such bucket{named}: check storageUri")
+    if status == HTTPStatus.TOO_MANY_REQUESTS or code == "SlowDown":
+        return Unavailable("RateLimited", f"{source.name}: the store asks to slow down{named}")
+    if status == HTTPStatus.BAD_REQUEST:
+        return Invalid("InvalidParameter", f"{source.name}: the store does not understand the request{named}")
+    if "path segment" in said or "invalid path" in said.lower():
+        return Invalid(
+            "InvalidListing",
+            f"{source.name} holds an object whose name has an empty part, '.' or '..', of which no file can be made",
+        )
+    if status:
+        return Unavailable("Unavailable", f"{source.name}: the store answers{named}")
+    where = source.endpoint or "the store"
+    return Unavailable(
+        "Unavailable", f"{source.name}: {where} cannot be reached, or does not answer as such a store does"
+    )
+
+
+def _advice(source: BucketSource) -> str:
+    if source.secret:
+        return "check the credentials in the Secret named by storage.storageKey, and what they are allowed"
+    if source.anonymous:
+        return "it is not public: remove parameters.skip_signature and name a Secret in storage.storageKey"
+    return (
+        "the identity of the fetcher's pod is not allowed to, or it has none: name a Secret in storage.storageKey, "
+        "or set parameters.skip_signature to 'true' for a public bucket"
+    )
+
+
+def _entity_tag(text: str) -> str:
+    """An ETag as HTTP writes it: Azure leaves its quotes away in listings."""
+    return text if not text or text.endswith('"') else f'"{text}"'
+
+
+def _slashes(path: str) -> list[int]:
+    return [index for index, character in enumerate(path) if character == "/"]

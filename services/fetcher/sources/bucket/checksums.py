@@ -1,0 +1,106 @@
+"""Asks Google's and Azure's stores for the checksums of large objects, which their listings lack.
+
+Both tell them with any answer about an object. Must not retry: the controller decides when a source is listed again.
+Amazon's tell them to requests with a signed header of its own only, which obstore does not sign.
+"""
+
+import base64
+import binascii
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import Message
+from http import HTTPStatus
+from http.client import HTTPException
+
+from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
+from libs.chassis.errors import Missing, ServiceError, Unavailable
+from services.fetcher.sources.bucket.source import BucketSource
+from services.fetcher.transfer.origin import Location, Origin
+from services.fetcher.transfer.retry import asked_pause_seconds
+from services.fetcher.transfer.tls import tls_context
+
+# Smaller objects are many, and a request for each would take longer than the listing.
+_LEAST_BYTES = 1 << 20
+_REQUESTS = 8
+_TIMEOUT_SECONDS = 30.0
+# Both clouds have others too. A CRC is all that Google has for a composite object, and costs less than the disk.
+_CRC32C_BYTES = 4
+_MD5_BYTES = 16
+
+
+def with_checksums(source: BucketSource, origin: Origin, files: Sequence[ManifestFile]) -> list[ManifestFile]:
+    """The files, the large ones with the checksum that the store has. Blocks for a request per large file.
+
+    The first request that fails ends it: a file without its checksum would be another artifact than the same file on a
+    better day. Raises Missing Forbidden; Unavailable SourceChanged, RateLimited or Unavailable; as origin.locate does.
+    """
+    if source.scheme not in ("gs", "az"):
+        return list(files)
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls_context()))
+    large = [file for file in files if file.size_bytes >= _LEAST_BYTES]
+    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="checksum") as executor:
+        answers = executor.map(lambda file: _ask(source, opener, file, origin.locate(file, again=False)), large)
+        found = {file.path: _checksum_of(headers) for file, headers in zip(large, answers, strict=True)}
+    return [
+        replace(file, algorithm=found[file.path][0], checksum=found[file.path][1]) if file.path in found else file
+        for file in files
+    ]
+
+
+def _ask(
+    source: BucketSource, opener: urllib.request.OpenerDirector, file: ManifestFile, location: Location
+) -> Message:
+    # The first byte by GET, as the address is signed for it; no other scheme than http and https gets here.
+    request = urllib.request.Request(location.url, headers={**location.headers, "Range": "bytes=0-0"})  # noqa: S310
+    try:
+        with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
+            headers: Message = answer.headers
+            return headers
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _refused(source, file, error.code, dict(error.headers.items())) from None
+    except (OSError, HTTPException) as error:
+        raise Unavailable(
+            "Unavailable", f"{source.name}: the store cannot be asked for {file.path} ({type(error).__name__})"
+        ) from None
+
+
+def _refused(source: BucketSource, file: ManifestFile, status: int, headers: Mapping[str, str]) -> ServiceError:
+    what = f"{source.name}: {file.path}"
+    match status:
+        case HTTPStatus.NOT_FOUND | HTTPStatus.PRECONDITION_FAILED:
+            return Unavailable("SourceChanged", f"{what} has changed while the source was listed")
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            return Missing(
+                "Forbidden", f"{what} may not be read, only listed (HTTP {status}): check what the credentials allow"
+            )
+    reason = "RateLimited" if status == HTTPStatus.TOO_MANY_REQUESTS else "Unavailable"
+    pause = asked_pause_seconds({name.lower(): value for name, value in headers.items()}, datetime.now(UTC))
+    return Unavailable(reason, f"{what}: the store answers HTTP {status}", pause)
+
+
+def _checksum_of(headers: Message) -> tuple[ChecksumAlgorithm, str]:
+    """The checksum of an object's whole content, or none.
+
+    https://cloud.google.com/storage/docs/xml-api/reference-headers and
+    https://learn.microsoft.com/en-us/rest/api/storageservices/get-blob, which calls the range's own Content-MD5.
+    """
+    google = [part.strip() for value in headers.get_all("x-goog-hash", []) for part in value.split(",")]
+    crc = next((_decoded(part.removeprefix("crc32c=")) for part in google if part.startswith("crc32c=")), b"")
+    if len(crc) == _CRC32C_BYTES:
+        return ChecksumAlgorithm.CRC32C, crc.hex()
+    md5 = _decoded(headers.get("x-ms-blob-content-md5", ""))
+    if len(md5) == _MD5_BYTES:
+        return ChecksumAlgorithm.MD5, md5.hex()
+    return ChecksumAlgorithm.NONE, ""
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""

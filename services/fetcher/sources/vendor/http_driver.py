@@ -1,0 +1,211 @@
+"""Reads the index of a vendor's model over HTTP and says where its files are. Must not transfer content.
+
+Must not retry either: the controller decides when a listing is tried again, the engine when a file is. An index is not
+followed to another host: a driver reaches what the operator has written down, and nothing else.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from urllib.parse import urljoin
+
+from libs.artifact.errors import InvalidValue
+from libs.artifact.manifest import Manifest, ManifestFile
+from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.vendor.drivers import secret_key, variables_of
+from services.fetcher.sources.vendor.index import Index, IndexBuilder, located, manifest_of, read_object, read_page
+from services.fetcher.sources.vendor.source import HttpSource
+from services.fetcher.stop import StopFlag
+from services.fetcher.transfer.origin import Location, Origin
+from services.fetcher.transfer.retry import asked_pause_seconds
+from services.fetcher.transfer.wire import Connection, Endpoint, Head, TrustError, Watch, WireError, split_url
+
+_CONNECT_SECONDS = 10.0
+_STALL_SECONDS = 30.0
+# For a whole index, whatever its pages are; the controller asks another fetcher after two minutes.
+_INDEX_SECONDS = 90.0
+# 100,000 files with a checksum each; what is read takes several times as much memory.
+_INDEX_BYTES = 32 << 20
+_READ_BYTES = 256 << 10
+# What was refused to several threads at once is asked for once.
+_RENEWED_SECONDS = 5.0
+
+
+def list_index(source: HttpSource, stop: StopFlag) -> Manifest:
+    """List the files to fetch. Blocks for seconds, at most a minute and a half; raises Stopped when the process ends.
+
+    Raises Missing NotFound or Forbidden; Unavailable RateLimited or Unavailable, with the pause that the vendor asks
+    for; Invalid InvalidUri or InvalidParameter; InvalidValue InvalidUri or InvalidListing; Corrupt SourceChanged.
+    """
+    index = _read_index(source, stop)
+    manifest = manifest_of(index, source.name, source.allow, source.ignore)
+    # Better to learn here than on every node that a file has no address that can be used.
+    for file in manifest.files:
+        if source.driver.file:
+            source.file_url(file, index.revision)
+        else:
+            _resolve(source, located(index, file, source.name))
+    return manifest
+
+
+def open_origin(source: HttpSource, revision: str, stop: StopFlag) -> Origin:
+    """Where the files of a listed revision are. Blocks as list_index does when the index says it, and raises alike."""
+    return TemplateOrigin(source, revision) if source.driver.file else IndexOrigin(source, stop)
+
+
+class TemplateOrigin:
+    """Files under the addresses of the driver's template."""
+
+    def __init__(self, source: HttpSource, revision: str) -> None:
+        self.name = source.name
+        self._source = source
+        self._revision = revision
+
+    def locate(self, file: ManifestFile, again: bool) -> Location:
+        """The address by the template; there is nothing to renew."""
+        return Location(self._source.file_url(file, self._revision), self._source.headers)
+
+
+class IndexOrigin:
+    """Files under the addresses that the index gives, which may expire: then it is read again."""
+
+    def __init__(self, source: HttpSource, stop: StopFlag) -> None:
+        self.name = source.name
+        self._source = source
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._index = _read_index(source, stop)
+        self._read_at = time.monotonic()
+
+    def locate(self, file: ManifestFile, again: bool) -> Location:
+        """The address that the index gives for exactly this file."""
+        with self._lock:
+            if again and time.monotonic() - self._read_at > _RENEWED_SECONDS:
+                self._index = _read_index(self._source, self._stop)
+                self._read_at = time.monotonic()
+            index = self._index
+        return _resolve(self._source, located(index, file, self.name))
+
+
+def _read_index(source: HttpSource, stop: StopFlag) -> Index:
+    reader, builder = _Reader(source, stop), IndexBuilder(source.name)
+    url, seen = source.index_url, set[str]()
+    while url not in seen:
+        seen.add(url)
+        page = read_page(reader.document(url), source.name)
+        builder.add(page)
+        if not page.next:
+            return builder.index()
+        url = _next_url(source, url, page.next)
+    raise InvalidValue("InvalidListing", f"{source.name}: the pages of the vendor's index lead in a circle")
+
+
+class _Reader:
+    """Reads the pages of one index, within what all of them together may take of time and memory."""
+
+    def __init__(self, source: HttpSource, stop: StopFlag) -> None:
+        self._source = source
+        self._stop = stop
+        self._host = split_url(source.index_url)[0]
+        self._until = time.monotonic() + _INDEX_SECONDS
+        self._bytes_left = _INDEX_BYTES
+
+    def document(self, url: str) -> dict[str, object]:
+        """The JSON object at a URL of the index's host. Raises as list_index does."""
+        connection = None
+        try:
+            connection = Connection(self._host, Watch(self._check, _CONNECT_SECONDS, _STALL_SECONDS, stall_bytes=1))
+            connection.request(split_url(url)[1], {**self._source.headers, "Accept": "application/json"})
+            connection.flush()
+            head = connection.head()
+            if head.status != HTTPStatus.OK:
+                raise _refused(self._source, self._host, head)
+            return read_object(self._body(connection), self._source.name, str(self._host))
+        except (WireError, TrustError) as error:
+            raise Unavailable(
+                "Unavailable", f"{self._source.name}: the vendor's index cannot be read: {error}"
+            ) from error
+        finally:
+            if connection:
+                connection.close()
+
+    def _body(self, connection: Connection) -> bytes:
+        body = bytearray()
+        buffer = memoryview(bytearray(_READ_BYTES))
+        while count := connection.receive(buffer):
+            body += buffer[:count]
+            self._bytes_left -= count
+            if self._bytes_left < 0:
+                raise InvalidValue(
+                    "InvalidListing",
+                    f"{self._source.name}: the vendor's index is larger than {_INDEX_BYTES >> 20} MiB",
+                )
+        return bytes(body)
+
+    def _check(self) -> None:
+        self._stop.check()
+        if time.monotonic() > self._until:
+            raise Unavailable(
+                "Unavailable",
+                f"{self._source.name}: {self._host} took longer than {_INDEX_SECONDS:.0f} seconds to give its index",
+            )
+
+
+def _next_url(source: HttpSource, url: str, following: str) -> str:
+    try:
+        found = urljoin(url, following)
+        if split_url(found)[0] == split_url(url)[0]:
+            return found
+        why = "is on another host, which is not asked"
+    except (WireError, ValueError):
+        why = "is no URL"
+    raise InvalidValue("InvalidListing", f"{source.name}: the vendor's index cannot be used: 'next' {why}")
+
+
+def _resolve(source: HttpSource, given: str) -> Location:
+    """An address of the index, and what to send there: what is secret goes to the index's own host and no other."""
+    index_url = source.index_url
+    index = split_url(index_url)[0]
+    try:
+        url = urljoin(index_url, given)
+        endpoint = split_url(url)[0]
+    except (WireError, ValueError):
+        raise InvalidValue(
+            "InvalidListing", f"{source.name}: the vendor's index cannot be used: a 'url' is no URL"
+        ) from None
+    if index.scheme == "https" and endpoint.scheme != "https":
+        raise InvalidValue("InvalidListing", f"{source.name}: the vendor's index leads from https to http")
+    headers: Mapping[str, str] = source.headers if endpoint == index else {}
+    return Location(url, headers)
+
+
+def _refused(source: HttpSource, host: Endpoint, head: Head) -> ServiceError:
+    status = head.status
+    pause = asked_pause_seconds(head.headers, datetime.now(UTC))
+    match status:
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            return Missing("Forbidden", f"{host} refuses to list {source.name} (HTTP {status}): {_advice(source)}")
+        case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+            return Missing("NotFound", f"{host} has no {source.name} (HTTP {status}): check storageUri")
+        case HTTPStatus.BAD_REQUEST | HTTPStatus.UNPROCESSABLE_ENTITY:
+            return Invalid("InvalidUri", f"{host} does not understand {source.name} (HTTP {status}): check storageUri")
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return Unavailable("RateLimited", f"{host} asks to slow down (HTTP 429) when listing {source.name}", pause)
+        case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            return Unavailable(
+                "Unavailable",
+                f"{host} redirects the index of {source.name} (HTTP {status}), which is not followed: the vendor's "
+                "driver must name the address that it leads to",
+            )
+    return Unavailable("Unavailable", f"{host} answers HTTP {status} when listing {source.name}", pause)
+
+
+def _advice(source: HttpSource) -> str:
+    keys = sorted({secret_key(name) for text in source.driver.headers.values() for name in variables_of(text)})
+    if source.has_secret:
+        return "check the credentials in the Secret named by storage.storageKey, and what they are allowed"
+    if keys:
+        return f"name a Secret with {' and '.join(map(repr, keys))} in storage.storageKey"
+    return "the vendor's driver sends no credentials: the operator can add headers to it"

@@ -1,0 +1,364 @@
+"""The charts install what they promise: valid objects, few permissions, guarded containers, documented values."""
+
+import json
+import re
+import subprocess
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from services.fetcher.sources.vendor.drivers import parse_drivers
+from tests.support.programs import CHARTS, ROOT, programs, render, run
+
+pytestmark = pytest.mark.cluster
+
+SERVICES = ("controller", "fetcher", "parser", "status")
+_OLDEST_KUBERNETES = "1.30"
+# What kubernetes-validate has no schema for: the API extensions themselves are checked by a real API server.
+_UNKNOWN_KINDS = ("CustomResourceDefinition",)
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, list[dict[str, Any]]]:
+    return {chart: render(chart) for chart in ("crds", *SERVICES)}
+
+
+def _workload(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = (item for item in objects if item["kind"] in ("Deployment", "DaemonSet"))
+    return found
+
+
+def _pod(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    spec: dict[str, Any] = _workload(objects)["spec"]["template"]["spec"]
+    return spec
+
+
+def _container(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (container,) = _pod(objects)["containers"]
+    return dict(container)
+
+
+@pytest.mark.parametrize("chart", ["crds", *SERVICES])
+def test_helm_lint_finds_nothing(chart: str) -> None:
+    run("helm", "lint", "--strict", str(CHARTS / chart))
+
+
+@pytest.mark.parametrize("chart", ["crds", *SERVICES])
+def test_every_object_is_valid_for_the_oldest_supported_kubernetes(
+    chart: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    for item in rendered[chart]:
+        if item["kind"] not in _UNKNOWN_KINDS:
+            kubernetes_validate.validate(item, _OLDEST_KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_every_namespaced_object_goes_where_the_release_goes(
+    chart: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    for item in rendered[chart]:
+        cluster_wide = item["kind"].startswith(("ClusterRole", "ValidatingAdmissionPolicy"))
+        assert item["metadata"].get("namespace") == (None if cluster_wide else "ome"), item["kind"]
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_containers_cannot_gain_privileges_or_write_to_their_image(
+    chart: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    context = _container(rendered[chart])["securityContext"]
+
+    assert context == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert _pod(rendered[chart])["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+@pytest.mark.parametrize("chart", ["controller", "parser", "status"])
+def test_only_the_fetcher_runs_as_root(chart: str, rendered: dict[str, list[dict[str, Any]]]) -> None:
+    assert _pod(rendered[chart])["securityContext"]["runAsNonRoot"] is True
+    assert _pod(rendered["fetcher"])["securityContext"]["runAsUser"] == 0
+
+
+def test_the_fetcher_runs_as_the_owner_of_the_model_roots_where_one_is_named() -> None:
+    assert _pod(render("fetcher", "--set", "runAsUser=1000"))["securityContext"]["runAsUser"] == 1000
+
+
+@pytest.mark.parametrize("chart", ["fetcher", "parser"])
+def test_fetcher_and_parser_have_no_access_to_the_kubernetes_api(
+    chart: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    assert _pod(rendered[chart])["automountServiceAccountToken"] is False
+    assert not [item["kind"] for item in rendered[chart] if "Role" in item["kind"]]
+
+
+def test_the_fetcher_holds_its_service_accounts_token_where_oracle_exchanges_it() -> None:
+    assert _pod(render("fetcher", "--set", "okeWorkloadIdentity=true"))["automountServiceAccountToken"] is True
+
+
+def test_the_token_of_a_fetcher_is_good_for_nats_alone(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    tokens = [
+        source["serviceAccountToken"]
+        for volume in _pod(rendered["fetcher"])["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+    ]
+
+    assert [token["audience"] for token in tokens] == ["nats"]
+
+
+def test_no_role_uses_a_wildcard(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    for chart in SERVICES:
+        for item in rendered[chart]:
+            for rule in item.get("rules", []):
+                assert "*" not in json.dumps(rule), f"{chart}: {rule}"
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_pods_are_probed_where_they_listen(chart: str, rendered: dict[str, list[dict[str, Any]]]) -> None:
+    container = _container(rendered[chart])
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+
+    assert ports["http"] == 8080
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+
+
+@pytest.mark.parametrize(
+    ("chart", "ports"), [("parser", {"grpc": 9090}), ("status", {"grpc": 9090, "http": 8080})], ids=["parser", "status"]
+)
+def test_services_offer_the_ports_that_pods_listen_on(
+    chart: str, ports: dict[str, int], rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    (service,) = (item for item in rendered[chart] if item["kind"] == "Service")
+    listening = {port["name"] for port in _container(rendered[chart])["ports"]}
+
+    assert {port["name"]: port["port"] for port in service["spec"]["ports"]} == ports
+    assert {port["targetPort"] for port in service["spec"]["ports"]} <= listening
+    assert (
+        service["spec"]["selector"].items()
+        <= _workload(rendered[chart])["spec"]["template"]["metadata"]["labels"].items()
+    )
+
+
+def test_every_model_root_is_mounted_below_the_host_root() -> None:
+    objects = render("fetcher", "--set", "modelRoots={/models,/data/llm}")
+    environ = {item["name"]: item.get("value") for item in _container(objects)["env"]}
+    paths = {volume["name"]: volume["hostPath"] for volume in _pod(objects)["volumes"] if "hostPath" in volume}
+    mounts = {
+        mount["mountPath"]: paths[mount["name"]]
+        for mount in _container(objects)["volumeMounts"]
+        if mount["name"] in paths
+    }
+
+    assert environ["OME_MODEL_ROOTS"] == "/models,/data/llm"
+    assert mounts == {
+        f"{environ['OME_HOST_ROOT']}/models": {"path": "/models", "type": "DirectoryOrCreate"},
+        f"{environ['OME_HOST_ROOT']}/data/llm": {"path": "/data/llm", "type": "DirectoryOrCreate"},
+    }
+
+
+_DRIVERS = {
+    "acme": {
+        "driver": "http",
+        "index": "https://models.acme.com/{type}/{path}/index.json?a=1&b=2",
+        "headers": {"Authorization": "Bearer {secret:token}"},
+    },
+    "zenith": {"driver": "exec", "command": ["/opt/zenith/driver"], "timeoutSeconds": 60},
+}
+
+
+def test_drivers_of_vendors_reach_the_fetcher_as_they_were_written() -> None:
+    objects = render("fetcher", "--set-json", f"vendorDrivers={json.dumps(_DRIVERS)}")
+    (config,) = (item for item in objects if item["kind"] == "ConfigMap")
+    environ = {item["name"]: item.get("value") for item in _container(objects)["env"]}
+    (volume,) = (volume["name"] for volume in _pod(objects)["volumes"] if "configMap" in volume)
+    (mount,) = (mount["mountPath"] for mount in _container(objects)["volumeMounts"] if mount["name"] == volume)
+
+    assert config["metadata"]["namespace"] == "ome"
+    assert environ["OME_VENDOR_DRIVERS_FILE"] == f"{mount}/drivers.json"
+    assert parse_drivers(config["data"]["drivers.json"]).keys() == _DRIVERS.keys()
+    assert json.loads(config["data"]["drivers.json"]) == _DRIVERS
+
+
+def test_pods_start_anew_when_the_drivers_change() -> None:
+    def annotations(*arguments: str) -> Any:
+        return _workload(render("fetcher", *arguments))["spec"]["template"]["metadata"].get("annotations", {})
+
+    found = [
+        annotations("--set-json", f"vendorDrivers={json.dumps({'acme': {'driver': kind}})}")["checksum/vendor-drivers"]
+        for kind in ("preprovisioned", "http", "http")
+    ]
+    assert found[0] != found[1] == found[2]
+    assert annotations() == {}
+
+
+def test_a_program_of_a_vendor_can_be_put_beside_the_fetcher() -> None:
+    volume = {"name": "zenith", "emptyDir": {}}
+    mount = {"name": "zenith", "mountPath": "/opt/zenith"}
+    init = {"name": "zenith", "image": "zenith/driver:1", "volumeMounts": [mount]}
+    values = {"extraVolumes": [volume], "extraVolumeMounts": [mount], "initContainers": [init]}
+    objects = render(
+        "fetcher", *(word for name in values for word in ("--set-json", f"{name}={json.dumps(values[name])}"))
+    )
+
+    for item in objects:
+        kubernetes_validate.validate(item, _OLDEST_KUBERNETES, strict=True)
+    assert volume in _pod(objects)["volumes"]
+    assert mount in _container(objects)["volumeMounts"]
+    assert _pod(objects)["initContainers"] == [init]
+
+
+def test_a_cloud_can_give_the_fetcher_an_identity() -> None:
+    role, use = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/ome"}, {"azure.workload.identity/use": "true"}
+    objects = render(
+        "fetcher",
+        "--set-json",
+        f"serviceAccountAnnotations={json.dumps(role)}",
+        "--set-json",
+        f"podLabels={json.dumps(use)}",
+    )
+    (account,) = (item for item in objects if item["kind"] == "ServiceAccount")
+    assert account["metadata"]["annotations"] == role
+    assert use.items() <= _workload(objects)["spec"]["template"]["metadata"]["labels"].items()
+    assert not use.items() & _workload(objects)["spec"]["selector"]["matchLabels"].items()
+
+
+@pytest.mark.parametrize("chart", ["controller", "parser", "status"])
+def test_a_single_replica_has_no_disruption_budget_that_would_block_a_drain(chart: str) -> None:
+    kinds = {replicas: [item["kind"] for item in render(chart, "--set", f"replicas={replicas}")] for replicas in (1, 2)}
+
+    assert "PodDisruptionBudget" not in kinds[1]
+    assert "PodDisruptionBudget" in kinds[2]
+
+
+@pytest.mark.parametrize("chart", ["controller", "fetcher", "status"])
+def test_a_certificate_authority_is_mounted_where_it_is_named(chart: str) -> None:
+    objects = render(chart, "--set", "nats.caSecret=nats-ca")
+    environ = {item["name"]: item.get("value") for item in _container(objects)["env"]}
+    (volume,) = (
+        volume["name"] for volume in _pod(objects)["volumes"] if volume.get("secret", {}).get("secretName") == "nats-ca"
+    )
+    (mount,) = (mount["mountPath"] for mount in _container(objects)["volumeMounts"] if mount["name"] == volume)
+
+    assert environ["OME_NATS_CA_FILE"] == f"{mount}/ca.crt"
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_the_image_follows_the_chart_unless_a_tag_is_given(
+    chart: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    version = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())["appVersion"]
+
+    assert _container(rendered[chart])["image"] == f"ome/{chart}:{version}"
+    assert _container(render(chart, "--set", "image.tag=v9"))["image"] == f"ome/{chart}:v9"
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [("imagge.tag=1", "imagge"), ("logLevel=loud", "logLevel"), ("image.repository=", "repository")],
+    ids=["a misspelt value", "an unknown log level", "no image"],
+)
+def test_helm_refuses(chart: str, value: str, complaint: str) -> None:
+    found = run("helm", "template", "x", str(CHARTS / chart), "--set", value, check=False)
+
+    assert found.returncode != 0
+    assert complaint in found.stderr
+
+
+@pytest.mark.parametrize("root", ["models", "/models/", "/", "/a/../b", "/with,comma"])
+def test_helm_refuses_a_model_root_that_is_no_plain_directory(root: str) -> None:
+    found = run(
+        "helm", "template", "x", str(CHARTS / "fetcher"), "--set-json", f"modelRoots=[{json.dumps(root)}]", check=False
+    )
+
+    assert "modelRoots" in found.stderr
+
+
+def _keys(values: Any, prefix: str = "") -> set[str]:
+    if not isinstance(values, dict) or not values:
+        return {prefix}
+    return {key for name, value in values.items() for key in _keys(value, f"{prefix}.{name}")}
+
+
+def _schema_keys(schema: dict[str, Any], prefix: str = "") -> set[str]:
+    properties = schema.get("properties")
+    if not properties:
+        return {prefix}
+    return {key for name, value in properties.items() for key in _schema_keys(value, f"{prefix}.{name}")}
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_every_value_has_a_default_and_a_schema(chart: str) -> None:
+    defaults = _keys(yaml.safe_load((CHARTS / chart / "values.yaml").read_text()))
+    schema = _schema_keys(json.loads((CHARTS / chart / "values.schema.json").read_text())) - {".global"}
+    free_form = (".resources.", ".updateStrategy.", ".nodeSelector.")
+
+    assert {key for key in defaults if not key.startswith(free_form)} | {".nodeSelector"} == {
+        key for key in schema if f"{key}." not in free_form
+    } | {".nodeSelector"}
+
+
+def test_the_charts_describe_pods_alike() -> None:
+    copies = {(CHARTS / chart / "templates" / "_pod.tpl").read_text() for chart in SERVICES}
+
+    assert len(copies) == 1
+
+
+def test_times_may_be_fractions_on_the_command_line() -> None:
+    environ = {
+        item["name"]: item.get("value")
+        for item in _container(render("fetcher", "--set", "retryInitialSeconds=0.5"))["env"]
+    }
+
+    assert environ["OME_RETRY_INITIAL_SECONDS"] == "0.5"
+
+
+def test_large_numbers_are_written_out() -> None:
+    environ = {item["name"]: item.get("value") for item in _container(render("fetcher"))["env"]}
+
+    assert not [name for name, value in environ.items() if "e+" in (value or "")]
+
+
+def test_the_commands_of_the_readme_install_every_chart() -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [block] = [block for block in blocks if "helm " in block]
+    assert "helm install" in block
+    rendered = subprocess.run(
+        ["bash", "-euc", block.replace("helm install", f"{programs()['helm']} template")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rendered.returncode == 0, rendered.stderr
+    for name in ("ome-controller", "ome-fetcher", "ome-parser", "ome-status", "clusterbasemodels.ome.io"):
+        assert f"name: {name}" in rendered.stdout
+
+
+def _secret_readers(*values: str) -> dict[str, list[str]]:
+    """Verbs on Secrets by namespace of the role that grants them; that of a ClusterRole is empty."""
+    arguments = [argument for value in values for argument in ("--set", value)]
+    return {
+        item["metadata"].get("namespace", ""): rule["verbs"]
+        for item in render("controller", *arguments)
+        if item["kind"] in ("ClusterRole", "Role")
+        for rule in item["rules"]
+        if "secrets" in rule["resources"]
+    }
+
+
+def test_the_controller_reads_secrets_by_name_and_where_it_is_told_to() -> None:
+    assert _secret_readers() == {"": ["get"]}
+    restricted = _secret_readers("readSecretsIn={team-a,ome}", "secretNamespaces={model-secrets,team-a}")
+    assert restricted == {namespace: ["get"] for namespace in ("ome", "model-secrets", "team-a")}
+
+
+def test_no_model_may_name_a_secret_that_the_charts_use_themselves() -> None:
+    values = ("nats.passwordSecret=mine", "imagePullSecrets[0].name=registry")
+    objects = render("controller", *(argument for value in values for argument in ("--set", value)))
+    [reserved] = [item["value"] for item in _container(objects)["env"] if item["name"] == "OME_RESERVED_SECRETS"]
+    assert set(reserved.split(",")) == {"mine", "ome-nats-issuer", "ome-nats-status", "registry"}
