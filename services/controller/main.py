@@ -13,8 +13,8 @@ from libs.chassis.tasks import run_until
 from services.controller.authorization import Authorizer
 from services.controller.credentials import CredentialsServer
 from services.controller.kube import MODEL_COLLECTIONS, NODES
-from services.controller.loop import Reconciler
 from services.controller.manifests import ManifestSweep
+from services.controller.model_loop import ModelLoop
 from services.controller.planning import DEFAULT_POOL
 from services.controller.settings import Settings
 from services.controller.streams import ensure_pool, ensure_streams, keep_streams
@@ -33,13 +33,14 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         health.declare(_SYNCED, "not everything has been read yet")
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
-        reconciler = Reconciler(settings, health)
+        loop = ModelLoop(settings, health)
+        known = loop.observations
         mirrors: list[tuple[Mirror[Any], Callable[[str], None]]] = [
-            (reconciler.desired, reconciler.holder_changed),
-            (reconciler.observed, reconciler.state_changed),
-            (reconciler.resolved, reconciler.listing_changed),
-            (reconciler.plans, reconciler.plan_changed),
-            (reconciler.heartbeats, reconciler.heartbeat_changed),
+            (known.desired, known.holder_changed),
+            (known.observed, known.state_changed),
+            (known.resolved, known.listing_changed),
+            (known.plans, known.plan_changed),
+            (known.heartbeats, known.heartbeat_changed),
         ]
 
         reconnected = asyncio.Event()
@@ -70,41 +71,41 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         account = f"{settings.namespace}:{settings.fetcher_service_account}"
         authorizer = Authorizer(kube, settings.nats_issuer_seed_file, settings.nats_account, account)
         await authorizer.serve(client)
-        credentials = CredentialsServer(kube, js, reconciler.model_for_credentials, reconciler.source_of)
+        credentials = CredentialsServer(kube, js, known.model_for_credentials, known.source_of)
         models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
         nodes = Reflector(NODES, "nodes", health)
         leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name)
 
         async def reconcile(uid: str) -> float | None:
             # Asked each time: a process that was stopped may find its term over before anything has told it so.
-            return await reconciler.reconcile(kube, js, uid) if leadership.leading else None
+            return await loop.reconcile(kube, js, uid) if leadership.leading else None
 
         async def work() -> None:
             for mirror, _ in mirrors:
                 await mirror.synced()
             for reflector in (*models, nodes):
                 await reflector.synced()
-            await reconciler.volumes.synced()
+            await known.volumes.synced()
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
             health.ok(_SYNCED)
-            reconciler.look_at_everything()
-            await reconciler.queue.run(reconcile, workers=_WORKERS)
+            known.look_at_everything()
+            await loop.queue.run(reconcile, workers=_WORKERS)
 
         async def sweep() -> None:
             for mirror, _ in mirrors:
                 await mirror.synced()
-            await ManifestSweep(js, reconciler.referenced_digests).run(lambda: leadership.leading)
+            await ManifestSweep(js, known.referenced_digests).run(lambda: leadership.leading)
 
         await run_until(
             stop,
             *(mirror.run(client, on_change) for mirror, on_change in mirrors),
-            *(reflector.run(kube, reconciler.model_changed) for reflector in models),
-            nodes.run(kube, reconciler.node_changed),
-            reconciler.volumes.run(kube),
-            leadership.run(reconciler.lead),
+            *(reflector.run(kube, known.model_changed) for reflector in models),
+            nodes.run(kube, known.node_changed),
+            known.volumes.run(kube),
+            leadership.run(loop.lead),
             work(),
             sweep(),
             keep_streams(ensure, reconnected, _STREAMS_SECONDS),
-            reconciler.secrets.run(kube),
+            known.secrets.run(kube),
         )

@@ -1,54 +1,54 @@
-"""The controller's loop: for one model at a time, gather what is known, plan, apply in order.
+"""What the controller knows: mirrors of buckets, copies of Kubernetes objects, and indices over both by model and node.
 
-Owns the mirrors and reflectors that the knowledge comes from. What to do is decided in planning.
+Says which models a change concerns. What to do about them is decided in planning and done by the model loop.
 """
 
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import prometheus_client
-import structlog
-from nats.js import JetStreamContext
 
 from libs.artifact import names
 from libs.chassis.health import Health
-from libs.chassis.kube import KubeClient, Object
-from libs.chassis.nats_client import Mirror, delete_key, publish_once, put_if
-from libs.chassis.work import KeyedQueue
+from libs.chassis.kube import Object
+from libs.chassis.nats_client import Mirror
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import planning, volumes
-from services.controller.kube import add_finalizer, remove_finalizer
+from services.controller import planning
 from services.controller.secret_watch import SecretWatch
 from services.controller.settings import Settings
 from services.controller.specification import ModelSource, ModelSpec, SecretRules, read_model, source_of
-from services.controller.streams import ensure_pool
 from services.controller.volume_watch import VolumeWatch
 
 # What the chart of the fetcher permits as the name of a pool, and what may stand in a subject.
 _POOL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_log = structlog.get_logger()
-_actions = prometheus_client.Counter("ome_controller_actions", "Actions applied, by kind.", ["action"])
 _models = prometheus_client.Gauge("ome_controller_models", "Model objects known.")
 
 
-class Reconciler:
-    """Brings the fleet's desired state in line with the model objects."""
+class Observations:
+    """Everything that decisions are made from. changed is called with the uid of each model that a change concerns."""
 
-    def __init__(self, settings: Settings, health: Health) -> None:
-        self.queue: KeyedQueue[str] = KeyedQueue("models")
+    def __init__(
+        self,
+        settings: Settings,
+        health: Health,
+        changed: Callable[[str], None],
+        changed_later: Callable[[str, float], None],
+    ) -> None:
+        """changed_later is called like changed, with the seconds for which there is time."""
+        self._changed = changed
+        self._changed_later = changed_later
         self.desired = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString)
         self.observed = Mirror(names.OBSERVED_BUCKET, fetch_pb2.NodeModelState.FromString)
         self.resolved = Mirror(names.RESOLVED_BUCKET, fetch_pb2.Resolution.FromString)
         self.plans = Mirror(names.PLANS_BUCKET, fetch_pb2.ModelPlan.FromString)
         self.heartbeats = Mirror(names.NODES_BUCKET, fetch_pb2.NodeHeartbeat.FromString)
-        self.secrets = SecretWatch(settings.secret_check_seconds, self.queue.add)
+        self.secrets = SecretWatch(settings.secret_check_seconds, changed)
         self._secret_check_seconds = settings.secret_check_seconds
-        self._resync_seconds = settings.resync_seconds
-        self._rules = planning.Rules(
+        self.rules = planning.Rules(
             operator_namespace=settings.namespace,
             node_unreachable_seconds=settings.node_unreachable_seconds,
             retry_initial_seconds=settings.retry_initial_seconds,
@@ -56,7 +56,7 @@ class Reconciler:
             volume_inspect_seconds=settings.volume_inspect_seconds,
             secrets=SecretRules(settings.secret_namespaces, settings.reserved_secrets),
         )
-        self.volumes = VolumeWatch(settings.parser_image, self.queue.add, health)
+        self.volumes = VolumeWatch(settings.parser_image, changed, health)
         self._items: dict[str, Object] = {}
         self._specs: dict[str, ModelSpec] = {}
         self._nodes: dict[str, Object] = {}
@@ -80,12 +80,12 @@ class Reconciler:
             self._items.pop(before["metadata"]["uid"], None)
             self._specs.pop(before["metadata"]["uid"], None)
             self.volumes.model_changed(before["metadata"]["uid"], None)
-            self.queue.add(before["metadata"]["uid"])
+            self._changed(before["metadata"]["uid"])
         if after:
             uid = after["metadata"]["uid"]
             self._items[uid], self._specs[uid] = after, read_model(after)
             self.volumes.model_changed(uid, self._specs[uid])
-            self.queue.add(uid)
+            self._changed(uid)
         _models.set(len(self._items))
 
     def node_changed(self, before: Object | None, after: Object | None) -> None:
@@ -113,7 +113,7 @@ class Reconciler:
             self._holders[uid].add(node)
         else:
             _remove(self._holders, uid, node)
-        self.queue.add(uid)
+        self._changed(uid)
 
     def state_changed(self, key: str) -> None:
         """What a node says of a model has changed, which matters here only when it is to let go of it or has failed.
@@ -128,7 +128,7 @@ class Reconciler:
             self.holder_changed(key)
         elif self.secrets.follows(uid := names.split_node_key(key)[1]):
             # Perhaps nothing fails any more, and its Secret need not be looked at: there is time until the next look.
-            self.queue.add_later(uid, self._secret_check_seconds)
+            self._changed_later(uid, self._secret_check_seconds)
 
     def listing_changed(self, key: str) -> None:
         """A source was listed."""
@@ -141,25 +141,18 @@ class Reconciler:
             self._listings[uid].add(key)
             if self._heard.get(key, (0, 0.0))[0] != entry.revision:
                 self._heard[key] = entry.revision, time.monotonic()
-        self.queue.add(uid)
+        self._changed(uid)
 
     def plan_changed(self, key: str) -> None:
         """A decision was stored."""
-        self.queue.add(key)
-
-    def lead(self, leading: bool) -> None:
-        """This replica begins or ceases to lead."""
-        if leading:
-            self.look_at_everything()
-        else:
-            self.secrets.clear()
+        self._changed(key)
 
     def look_at_everything(self) -> None:
-        """Have every model reconciled, as at the start and when this replica begins to lead."""
+        """Report every model as changed, as at the start and when this replica begins to lead."""
         for node in {*self._nodes, *map(names.node_name, self.heartbeats.entries)}:
             self._refresh_view(node)
         for uid in {*self._items, *self._holders, *self._listings, *self.plans.entries, *self.volumes.uids()}:
-            self.queue.add(uid)
+            self._changed(uid)
 
     def model_for_credentials(
         self, node: str, uid: str, assigned: fetch_pb2.Assignment | None = None
@@ -180,7 +173,7 @@ class Reconciler:
 
     def source_of(self, model: ModelSpec) -> ModelSource | None:
         """Where a model's bytes and credentials are, under the operator's rules; raises as specification's does."""
-        return source_of(model, self._rules.operator_namespace, self._rules.secrets)
+        return source_of(model, self.rules.operator_namespace, self.rules.secrets)
 
     def referenced_digests(self) -> set[str]:
         """Digests of the artifacts that a listing, a decision or an assignment names."""
@@ -191,33 +184,38 @@ class Reconciler:
         ]
         return {artifact.digest for artifact in artifacts if artifact.digest}
 
-    # The work item.
+    def model(self, uid: str) -> ModelSpec | None:
+        """The model as its object says, or None when there is none."""
+        return self._specs.get(uid)
 
-    async def reconcile(self, kube: KubeClient, js: JetStreamContext, uid: str) -> float | None:
-        """Bring one model's desired state up to date; returns when to look again, in seconds.
+    def item(self, uid: str) -> Object | None:
+        """The model's object, or None when there is none."""
+        return self._items.get(uid)
 
-        For the leader alone: two that write would undo each other's work.
-        """
-        observed = self._observe(uid)
-        decided = planning.plan(observed, self._rules, time.monotonic())
-        self.secrets.follow(uid, decided.awaited_secret)
-        for action in decided.actions:
-            await self._apply(kube, js, uid, action)
-            _actions.labels(type(action).__name__).inc()
-        if decided.actions:
-            _log.info(
-                "reconciled",
-                model=observed.model.ref.name if observed.model else None,
-                uid=uid,
-                actions=[f"{type(action).__name__}: {action.reason}" for action in decided.actions],
-            )
-        known = uid in self._specs or uid in self._holders or uid in self._listings or self.volumes.knows(uid)
-        if not known:
-            self._asked.pop(uid, None)
-            return None
-        return min(filter(None, (decided.look_again_seconds, self._resync_seconds)))
+    def knows(self, uid: str) -> bool:
+        """Whether anything is left of a model: its object, what nodes hold or were told, a listing or a Job."""
+        return uid in self._specs or uid in self._holders or uid in self._listings or self.volumes.knows(uid)
 
-    def _observe(self, uid: str) -> planning.Observed:
+    def forget_object(self, uid: str) -> None:
+        """The object has gone, or goes without more to do, before the watch says so."""
+        self._items.pop(uid, None)
+        self._specs.pop(uid, None)
+
+    def forget_asking(self, uid: str) -> None:
+        """Nothing is left of a model for which a listing could be asked."""
+        self._asked.pop(uid, None)
+
+    def assigned(self, node: str, uid: str, revision: int, assignment: fetch_pb2.Assignment) -> None:
+        """An assignment was written, before its echo comes."""
+        self.desired.remember(names.node_key(node, uid), revision, assignment)
+        self._holders[uid].add(node)
+
+    def listing_asked(self, uid: str, task: fetch_pb2.ResolveTask, secret_version: str) -> None:
+        """A listing was asked for. What was asked about an earlier source of the model no longer matters."""
+        self._asked[uid] = {task.source_key: planning.Asked(task.attempt, time.monotonic(), secret_version)}
+
+    def observed_of(self, uid: str) -> planning.Observed:
+        """What planning decides from about one model."""
         held: dict[str, planning.Held] = {}
         states: dict[str, fetch_pb2.NodeModelState] = {}
         for node in self._holders.get(uid, ()):
@@ -242,50 +240,6 @@ class Reconciler:
             clock_offset=time.time() - time.monotonic(),
         )
 
-    async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
-        match action:
-            case planning.AddFinalizer() if item := self._items.get(uid):
-                await add_finalizer(kube, item)
-            case planning.RemoveFinalizer() if item := self._items.get(uid):
-                await remove_finalizer(kube, item)
-                # The watch says what becomes of the object, and may have said it before the answer came; until then
-                # there is nothing more to do.
-                self._items.pop(uid, None)
-                self._specs.pop(uid, None)
-            case planning.AskForListing(pool, task):
-                await self._ask(js, uid, pool, task, action.secret_version)
-            case planning.Assign(node, assignment, last_revision):
-                key = names.node_key(node, uid)
-                revision = await put_if(js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), last_revision)
-                self.desired.remember(key, revision, assignment)
-                self._holders[uid].add(node)
-            case planning.Forget(node):
-                key = names.node_key(node, uid)
-                await delete_key(js, names.DESIRED_BUCKET, key)
-                await delete_key(js, names.OBSERVED_BUCKET, key)
-            case planning.ForgetListing(key):
-                await delete_key(js, names.RESOLVED_BUCKET, key)
-            case planning.Report(report):
-                revision = await put_if(
-                    js, names.PLANS_BUCKET, uid, report.SerializeToString(), self.plans.revision(uid)
-                )
-                self.plans.remember(uid, revision, report)
-            case planning.Unreport():
-                await delete_key(js, names.PLANS_BUCKET, uid)
-            case volumes.CreateJob():
-                await self.volumes.create(kube, action)
-            case volumes.DeleteJob():
-                await self.volumes.delete(kube, action)
-
-    async def _ask(
-        self, js: JetStreamContext, uid: str, pool: str, task: fetch_pb2.ResolveTask, secret_version: str
-    ) -> None:
-        await ensure_pool(js, pool)
-        message_id = f"{task.source_key}/{task.attempt}"
-        await publish_once(js, names.resolve_subject(pool), task.SerializeToString(), message_id)
-        # What was asked about an earlier source of the model no longer matters.
-        self._asked[uid] = {task.source_key: planning.Asked(task.attempt, time.monotonic(), secret_version)}
-
     def _awaits_listing(self, model: ModelSpec) -> bool:
         source = self.source_of(model)
         if source is None or not source.needs_listing or model.disabled:
@@ -298,8 +252,6 @@ class Reconciler:
         keys = [names.node_key(node, model.ref.uid) for node in self._holders.get(model.ref.uid, ())]
         held = [(self.observed.get(key), assignment) for key in keys if (assignment := self.desired.get(key))]
         return any(planning.lost_source(state, assignment) for state, assignment in held)
-
-    # Nodes.
 
     def _refresh_view(self, name: str) -> None:
         before = self._views.get(name)
@@ -322,10 +274,10 @@ class Reconciler:
             self._views[name] = after
         if before != after:
             for uid in self._items:
-                self.queue.add(uid)
+                self._changed(uid)
             for uid, holders in self._holders.items():
                 if name in holders:
-                    self.queue.add(uid)
+                    self._changed(uid)
 
 
 def _remove(index: dict[str, set[str]], uid: str, member: str) -> None:

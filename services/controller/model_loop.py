@@ -1,0 +1,104 @@
+"""The model loop: for one model at a time, gather what is known, plan, apply in order. Planning decides what to do."""
+
+import time
+
+import prometheus_client
+import structlog
+from nats.js import JetStreamContext
+
+from libs.artifact import names
+from libs.chassis.health import Health
+from libs.chassis.kube import KubeClient
+from libs.chassis.nats_client import delete_key, publish_once, put_if
+from libs.chassis.work import KeyedQueue
+from ome.fetch.v1 import fetch_pb2
+from services.controller import planning, volumes
+from services.controller.kube import add_finalizer, remove_finalizer
+from services.controller.observations import Observations
+from services.controller.settings import Settings
+from services.controller.streams import ensure_pool
+
+_log = structlog.get_logger()
+_actions = prometheus_client.Counter("ome_controller_actions", "Actions applied, by kind.", ["action"])
+
+
+class ModelLoop:
+    """Brings the fleet's desired state in line with the model objects."""
+
+    def __init__(self, settings: Settings, health: Health) -> None:
+        self.queue: KeyedQueue[str] = KeyedQueue("models")
+        self.observations = Observations(settings, health, self.queue.add, self.queue.add_later)
+        self._resync_seconds = settings.resync_seconds
+
+    def lead(self, leading: bool) -> None:
+        """This replica begins or ceases to lead."""
+        if leading:
+            self.observations.look_at_everything()
+        else:
+            self.observations.secrets.clear()
+
+    async def reconcile(self, kube: KubeClient, js: JetStreamContext, uid: str) -> float | None:
+        """Bring one model's desired state up to date; returns when to look again, in seconds.
+
+        For the leader alone: two that write would undo each other's work.
+        """
+        known = self.observations
+        observed = known.observed_of(uid)
+        decided = planning.plan(observed, known.rules, time.monotonic())
+        known.secrets.follow(uid, decided.awaited_secret)
+        for action in decided.actions:
+            await self._apply(kube, js, uid, action)
+            _actions.labels(type(action).__name__).inc()
+        if decided.actions:
+            _log.info(
+                "reconciled",
+                model=observed.model.ref.name if observed.model else None,
+                uid=uid,
+                actions=[f"{type(action).__name__}: {action.reason}" for action in decided.actions],
+            )
+        if not known.knows(uid):
+            known.forget_asking(uid)
+            return None
+        return min(filter(None, (decided.look_again_seconds, self._resync_seconds)))
+
+    async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
+        known = self.observations
+        match action:
+            case planning.AddFinalizer() if item := known.item(uid):
+                await add_finalizer(kube, item)
+            case planning.RemoveFinalizer() if item := known.item(uid):
+                await remove_finalizer(kube, item)
+                # The watch says what becomes of the object, and may have said it before the answer came; until then
+                # there is nothing more to do.
+                known.forget_object(uid)
+            case planning.AskForListing(pool, task):
+                await self._ask(js, uid, pool, task, action.secret_version)
+            case planning.Assign(node, assignment, last_revision):
+                key = names.node_key(node, uid)
+                revision = await put_if(js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), last_revision)
+                known.assigned(node, uid, revision, assignment)
+            case planning.Forget(node):
+                key = names.node_key(node, uid)
+                await delete_key(js, names.DESIRED_BUCKET, key)
+                await delete_key(js, names.OBSERVED_BUCKET, key)
+            case planning.ForgetListing(key):
+                await delete_key(js, names.RESOLVED_BUCKET, key)
+            case planning.Report(report):
+                revision = await put_if(
+                    js, names.PLANS_BUCKET, uid, report.SerializeToString(), known.plans.revision(uid)
+                )
+                known.plans.remember(uid, revision, report)
+            case planning.Unreport():
+                await delete_key(js, names.PLANS_BUCKET, uid)
+            case volumes.CreateJob():
+                await known.volumes.create(kube, action)
+            case volumes.DeleteJob():
+                await known.volumes.delete(kube, action)
+
+    async def _ask(
+        self, js: JetStreamContext, uid: str, pool: str, task: fetch_pb2.ResolveTask, secret_version: str
+    ) -> None:
+        await ensure_pool(js, pool)
+        message_id = f"{task.source_key}/{task.attempt}"
+        await publish_once(js, names.resolve_subject(pool), task.SerializeToString(), message_id)
+        self.observations.listing_asked(uid, task, secret_version)
