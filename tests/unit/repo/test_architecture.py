@@ -262,9 +262,7 @@ def _touching_the_world() -> set[str]:
     touching = {name for name, used in imports.items() if any(each.split(".")[0] in THE_WORLD for each in used)}
     while more := {name for name, used in imports.items() if name not in touching and used & touching}:
         touching |= more
-    return {
-        name for name in touching if name.startswith("services.") and not name.endswith((".main", ".__main__"))
-    }
+    return {name for name in touching if name.startswith("services.") and not name.endswith((".main", ".__main__"))}
 
 
 def _is_of_the_standard(node: ast.ClassDef) -> bool:
