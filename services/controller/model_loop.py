@@ -11,8 +11,7 @@ from libs.chassis.health import Health
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import delete_key, publish_once, put_if
 from libs.chassis.work import KeyedQueue
-from ome.fetch.v1 import fetch_pb2
-from services.controller import planning, volumes
+from services.controller import listings, planning, volumes
 from services.controller.kube import add_finalizer, remove_finalizer
 from services.controller.observations import Observations
 from services.controller.settings import Settings
@@ -71,8 +70,8 @@ class ModelLoop:
                 # The watch says what becomes of the object, and may have said it before the answer came; until then
                 # there is nothing more to do.
                 known.forget_object(uid)
-            case planning.AskForListing(pool, task):
-                await self._ask(js, uid, pool, task, action.secret_version)
+            case listings.AskForListing():
+                await self._ask(js, uid, action)
             case planning.Assign(node, assignment, last_revision):
                 key = names.node_key(node, uid)
                 revision = await put_if(js, names.DESIRED_BUCKET, key, assignment.SerializeToString(), last_revision)
@@ -83,6 +82,7 @@ class ModelLoop:
                 await delete_key(js, names.OBSERVED_BUCKET, key)
             case planning.ForgetListing(key):
                 await delete_key(js, names.RESOLVED_BUCKET, key)
+                known.listing_forgotten(uid, key)
             case planning.Report(report):
                 revision = await put_if(
                     js, names.PLANS_BUCKET, uid, report.SerializeToString(), known.plans.revision(uid)
@@ -95,10 +95,8 @@ class ModelLoop:
             case volumes.DeleteJob():
                 await known.volumes.delete(kube, action)
 
-    async def _ask(
-        self, js: JetStreamContext, uid: str, pool: str, task: fetch_pb2.ResolveTask, secret_version: str
-    ) -> None:
-        await ensure_pool(js, pool)
-        message_id = f"{task.source_key}/{task.attempt}"
-        await publish_once(js, names.resolve_subject(pool), task.SerializeToString(), message_id)
-        self.observations.listing_asked(uid, task, secret_version)
+    async def _ask(self, js: JetStreamContext, uid: str, ask: listings.AskForListing) -> None:
+        await ensure_pool(js, ask.pool)
+        subject = names.resolve_subject(ask.pool)
+        await publish_once(js, subject, ask.task.SerializeToString(), ask.message_id)
+        self.observations.listing_asked(uid, ask.task, ask.secret_version)

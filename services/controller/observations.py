@@ -17,7 +17,7 @@ from libs.chassis.kube import Object
 from libs.chassis.nats_client import Mirror
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import planning
+from services.controller import listings, planning
 from services.controller.secret_watch import SecretWatch
 from services.controller.settings import Settings
 from services.controller.specification import ModelSource, ModelSpec, SecretRules, read_model, source_of
@@ -68,7 +68,7 @@ class Observations:
         # Keys by model, so that one model's reconcile does not read those of all others.
         self._holders: dict[str, set[str]] = defaultdict(set)
         self._listings: dict[str, set[str]] = defaultdict(set)
-        self._asked: dict[str, dict[str, planning.Asked]] = {}
+        self._asked: dict[str, dict[str, listings.Asked]] = {}
         # Revision of each listing and when it was heard of, by the monotonic clock.
         self._heard: dict[str, tuple[int, float]] = {}
 
@@ -122,7 +122,7 @@ class Observations:
         """
         assignment, state = self.desired.get(key), self.observed.get(key)
         failed = state is not None and (
-            state.phase == model_pb2.NODE_PHASE_FAILED or state.problem.reason in planning.CREDENTIAL_REASONS
+            state.phase == model_pb2.NODE_PHASE_FAILED or state.problem.reason in listings.CREDENTIAL_REASONS
         )
         if failed or assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
             self.holder_changed(key)
@@ -212,7 +212,11 @@ class Observations:
 
     def listing_asked(self, uid: str, task: fetch_pb2.ResolveTask, secret_version: str) -> None:
         """A listing was asked for. What was asked about an earlier source of the model no longer matters."""
-        self._asked[uid] = {task.source_key: planning.Asked(task.attempt, time.monotonic(), secret_version)}
+        self._asked[uid] = {task.source_key: listings.Asked(task.attempt, time.monotonic(), secret_version)}
+
+    def listing_forgotten(self, uid: str, key: str) -> None:
+        """A listing was removed: the source has to be asked for anew should the model come back to it."""
+        self._asked.get(uid, {}).pop(key, None)
 
     def observed_of(self, uid: str) -> planning.Observed:
         """What planning decides from about one model."""
@@ -251,7 +255,7 @@ class Observations:
         # It is listed once more when a node no longer finds what was listed.
         keys = [names.node_key(node, model.ref.uid) for node in self._holders.get(model.ref.uid, ())]
         held = [(self.observed.get(key), assignment) for key in keys if (assignment := self.desired.get(key))]
-        return any(planning.lost_source(state, assignment) for state, assignment in held)
+        return any(listings.lost_source(state, assignment) for state, assignment in held)
 
     def _refresh_view(self, name: str) -> None:
         before = self._views.get(name)

@@ -1,6 +1,7 @@
-"""Decides, for one model, what has to change: finalizer, listing of the source, assignments of nodes, deletion.
+"""Decides, for one model, what has to change: finalizer, assignments of nodes, deletion.
 
-What there is to do about a model in a PersistentVolumeClaim is decided in volumes, and carried out with the rest.
+The listing of a source is decided in listings, a model in a PersistentVolumeClaim in volumes; both become part of the
+plan.
 
 Pure: `plan` is total and deterministic, empty when everything is as it should be, and each action is safe to repeat.
 Applying the actions, in order and up to the first failure, is for the loop.
@@ -8,35 +9,17 @@ Applying the actions, in order and up to the first failure, is for the loop.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from libs.artifact.errors import InvalidValue
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import volumes
-from services.controller.pauses import growing_pause
+from services.controller import listings, volumes
 from services.controller.placement import check_placement, is_placed
 from services.controller.specification import ModelSource, ModelSpec, SecretRef, SecretRules, source_of
 
 DEFAULT_POOL = "default"
-# A listing that nobody answered is asked for again after this time: the stream may have been lost.
-_ASK_AGAIN_SECONDS = 120.0
-# The longest pause of a source that is respected; what is longer was written by a clock that is wrong.
-_LONGEST_PAUSE_SECONDS = 86400.0
-# Failures that other credentials may end. A store may say of an expired token that it does not understand the request,
-# and a hub that a private repository does not exist.
-CREDENTIAL_REASONS = frozenset(
-    {
-        model_pb2.REASON_SECRET_NOT_FOUND,
-        model_pb2.REASON_INVALID_PARAMETER,
-        model_pb2.REASON_FORBIDDEN,
-        model_pb2.REASON_GATED,
-        model_pb2.REASON_NOT_FOUND,
-        model_pb2.REASON_RATE_LIMITED,
-        model_pb2.REASON_UNAVAILABLE,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -59,15 +42,6 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A listing that was asked for: which attempt, when, by the clock that plan is told, and with which credentials."""
-
-    attempt: int
-    at: float
-    secret_version: str = ""
-
-
-@dataclass(frozen=True)
 class Observed:
     """All that is known about one model. model is None when its object no longer exists."""
 
@@ -77,7 +51,7 @@ class Observed:
     held: Mapping[str, Held]
     states: Mapping[str, fetch_pb2.NodeModelState]
     resolutions: Mapping[str, fetch_pb2.Resolution]
-    asked: Mapping[str, Asked]
+    asked: Mapping[str, listings.Asked]
     plan: fetch_pb2.ModelPlan | None
     volume: volumes.Seen = field(default_factory=volumes.Seen)
     # States of Secrets by namespace and name: of those that were looked at because something failed.
@@ -112,17 +86,6 @@ class RemoveFinalizer:
     """Let the object go."""
 
     reason: str
-
-
-@dataclass(frozen=True)
-class AskForListing:
-    """Have a fetcher of a pool list the source."""
-
-    pool: str
-    task: fetch_pb2.ResolveTask
-    reason: str
-    # Version of the credentials that the task is meant to be done with, as far as it is known.
-    secret_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,7 +132,7 @@ class Unreport:
 Action = (
     AddFinalizer
     | RemoveFinalizer
-    | AskForListing
+    | listings.AskForListing
     | Assign
     | Forget
     | ForgetListing
@@ -199,7 +162,7 @@ class _Intent:
     # Nodes that must hold the model now, and how. A node that holds it and is in neither of the sets lets it go.
     assign: dict[str, fetch_pb2.Assignment] = field(default_factory=dict)
     keep: set[str] = field(default_factory=set)
-    ask: AskForListing | None = None
+    ask: listings.AskForListing | None = None
     create: volumes.CreateJob | None = None
     delete: tuple[volumes.DeleteJob, ...] = ()
     look_again_seconds: float | None = None
@@ -361,7 +324,7 @@ def _intend_nodes(
         resolution = observed.resolutions.get(source.key)
         if resolution is None or not resolution.HasField("artifact"):
             intent.keep = {node for node in desired if node in holding}
-            _await_listing(intent, source, resolution, observed, model, rules, now)
+            _heed(intent, listings.await_listing(_listing_case(source, observed, model, desired, rules, now)))
             return
         artifact = resolution.artifact
         if artifact.digest:
@@ -373,7 +336,8 @@ def _intend_nodes(
                 "fill, as the fetchers have no driver for the vendor"
             )
             intent.report.problem.CopyFrom(new_problem("InvalidPath", why, fetch_pb2.PROBLEM_CLASS_INVALID))
-            _list_again(intent, source, resolution, "a driver may have been added", observed, model, rules, now)
+            case = _listing_case(source, observed, model, desired, rules, now)
+            _heed(intent, listings.list_again(case, "a driver may have been added"))
             return
     assignment = fetch_pb2.Assignment(
         model=model.ref,
@@ -395,39 +359,59 @@ def _intend_nodes(
             # A cordoned or unready node keeps what it has and gets nothing new.
             intent.keep.add(node)
         else:
-            version = _secret_version(intent, source, observed, node, node in holding)
+            state = observed.states.get(node)
+            if state and listings.awaits_credentials(source, state.problem):
+                intent.awaited_secret = source.secret
+            version = _secret_version(source, observed, node, node in holding)
             if version not in by_version:
                 by_version[version] = _with_credentials(assignment, version)
             intent.assign[node] = by_version[version]
-    resolution = observed.resolutions.get(source.key)
-    if resolution and any(lost_source(observed.states.get(node), assignment) for node in desired):
-        _list_again(intent, source, resolution, "the source no longer has what was listed", observed, model, rules, now)
+    if any(listings.lost_source(observed.states.get(node), assignment) for node in desired):
+        case = _listing_case(source, observed, model, desired, rules, now)
+        _heed(intent, listings.list_again(case, "the source no longer has what was listed"))
 
 
-def _secret_version(intent: _Intent, source: ModelSource, observed: Observed, node: str, is_holding: bool) -> str:
+def _secret_version(source: ModelSource, observed: Observed, node: str, is_holding: bool) -> str:
     """Version of the credentials for a node: that which it was given first, until it fails and they have changed."""
     state, resolution = observed.states.get(node), observed.resolutions.get(source.key)
-    if state and _awaits_credentials(intent, source, state.problem) and (current := _current_version(source, observed)):
-        return current
+    if state and listings.awaits_credentials(source, state.problem):
+        current = listings.secret_version_of(source, observed.secret_states)
+        if current:
+            return current
     if is_holding:
         return observed.held[node].assignment.secret_version
     return resolution.secret_version if resolution else ""
 
 
-def _awaits_credentials(intent: _Intent, source: ModelSource, problem: fetch_pb2.Problem) -> bool:
-    """Whether other credentials may end a problem; their Secret is awaited then."""
-    if not source.source.has_secret or problem.reason not in CREDENTIAL_REASONS:
-        return False
-    intent.awaited_secret = source.secret
-    return True
+def _listing_case(
+    source: ModelSource, observed: Observed, model: ModelSpec, desired: Sequence[str], rules: Rules, now: float
+) -> listings.Case:
+    # A node without a fetcher is taken for one of the default pool, on whose queue nobody may be working.
+    views = [observed.nodes[node] for node in desired]
+    _, pool = min((view.unreachable_since is not None, view.pool) for view in views)
+    return listings.Case(
+        model=model.ref,
+        generation=model.generation,
+        source=source,
+        resolution=observed.resolutions.get(source.key),
+        heard_at=observed.heard.get(source.key, 0.0),
+        asked=observed.asked.get(source.key),
+        secret_version=listings.secret_version_of(source, observed.secret_states),
+        pool=pool,
+        retry_initial_seconds=rules.retry_initial_seconds,
+        retry_max_seconds=rules.retry_max_seconds,
+        now=now,
+    )
 
 
-def _current_version(source: ModelSource, observed: Observed) -> str:
-    """Version of the model's credentials as they are now; empty while that is not known."""
-    if source.secret is None:
-        return source.token_version
-    state = observed.secret_states.get(source.secret.place)
-    return "" if state is None else source.secret.version(state)
+def _heed(intent: _Intent, decision: listings.Decision) -> None:
+    """Take what was decided about the listing into the intent, beside what was decided already."""
+    intent.ask = decision.ask
+    intent.look_again_seconds = decision.look_again_seconds
+    if decision.problem:
+        intent.report.problem.CopyFrom(decision.problem)
+    if decision.awaited_secret:
+        intent.awaited_secret = decision.awaited_secret
 
 
 def _with_credentials(assignment: fetch_pb2.Assignment, version: str) -> fetch_pb2.Assignment:
@@ -435,107 +419,6 @@ def _with_credentials(assignment: fetch_pb2.Assignment, version: str) -> fetch_p
     copy.CopyFrom(assignment)
     copy.secret_version = version
     return copy
-
-
-def lost_source(state: fetch_pb2.NodeModelState | None, assignment: fetch_pb2.Assignment) -> bool:
-    """Whether a node cannot fetch what was listed because the source no longer has it."""
-    return (
-        state is not None
-        and state.content_digest == assignment.content_digest
-        and state.problem.reason in (model_pb2.REASON_NOT_FOUND, model_pb2.REASON_SOURCE_CHANGED)
-    )
-
-
-def _list_again(
-    intent: _Intent,
-    source: ModelSource,
-    resolution: fetch_pb2.Resolution,
-    why: str,
-    observed: Observed,
-    model: ModelSpec,
-    rules: Rules,
-    now: float,
-) -> None:
-    """Ask what the source holds now; until the answer comes, what was listed before stays planned."""
-    due = observed.heard.get(source.key, 0.0) + _pause_seconds(source.key, resolution, rules)
-    if due > now:
-        intent.look_again_seconds = due - now
-        return
-    _ask(intent, source, resolution.attempt + 1, why, observed, model, now)
-
-
-def _await_listing(
-    intent: _Intent,
-    source: ModelSource,
-    resolution: fetch_pb2.Resolution | None,
-    observed: Observed,
-    model: ModelSpec,
-    rules: Rules,
-    now: float,
-) -> None:
-    attempt = 1
-    if resolution is not None:
-        pause = _pause_seconds(source.key, resolution, rules)
-        due = observed.heard.get(source.key, 0.0) + pause
-        intent.report.problem.CopyFrom(resolution.problem)
-        # For people, by the clock of the node that answered.
-        answered = resolution.resolved_at.ToMilliseconds()
-        intent.report.problem.retry_at.FromMilliseconds(answered + int(pause * 1000))
-        attempt = resolution.attempt + 1
-        renewed = _has_new_credentials(intent, source, resolution, observed)
-        if due > now and not renewed:
-            intent.look_again_seconds = due - now
-            return
-        why = "the credentials have changed since the listing failed" if renewed else "the listing failed"
-    else:
-        why = "the source is not listed yet"
-        intent.report.problem.CopyFrom(new_problem("Resolving", "waiting for a fetcher to list the source"))
-    _ask(intent, source, attempt, why, observed, model, now)
-
-
-def _has_new_credentials(
-    intent: _Intent, source: ModelSource, resolution: fetch_pb2.Resolution, observed: Observed
-) -> bool:
-    """Whether a failed listing may succeed with the credentials as they are now.
-
-    Each version is tried once for this reason: what is known may be older than what the listing was made with.
-    """
-    if not _awaits_credentials(intent, source, resolution.problem):
-        return False
-    current, asked = _current_version(source, observed), observed.asked.get(source.key)
-    if asked and asked.attempt == resolution.attempt and asked.secret_version == current:
-        return False
-    return current not in ("", resolution.secret_version)
-
-
-def _ask(
-    intent: _Intent, source: ModelSource, attempt: int, why: str, observed: Observed, model: ModelSpec, now: float
-) -> None:
-    """Have the source listed, unless this attempt was asked for and may still be answered."""
-    asked = observed.asked.get(source.key)
-    if asked and asked.attempt == attempt and now - asked.at < _ASK_AGAIN_SECONDS:
-        intent.look_again_seconds = asked.at + _ASK_AGAIN_SECONDS - now
-        return
-    # A node without a fetcher is taken for one of the default pool, on whose queue nobody may be working.
-    views = [observed.nodes[node] for node in intent.report.desired_nodes]
-    _, pool = min((view.unreachable_since is not None, view.pool) for view in views)
-    task = fetch_pb2.ResolveTask(source_key=source.key, source=source.source, model=model.ref, attempt=attempt)
-    intent.ask = AskForListing(pool, task, why, _current_version(source, observed))
-    intent.look_again_seconds = _ASK_AGAIN_SECONDS
-
-
-def _pause_seconds(key: str, resolution: fetch_pb2.Resolution, rules: Rules) -> float:
-    """How long a failed listing is left alone: exponential backoff, spread per key, not less than the source asks for.
-
-    What the source asks for is the distance of two times by the clock of the node that asked it. Neither is compared
-    with ours: a node's clock may be set to another year, and ours may be set at any time.
-    """
-    initial = rules.retry_initial_seconds
-    if resolution.problem.problem_class == fetch_pb2.PROBLEM_CLASS_INVALID:
-        initial = rules.retry_max_seconds
-    pause = growing_pause(key, resolution.attempt, initial, rules.retry_max_seconds)
-    asked: float = (resolution.problem.retry_at.ToMilliseconds() - resolution.resolved_at.ToMilliseconds()) / 1000
-    return max(pause, min(asked, _LONGEST_PAUSE_SECONDS))
 
 
 def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float) -> tuple[Action | None, float | None]:

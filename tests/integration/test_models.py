@@ -246,6 +246,21 @@ def test_changed_selector_and_source_take_effect(fleet: Fleet, applied: list[Obj
     assert second["status"]["artifact"]["digest"] != first["status"]["artifact"]["digest"]
 
 
+def test_going_back_to_the_source_before_takes_no_longer_than_going_to_the_next(
+    fleet: Fleet, applied: list[Object]
+) -> None:
+    fleet.hub.add_model("org/stable", SMALL, generated=generated_model(1 << 20))
+    fleet.hub.add_model("org/next", {**SMALL, "README.md": b"# next\n"}, generated=generated_model(1 << 20, seed=8))
+    one = model("one", "hf://org/stable", path="/models/one", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, one)
+    digests = [fleet.await_state(one, "Ready", {"node-1"}, seconds=30)["status"]["artifact"]["digest"]]
+    for repository in ("org/next", "org/stable"):
+        one["spec"]["storage"]["storageUri"] = f"hf://{repository}"
+        fleet.apply(one)
+        digests.append(fleet.await_state(one, "Ready", {"node-1"}, seconds=30)["status"]["artifact"]["digest"])
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_edit_that_leaves_the_artifact_the_same_moves_no_bytes(fleet: Fleet, applied: list[Object]) -> None:
     fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
     one = model("one", "hf://org/one", path="/models/one")

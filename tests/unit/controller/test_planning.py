@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from libs.artifact.specification import FINALIZER
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import planning
+from services.controller import listings, planning
 from services.controller.planning import Held, NodeView, Observed, Rules, plan
 from services.controller.specification import SecretRef, read_model, source_of
 
@@ -63,8 +63,8 @@ def apply(observed: Observed, actions: tuple[planning.Action, ...]) -> Observed:
                 model = replace(model, finalizers=(*model.finalizers, FINALIZER))
             case planning.RemoveFinalizer():
                 model = None
-            case planning.AskForListing(_, task):
-                asked[task.source_key] = planning.Asked(task.attempt, NOW)
+            case listings.AskForListing(_, task):
+                asked[task.source_key] = listings.Asked(task.attempt, NOW)
             case planning.Assign(node, assignment, last_revision):
                 assert last_revision == (held[node].revision if node in held else 0)
                 held[node] = Held(last_revision + 1, assignment)
@@ -213,7 +213,7 @@ def test_a_source_is_listed_where_fetchers_are() -> None:
     [asked] = [
         action
         for action in plan(observe(item(), silent, served), RULES, NOW).actions
-        if isinstance(action, planning.AskForListing)
+        if isinstance(action, listings.AskForListing)
     ]
     assert asked.pool == "gpu"
 
@@ -240,6 +240,33 @@ def test_changed_source_keeps_the_old_copy_until_the_new_one_is_listed() -> None
     decided = plan(edited, RULES, NOW)
     assert "AskForListing" in kinds(decided)
     assert "Assign" not in kinds(decided)
+
+
+def ask_of(observed: Observed, now: float = NOW) -> listings.AskForListing:
+    [ask] = [action for action in plan(observed, RULES, now).actions if isinstance(action, listings.AskForListing)]
+    return ask
+
+
+def test_going_back_to_an_earlier_source_is_another_asking() -> None:
+    """The stream drops a second message with one id for two minutes: the id must not be that of the first asking."""
+    observed = observe(item({"storageUri": "hf://org/model@stable"}))
+    ids = [ask_of(observed).message_id]
+    for generation, revision in ((2, "next"), (3, "stable")):
+        edited = item({"storageUri": f"hf://org/model@{revision}"}, metadata={"generation": generation})
+        ids.append(ask_of(replace(observed, model=read_model(edited))).message_id)
+    assert len(set(ids)) == 3
+
+
+def test_a_controller_that_starts_anew_repeats_its_asking_under_the_same_id() -> None:
+    observed = observe(item())
+    assert ask_of(observed).message_id == ask_of(replace(observed, asked={}), NOW + 1).message_id
+
+
+def test_each_attempt_is_another_asking() -> None:
+    observed = observe(item())
+    failed = listing(observed, problem=fetch_pb2.Problem(reason=model_pb2.REASON_UNAVAILABLE))
+    again = replace(observed, resolutions=failed, heard=dict.fromkeys(failed, NOW))
+    assert ask_of(observed).message_id != ask_of(again, NOW + 60).message_id
 
 
 @pytest.mark.parametrize("change", [{"unschedulable": True}, {"ready": False}])
@@ -299,7 +326,7 @@ def test_failed_listing_is_tried_again_with_growing_delay() -> None:
         assert delay is not None
         delays.append(delay)
         due = plan(known, RULES, NOW + delay + 0.01)
-        [ask] = [action for action in due.actions if isinstance(action, planning.AskForListing)]
+        [ask] = [action for action in due.actions if isinstance(action, listings.AskForListing)]
         assert ask.task.attempt == attempt + 1
     assert delays[0] <= RULES.retry_initial_seconds
     assert delays[0] < delays[2] < delays[4] <= delays[6] * 2
@@ -346,7 +373,7 @@ def test_source_that_no_longer_has_what_was_listed_is_listed_again_and_nothing_i
         state.content_digest = settled.held["n1"].assignment.content_digest
         state.problem.reason = model_pb2.REASON_SOURCE_CHANGED
     [ask] = plan(settled, RULES, NOW).actions
-    assert isinstance(ask, planning.AskForListing)
+    assert isinstance(ask, listings.AskForListing)
     assert ask.task.attempt == 2
     asked = apply(settled, (ask,))
     assert plan(asked, RULES, NOW + 1).actions == ()

@@ -10,8 +10,9 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.specification import FINALIZER, planning_digest
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import planning
-from services.controller.planning import Asked, Held, NodeView, Observed, Plan, Rules
+from services.controller import listings, planning
+from services.controller.listings import Asked
+from services.controller.planning import Held, NodeView, Observed, Plan, Rules
 from services.controller.secret_watch import SecretWatch
 from services.controller.specification import ModelSource, SecretRef, SecretRules, read_model, source_of
 
@@ -131,11 +132,11 @@ def decide(observed: Observed) -> Plan:
     return planning.plan(observed, RULES, NOW)
 
 
-def asks(decided: Plan) -> list[planning.AskForListing]:
-    return [action for action in decided.actions if isinstance(action, planning.AskForListing)]
+def asks(decided: Plan) -> list[listings.AskForListing]:
+    return [action for action in decided.actions if isinstance(action, listings.AskForListing)]
 
 
-REASONS = sorted(planning.CREDENTIAL_REASONS)
+REASONS = sorted(listings.CREDENTIAL_REASONS)
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=model_pb2.Reason.Name)
