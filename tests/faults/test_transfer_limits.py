@@ -18,10 +18,10 @@ from libs.chassis.errors import Unavailable
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
 from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer.addresses import split_url
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.sharing import Sharing
-from services.fetcher.transfer.wire import split_url
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import (
     QUICK,

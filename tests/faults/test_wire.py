@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from services.fetcher.transfer import tls
-from services.fetcher.transfer.wire import Connection, Endpoint, Watch, WireError
+from services.fetcher.transfer.addresses import Endpoint
+from services.fetcher.transfer.wire import Connection, Watch, WireError
 from tools.localcluster.certificates import Authority
 
 WATCH = Watch(lambda: None, connect_seconds=5, stall_seconds=0.6, stall_bytes=100)

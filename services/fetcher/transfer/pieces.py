@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from libs.artifact.manifest import ManifestFile
 from services.fetcher.store.checksums import RunningChecksum, new_checksum
 from services.fetcher.store.ingest import IncomingFile
+from services.fetcher.transfer.addresses import Endpoint
 from services.fetcher.transfer.origin import Location
-from services.fetcher.transfer.wire import Endpoint
 
 
 @dataclass(eq=False)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from services.fetcher import metrics
+from services.fetcher.transfer.addresses import Endpoint
 from services.fetcher.transfer.seating import Seat, Table
 from services.fetcher.transfer.token_bucket import TokenBucket
-from services.fetcher.transfer.wire import Endpoint
 
 # Whoever waits looks at its stop flag this often.
 _TICK_SECONDS = 0.25

@@ -1,13 +1,11 @@
 """One HTTP/1.1 connection that receives bodies straight into the caller's memory.
 
 Python's http.client copies each body through a buffered reader; here the kernel writes into the buffer that is hashed
-and written to disk. Owns sockets, TLS, proxies and framing (RFC 9112). Must not retry, follow redirects or know of
-files.
+and written to disk. Owns sockets and framing (RFC 9112), also through a proxy. Must not retry, follow redirects or know
+of files.
 """
 
-import base64
 import errno
-import functools
 import os
 import re
 import select
@@ -19,8 +17,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult
 
+from services.fetcher.transfer.addresses import Endpoint, bracketed
+from services.fetcher.transfer.proxies import proxy_credentials, proxy_for
 from services.fetcher.transfer.tls import TlsSocket
 
 # The longest head, and what is received at once where one is expected: with it come whole small bodies and the heads
@@ -29,9 +29,7 @@ _HEAD_BYTES = 64 << 10
 # How often a waiting receive looks at the stop flag and at its own lack of progress.
 _TICK_SECONDS = 0.25
 _DRAIN_BYTES = 64 << 10
-_USER_AGENT = "ome-fetcher"
-_URL = re.compile(r"(?P<base>[^/?#]*//[^/?#]*)(?P<target>[^#]*)(?:#.*)?", re.DOTALL)
-_TARGET = re.compile("[!-~]*")
+_ALWAYS_SENT = {"User-Agent": "ome-fetcher", "Accept": "*/*", "Accept-Encoding": "identity"}
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 # As getaddrinfo gives it: family, type, protocol, canonical name, address.
@@ -51,18 +49,6 @@ class WireError(Exception):
 
 class TrustError(Exception):
     """The peer's certificate is not trusted: trying again does not help."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a connection leads: scheme is http or https."""
-
-    scheme: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -87,30 +73,6 @@ class Head:
     headers: Mapping[str, str]
 
 
-def split_url(url: str) -> tuple[Endpoint, str]:
-    """Where to connect to for a URL, and the target to ask for. Raises WireError for anything but http and https."""
-    # Quick, as thousands of small files are bound by what each costs in Python.
-    match = _URL.fullmatch(url)
-    if not match:
-        raise WireError("an address names no host")
-    endpoint, target = _parse_endpoint(match["base"]), match["target"]
-    if not _TARGET.fullmatch(target):
-        raise WireError("an address holds characters that are not allowed in one")
-    return endpoint, target if target.startswith("/") else f"/{target}"
-
-
-@functools.lru_cache(maxsize=64)
-def _parse_endpoint(base: str) -> Endpoint:
-    try:
-        parts = urlsplit(base)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError as error:
-        raise WireError(f"an address cannot be understood: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise WireError(f"an address begins with {parts.scheme!r}, which is neither http nor https, or names no host")
-    return Endpoint(parts.scheme, parts.hostname, port)
-
-
 class Connection:
     """A connection to one endpoint, directly or through the proxy that the environment names. Used by one thread.
 
@@ -132,22 +94,16 @@ class Connection:
         # Time in which bytes could not be received because we ourselves did not allow it: not the peer's fault.
         self._held_back_seconds = 0.0
         self._chunked = self._first_chunk = False
-        self._proxy = _proxy_for(endpoint)
+        self._proxy = proxy_for(endpoint)
         self._socket: socket.socket | TlsSocket
         self._socket = self._connect()
 
     def request(self, target: str, headers: Mapping[str, str]) -> None:
         """Prepare a GET; flush sends it, together with others."""
-        host = _bracketed(self.endpoint.host)
-        default_port = 443 if self.endpoint.scheme == "https" else 80
-        authority = host if self.endpoint.port == default_port else f"{host}:{self.endpoint.port}"
+        fields = {"Host": self.endpoint.host_header, **_ALWAYS_SENT, **headers}
         if self._proxy and self.endpoint.scheme == "http":
             target = f"{self.endpoint}{target}"
-        fields = {"Host": authority, "User-Agent": _USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"} | dict(
-            headers
-        )
-        if self._proxy and self.endpoint.scheme == "http":
-            fields |= _proxy_credentials(self._proxy)
+            fields |= proxy_credentials(self._proxy)
         lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         if any("\r" in line or "\n" in line for line in lines):
             raise WireError("a header holds a line break")
@@ -250,7 +206,7 @@ class Connection:
                 raw.close()
                 raise
             raw.close()
-        raise WireError(f"cannot connect to {_bracketed(host)}:{port}: {os.strerror(code)}")
+        raise WireError(f"cannot connect to {bracketed(host)}:{port}: {os.strerror(code)}")
 
     def _look_up(self, host: str, port: int) -> Sequence[_Address]:
         # The resolver cannot be interrupted and may try silent name servers for minutes: whoever is told to stop
@@ -300,9 +256,9 @@ class Connection:
         )
 
     def _open_tunnel(self, proxy: SplitResult) -> None:
-        authority = f"{_bracketed(self.endpoint.host)}:{self.endpoint.port}"
+        authority = self.endpoint.authority
         lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
-        lines += [f"{name}: {value}" for name, value in _proxy_credentials(proxy).items()]
+        lines += [f"{name}: {value}" for name, value in proxy_credentials(proxy).items()]
         self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
         head = self._read_head()
         if not 200 <= head.status < 300:
@@ -440,36 +396,3 @@ def _parse_head(data: bytes, endpoint: Endpoint) -> Head:
     if parts[0] == "HTTP/1.0" and "connection" not in headers:
         headers["connection"] = "close"
     return Head(int(parts[1]), headers)
-
-
-def _proxy_for(endpoint: Endpoint) -> SplitResult | None:
-    # Lower case wins, as in curl; HTTP_PROXY in upper case can be set by a CGI client and is left alone, as there.
-    names = ("https_proxy", "HTTPS_PROXY") if endpoint.scheme == "https" else ("http_proxy",)
-    url = next((value for name in (*names, "all_proxy", "ALL_PROXY") if (value := os.environ.get(name))), None)
-    if not url or _bypassed(endpoint, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
-        return None
-    return urlsplit(url if "://" in url else f"http://{url}")
-
-
-def _bypassed(endpoint: Endpoint, rules: str) -> bool:
-    for rule in rules.split(","):
-        name = rule.strip().lower()
-        host, _, port = name.rpartition(":") if name.count(":") == 1 else (name, "", "")
-        host = host.lstrip("*").lstrip(".")
-        if name == "*":
-            return True
-        matches = endpoint.host == host or endpoint.host.endswith(f".{host}")
-        if host and matches and (not port or port == str(endpoint.port)):
-            return True
-    return False
-
-
-def _proxy_credentials(proxy: SplitResult) -> dict[str, str]:
-    if not proxy.username:
-        return {}
-    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.fetcher.store.journal import Journal, parse_records
+from services.fetcher.transfer.addresses import AddressError, Endpoint, split_url
 from services.fetcher.transfer.limits import Limits, limits_for
 from services.fetcher.transfer.progress import RateMeter, remaining_seconds
 from services.fetcher.transfer.ranges import ContentRange, next_range, parse_content_range, range_header
 from services.fetcher.transfer.retry import asked_pause_seconds, backoff_seconds
-from services.fetcher.transfer.wire import Endpoint, WireError, split_url
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -119,7 +119,7 @@ def test_an_address_is_split(url: str, endpoint: Endpoint, target: str) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://h/a", "file:///etc/passwd", "http:///a", "http://h:x/a", "http://h/a b", "x"])
 def test_an_address_that_cannot_be_asked_is_refused(url: str) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(AddressError):
         split_url(url)
 
 

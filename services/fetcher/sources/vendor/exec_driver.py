@@ -28,8 +28,8 @@ from services.fetcher.sources.vendor.index import (
 )
 from services.fetcher.sources.vendor.source import ExecSource
 from services.fetcher.stop import StopFlag
+from services.fetcher.transfer.addresses import AddressError, split_url
 from services.fetcher.transfer.origin import Location
-from services.fetcher.transfer.wire import WireError, split_url
 
 _INDEX_BYTES = 32 << 20
 _LOCATION_BYTES = 256 << 10
@@ -94,7 +94,7 @@ class ExecOrigin:
         location, seconds = read_location(answer, self._source.name)
         try:
             split_url(location.url)
-        except WireError:
+        except AddressError:
             # Said without the address, which may be a signed one.
             raise InvalidValue(
                 "InvalidListing", f"{self.name}: the vendor's program gives {file.path!r} a 'url' that is no URL"

@@ -18,9 +18,10 @@ from services.fetcher.sources.vendor.drivers import secret_key, variables_of
 from services.fetcher.sources.vendor.index import Index, IndexBuilder, located, manifest_of, read_object, read_page
 from services.fetcher.sources.vendor.source import HttpSource
 from services.fetcher.stop import StopFlag
+from services.fetcher.transfer.addresses import Endpoint, split_url
 from services.fetcher.transfer.origin import Location, Origin
 from services.fetcher.transfer.retry import asked_pause_seconds
-from services.fetcher.transfer.wire import Connection, Endpoint, Head, TrustError, Watch, WireError, split_url
+from services.fetcher.transfer.wire import Connection, Head, TrustError, Watch, WireError
 
 _CONNECT_SECONDS = 10.0
 _STALL_SECONDS = 30.0
@@ -159,7 +160,7 @@ def _next_url(source: HttpSource, url: str, following: str) -> str:
         if split_url(found)[0] == split_url(url)[0]:
             return found
         why = "is on another host, which is not asked"
-    except (WireError, ValueError):
+    except ValueError:
         why = "is no URL"
     raise InvalidValue("InvalidListing", f"{source.name}: the vendor's index cannot be used: 'next' {why}")
 
@@ -171,7 +172,7 @@ def _resolve(source: HttpSource, given: str) -> Location:
     try:
         url = urljoin(index_url, given)
         endpoint = split_url(url)[0]
-    except (WireError, ValueError):
+    except ValueError:
         raise InvalidValue(
             "InvalidListing", f"{source.name}: the vendor's index cannot be used: a 'url' is no URL"
         ) from None

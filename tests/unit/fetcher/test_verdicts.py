@@ -1,0 +1,247 @@
+"""What answers of an origin mean, and when a transfer gives up."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
+from services.fetcher.transfer.limits import Limits
+from services.fetcher.transfer.origin import Location
+from services.fetcher.transfer.ranges import ContentRange
+from services.fetcher.transfer.verdicts import (
+    CHANGED,
+    MISMATCH,
+    SHORTER,
+    Asked,
+    Body,
+    Follow,
+    GiveUp,
+    Renew,
+    Restart,
+    Retry,
+    Verdict,
+    judge,
+    judge_range,
+    next_attempt,
+    next_start,
+)
+
+NOW = datetime(2026, 11, 27, 12, 0, 0, tzinfo=UTC)
+LIMITS = Limits(redirects=3, attempts=4, corrupt_attempts=2, longest_wait_seconds=60, backoff_initial_seconds=1)
+SIGNED = Location("https://hub.example/model/weights?signature=1", {"Authorization": "Bearer secret"})
+RANGE = Asked("hf://o/m", "weights", SIGNED)
+READ_WHOLE = replace(RANGE, whole=True)
+SMALL = replace(RANGE, file="config.json", large=False)
+REDIRECTED = replace(RANGE, redirected=True)
+REFUSED = replace(RANGE, refusals=1)
+CIRCLING = replace(RANGE, redirects=3)
+
+
+def moved(url: str) -> Mapping[str, str]:
+    return {"location": url}
+
+
+ANSWERS: dict[str, tuple[Asked, int, Mapping[str, str], Verdict]] = {
+    "a range that was asked for is taken": (RANGE, 206, {}, Body.RANGE),
+    "the whole of a large file is taken": (RANGE, 200, {}, Body.WHOLE),
+    "the whole of a large file that is read in one go is taken": (READ_WHOLE, 200, {}, Body.WHOLE),
+    "a small file is taken": (SMALL, 200, {}, Body.SMALL),
+    "a redirect to another host goes there without the token": (
+        RANGE,
+        302,
+        moved("https://cdn.example/blob"),
+        Follow(Location("https://cdn.example/blob", {})),
+    ),
+    "a redirect to another port goes there without the token": (
+        RANGE,
+        307,
+        moved("https://hub.example:8443/blob"),
+        Follow(Location("https://hub.example:8443/blob", {})),
+    ),
+    "a redirect within the host keeps the token": (
+        RANGE,
+        301,
+        moved("../blob"),
+        Follow(Location("https://hub.example/blob", SIGNED.headers)),
+    ),
+    "a redirect that says no place is tried again": (RANGE, 302, {}, Retry("a redirect does not say where to")),
+    "a redirect to no address is tried again": (
+        RANGE,
+        302,
+        moved("http://[::1/x"),
+        Retry("a redirect leads to an address that cannot be understood"),
+    ),
+    "a rate limit without a pause is tried again": (
+        RANGE,
+        429,
+        {},
+        Retry("the answer is HTTP 429", "RateLimited", None),
+    ),
+    "a rate limit with a pause is tried again after it": (
+        RANGE,
+        429,
+        {"retry-after": "7"},
+        Retry("the answer is HTTP 429", "RateLimited", 7.0),
+    ),
+    "a pause until a time is counted by the origin's clock": (
+        RANGE,
+        503,
+        {"retry-after": "Fri, 27 Nov 2026 10:00:09 GMT", "date": "Fri, 27 Nov 2026 10:00:00 GMT"},
+        Retry("the answer is HTTP 503", "Unavailable", 9.0),
+    ),
+    "a gateway that fails is tried again": (RANGE, 502, {}, Retry("the answer is HTTP 502")),
+    "a range behind the end of the file starts it again": (RANGE, 416, {}, SHORTER),
+    "a first refusal of the origin has the credentials renewed": (RANGE, 401, {}, Renew(again=True)),
+    "a first refusal of a signed address has it signed anew": (REDIRECTED, 403, {}, Renew(again=False)),
+    "a second refusal of a signed address too": (replace(REDIRECTED, refusals=1), 403, {}, Renew(again=False)),
+    "a refusal with 400 may be a token that has expired": (RANGE, 400, {}, Renew(again=True)),
+}
+
+
+@pytest.mark.parametrize(("asked", "status", "headers", "verdict"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_what_an_answer_means(asked: Asked, status: int, headers: Mapping[str, str], verdict: Verdict) -> None:
+    assert judge(asked, status, headers, NOW, LIMITS) == verdict
+
+
+ENDS: dict[str, tuple[Asked, int, Mapping[str, str], type[ServiceError], str, str]] = {
+    "a second refusal with 401 ends": (REFUSED, 401, {}, Missing, "Forbidden", "may not be read"),
+    "a second refusal with 403 ends": (REFUSED, 403, {}, Missing, "Forbidden", "may not be read"),
+    "a second 404 ends": (REFUSED, 404, {}, Missing, "NotFound", "does not exist"),
+    "a second 410 ends": (REFUSED, 410, {}, Missing, "NotFound", "does not exist"),
+    "a second 400 ends": (REFUSED, 400, {}, Unavailable, "Unavailable", "does not understand"),
+    "a third refusal of a signed address ends": (
+        replace(REDIRECTED, refusals=2),
+        403,
+        {},
+        Missing,
+        "Forbidden",
+        "may not be read",
+    ),
+    "a hub that says that a repository is gated is believed": (
+        REFUSED,
+        403,
+        {"x-error-code": "GatedRepo"},
+        Missing,
+        "Gated",
+        "is gated",
+    ),
+    "a hub that answers 401 for what does not exist is understood": (
+        REFUSED,
+        401,
+        {"x-error-code": "RepoNotFound"},
+        Missing,
+        "NotFound",
+        "does not exist",
+    ),
+    "a condition that fails ends": (RANGE, 412, {}, Corrupt, "SourceChanged", "has changed"),
+    "redirects in circles end": (CIRCLING, 302, moved("/x"), Unavailable, "Unavailable", "in circles"),
+    "a redirect from https to http ends": (
+        RANGE,
+        302,
+        moved("http://hub.example/x"),
+        Unavailable,
+        "Unavailable",
+        "from https to http",
+    ),
+    "a status that nobody knows ends": (RANGE, 418, {}, Unavailable, "Unavailable", "HTTP 418"),
+    "a range of a small file, which nobody asked for, ends": (SMALL, 206, {}, Unavailable, "Unavailable", "HTTP 206"),
+    "a range of a file that is read in one go ends": (READ_WHOLE, 206, {}, Unavailable, "Unavailable", "HTTP 206"),
+}
+
+
+@pytest.mark.parametrize(("asked", "status", "headers", "kind", "reason", "words"), ENDS.values(), ids=ENDS.keys())
+def test_which_answers_end_a_transfer(
+    asked: Asked, status: int, headers: Mapping[str, str], kind: type[ServiceError], reason: str, words: str
+) -> None:
+    verdict = judge(asked, status, headers, NOW, LIMITS)
+    assert isinstance(verdict, GiveUp)
+    assert type(verdict.error) is kind
+    assert verdict.error.reason == reason
+    assert words in verdict.error.message
+    assert asked.origin in verdict.error.message
+    assert "secret" not in verdict.error.message
+    assert "signature" not in verdict.error.message
+
+
+def test_an_address_of_another_scheme_is_not_followed() -> None:
+    verdict = judge(RANGE, 302, moved("file:///etc/passwd"), NOW, LIMITS)
+    assert isinstance(verdict, Retry)
+    assert "neither http nor https" in verdict.why
+
+
+def content(value: str) -> Mapping[str, str]:
+    return {"content-range": value}
+
+
+RANGES: dict[str, tuple[Mapping[str, str], int | None, ContentRange | Retry | Restart]] = {
+    "exactly what was asked for": (content("bytes 10-19/100"), 10, ContentRange(10, 20, 100)),
+    "a body that does not say its length": (content("bytes 10-19/100"), None, ContentRange(10, 20, 100)),
+    "an origin that does not say the size of the file": (content("bytes 10-19/*"), 10, ContentRange(10, 20, None)),
+    "less than was asked for": (content("bytes 10-14/100"), 5, ContentRange(10, 15, 100)),
+    "another size of the file": (content("bytes 10-19/101"), 10, CHANGED),
+    "a body of another length than its range": (
+        content("bytes 10-19/100"),
+        11,
+        Retry("an answer of 10 bytes says that it has 11"),
+    ),
+}
+ABOUT_OTHERS = {
+    "another start": content("bytes 11-19/100"),
+    "more than was asked for": content("bytes 10-20/100"),
+    "no Content-Range": {},
+    "a Content-Range that contradicts itself": content("bytes 10-19/15"),
+}
+
+
+@pytest.mark.parametrize(("headers", "length", "verdict"), RANGES.values(), ids=RANGES.keys())
+def test_what_a_range_carries(
+    headers: Mapping[str, str], length: int | None, verdict: ContentRange | Retry | Restart
+) -> None:
+    assert judge_range(10, 20, 100, headers, length) == verdict
+
+
+@pytest.mark.parametrize("headers", ABOUT_OTHERS.values(), ids=ABOUT_OTHERS.keys())
+def test_a_range_about_other_bytes_is_asked_for_again(headers: Mapping[str, str]) -> None:
+    verdict = judge_range(10, 20, 100, headers, 10)
+    assert verdict == Retry("asked for bytes from 10 to 20, the answer is about others")
+
+
+BUSY = Retry("the answer is HTTP 503")
+ATTEMPTS: dict[str, tuple[Retry, int, float]] = {
+    "the first failure waits within the first bound": (BUSY, 1, 0.5),
+    "each further one within twice the bound": (BUSY, 3, 2.0),
+    "a pause that is asked for comes on top": (replace(BUSY, pause_seconds=7.0), 1, 7.5),
+    "a pause of the longest wait is waited for": (replace(BUSY, pause_seconds=60.0), 1, 60.5),
+}
+
+
+@pytest.mark.parametrize(("retry", "attempts", "seconds"), ATTEMPTS.values(), ids=ATTEMPTS.keys())
+def test_how_long_an_attempt_waits(retry: Retry, attempts: int, seconds: float) -> None:
+    assert next_attempt("hf://o/m: weights", retry, attempts, LIMITS, jitter=0.5) == seconds
+
+
+def test_the_last_attempt_of_a_row_ends_with_the_reason_of_its_failure() -> None:
+    verdict = next_attempt("hf://o/m: weights", Retry("HTTP 429", "RateLimited", 5.0), 4, LIMITS, 0.5)
+    assert isinstance(verdict, GiveUp)
+    assert isinstance(verdict.error, Unavailable)
+    assert (verdict.error.reason, verdict.error.retry_after_seconds) == ("RateLimited", 5.0)
+    assert verdict.error.message == "hf://o/m: weights: HTTP 429; given up after 4 attempts in a row"
+
+
+def test_a_pause_beyond_the_longest_wait_is_handed_to_the_caller_at_the_first_attempt() -> None:
+    verdict = next_attempt("hf://o/m: weights", replace(BUSY, pause_seconds=61.0), 1, LIMITS, 0.5)
+    assert isinstance(verdict, GiveUp)
+    assert isinstance(verdict.error, Unavailable)
+    assert verdict.error.retry_after_seconds == 61.0
+
+
+@pytest.mark.parametrize(("restarts", "ends"), [(1, False), (2, False), (3, True)])
+def test_a_file_is_fetched_anew_as_often_as_the_limit_says(restarts: int, ends: bool) -> None:
+    verdict = next_start("hf://o/m: weights", MISMATCH, restarts, LIMITS)
+    assert (verdict is not None) is ends
+    if verdict:
+        assert isinstance(verdict.error, Corrupt)
+        assert verdict.error.reason == "ChecksumMismatch"
+        assert verdict.error.message == "hf://o/m: weights does not match its checksum; fetched 3 times"
