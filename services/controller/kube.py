@@ -87,7 +87,7 @@ async def _get_secret(client: KubeClient, namespace: str, name: str, accept: str
         # A model from before the rules of the CRD may hold anything, and this becomes a part of a path.
         return None
     try:
-        return await client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}", accept=accept)
+        return await client.get(f"/api/v1/namespaces/{namespace}/secrets/{name}", accept=accept)
     except Missing:
         return None
 
@@ -104,7 +104,7 @@ async def create_job(client: KubeClient, manifest: Object) -> Object:
     try:
         return await client.request("POST", jobs, manifest)
     except Conflict:
-        return await client.request("GET", f"{jobs}/{metadata['name']}")
+        return await client.get(f"{jobs}/{metadata['name']}")
 
 
 async def delete_job(client: KubeClient, namespace: str, name: str, uid: str) -> None:

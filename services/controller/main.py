@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from libs.chassis.health import Health, serve_http
-from libs.chassis.kube import Leadership, Reflector, connect_kube
+from libs.chassis.kube import connect_kube
+from libs.chassis.leadership import Leadership
 from libs.chassis.nats_client import Mirror, connect_nats
+from libs.chassis.reflector import Reflector
 from libs.chassis.tasks import run_until
 from services.controller.authorization import Authorizer
 from services.controller.credentials import CredentialsServer

@@ -13,7 +13,8 @@ import structlog
 from libs.artifact.errors import InvalidValue
 from libs.chassis.errors import Conflict, Invalid, Missing
 from libs.chassis.health import Health
-from libs.chassis.kube import KubeClient, Object, Reflector
+from libs.chassis.kube import KubeClient, Object
+from libs.chassis.reflector import Reflector
 from ome.model.v1 import model_pb2
 from ome.parser.v1 import parser_pb2
 from services.controller import inspection_jobs, volumes

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 
 from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health, serve_http
-from libs.chassis.kube import Leadership, connect_kube
+from libs.chassis.kube import connect_kube
+from libs.chassis.leadership import Leadership
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
 from libs.chassis.work import KeyedQueue

@@ -19,10 +19,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from libs.chassis.kube import KubeClient
+from libs.chassis.reflector import Reflector
 from tests.support.fleet import Fleet, model, started_fleet
 from tests.support.hub import generated_model
 from tools.localcluster.certificates import KeyPair
-from tools.localcluster.kube import Kube, connected_kube
+from tools.localcluster.kube import connected_kube, reflect
 
 Object = dict[str, Any]
 
@@ -36,24 +38,17 @@ _DEADLINE_SECONDS = 60
 class Watched:
     """The models as a watch tells of them, and when."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
-        self._objects: dict[str, Object] = {}
+        self._models: Reflector = reflect(COLLECTION)
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
-        listed = await self._kube.get(COLLECTION)
-        async for event in self._kube.watch(COLLECTION, listed["metadata"]["resourceVersion"]):
-            item = event["object"]
-            if event["type"] == "DELETED":
-                self._objects.pop(item["metadata"]["name"], None)
-            elif event["type"] != "BOOKMARK":
-                self._objects[item["metadata"]["name"]] = item
-            self._changed.set()
+        await self._models.run(self._kube, lambda before, after: self._changed.set())
 
     async def until(self, holds: Callable[[dict[str, Object]], bool]) -> None:
         async with asyncio.timeout(_DEADLINE_SECONDS):
-            while not holds(self._objects):
+            while not holds({name: item for (_, name), item in self._models.objects.items()}):
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -63,7 +58,7 @@ def is_ready(item: Object | None, nodes: int) -> bool:
     return len(((item or {}).get("status") or {}).get("nodesReady") or ()) == nodes
 
 
-async def time_cycle(kube: Kube, watched: Watched, manifest: Object, nodes: int) -> tuple[float, float]:
+async def time_cycle(kube: KubeClient, watched: Watched, manifest: Object, nodes: int) -> tuple[float, float]:
     """Create a model and delete it; seconds until the status lists all nodes, and until the object is gone."""
     name = manifest["metadata"]["name"]
     started = time.perf_counter()
@@ -79,7 +74,7 @@ async def time_cycle(kube: Kube, watched: Watched, manifest: Object, nodes: int)
 
 
 @asynccontextmanager
-async def admin(fleet: Fleet) -> AsyncIterator[Kube]:
+async def admin(fleet: Fleet) -> AsyncIterator[KubeClient]:
     """A connection as the cluster's administrator, by its kubeconfig."""
     config = yaml.safe_load(Path(fleet.cluster.kubeconfig).read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]

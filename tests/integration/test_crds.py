@@ -12,9 +12,11 @@ import yaml
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.uri import parse_uri
+from libs.chassis.errors import Invalid, Missing, ServiceError
+from libs.chassis.kube import APPLY_PATCH, MERGE_PATCH
 from tests.support.apiserver import ApiServer, running_api_server
 from tests.support.programs import CHARTS, ROOT, run
-from tools.localcluster.kube import ApiError
+from tools.localcluster.kube import apply
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
@@ -26,6 +28,7 @@ _PATHS = {
     "FineTunedWeight": f"{GROUP}/finetunedweights",
 }
 KINDS = tuple(_PATHS)
+DRY_RUN = {"dryRun": "All"}
 _DEADLINE_SECONDS = 20
 
 
@@ -38,11 +41,10 @@ class Admission:
     async def refusal(self, manifest: dict[str, Any]) -> str:
         """What the API server says against a manifest; empty when it is admitted."""
         try:
-            await self.server.kube.request(
-                "POST", _PATHS[manifest["kind"]], manifest, dryRun="All", fieldValidation="Strict"
-            )
-        except ApiError as error:
-            return str(error)
+            strictly = {**DRY_RUN, "fieldValidation": "Strict"}
+            await self.server.kube.request("POST", _PATHS[manifest["kind"]], manifest, strictly)
+        except ServiceError as error:
+            return error.message
         return ""
 
 
@@ -438,13 +440,13 @@ async def test_what_is_free_form_is_kept_as_it_was_written(server: ApiServer) ->
     for value in (configuration, '{"temperature": 0.7}\n'):
         manifest = model(modelConfiguration=value)
 
-        answer = await server.kube.request("POST", _PATHS["ClusterBaseModel"], manifest, dryRun="All")
+        answer = await server.kube.request("POST", _PATHS["ClusterBaseModel"], manifest, DRY_RUN)
 
         assert answer["spec"]["modelConfiguration"] == value
 
 
 async def test_disabled_is_false_unless_said(server: ApiServer) -> None:
-    answer = await server.kube.request("POST", _PATHS["ClusterBaseModel"], model(vendor="meta"), dryRun="All")
+    answer = await server.kube.request("POST", _PATHS["ClusterBaseModel"], model(vendor="meta"), DRY_RUN)
 
     assert answer["spec"]["disabled"] is False
 
@@ -500,7 +502,7 @@ async def test_a_full_status_is_stored_and_shown_in_columns(server: ApiServer) -
     await server.kube.request("POST", _PATHS["ClusterBaseModel"], manifest | {"metadata": {"name": "shown"}})
     try:
         body = {"apiVersion": "ome.io/v1beta1", "kind": "ClusterBaseModel", "status": STATUS}
-        answer = await server.kube.apply(f"{path}/status", body)
+        answer = await apply(server.kube, f"{path}/status", body)
         narrow = (await kubectl(server, "get", "cbm", "shown")).stdout
         wide = (await kubectl(server, "get", "cbm", "-o", "wide", "--field-selector", "status.state=Ready")).stdout
         none = (await kubectl(server, "get", "cbm", "--field-selector", "status.state=Failed")).stdout
@@ -517,7 +519,7 @@ async def test_a_full_status_is_stored_and_shown_in_columns(server: ApiServer) -
 async def test_status_is_no_part_of_what_users_apply(server: ApiServer) -> None:
     manifest = model() | {"status": {"state": "Ready"}}
 
-    answer = await server.kube.request("POST", _PATHS["ClusterBaseModel"], manifest, dryRun="All")
+    answer = await server.kube.request("POST", _PATHS["ClusterBaseModel"], manifest, DRY_RUN)
 
     assert "status" not in answer
 
@@ -558,26 +560,29 @@ async def test_a_model_from_before_a_rule_can_still_be_released_and_deleted(serv
             await asyncio.sleep(0.1)
 
     await merge(server, path, {"metadata": {"labels": {"team": "a"}}})
-    with pytest.raises(ApiError, match="modelConfiguration must be an object"):
+    with pytest.raises(Invalid, match="modelConfiguration must be an object"):
         await merge(server, path, {"spec": {"vendor": "meta"}})
     await server.kube.request("DELETE", path)
     await merge(server, path, {"metadata": {"finalizers": None}})
 
-    with pytest.raises(ApiError, match="not found"):
+    with pytest.raises(Missing, match="not found"):
         await server.kube.get(path)
 
 
 async def test_facts_fill_empty_fields_and_leave_the_users_own(server: ApiServer) -> None:
     """The status service applies facts with a field manager of its own, and may withdraw them."""
     path = f"{_PATHS['ClusterBaseModel']}/filled"
-    user = {"fieldManager": "kubectl", "content_type": "application/apply-patch+yaml"}
-    facts = {"fieldManager": "ome-status", "content_type": "application/apply-patch+yaml"}
+
+    async def applied(manager: str, spec: dict[str, Any]) -> dict[str, Any]:
+        query = {"fieldManager": manager}
+        return await server.kube.request("PATCH", path, {**head, "spec": spec}, query, APPLY_PATCH)
+
     head = {"apiVersion": "ome.io/v1beta1", "kind": "ClusterBaseModel", "metadata": {"name": "filled"}}
-    await server.kube.request("PATCH", path, {**head, "spec": {"modelFormat": {"name": "onnx"}}}, **user)
+    await applied("kubectl", {"modelFormat": {"name": "onnx"}})
     try:
         found = {"modelFormat": {"version": "1"}, "modelCapabilities": ["TEXT_GENERATION"], "maxTokens": 512}
-        filled = await server.kube.request("PATCH", path, {**head, "spec": found}, **facts)
-        changed = await server.kube.request("PATCH", path, {**head, "spec": {"maxTokens": 1024}}, **facts)
+        filled = await applied("ome-status", found)
+        changed = await applied("ome-status", {"maxTokens": 1024})
     finally:
         await server.kube.request("DELETE", path)
 
@@ -623,4 +628,4 @@ async def kubectl(server: ApiServer, *arguments: str, stdin: str = "") -> Any:
 
 
 async def merge(server: ApiServer, path: str, body: dict[str, Any]) -> Any:
-    return await server.kube.request("PATCH", path, body, content_type="application/merge-patch+json")
+    return await server.kube.request("PATCH", path, body, content_type=MERGE_PATCH)

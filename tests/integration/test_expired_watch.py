@@ -11,11 +11,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from libs.chassis.errors import ServiceError
 from libs.chassis.health import Health
-from libs.chassis.kube import Reflector, connect_kube
+from libs.chassis.kube import connect_kube
+from libs.chassis.reflector import Reflector
 from tests.support.apiserver import ApiServer, running_api_server
 from tools.localcluster.certificates import Authority
-from tools.localcluster.kube import ApiError
 
 pytestmark = pytest.mark.cluster
 
@@ -94,7 +95,7 @@ async def server(tmp_path: Path) -> AsyncIterator[ApiServer]:
 async def is_served(server: ApiServer) -> bool:
     try:
         await server.kube.get(COLLECTION)
-    except ApiError:
+    except ServiceError:
         return False
     return True
 

@@ -129,13 +129,12 @@ async def test_a_model_on_three_nodes_is_ready_in_status_labels_config_maps_and_
     for node in NODES:
         await until_label(cluster, node, f"models.ome/{uid}", "Ready")
         await until_label(cluster, node, "models.ome.io/clusterbasemodel.everywhere", "Ready")
-    selected = await cluster.kube.get("/api/v1/nodes", labelSelector=f"models.ome/{uid}=Ready")
+    selected = await cluster.kube.get("/api/v1/nodes", {"labelSelector": f"models.ome/{uid}=Ready"})
     assert [node["metadata"]["name"] for node in selected["items"]] == NODES
 
     async def listed() -> bool:
-        found = await cluster.kube.get(
-            "/api/v1/namespaces/ome/configmaps", labelSelector="models.ome/basemodel-status=true"
-        )
+        selector = {"labelSelector": "models.ome/basemodel-status=true"}
+        found = await cluster.kube.get("/api/v1/namespaces/ome/configmaps", selector)
         entries = {item["metadata"]["name"]: item.get("data", {}) for item in found["items"]}
         return sorted(entries) == NODES and all("clusterbasemodel.everywhere" in data for data in entries.values())
 

@@ -5,17 +5,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.chassis.kube import KubeClient
 from tests.support.programs import programs
 from tools.localcluster.addresses import claimed_plan
 from tools.localcluster.controlplane import ControlPlane, write_files
-from tools.localcluster.kube import Kube, connected_kube
+from tools.localcluster.kube import connected_kube
 
 
 @dataclass(frozen=True)
 class ApiServer:
     """A running API server; kubeconfig is that of an administrator."""
 
-    kube: Kube
+    kube: KubeClient
     kubeconfig: Path
 
 

@@ -21,6 +21,8 @@ from nats.aio.client import Client
 
 from libs.artifact import names
 from libs.artifact.specification import planning_digest
+from libs.chassis.errors import Missing, ServiceError
+from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import delete_key, put_if
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState
 from ome.model.v1.model_pb2 import Artifact, ModelRef, NodePhase
@@ -30,7 +32,7 @@ from services.status.kinds import GROUP_VERSION, KINDS, kind_named, model_ref
 from tests.support.programs import ROOT, programs, render
 from tools.localcluster.addresses import claimed_plan, free_port
 from tools.localcluster.controlplane import ControlPlane, write_files
-from tools.localcluster.kube import ApiError, Kube, connected_kube
+from tools.localcluster.kube import apply, connected_kube
 from tools.localcluster.natsserver import NatsServer, new_identities
 from tools.localcluster.processes import Process, tail
 
@@ -69,7 +71,7 @@ class Replica:
 class StatusCluster:
     """Everything that the service stands on, and hands to write what the other services would."""
 
-    kube: Kube
+    kube: KubeClient
     plane: ControlPlane
     nats_server: NatsServer
     client: Client
@@ -161,10 +163,10 @@ class StatusCluster:
         """An object, or None when there is none."""
         try:
             return await self.kube.get(path)
-        except ApiError as error:
-            if error.code == 404:
-                return None
-            raise
+        except Missing as error:
+            if error.reason != "NotFound":
+                raise
+            return None
 
     async def labels(self, node: str) -> dict[str, str]:
         """The labels of a node."""
@@ -174,7 +176,7 @@ class StatusCluster:
     async def events(self, model: Object) -> list[Object]:
         """The events that kubectl describe would show for a model."""
         uid = model["metadata"]["uid"]
-        found = await self.kube.get("/api/v1/events", fieldSelector=f"involvedObject.uid={uid}")
+        found = await self.kube.get("/api/v1/events", {"fieldSelector": f"involvedObject.uid={uid}"})
         return list(found["items"])
 
     async def renewals(self, number: int) -> None:
@@ -241,27 +243,27 @@ async def running_status_cluster(folder: Path) -> AsyncIterator[StatusCluster]:
                 print(f"--- {replica.log.name}\n{tail(replica.log)}")
 
 
-async def _install(kube: Kube) -> None:
+async def _install(kube: KubeClient) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    await kube.apply(f"/api/v1/namespaces/{NAMESPACE}", namespace)
+    await apply(kube, f"/api/v1/namespaces/{NAMESPACE}", namespace)
     groups = {"Role": "roles", "RoleBinding": "rolebindings", "ServiceAccount": "serviceaccounts"}
     wide = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
     for item in (*render("crds"), *render("status")):
         version, name = item["apiVersion"], item["metadata"]["name"]
         root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
         if item["kind"] == "CustomResourceDefinition":
-            await kube.apply(f"{root}/customresourcedefinitions/{name}", item)
+            await apply(kube, f"{root}/customresourcedefinitions/{name}", item)
         elif item["kind"] in wide:
-            await kube.apply(f"{root}/{wide[item['kind']]}/{name}", item)
+            await apply(kube, f"{root}/{wide[item['kind']]}/{name}", item)
         elif item["kind"] in groups:
-            await kube.apply(f"{root}/namespaces/{NAMESPACE}/{groups[item['kind']]}/{name}", item)
+            await apply(kube, f"{root}/namespaces/{NAMESPACE}/{groups[item['kind']]}/{name}", item)
     await eventually(lambda: _served(kube), "the three kinds are served")
 
 
-async def _served(kube: Kube) -> bool:
+async def _served(kube: KubeClient) -> bool:
     try:
         for kind in KINDS:
             await kube.get(f"{GROUP}/{kind.plural}")
-    except ApiError:
+    except ServiceError:
         return False
     return True

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from libs.chassis.kube import KubeClient, Object
 from tools.localcluster.addresses import AddressPlan, claimed_plan
 from tools.localcluster.charts import CRDS, FETCHER, NAMESPACE, Charts, local_values, merged, prepare_namespace
 from tools.localcluster.controlplane import ControlPlane, write_files
 from tools.localcluster.daemon import Daemon
 from tools.localcluster.hub import Hub
-from tools.localcluster.kube import Kube, Object, connected_kube
+from tools.localcluster.kube import connected_kube
 from tools.localcluster.kubelet.containerlogs import server_context
 from tools.localcluster.kubelet.containers import BackOff
 from tools.localcluster.kubelet.images import Images
@@ -55,7 +56,7 @@ class Cluster:
     nats: NatsServer
     identities: Identities
     kubelet: Kubelet
-    kube: Kube
+    kube: KubeClient
     kubeconfig: Path
     audit_log: Path
     hub: Hub | None

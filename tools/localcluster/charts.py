@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.localcluster.kube import Kube, Object
+from libs.chassis.kube import KubeClient, Object
+from tools.localcluster.kube import apply
 from tools.localcluster.kubelet.images import REPOSITORY
 from tools.localcluster.natsserver import Identities
 from tools.localcluster.programs import Programs
@@ -79,11 +80,10 @@ class Charts:
             raise InstallFailed(f"helm cannot install {name}:\n{output.decode()}")
 
 
-async def prepare_namespace(kube: Kube, identities: Identities) -> None:
+async def prepare_namespace(kube: KubeClient, identities: Identities) -> None:
     """The namespace of the releases, with what an administrator puts there before: passwords and the issuer's seed."""
-    await kube.apply(
-        f"/api/v1/namespaces/{NAMESPACE}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    )
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    await apply(kube, f"/api/v1/namespaces/{NAMESPACE}", namespace)
     secrets = {
         "ome-nats-controller": {"password": identities.controller_password},
         "ome-nats-status": {"password": identities.status_password},
@@ -91,7 +91,7 @@ async def prepare_namespace(kube: Kube, identities: Identities) -> None:
     }
     async with asyncio.TaskGroup() as group:
         for name, data in secrets.items():
-            group.create_task(kube.apply(f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}", _secret(name, data)))
+            group.create_task(apply(kube, f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}", _secret(name, data)))
 
 
 def _secret(name: str, data: Mapping[str, str]) -> Object:

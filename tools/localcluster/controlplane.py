@@ -5,10 +5,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.chassis.errors import ServiceError
 from tools.localcluster.addresses import AddressPlan, free_port
 from tools.localcluster.certificates import Authority, KeyPair, write_signing_key
 from tools.localcluster.daemon import Daemon
-from tools.localcluster.kube import ApiError, ApiUnreachable, connected_kube
+from tools.localcluster.kube import connected_kube
 from tools.localcluster.programs import Programs
 
 # Metadata of every request, once it is complete: enough to count requests by identity, verb and resource.
@@ -173,7 +174,7 @@ class ControlPlane:
         try:
             async with connected_kube(self.url, self._files.authority, self._files.admin) as kube:
                 await kube.get("/readyz")
-        except (ApiError, ApiUnreachable):
+        except ServiceError:
             return False
         return True
 
@@ -201,7 +202,7 @@ class ControlPlane:
         try:
             async with connected_kube(self.url, self._files.authority, self._files.admin) as kube:
                 await kube.get("/api/v1/namespaces/default/serviceaccounts/default")
-        except (ApiError, ApiUnreachable):
+        except ServiceError:
             return False
         return True
 

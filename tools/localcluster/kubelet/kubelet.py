@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.chassis.kube import KubeClient, Object
 from tools.localcluster.addresses import AddressPlan, to_loopback
-from tools.localcluster.kube import Key, Kube, Mirror, Object, key_of
+from tools.localcluster.kube import Key, changed_key, reflect
 from tools.localcluster.kubelet.containerlogs import ContainerLogs
 from tools.localcluster.kubelet.containers import BackOff
 from tools.localcluster.kubelet.environment import service_links
@@ -23,20 +24,22 @@ _log = logging.getLogger(__name__)
 class Mirrors:
     """ConfigMaps and Secrets of the whole cluster, so that no start of a Pod waits for a request."""
 
-    def __init__(self, kube: Kube, changed: "ChangeListener") -> None:
-        self._config_maps = Mirror(kube, "/api/v1/configmaps", changed)
-        self._secrets = Mirror(kube, "/api/v1/secrets", changed)
+    def __init__(self, kube: KubeClient, changed: "ChangeListener") -> None:
+        self._kube = kube
+        self._changed = changed
+        self._config_maps = reflect("/api/v1/configmaps")
+        self._secrets = reflect("/api/v1/secrets")
 
     def config_map(self, namespace: str, name: str) -> Object | None:
-        return self._config_maps.get(namespace, name)
+        return self._config_maps.objects.get((namespace, name))
 
     def secret(self, namespace: str, name: str) -> Object | None:
-        return self._secrets.get(namespace, name)
+        return self._secrets.objects.get((namespace, name))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._config_maps.run())
-            group.create_task(self._secrets.run())
+            group.create_task(self._config_maps.run(self._kube, self._changed))
+            group.create_task(self._secrets.run(self._kube, self._changed))
 
 
 class ChangeListener:
@@ -45,7 +48,7 @@ class ChangeListener:
     def __init__(self, pods: Mapping[str, "Running"]) -> None:
         self._pods = pods
 
-    def __call__(self, _key: Key) -> None:
+    def __call__(self, _before: Object | None, _after: Object | None) -> None:
         for running in self._pods.values():
             running.pod.reconsider_references()
 
@@ -67,7 +70,7 @@ class Kubelet:
 
     def __init__(
         self,
-        kube: Kube,
+        kube: KubeClient,
         plan: AddressPlan,
         *,
         api_port: int,
@@ -87,7 +90,7 @@ class Kubelet:
         self._nodes: dict[str, PoweredNode] = {}
         self._indexes: dict[str, int] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._pods = Mirror(kube, "/api/v1/pods", self._reconcile, fieldSelector="spec.nodeName!=")
+        self._pods = reflect("/api/v1/pods", fieldSelector="spec.nodeName!=")
         self._sources = Mirrors(kube, ChangeListener(self._running))
         self._proxy = ServiceProxy(kube, plan)
         self._container_logs = ContainerLogs(self._find_log, log_server)
@@ -105,7 +108,7 @@ class Kubelet:
         try:
             async with self._container_logs.served(), asyncio.TaskGroup() as group:
                 self._group = group
-                group.create_task(self._pods.run())
+                group.create_task(self._pods.run(self._kube, self._pod_changed))
                 group.create_task(self._sources.run())
                 group.create_task(self._proxy.run())
                 await self._pods.synced()
@@ -139,8 +142,8 @@ class Kubelet:
         await self._container_logs.listen(to_loopback(node.address))
         await node.register()
         self._nodes[name] = PoweredNode(node, self._group.create_task(node.run()))
-        for pod in self._pods:
-            self._reconcile(key_of(pod))
+        for key in list(self._pods.objects):
+            self._reconcile(key)
         return node
 
     async def power_off(self, name: str) -> Node:
@@ -152,9 +155,12 @@ class Kubelet:
         await asyncio.wait([powered.heartbeat, *(victim.task for victim in victims)])
         return powered.node
 
+    def _pod_changed(self, before: Object | None, after: Object | None) -> None:
+        self._reconcile(changed_key(before, after))
+
     def _reconcile(self, key: Key) -> None:
         """Start the Pod if it should run and does not; ask it to end if it should not."""
-        found = self._pods.get(*key)
+        found = self._pods.objects.get(key)
         uid = found["metadata"]["uid"] if found else None
         for running in self._running.values():
             # Deleted from the API, or replaced by another of the same name: nobody waits for this one.

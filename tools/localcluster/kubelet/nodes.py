@@ -8,8 +8,10 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from libs.chassis.errors import Conflict, Missing, ServiceError, Unavailable
+from libs.chassis.kube import MERGE_PATCH, KubeClient, Object
 from tools.localcluster.addresses import to_loopback
-from tools.localcluster.kube import MERGE_PATCH, ApiError, ApiUnreachable, Kube, Object, until_reachable
+from tools.localcluster.kube import apply, until_reachable
 from tools.localcluster.kubelet.containerlogs import PORT
 
 _log = logging.getLogger(__name__)
@@ -22,7 +24,14 @@ class Node:
     """One node. `run` is its heartbeat; while that does not run, the node is as good as switched off."""
 
     def __init__(
-        self, kube: Kube, name: str, *, labels: Mapping[str, str], address: str, folder: Path, renew_seconds: float
+        self,
+        kube: KubeClient,
+        name: str,
+        *,
+        labels: Mapping[str, str],
+        address: str,
+        folder: Path,
+        renew_seconds: float,
     ) -> None:
         self._kube = kube
         self._labels = labels
@@ -45,9 +54,7 @@ class Node:
         }
         try:
             created = await self._kube.request("POST", "/api/v1/nodes", node)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise
+        except Conflict:
             created = await self._publish_ready()
         self._uid = created["metadata"]["uid"]
         await self._renew_lease()
@@ -55,8 +62,8 @@ class Node:
     async def unregister(self) -> None:
         try:
             await until_reachable(lambda: self._kube.request("DELETE", f"/api/v1/nodes/{self.name}"))
-        except ApiError as error:
-            if error.code != 404:
+        except Missing as error:
+            if error.reason != "NotFound":
                 raise
 
     async def run(self) -> None:
@@ -67,10 +74,10 @@ class Node:
                 node = await self._kube.get(f"/api/v1/nodes/{self.name}")
                 if not is_ready(node):
                     await self._publish_ready()
-            except ApiUnreachable:
+            except Unavailable:
                 await asyncio.sleep(_UNREACHABLE_SECONDS)
                 continue
-            except ApiError as error:
+            except ServiceError as error:
                 # Somebody may have deleted the Node; like a kubelet, this one does not register again while it runs.
                 _log.debug("node %s: heartbeat refused: %s", self.name, error)
             await asyncio.sleep(self._renew_seconds)
@@ -84,7 +91,7 @@ class Node:
             "metadata": {"name": self.name, "ownerReferences": [owner]},
             "spec": {"holderIdentity": self.name, "leaseDurationSeconds": 40, "renewTime": now},
         }
-        await self._kube.apply(f"{_LEASES}/{self.name}", lease)
+        await apply(self._kube, f"{_LEASES}/{self.name}", lease)
 
     async def _publish_ready(self) -> Object:
         patch = {"status": self._status()}

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.chassis.errors import Conflict, Missing, ServiceError
+from libs.chassis.kube import MERGE_PATCH, KubeClient
 from tools.localcluster.addresses import AddressPlan, to_loopback
-from tools.localcluster.kube import MERGE_PATCH, ApiError, Kube, until_reachable
+from tools.localcluster.kube import until_reachable
 from tools.localcluster.kubelet.conditions import ContainerState, pod_conditions, pod_phase
 from tools.localcluster.kubelet.containers import BackOff, Container, Launch
 from tools.localcluster.kubelet.environment import (
@@ -38,7 +40,7 @@ _VOLUME_RETRY_SECONDS = 0.1
 class Surroundings:
     """What all Pods of a cluster share."""
 
-    kube: Kube
+    kube: KubeClient
     plan: AddressPlan
     images: Images
     sources: Sources
@@ -193,7 +195,7 @@ class Pod:
                 return
             except MissingReference as error:
                 self._explain_waiting("ContainerCreating", f"MountVolume.SetUp failed: {error}")
-            except ApiError as error:
+            except ServiceError as error:
                 self._explain_waiting("ContainerCreating", f"MountVolume.SetUp failed: {error}")
                 await asyncio.sleep(_VOLUME_RETRY_SECONDS)
                 continue
@@ -211,7 +213,7 @@ class Pod:
             self._references_changed.clear()
             try:
                 await self._volumes.mount()
-            except (MissingReference, ApiError) as error:
+            except (MissingReference, ServiceError) as error:
                 # What is mounted stays as it is; a real kubelet does not take a running container's files away either.
                 _log.debug("volumes of %s/%s not refreshed: %s", self.namespace, self.name, error)
                 await asyncio.sleep(_VOLUME_RETRY_SECONDS)
@@ -234,7 +236,7 @@ class Pod:
         path = f"/api/v1/namespaces/{self.namespace}/pods/{self.name}/status"
         try:
             await until_reachable(lambda: self._around.kube.request("PATCH", path, patch, content_type=MERGE_PATCH))
-        except ApiError as error:
+        except ServiceError as error:
             # Gone, or another Pod has taken the name: whoever watches Pods will end this one.
             _log.debug("status of %s/%s not written: %s", self.namespace, self.name, error)
 
@@ -263,8 +265,11 @@ class Pod:
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}}
         try:
             await until_reachable(lambda: self._around.kube.request("DELETE", path, body))
-        except ApiError as error:
-            if error.code not in (404, 409):
+        except Conflict:
+            # Another Pod has taken the name.
+            return
+        except Missing as error:
+            if error.reason != "NotFound":
                 raise
 
 

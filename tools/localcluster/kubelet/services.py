@@ -11,8 +11,9 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from libs.chassis.kube import KubeClient, Object
 from tools.localcluster.addresses import AddressPlan, to_loopback
-from tools.localcluster.kube import Key, Kube, Mirror, Object
+from tools.localcluster.kube import reflect
 
 _log = logging.getLogger(__name__)
 _PIECE_BYTES = 256 * 1024
@@ -30,24 +31,25 @@ class Front:
 
 
 class ServiceProxy:
-    def __init__(self, kube: Kube, plan: AddressPlan) -> None:
+    def __init__(self, kube: KubeClient, plan: AddressPlan) -> None:
         self._plan = plan
         self._dirty = asyncio.Event()
-        self._services = Mirror(kube, "/api/v1/services", self._changed)
-        self._slices = Mirror(kube, "/apis/discovery.k8s.io/v1/endpointslices", self._changed)
+        self._kube = kube
+        self._services = reflect("/api/v1/services")
+        self._slices = reflect("/apis/discovery.k8s.io/v1/endpointslices")
         self._servers: dict[Front, asyncio.Server] = {}
         self._connections: set[asyncio.Task[None]] = set()
         self._turns = itertools.count()
 
     def services(self, namespace: str) -> Iterator[Object]:
-        return (service for service in self._services if service["metadata"]["namespace"] == namespace)
+        return (service for service in self._services.objects.values() if service["metadata"]["namespace"] == namespace)
 
     async def run(self) -> None:
         """Follow Services and their endpoints until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._services.run())
-                group.create_task(self._slices.run())
+                group.create_task(self._services.run(self._kube, self._changed))
+                group.create_task(self._slices.run(self._kube, self._changed))
                 while True:
                     await self._dirty.wait()
                     self._dirty.clear()
@@ -59,11 +61,12 @@ class ServiceProxy:
                 connection.cancel()
             await asyncio.gather(*tuple(self._connections), return_exceptions=True)
 
-    def _changed(self, _key: Key) -> None:
+    def _changed(self, _before: Object | None, _after: Object | None) -> None:
         self._dirty.set()
 
     async def _listen_as_desired(self) -> None:
-        desired = {front for service in self._services for front in self._fronts(service) if self._endpoints(front)}
+        services = self._services.objects.values()
+        desired = {front for service in services for front in self._fronts(service) if self._endpoints(front)}
         for front in self._servers.keys() - desired:
             self._servers.pop(front).close()
         for front in desired - self._servers.keys():
@@ -95,7 +98,7 @@ class ServiceProxy:
 
     def _endpoints(self, front: Front) -> list[tuple[str, int]]:
         found = []
-        for part in self._slices:
+        for part in self._slices.objects.values():
             metadata = part["metadata"]
             owner = metadata.get("labels", {}).get("kubernetes.io/service-name")
             if (metadata["namespace"], owner) != (front.namespace, front.service):

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.localcluster.kube import Kube, until_reachable
+from libs.chassis.kube import KubeClient
+from tools.localcluster.kube import until_reachable
 from tools.localcluster.kubelet.environment import MissingReference, Mounted, Object, Placement, Sources, pod_field
 
 # The kubelet renews a token when this part of its life is over.
@@ -32,7 +33,14 @@ class Volumes:
     """All volumes of one Pod."""
 
     def __init__(
-        self, pod: Object, placement: Placement, *, kube: Kube, sources: Sources, pod_folder: Path, node_root: Path
+        self,
+        pod: Object,
+        placement: Placement,
+        *,
+        kube: KubeClient,
+        sources: Sources,
+        pod_folder: Path,
+        node_root: Path,
     ) -> None:
         self._pod = pod
         self._placement = placement
