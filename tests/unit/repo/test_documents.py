@@ -1,4 +1,4 @@
-"""Links in the documents lead somewhere."""
+"""The documents can be read: links lead somewhere, and lines fit a screen."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,9 @@ from tests.unit.repo.checkout import ROOT, files
 
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+# A table's row cannot be broken.
+TABLE_ROW = re.compile(r"\s*\|")
+LONGEST_LINE = 100
 
 
 def links(document: Path) -> Iterator[tuple[str, str]]:
@@ -37,3 +40,13 @@ def test_links_in_documents_lead_to_files_and_headings() -> None:
             if not target.exists() or (fragment and target.suffix == ".md" and fragment not in anchors(target)):
                 broken.append(f"{document}: {path}#{fragment}")
     assert not broken
+
+
+def test_lines_of_documents_are_wrapped() -> None:
+    long = [
+        f"{document}:{number}"
+        for document in files("*.md")
+        for number, line in enumerate((ROOT / document).read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > LONGEST_LINE and not TABLE_ROW.match(line)
+    ]
+    assert not long, f"wrap at {LONGEST_LINE}"
