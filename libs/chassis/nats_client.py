@@ -1,45 +1,35 @@
-"""NATS for every service: one connection that never gives up, mirrors of key-value buckets, compare-and-set writes.
+"""NATS for every service: one connection that never gives up, and compare-and-set writes. Mirrors are in nats_mirror.
 
 Owns the exceptions of nats-py on these paths. Must not know what the buckets hold.
 """
 
 import asyncio
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import nats
 import nats.errors
 import nats.js.errors
 import structlog
-from google.protobuf.message import DecodeError
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from libs.chassis.errors import Conflict, Missing, Unavailable
 from libs.chassis.health import Health
 
-V = TypeVar("V")
-
 CHECK = "nats"
 _CONNECT_TIMEOUT_SECONDS = 5
 _RECONNECT_WAIT_SECONDS = 0.25
-# The server sends a heartbeat on an idle consumer at this interval; two missing ones mean that it has lost us.
-_IDLE_HEARTBEAT_SECONDS = 5.0
-# The server forgets the consumer of a mirror that went away after this time.
-_CONSUMER_INACTIVE_SECONDS = 30.0
-_REREAD_SECONDS = 300.0
 _RETRY_SECONDS = 0.5
 # JSStreamWrongLastSequenceErrF and JSStreamWrongLastSequenceConstantErr of nats-server's errors.json.
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 # Of markers that a client and, since 2.11, the server leave where a key was.
-_MARKER_HEADERS = {"KV-Operation", "Nats-Marker-Reason"}
-_MARKER_TTL = "1h"
+MARKER_HEADERS = frozenset({"KV-Operation", "Nats-Marker-Reason"})
+# Markers disappear after this time; who was away for longer cannot tell from them what was deleted.
+MARKER_SECONDS = 3600.0
 _EXPECTED = str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value)
 _log = structlog.get_logger()
 
@@ -126,181 +116,6 @@ async def connect_nats(
         await client.close()
 
 
-@dataclass(frozen=True)
-class Entry(Generic[V]):
-    """One value of a bucket and its revision, the sequence number that a compare-and-set names."""
-
-    revision: int
-    value: V
-
-
-class Mirror(Generic[V]):
-    """A copy of the keys of a bucket that match a filter, kept current by a push consumer of its own.
-
-    Everything is read again at the start, after a reconnect, when heartbeats stay away or a message is missing, and
-    every few minutes: a consumer can lag behind for seconds after a server restart. The consumer is created under a
-    subject that holds its filter, which is what a server's permissions can be set on.
-    """
-
-    def __init__(
-        self, bucket: str, decode: Callable[[bytes], V], filter: str = ">", reread_seconds: float = _REREAD_SECONDS
-    ) -> None:
-        self.bucket = bucket
-        self.entries: dict[str, Entry[V]] = {}
-        self._decode = decode
-        self._prefix = f"$KV.{bucket}."
-        self._filter = filter
-        self._reread_seconds = reread_seconds
-        self._synced = asyncio.Event()
-        self._reread = asyncio.Event()
-
-    async def synced(self) -> None:
-        """Wait until the whole bucket has been read once."""
-        await self._synced.wait()
-
-    def reread(self) -> None:
-        """Ask for everything to be read again, as after a reconnect."""
-        self._reread.set()
-
-    def get(self, key: str) -> V | None:
-        """The value of a key, or None."""
-        entry = self.entries.get(key)
-        return entry.value if entry else None
-
-    def revision(self, key: str) -> int:
-        """The revision of a key; 0 when it has none, as put_if takes it."""
-        entry = self.entries.get(key)
-        return entry.revision if entry else 0
-
-    def remember(self, key: str, revision: int, value: V | None) -> None:
-        """Take note of a write of our own before its echo comes; value is None for a deletion."""
-        if value is None:
-            self.entries.pop(key, None)
-        elif revision > self.revision(key):
-            self.entries[key] = Entry(revision, value)
-
-    async def run(self, client: Client, on_change: Callable[[str], None]) -> None:
-        """Keep the copy current until cancelled; on_change is called for every key that is new, changed or gone."""
-        while True:
-            self._reread.clear()
-            try:
-                await self._follow(client, on_change)
-            except (TimeoutError, nats.errors.Error, nats.js.errors.Error, OSError) as error:
-                # The bucket may not exist yet, or the server may be away: what is known stays known meanwhile.
-                _log.info("mirror_interrupted", bucket=self.bucket, error=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _follow(self, client: Client, on_change: Callable[[str], None]) -> None:
-        messages: asyncio.Queue[Msg] = asyncio.Queue()
-        inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox, cb=messages.put)
-        try:
-            info = await client.jsm().add_consumer(
-                f"KV_{self.bucket}",
-                api.ConsumerConfig(
-                    name=inbox.rpartition(".")[2],
-                    filter_subject=self._prefix + self._filter,
-                    deliver_subject=inbox,
-                    deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
-                    ack_policy=api.AckPolicy.NONE,
-                    max_deliver=1,
-                    mem_storage=True,
-                    num_replicas=1,
-                    idle_heartbeat=_IDLE_HEARTBEAT_SECONDS,
-                    inactive_threshold=_CONSUMER_INACTIVE_SECONDS,
-                ),
-            )
-            await self._consume(messages, (info.num_pending or 0) + _delivered(info), on_change)
-        finally:
-            if not client.is_closed:
-                await subscription.unsubscribe()
-
-    async def _consume(self, messages: "asyncio.Queue[Msg]", initial: int, on_change: Callable[[str], None]) -> None:
-        stale = set(self.entries)
-        expected = 1
-        deadline = time.monotonic() + self._reread_seconds
-        complete = False
-        while True:
-            if not complete and initial == 0:
-                complete = True
-                for key in stale:
-                    del self.entries[key]
-                    on_change(key)
-                self._synced.set()
-            message = await self._next(messages, deadline)
-            if message is None:
-                return
-            if _place(message, expected) != expected:
-                _log.warning("mirror_missed_messages", bucket=self.bucket)
-                return
-            if _is_heartbeat(message):
-                continue
-            metadata = message.metadata
-            expected += 1
-            key = message.subject.removeprefix(self._prefix)
-            # A server that came back with an older store counts from there: what it has now is what there is.
-            self._take(key, message, metadata.sequence.stream, on_change, anew=key in stale)
-            stale.discard(key)
-            if not complete:
-                initial = metadata.num_pending
-
-    async def _next(self, messages: "asyncio.Queue[Msg]", deadline: float) -> Msg | None:
-        """The next message, or None when everything should be read again."""
-        if not messages.empty() and not self._reread.is_set() and time.monotonic() < deadline:
-            return messages.get_nowait()
-        waiting = asyncio.ensure_future(messages.get())
-        asked = asyncio.ensure_future(self._reread.wait())
-        timeout = min(2.5 * _IDLE_HEARTBEAT_SECONDS, max(0.0, deadline - time.monotonic()))
-        try:
-            await asyncio.wait([waiting, asked], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if asked.done() or not waiting.done():
-                return None
-            return waiting.result()
-        finally:
-            waiting.cancel()
-            asked.cancel()
-
-    def _take(self, key: str, message: Msg, revision: int, on_change: Callable[[str], None], anew: bool) -> None:
-        known = self.entries.get(key)
-        headers = message.headers or {}
-        if _MARKER_HEADERS & set(headers):
-            if known:
-                del self.entries[key]
-                on_change(key)
-            return
-        if known and (known.revision == revision if anew else known.revision >= revision):
-            return
-        try:
-            value = self._decode(message.data)
-        except DecodeError as error:
-            # One malformed value must not blind us to the others: it counts as absent until it is written again.
-            _log.error("mirror_value_malformed", bucket=self.bucket, key=key, error=str(error))
-            if known:
-                del self.entries[key]
-                on_change(key)
-            return
-        self.entries[key] = Entry(revision, value)
-        on_change(key)
-
-
-def _is_heartbeat(message: Msg) -> bool:
-    return bool(message.headers and message.headers.get(api.Header.STATUS))
-
-
-def _place(message: Msg, expected: int) -> int:
-    """Where a message stands among those of its consumer; a heartbeat stands after the last that was sent.
-
-    So a message that is lost and has no successor shows as well.
-    """
-    if not _is_heartbeat(message):
-        return int(message.metadata.sequence.consumer)
-    return int((message.headers or {}).get(api.Header.LAST_CONSUMER, expected - 1)) + 1
-
-
-def _delivered(info: api.ConsumerInfo) -> int:
-    return info.delivered.consumer_seq if info.delivered else 0
-
-
 async def put_if(js: JetStreamContext, bucket: str, key: str, value: bytes, last_revision: int | None) -> int:
     """Write a key and return its new revision.
 
@@ -334,13 +149,13 @@ async def read_key(js: JetStreamContext, bucket: str, key: str) -> tuple[int, by
         return 0, None
     except (TimeoutError, nats.errors.Error, nats.js.errors.Error) as error:
         raise Unavailable("Unavailable", f"NATS did not answer for {bucket}/{key}: {type(error).__name__}") from error
-    is_marker = bool(_MARKER_HEADERS & set(last.headers or {}))
+    is_marker = bool(MARKER_HEADERS & set(last.headers or {}))
     return last.seq or 0, None if is_marker else last.data or b""
 
 
 async def delete_key(js: JetStreamContext, bucket: str, key: str, last_revision: int | None = None) -> None:
     """Delete a key and its history, leaving a marker. Raises as put_if does."""
-    headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": _MARKER_TTL}
+    headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": f"{MARKER_SECONDS:.0f}s"}
     if last_revision is not None:
         headers[_EXPECTED] = str(last_revision)
     await _publish(js, bucket, key, b"", headers)

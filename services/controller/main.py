@@ -9,7 +9,8 @@ from typing import Any
 from libs.chassis.health import Health, serve_http
 from libs.chassis.kube import connect_kube
 from libs.chassis.leadership import Leadership
-from libs.chassis.nats_client import Mirror, connect_nats
+from libs.chassis.nats_client import connect_nats
+from libs.chassis.nats_mirror import Mirror
 from libs.chassis.reflector import Reflector
 from libs.chassis.tasks import run_until
 from services.controller.authorization import Authorizer

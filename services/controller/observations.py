@@ -14,7 +14,7 @@ import prometheus_client
 from libs.artifact import names
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
-from libs.chassis.nats_client import Mirror
+from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning

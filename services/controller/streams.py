@@ -12,11 +12,10 @@ from nats.js import JetStreamContext, api
 
 from libs.artifact import names
 from libs.chassis.errors import Unavailable
+from libs.chassis.nats_client import MARKER_SECONDS
 
 # A mirror is one consumer, and the server's default limit is 1,000 of them per stream.
 _MAX_CONSUMERS = 100_000
-# Markers of deleted keys disappear after this time; a mirror that was away for longer reads everything again anyway.
-_MARKER_SECONDS = 3600.0
 # Facts are asked for while a model is rolled out; a node that comes later asks again.
 _FACTS_SECONDS = 7 * 86400.0
 _DUPLICATE_WINDOW_SECONDS = 120.0
@@ -107,7 +106,7 @@ def _bucket(name: str, ttl_seconds: float, replicas: int) -> api.StreamConfig:
         deny_delete=True,
         allow_direct=True,
         allow_msg_ttl=True,
-        subject_delete_marker_ttl=_MARKER_SECONDS,
+        subject_delete_marker_ttl=MARKER_SECONDS,
         duplicate_window=min(ttl_seconds or _DUPLICATE_WINDOW_SECONDS, _DUPLICATE_WINDOW_SECONDS),
         max_consumers=_MAX_CONSUMERS,
         num_replicas=replicas,

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 
 from libs.artifact.names import DESIRED_BUCKET, node_token
 from libs.chassis.health import Health, serve_http
-from libs.chassis.nats_client import Mirror, connect_nats
+from libs.chassis.nats_client import connect_nats
+from libs.chassis.nats_mirror import Mirror
 from libs.chassis.tasks import run_until
 from libs.chassis.work import KeyedQueue
 from services.fetcher.fleet.credentials import CredentialsClient
@@ -68,7 +69,7 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
             )
         )
         js = client.jetstream()
-        assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>")
+        assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>", pushed=True)
         manifests, credentials = Manifests(js), CredentialsClient(client, node)
         sources = stack.enter_context(Sources(settings.hf_endpoint, Transport(settings.hf_transport), drivers))
         slots = Slots(settings.parallel_downloads, settings.small_model_bytes)

@@ -24,7 +24,7 @@ from libs.artifact.names import (
     progress_subject,
     split_node_key,
 )
-from libs.chassis.nats_client import Mirror
+from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Progress
 from ome.model.v1.model_pb2 import NODE_PHASE_UPDATING
 

@@ -10,7 +10,8 @@ from nats.aio.client import Client
 from libs.artifact import names
 from libs.chassis.errors import Conflict
 from libs.chassis.health import Health
-from libs.chassis.nats_client import Mirror, connect_nats, delete_key, put_if
+from libs.chassis.nats_client import connect_nats, delete_key, put_if
+from libs.chassis.nats_mirror import Mirror
 from services.controller.streams import ensure_pool, ensure_streams, keep_streams
 from tests.support.nats_server import NatsServer
 

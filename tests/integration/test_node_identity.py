@@ -12,7 +12,8 @@ from nats.aio.client import Client
 from libs.artifact import names
 from libs.chassis.errors import ServiceError
 from libs.chassis.health import Health
-from libs.chassis.nats_client import Mirror, connect_nats, put_if
+from libs.chassis.nats_client import connect_nats, put_if
+from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1 import fetch_pb2
 from services.controller.permissions import inbox_prefix
 from tests.support.fleet import Fleet, model
@@ -56,7 +57,8 @@ async def test_fetcher_reads_its_own_assignments_and_no_others(fleet: Fleet, tmp
     try:
         async with connected(fleet, bound_token(fleet, "fetcher"), tmp_path) as client:
             for node, readable in ((OURS, True), (OTHER, False)):
-                mirror = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString, f"{names.node_token(node)}.>")
+                pattern = f"{names.node_token(node)}.>"
+                mirror = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString, pattern, pushed=True)
                 seen = asyncio.Event()
                 task = asyncio.ensure_future(mirror.run(client, lambda key, seen=seen: seen.set()))  # type: ignore[misc]
                 try:

@@ -21,7 +21,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from libs.artifact import names
-from libs.chassis.nats_client import Mirror, put_if
+from libs.chassis.nats_client import put_if
+from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     GOAL_HOLD,

@@ -52,6 +52,7 @@ def status_permissions() -> dict[str, object]:
             f"$JS.API.DIRECT.GET.{stream}.>",
             f"$JS.API.CONSUMER.*.{stream}",
             f"$JS.API.CONSUMER.*.{stream}.>",
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
         ]
     return {"publish": publish, "subscribe": ["_INBOX.>", "_INBOX_status.>", names.progress_subject("*", "*")]}
 

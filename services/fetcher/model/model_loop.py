@@ -18,7 +18,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.names import node_key, split_node_key
 from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
-from libs.chassis.nats_client import Mirror
+from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState, Problem
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,

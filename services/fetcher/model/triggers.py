@@ -6,7 +6,7 @@ Must not look itself: that is the model_loop's.
 import asyncio
 
 from libs.artifact.names import split_node_key
-from libs.chassis.nats_client import Mirror
+from libs.chassis.nats_mirror import Mirror
 from libs.chassis.work import KeyedQueue
 from ome.fetch.v1.fetch_pb2 import Assignment
 from services.fetcher.fleet.reports import Reports

@@ -1,0 +1,197 @@
+"""Feeds: the messages of one stream of a bucket in the order of their sequences, each through one short-lived consumer.
+
+Decides how much the server may send at once, and when a feed cannot be trusted any more. Must not know what messages
+mean.
+"""
+
+import asyncio
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import api
+
+# The server says that it has nothing at this interval; two that are missing mean that it has lost us.
+IDLE_HEARTBEAT_SECONDS = 5.0
+_PATIENCE_SECONDS = 2.5 * IDLE_HEARTBEAT_SECONDS
+# The server forgets the consumer of a feed that went away after this time.
+_INACTIVE_SECONDS = 60.0
+# How long one request for messages stands, and how much it may bring. nats-server cuts a client off that has 64 MB
+# waiting (max_pending): the batches of all mirrors of a service together stay far below that.
+_REQUEST_SECONDS = 30.0
+_BATCH_MESSAGES = 500
+_BATCH_BYTES = 4 << 20
+# Subject, headers and protocol of the largest message there may be.
+_OVERHEAD_BYTES = 64 << 10
+# The status of a message that is none: https://docs.nats.io/nats-concepts/jetstream/consumers, ADR-37 of
+# nats-architecture-and-design.
+_IDLE, _TIMEOUT, _NOTHING, _CONFLICT = "100", "408", "404", "409"
+# A request that ended because what it asked for was delivered as far as it fits.
+_REQUEST_ENDED = ("batch completed", "message size exceeds maxbytes")
+
+
+class FeedLost(Exception):
+    """The server or the connection has failed this feed, or somebody asked for another one."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """One message and where it stands: in its stream, in time (nanoseconds), and before how many others."""
+
+    message: Msg
+    sequence: int
+    time_ns: int
+    pending: int
+
+
+class Feed(ABC):
+    """Opened once, read until FeedLost, closed."""
+
+    def __init__(self, client: Client, stream: str, filter: str) -> None:
+        self._client = client
+        self._stream = stream
+        self._filter = filter
+        self._inbox = client.new_inbox()
+        self._name = self._inbox.rpartition(".")[2]
+        self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self._next_place = 1
+        self._subscription: Subscription | None = None
+
+    def interrupt(self) -> None:
+        """Have whoever reads get FeedLost after the messages that have arrived."""
+        self._arrived.put_nowait(None)
+
+    async def open(self, after: int) -> int:
+        """Begin behind a sequence, 0 for everything that is stored; returns how many messages there are."""
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._arrived.put)
+        config = api.ConsumerConfig(
+            name=self._name,
+            filter_subject=self._filter,
+            ack_policy=api.AckPolicy.NONE,
+            max_deliver=1,
+            mem_storage=True,
+            num_replicas=1,
+            inactive_threshold=_INACTIVE_SECONDS,
+        )
+        # A bucket stores one message per key, so that all of them are the latest of each.
+        if after:
+            config.deliver_policy, config.opt_start_seq = api.DeliverPolicy.BY_START_SEQUENCE, after + 1
+        info = await self._client.jsm().add_consumer(self._stream, self._shaped(config))
+        return (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+
+    async def close(self) -> None:
+        """Stop listening. The server forgets the consumer by itself."""
+        if self._subscription and not self._client.is_closed:
+            await self._subscription.unsubscribe()
+
+    @abstractmethod
+    async def next(self, patience_seconds: float) -> Delivered | None:
+        """The next message, or None when the server says that it has no more at present.
+
+        Raises FeedLost, also when the patience ends without either.
+        """
+
+    @abstractmethod
+    def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig: ...
+
+    async def _receive(self, patience_seconds: float) -> Msg:
+        if not self._arrived.empty():
+            message = self._arrived.get_nowait()
+        else:
+            try:
+                async with asyncio.timeout(min(patience_seconds, _PATIENCE_SECONDS)):
+                    message = await self._arrived.get()
+            except TimeoutError:
+                raise FeedLost("the server is silent" if patience_seconds > _PATIENCE_SECONDS else "") from None
+        if message is None:
+            raise FeedLost
+        return message
+
+    def _placed(self, message: Msg) -> Delivered:
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>, or the same
+        # behind a domain and an account: ADR-15 of nats-architecture-and-design.
+        tokens = message.reply.split(".")
+        sequence, place, time_ns, pending = map(int, tokens[5:9] if len(tokens) == 9 else tokens[7:11])
+        if place != self._next_place:
+            raise FeedLost("messages are missing")
+        self._next_place += 1
+        return Delivered(message, sequence, time_ns, pending)
+
+
+class PulledFeed(Feed):
+    """Asks for messages batch by batch: what waits for a slow reader waits in the stream and not in the server's memory
+    for the connection."""
+
+    def __init__(self, client: Client, stream: str, filter: str) -> None:
+        super().__init__(client, stream, filter)
+        self._requested = 0
+
+    def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig:
+        return config
+
+    async def next(self, patience_seconds: float) -> Delivered | None:
+        while True:
+            if not self._requested:
+                await self._request()
+            message = await self._receive(patience_seconds)
+            status = _status(message)
+            if status is None:
+                self._requested -= 1
+                return self._placed(message)
+            if status == _IDLE:
+                return None
+            description = str((message.headers or {}).get("Description", ""))
+            ended = status in (_TIMEOUT, _NOTHING) or description.lower().startswith(_REQUEST_ENDED)
+            if not ended or self._has_lost(message):
+                raise FeedLost(f"{status} {description}" if not ended else "messages are missing")
+            self._requested = 0
+
+    async def _request(self) -> None:
+        self._requested = _BATCH_MESSAGES
+        request = {
+            "batch": _BATCH_MESSAGES,
+            # The server never ends a request that one message alone exceeds by anything but a refusal.
+            "max_bytes": max(_BATCH_BYTES, self._client.max_payload + _OVERHEAD_BYTES),
+            "expires": int(_REQUEST_SECONDS * 1e9),
+            "idle_heartbeat": int(IDLE_HEARTBEAT_SECONDS * 1e9),
+        }
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
+        await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
+
+    def _has_lost(self, message: Msg) -> bool:
+        """Whether the server has sent more of the request than has come."""
+        undelivered = (message.headers or {}).get("Nats-Pending-Messages")
+        return undelivered is not None and int(undelivered) != self._requested
+
+
+class PushedFeed(Feed):
+    """Takes messages as the server sends them, for a node's few keys.
+
+    The consumer is created under a subject that holds its filter, and needs no other subject: that is what a node's
+    permissions can be set on.
+    """
+
+    def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig:
+        config.deliver_subject = self._inbox
+        config.idle_heartbeat = IDLE_HEARTBEAT_SECONDS
+        return config
+
+    async def next(self, patience_seconds: float) -> Delivered | None:
+        message = await self._receive(patience_seconds)
+        status = _status(message)
+        if status is None:
+            return self._placed(message)
+        if status != _IDLE:
+            raise FeedLost(f"status {status}")
+        # A heartbeat stands behind the last message that was sent, so that a lost one without successor shows as well.
+        last = (message.headers or {}).get(api.Header.LAST_CONSUMER)
+        if last is not None and int(last) + 1 != self._next_place:
+            raise FeedLost("messages are missing")
+        return None
+
+
+def _status(message: Msg) -> str | None:
+    return str(message.headers.get(api.Header.STATUS) or "") or None if message.headers else None
