@@ -15,44 +15,35 @@ Must not talk to the network, and deletes nothing outside .ome but its own links
 """
 
 import contextlib
-import errno
 import fcntl
-import json
 import os
 import shutil
-import stat
 import threading
-import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from libs.artifact.digest import digest_directory, is_digest
-from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.manifest import Manifest, new_manifest
 from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from services.fetcher.failpoints import failpoint
 from services.fetcher.stop import StopFlag
 from services.fetcher.store import linux
-from services.fetcher.store.checksums import matches, new_checksum
+from services.fetcher.store.checks import Pace, has_content, has_size
+from services.fetcher.store.contents import equal_files
 from services.fetcher.store.damage import Damage
-from services.fetcher.store.files import LOST_ERRNOS, blocks_bytes, sync_directory, write_durably
+from services.fetcher.store.files import blocks_bytes, sync_directory
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.store.links import Links
 from services.fetcher.store.owners import Owner, Owners
 from services.fetcher.store.paths import STATE_DIRECTORY
+from services.fetcher.store.record import Record, Records
 from services.fetcher.store.space import Capacity, FileSystem, Reservations, on_disk_bytes
 
-_SCRUB_BYTES = 1 << 20
 # How soon one who waits for another download of the same artifact notices that it should stop.
 _WAIT_SECONDS = 0.2
-# A file of which this comes has to be fetched again.
-_DAMAGED_ERRNOS = (errno.ENOENT, errno.ENOTDIR, *LOST_ERRNOS)
-
-
-# What tells one content from another, whatever the file is called: size, algorithm and checksum.
-_Content = tuple[int, ChecksumAlgorithm, str]
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ class Store:
         self.directory = directory
         self._state = directory / STATE_DIRECTORY
         self._artifacts = self._state / "artifacts"
-        self._manifests = self._state / "manifests"
+        self._records = Records(self._state / "manifests", name)
         self._staging = self._state / "staging"
         self._trash = self._state / "trash"
         self._owners = Owners(self._state / "owners")
@@ -100,7 +91,7 @@ class Store:
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            for directory in (self._artifacts, self._manifests, self._staging, self._trash):
+            for directory in (self._artifacts, self._records.directory, self._staging, self._trash):
                 directory.mkdir(parents=True, exist_ok=True)
             for directory in (self._owners.directory, self._damage.directory):
                 directory.mkdir(exist_ok=True)
@@ -143,7 +134,7 @@ class Store:
 
     def manifest(self, digest: str) -> Manifest:
         """The manifest of a committed artifact. Raises Missing (NotFound) or Corrupt (ArtifactDamaged)."""
-        return self._record(digest).manifest
+        return self._records.get(digest).manifest
 
     def check(self, digest: str) -> tuple[str, ...]:
         """Files that are missing, not regular or of a wrong size, or noted as damaged: a moment's work.
@@ -154,7 +145,7 @@ class Store:
         return tuple(
             file.path
             for file in self.manifest(digest).files
-            if file.path in noted or not _has_size(artifact / file.path, file)
+            if file.path in noted or not has_size(artifact / file.path, file)
         )
 
     def note_damage(self, digest: str, files: Collection[str]) -> None:
@@ -173,14 +164,14 @@ class Store:
         set, otherwise as manifest does.
         """
         artifact = self._artifact(digest)
-        pace = _Pace(stop, bytes_per_second)
-        record = self._record(digest)
+        pace = Pace(stop, bytes_per_second)
+        record = self._records.get(digest)
         files = [file for file in record.manifest.files if paths is None or file.path in paths]
         return tuple(
             file.path
             for file in files
-            if not _has_size(artifact / file.path, file)
-            or not _has_content(artifact / file.path, file, record.received.get(file.path), pace)
+            if not has_size(artifact / file.path, file)
+            or not has_content(artifact / file.path, file, record.received.get(file.path), pace)
         )
 
     def publications(self) -> dict[str, Publication]:
@@ -291,7 +282,7 @@ class Store:
             for digest in removed:
                 if not self.holds(digest):
                     self._damage.forget(digest)
-            for entry in self._manifests.iterdir():
+            for entry in self._records.directory.iterdir():
                 if not (self._artifacts / entry.stem).exists() and not (self._staging / entry.stem).exists():
                     entry.unlink()
         self._empty_trash()
@@ -306,23 +297,7 @@ class Store:
         own = digest_directory(wanted.digest)
         with self._file_system.errors(self._artifacts):
             held = [name for name in os.listdir(self._artifacts) if name != own]
-        if not held:
-            return {}
-        contents = {_content_of(file) for file in wanted.files if file.algorithm.identifies}
-        found: dict[_Content, str] = {}
-        for name in held:
-            with contextlib.suppress(Missing, Corrupt), self._file_system.errors(self._manifests):
-                record = self._record(name.replace("-", ":", 1))
-                for file in record.manifest.files:
-                    content, received = _content_of(file), record.received.get(file.path)
-                    if received and not file.algorithm.identifies:
-                        content = file.size_bytes, ChecksumAlgorithm.SHA256, received
-                    if content in contents:
-                        found.setdefault(content, f"{self._artifacts}/{name}/{file.path}")
-        if not found:
-            return {}
-        names = ((index, found.get(_content_of(file))) for index, file in enumerate(wanted.files))
-        return {index: name for index, name in names if name}
+        return equal_files(wanted, self._held_records(held)) if held else {}
 
     @contextmanager
     def ingest(self, manifest: Manifest, stop: StopFlag) -> Iterator[Ingest | None]:
@@ -366,8 +341,9 @@ class Store:
         ingest.seal()
         artifact = self._artifact(digest)
         with self._file_system.errors(artifact):
-            record = _Record(ingest.manifest, self._received(ingest))
-            write_durably(self._manifest(digest), _record_lines(record))
+            # A repair takes over files that it has not fetched.
+            received = {**self._records.received(digest), **ingest.received()}
+            self._records.put(Record(ingest.manifest, received))
             failpoint("manifest-written")
             with self._changed:
                 if not artifact.exists() or not linux.exchange(ingest.files, artifact):
@@ -379,30 +355,14 @@ class Store:
                 self._discard(ingest.files.parent)
         self._empty_trash()
 
-    def _record(self, digest: str) -> "_Record":
-        damaged = f"the manifest of {digest} below {self.name} is damaged"
-        try:
-            with self._manifest(digest).open(encoding="ascii") as lines:
-                record = _parse_record(lines)
-        except FileNotFoundError as error:
-            raise Missing("NotFound", f"{digest} is not held below {self.name}") from error
-        except OSError as error:
-            if error.errno not in LOST_ERRNOS:
-                raise
-            raise Corrupt("ArtifactDamaged", damaged) from error
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise Corrupt("ArtifactDamaged", damaged) from error
-        if record.manifest.digest != digest:
-            raise Corrupt("ArtifactDamaged", damaged)
-        return record
-
-    def _received(self, ingest: Ingest) -> dict[str, str]:
-        try:
-            # A repair takes over files that it has not fetched.
-            before = self._record(ingest.manifest.digest).received
-        except (Missing, Corrupt):
-            before = {}
-        return {**before, **ingest.received()}
+    def _held_records(self, names: Iterable[str]) -> Iterator[tuple[str, Record]]:
+        for name in names:
+            try:
+                with self._file_system.errors(self._records.directory):
+                    record = self._records.get(name.replace("-", ":", 1))
+            except (Missing, Corrupt):
+                continue
+            yield f"{self._artifacts}/{name}", record
 
     @contextmanager
     def _claim(self, digest: str) -> Iterator[None]:
@@ -468,9 +428,6 @@ class Store:
     def _artifact(self, digest: str) -> Path:
         return self._artifacts / digest_directory(digest)
 
-    def _manifest(self, digest: str) -> Path:
-        return self._manifests / f"{digest_directory(digest)}.json"
-
     def _remove_name(self, uid: str, owner: Owner) -> None:
         others = self._owners.all().items()
         if any(other != uid and each.path == owner.path for other, each in others):
@@ -500,7 +457,7 @@ class Store:
         if digest not in self._referenced() and not self._claims.get(digest):
             self._discard(self._artifact(digest))
             failpoint("artifact-trashed")
-            self._manifest(digest).unlink(missing_ok=True)
+            self._records.remove(digest)
             self._damage.forget(digest)
 
     def _discard(self, directory: Path) -> None:
@@ -520,89 +477,8 @@ class Store:
                     entry.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class _Record:
-    """What is known of an artifact: its manifest, and SHA-256 by path of what arrived without a checksum to match."""
-
-    manifest: Manifest
-    received: Mapping[str, str]
-
-
-class _Pace:
-    """Keeps reading below a rate, and looks at the stop flag on the way."""
-
-    def __init__(self, stop: StopFlag, bytes_per_second: float | None) -> None:
-        self._stop = stop
-        self._rate = bytes_per_second
-        self._due = time.monotonic()
-
-    def spend(self, count: int) -> None:
-        self._stop.check()
-        if self._rate:
-            self._due = max(self._due, time.monotonic() - 1.0) + count / self._rate
-            if self._stop.wait(max(self._due - time.monotonic(), 0)):
-                self._stop.check()
-
-
 def _device_of(directory: Path) -> int:
     """The device that a directory lies on, or would lie on if it were made."""
     while not directory.exists():
         directory = directory.parent
     return os.stat(directory).st_dev
-
-
-def _content_of(file: ManifestFile) -> _Content:
-    return file.size_bytes, file.algorithm, file.checksum
-
-
-def _has_size(path: Path, file: ManifestFile) -> bool:
-    try:
-        status = path.lstat()
-    except OSError as error:
-        if error.errno in _DAMAGED_ERRNOS:
-            return False
-        raise
-    return stat.S_ISREG(status.st_mode) and status.st_size == file.size_bytes
-
-
-def _has_content(path: Path, file: ManifestFile, received: str | None, pace: _Pace) -> bool:
-    running = new_checksum(file)
-    buffer = memoryview(bytearray(_SCRUB_BYTES))
-    try:
-        with path.open("rb", buffering=0) as content:
-            while count := content.readinto(buffer):
-                pace.spend(count)
-                running.update(buffer[:count])
-            # A scrub must not push what models really use out of the page cache.
-            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    except OSError as error:
-        if error.errno in _DAMAGED_ERRNOS:
-            return False
-        raise
-    digest = running.hexdigest()
-    return matches(file, digest) and received in (None, digest)
-
-
-def _record_lines(record: _Record) -> bytearray:
-    """One JSON document per line, the revision and then each file, so that a reader needs only one at a time."""
-    manifest = record.manifest
-    header = {"sourceRevision": manifest.source_revision} | ({"place": manifest.place} if manifest.place else {})
-    lines = bytearray(json.dumps(header).encode() + b"\n")
-    for file in manifest.files:
-        row: list[str | int] = [file.path, file.size_bytes, file.algorithm.value, file.checksum]
-        received = record.received.get(file.path)
-        if file.version or received:
-            row += [file.version, *filter(None, [received])]
-        lines += json.dumps(row, separators=(",", ":")).encode() + b"\n"
-    return lines
-
-
-def _parse_record(lines: Iterator[str]) -> _Record:
-    header = json.loads(next(lines, "null"))
-    files, received = [], {}
-    # Records of earlier releases are one document.
-    for path, size, algorithm, checksum, *rest in header.get("files") or map(json.loads, lines):
-        files.append(ManifestFile(path, size, ChecksumAlgorithm(algorithm), checksum, *rest[:1]))
-        if len(rest) > 1:
-            received[str(path)] = str(rest[1])
-    return _Record(new_manifest(header["sourceRevision"], files, str(header.get("place", ""))), received)
