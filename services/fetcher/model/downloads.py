@@ -54,7 +54,7 @@ class Failure:
 class Slots:
     """How many transfers run at the same time: so many of any size, and one more if it is small.
 
-    So small artifacts have a slot that no large one can take, and large ones keep theirs.
+    So small artifacts have a slot that no large one can take. They take the free ones among the others as well.
     """
 
     count: int

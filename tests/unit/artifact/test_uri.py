@@ -9,6 +9,7 @@ from libs.artifact.uri import (
     BucketUri,
     HuggingFaceUri,
     LocalUri,
+    ModelUri,
     OracleUri,
     VendorUri,
     VolumeClaimUri,
@@ -69,8 +70,30 @@ def test_uri_that_cannot_be_used_is_refused_with_what_to_write(text: str, says: 
 
 @given(st.sampled_from(["hf", "oci", "pvc", "vendor", "local", "s3"]), st.text())
 def test_any_text_is_understood_or_refused_and_never_holds_a_parent(scheme: str, rest: str) -> None:
+    answer = answer_to(f"{scheme}://{rest}")
+    if isinstance(answer, InvalidValue):
+        assert answer.reason == "InvalidUri"
+        assert scheme in answer.message
+    else:
+        assert ".." not in [part for value in vars(answer).values() for part in value.split("/")]
+
+
+def answer_to(text: str) -> ModelUri | InvalidValue:
     try:
-        uri = parse_uri(f"{scheme}://{rest}")
-    except InvalidValue:
-        return
-    assert ".." not in [part for value in vars(uri).values() for part in value.split("/")]
+        return parse_uri(text)
+    except InvalidValue as refusal:
+        return refusal
+
+
+_NAMES = st.from_regex(r"[a-z][a-z0-9]{0,20}", fullmatch=True)
+
+
+@given(_NAMES, _NAMES, st.lists(_NAMES, min_size=1, max_size=4))
+def test_every_plain_name_is_understood_in_every_scheme(first: str, second: str, rest: list[str]) -> None:
+    path = "/".join(rest)
+    assert parse_uri(f"hf://{first}/{second}@{path}") == HuggingFaceUri(f"{first}/{second}", path)
+    assert parse_uri(f"oci://n/{first}/b/{second}/o/{path}") == OracleUri(first, second, path)
+    assert parse_uri(f"pvc://{first}:{second}/{path}") == VolumeClaimUri(first, second, path)
+    assert parse_uri(f"vendor://{first}/{second}/{path}") == VendorUri(first, second, path)
+    assert parse_uri(f"local:///{path}") == LocalUri(f"/{path}")
+    assert parse_uri(f"s3://{first}/{path}") == BucketUri("s3", first, path)

@@ -248,13 +248,29 @@ async def test_a_small_transfer_does_not_wait_for_large_ones(two_slots: Download
     assert phases == [running, running, queued, running, queued]
 
 
-async def test_small_transfers_take_free_slots_and_leave_large_ones_theirs(two_slots: Downloads) -> None:
-    for name in ("small", "small too", "small three", "small four"):
+async def test_small_transfers_take_every_free_slot(two_slots: Downloads) -> None:
+    names = ("small", "small too", "small three", "small four")
+    for name in names:
         two_slots.start(order(name, name, size=1))
-    assert [phase(two_slots, name) for name in ("small three", "small four")] == [
-        TransferPhase.RUNNING,
-        TransferPhase.QUEUED,
-    ]
+    running, queued = TransferPhase.RUNNING, TransferPhase.QUEUED
+    assert [phase(two_slots, name) for name in names] == [running, running, running, queued]
+
+
+async def test_large_transfers_that_run_keep_their_slots_however_many_small_ones_come(
+    two_slots: Downloads, origin: Origin
+) -> None:
+    for name in ("big", "big too"):
+        two_slots.start(order(name, name, size=50))
+    for name in ("small", "small too", "small three"):
+        two_slots.start(order(name, name, size=1))
+        await asyncio.sleep(0)
+    origin.end("small")
+    await origin.ended(two_slots, "small")
+
+    running, queued = TransferPhase.RUNNING, TransferPhase.QUEUED
+    names = ("big", "big too", "small too", "small three")
+    assert [phase(two_slots, name) for name in names] == [running, running, running, queued]
+    assert not any(origin.told_to_stop(name) for name in ("big", "big too"))
 
 
 async def test_a_changed_priority_changes_who_is_next(downloads: Downloads, origin: Origin) -> None:

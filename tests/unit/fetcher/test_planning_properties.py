@@ -158,14 +158,24 @@ def test_plans_end_well_after_any_prefix_of_another_plan(
     assert test_state.phase in (NODE_PHASE_READY, NODE_PHASE_DELETED)
 
 
-@given(worlds(), desires(), roots)
+@st.composite
+def readable_worlds(draw: st.DrawFn) -> World:
+    """Worlds in which at least one name leads to a copy that is whole."""
+    world, (root, digest) = draw(worlds()), draw(keys)
+    world.names[root] = (draw(st.sampled_from(["/models/a", "/models/b"])), digest)
+    world.copies.add((root, digest))
+    world.damaged.discard((root, digest))
+    world.fetched.discard((root, digest))
+    return world
+
+
+@given(readable_worlds(), desires(), roots)
 def test_readers_of_a_held_model_see_it_until_another_takes_its_place(
     world: World, desired: Desired, root: str
 ) -> None:
     """Of the names that a model has, one stays readable through a change of revision or root."""
     desired.assignment.goal = GOAL_HOLD
-    if not any((at, digest) in world.copies - world.damaged for at, (_, digest) in world.names.items()):
-        return
+    assert any((at, digest) in world.copies - world.damaged for at, (_, digest) in world.names.items())
     for _ in range(MOST_ROUNDS):
         actions = plan(desired, world.observe(desired, root, f"{root}/a"), 0.0)
         for action in actions:

@@ -6,8 +6,6 @@ import sys
 import tarfile
 from pathlib import Path
 
-import pytest
-
 from tests.unit.repo.checkout import GENERATED_SUFFIXES, ROOT, files
 
 PROTO = ROOT / "proto"
@@ -41,12 +39,20 @@ def test_protos_follow_the_style() -> None:
     buf("lint")
 
 
-@pytest.mark.parametrize("revision", ["origin/main", "main", "HEAD", "HEAD^"])
-def test_protos_stay_compatible_with(revision: str, tmp_path: Path) -> None:
-    # A revision that does not exist, or has no protos yet, promises nothing.
-    archive = subprocess.run(["git", "archive", revision, "proto"], cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode != 0:
-        return
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as promised:
-        promised.extractall(tmp_path, filter="data")
-    buf("breaking", "--against", str(tmp_path / "proto"))
+def test_protos_stay_compatible_with_every_base_that_there_is(tmp_path: Path) -> None:
+    # A clone need not know all of them, but without any the protos would be compared with themselves.
+    known = [revision for revision in ("origin/main", "main", "HEAD^") if commit_of(revision)]
+    assert known, "nothing to compare with: fetch main, or one commit more of the history"
+    for number, revision in enumerate(["HEAD", *known]):
+        promised = tmp_path / str(number)
+        archive = subprocess.run(["git", "archive", revision, "proto"], cwd=ROOT, capture_output=True, check=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
+            content.extractall(promised, filter="data")
+        assert list(promised.rglob("*.proto"))
+        buf("breaking", "--against", str(promised / "proto"))
+
+
+def commit_of(revision: str) -> str:
+    """The commit that a revision names; empty if this clone has none."""
+    command = ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
