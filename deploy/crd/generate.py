@@ -1,6 +1,6 @@
 """Writes the CRDs of the Helm chart from one description, so that what the kinds share is said once.
 
-Run it after a change: python -m deploy.crd.generate. A test compares the chart with what it would write.
+Run it after a change: .venv/bin/python -m deploy.crd.generate. A test compares the chart with what it would write.
 """
 
 from pathlib import Path
@@ -88,8 +88,8 @@ def definitions() -> list[Schema]:
             "BaseModel",
             "basemodels",
             "bm",
-            "BaseModel is a foundation model for the workloads of one namespace. It is downloaded, verified and parsed "
-            "on every node that it is meant for.",
+            "BaseModel is a foundation model for the workloads of one namespace. OME downloads and verifies it on "
+            "every node that its selectors match, and reads facts from its files.",
             base_model_spec(cluster_scoped=False),
             model_columns,
             scope="Namespaced",
@@ -98,8 +98,8 @@ def definitions() -> list[Schema]:
             "ClusterBaseModel",
             "clusterbasemodels",
             "cbm",
-            "ClusterBaseModel is a foundation model for the workloads of every namespace. It is downloaded, verified "
-            "and parsed on every node that it is meant for.",
+            "ClusterBaseModel is a foundation model for the workloads of every namespace. OME downloads and verifies "
+            "it on every node that its selectors match, and reads facts from its files.",
             base_model_spec(cluster_scoped=True),
             model_columns,
             scope="Cluster",
@@ -108,8 +108,8 @@ def definitions() -> list[Schema]:
             "FineTunedWeight",
             "finetunedweights",
             "ftw",
-            "FineTunedWeight is a set of weights that adapts a base model. It is downloaded and verified on every "
-            "node that it is meant for.",
+            "FineTunedWeight is a set of weights that adapts a base model. OME downloads and verifies it on every node "
+            "that its selectors match.",
             fine_tuned_weight_spec(),
             weight_columns,
             scope="Cluster",

@@ -8,12 +8,15 @@ from deploy.crd.storage import storage
 
 def _matching(what: str, example_names: str) -> Schema:
     return structure(
-        f"The {what} of the model's files. The operator fills in what is left empty when it has parsed the model.",
+        f"The {what} of the model's files. OME fills in what you leave empty when it has parsed the model.",
         fields={
             "name": text(f"Name of the {what}, such as {example_names}."),
             "version": text(f"Version of the {what}, such as 1 or 4.36.0."),
-            "operator": text("How a serving runtime compares the version: Equal, GreaterThan or GreaterThanOrEqual."),
-            "weight": integer("How much a match counts when a serving runtime is chosen."),
+            "operator": text(
+                "How a serving runtime compares the version: Equal, GreaterThan or GreaterThanOrEqual. OME does not "
+                "use it."
+            ),
+            "weight": integer("How much a match counts when a serving runtime is chosen. OME does not use it."),
         },
     )
 
@@ -33,11 +36,11 @@ def _product_fields() -> dict[str, Schema]:
         "vendor": text("Vendor of the model, such as meta, mistral or openai."),
         "version": text('Version of the model, such as "3.1".'),
         "disabled": flag(
-            "Whether to leave the model alone: nothing is fetched, and nothing that nodes already hold is removed.",
+            "Stops new downloads. Running downloads finish, and existing copies stay.",
             default=False,
         ),
         "displayName": text("Name of the model for people."),
-        "compartmentID": text("Compartment that the model belongs to; information only."),
+        "compartmentID": text("Compartment of a cloud that the model belongs to; for people."),
     }
 
 
@@ -46,15 +49,17 @@ def base_model_spec(*, cluster_scoped: bool) -> Schema:
     components = ("scheduler", "textEncoder", "tokenizer", "transformer", "vae")
     names = {"textEncoder": "text encoder", "vae": "VAE"}
     return structure(
-        "What the model is, where it comes from and which nodes hold it. Fields that describe the model and are left "
-        "empty are filled in from its files once a node has fetched it; fields that you set are never changed.",
+        "What the model is, where it comes from and which nodes hold it. OME fills in descriptive fields that you "
+        "leave empty, from the model's files, once a node has fetched it. It never changes a field that you set.",
         fields={
             **_product_fields(),
             "modelType": text("Architecture family, such as llama, mistral or deepseek_v3."),
             "modelArchitecture": text(
                 "Class that implements the model, such as LlamaForCausalLM or MistralForCausalLM."
             ),
-            "modelParameterSize": text("Number of parameters as people write it, such as 7B, 70B or 8x7B."),
+            "modelParameterSize": text(
+                "Number of parameters as people write it, such as 7B, 70B or 8x7B; not a size in bytes."
+            ),
             "maxTokens": integer("Largest number of tokens that the model can process.", format="int32", minimum=1),
             "modelCapabilities": listing(
                 "What the model can do, such as text-to-text, TEXT_GENERATION or EMBEDDING. Any word is accepted.",
@@ -75,12 +80,12 @@ def base_model_spec(*, cluster_scoped: bool) -> Schema:
             ),
             "storage": storage(cluster_scoped=cluster_scoped),
             "servingMode": listing(
-                "How the model may be served, such as On-demand or Dedicated; information for those who serve it.",
+                "How the model may be served, such as On-demand or Dedicated; for those who serve it.",
                 text("One mode.", maxLength=128),
                 maxItems=16,
             ),
             "diffusionPipeline": structure(
-                "Parts of a diffusion pipeline; information for those who serve it.",
+                "Parts of a diffusion pipeline; for those who serve it.",
                 fields={
                     "className": text("Class of the pipeline, such as StableDiffusionPipeline."),
                     **{name: _pipeline_component(names.get(name, name)) for name in components},
@@ -90,7 +95,7 @@ def base_model_spec(*, cluster_scoped: bool) -> Schema:
                 },
             ),
             "modelConfiguration": free_form(
-                "Configuration of the model: an object, or a string that holds a JSON object. It is kept as it is."
+                "Configuration of the model: an object, or a string that holds a JSON object. OME keeps it as it is."
             ),
             "additionalMetadata": mapping(
                 "Anything else to keep with the model, such as licence or owner.", text("Value of the entry.")
@@ -114,21 +119,22 @@ def fine_tuned_weight_spec() -> Schema:
         required=["baseModelRef"],
         fields={
             "baseModelRef": _reference(
-                "The model that the weights adapt.",
+                "The model that the weights adapt. OME does not check that it exists.",
                 "Name of the BaseModel or ClusterBaseModel.",
-                "Namespace of the BaseModel. A ClusterBaseModel is meant when there is no such BaseModel.",
+                "Namespace of the BaseModel. Without it, or if there is no such BaseModel, a ClusterBaseModel is "
+                "meant.",
             ),
             "modelType": text("Method of fine-tuning, such as LoRA or Adapter."),
             "hyperParameters": free_form(
-                "Hyperparameters of the fine-tuning: an object, or a string that holds a JSON object. It is kept "
+                "Hyperparameters of the fine-tuning: an object, or a string that holds a JSON object. OME keeps it "
                 "as it is."
             ),
             "configuration": free_form(
-                "Further configuration: an object, or a string that holds a JSON object. It is kept as it is."
+                "Further configuration: an object, or a string that holds a JSON object. OME keeps it as it is."
             ),
             "storage": storage(cluster_scoped=True),
             "trainingJobRef": _reference(
-                "The training job that made the weights; information only.", "Name of the job.", "Namespace of the job."
+                "The training job that made the weights; for people.", "Name of the job.", "Namespace of the job."
             ),
             **_product_fields(),
         },
@@ -142,15 +148,19 @@ def _condition() -> Schema:
         fields={
             "type": text(
                 "Available: at least one node is Ready. Complete: every node that must hold the model is Ready. "
-                "Degraded: a node has failed. Resolved: the source has been listed. Parsed: facts were read from the "
-                "files. Stalled: nothing will happen before something changes outside.",
+                "Degraded: a node has failed or is unreachable, or the source has a problem. Resolved: the source has "
+                "been listed. Parsed: OME has read facts from the files. Stalled: OME cannot go on until the model, a "
+                "Secret, a node or the source changes.",
                 maxLength=316,
             ),
-            "status": text("Whether it holds.", enum=["True", "False", "Unknown"]),
-            "observedGeneration": integer("metadata.generation that this speaks of.", minimum=0),
+            "status": text("Whether the condition holds.", enum=["True", "False", "Unknown"]),
+            "observedGeneration": integer(
+                "metadata.generation that this condition is about; not set today.", minimum=0
+            ),
             "lastTransitionTime": text("When status last changed.", format="date-time"),
             "reason": text(
-                "Why, as one word for programs, such as Downloading or InsufficientDisk.",
+                "Why, as one word for programs, such as Downloading or InsufficientDisk. "
+                "docs/guides/troubleshooting.md has all.",
                 maxLength=1024,
                 minLength=1,
                 pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
@@ -166,7 +176,7 @@ def _count(description: str) -> Schema:
         fields={
             "count": integer("Number of parameters, tied tensors once."),
             "source": text("Where the number comes from: headers, index, formula or estimate."),
-            "exact": flag("Whether the number is exact and no estimate."),
+            "exact": flag("Whether the number is exact rather than an estimate."),
             "minimum": integer("Lower bound of an estimate."),
             "maximum": integer("Upper bound of an estimate."),
         },
@@ -175,7 +185,7 @@ def _count(description: str) -> Schema:
 
 def _facts() -> Schema:
     return structure(
-        "All that the model's own files say about it, whether or not spec says otherwise.",
+        "What the model's own files say, even if spec says otherwise.",
         fields={
             "modelType": text("model_type of config.json, such as llama."),
             "architecture": text("Class that implements the model, such as LlamaForCausalLM."),
@@ -187,11 +197,11 @@ def _facts() -> Schema:
             "quantization": structure(
                 "How the weights are packed.",
                 fields={
-                    "specValue": text("Word for spec.quantization; empty where there is none."),
+                    "specValue": text("Word for spec.quantization; empty if there is none."),
                     "method": text("Method as the publisher writes it, such as gptq or compressed-tensors."),
                     "bits": integer("Bits per weight.", format="int32"),
                     "format": text("Number format of the weights, such as int4 or fp8_e4m3."),
-                    "groupSize": integer("Weights that share a scale.", format="int32"),
+                    "groupSize": integer("Number of weights that share a scale.", format="int32"),
                 },
             ),
             "parameters": _count("All parameters of the model."),
@@ -216,10 +226,10 @@ def _facts() -> Schema:
             "vocabularySize": integer("Number of tokens in the vocabulary."),
             "capabilities": listing("What the model can do.", text("One capability.")),
             "apiCapabilities": listing("APIs that the model can be served by.", text("One API.")),
-            "license": text("Licence, where a file states it."),
-            "warnings": listing("What was odd about the files.", text("One remark.")),
+            "license": text("Licence, if a file states it."),
+            "warnings": listing("What is odd about the files.", text("One remark.")),
             "predictionParameters": integer(
-                "Parameters of layers that predict further tokens (MTP), no part of parameters."
+                "Parameters of layers that predict further tokens (MTP); not part of parameters."
             ),
         },
         # A newer parser may know more than an older CRD has fields for.
@@ -232,17 +242,16 @@ def model_status() -> Schema:
     node_name = text("Name of a node.")
     counts: dict[str, Any] = {"format": "int32", "minimum": 0}
     return structure(
-        "How the model stands. Written by the operator.",
+        "How the model stands. Only OME writes it.",
         fields={
             "state": text(
-                "Ready: at least one node holds a verified copy, or the model was found in its claim. Failed: no node "
-                "does, and all have failed for good. "
-                "Creating: neither yet.",
+                "Ready: at least one node holds a verified copy, or the claim holds the model. Failed: no node has a "
+                "copy, and every node, or the source itself, has failed. Creating: still under way.",
                 enum=["Creating", "Ready", "Failed"],
             ),
-            "lifecycle": text("Stage in the life of the model."),
+            "lifecycle": text("The same as state, or Disabled or Deleting."),
             "nodesReady": listing("Nodes that hold a verified copy, sorted.", node_name),
-            "nodesFailed": listing("Nodes on which the model has failed, sorted; failures says why.", node_name),
+            "nodesFailed": listing("Nodes on which the model has failed, sorted. failures says why.", node_name),
             "observedGeneration": integer("metadata.generation that this status answers.", minimum=0),
             "conditions": listing(
                 "Aspects of the state, each with its reason.",
@@ -250,7 +259,7 @@ def model_status() -> Schema:
                 **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
             ),
             "nodes": structure(
-                "How many nodes are concerned.",
+                "Numbers of nodes.",
                 fields={
                     "summary": text("Ready and desired nodes in short, such as 2/3; - for a model in a claim."),
                     "desired": integer("Nodes that must hold the model.", **counts),
@@ -260,9 +269,9 @@ def model_status() -> Schema:
                 },
             ),
             "artifact": structure(
-                "The files that every node holds.",
+                "The set of files that every node must hold.",
                 fields={
-                    "digest": text("SHA-256 over the list of all files and their checksums."),
+                    "digest": text("Name of the set: a SHA-256 over the list of all files and their checksums."),
                     "sourceRevision": text("What the source calls the revision, such as a Git commit."),
                     "bytes": integer("Sum of the sizes of all files.", minimum=0),
                     "files": integer("Number of files.", minimum=0),
@@ -270,7 +279,7 @@ def model_status() -> Schema:
             ),
             "path": text("Where the model lies on the nodes."),
             "failures": listing(
-                "What went wrong where; the first 50 nodes.",
+                "What went wrong on which node, for at most 50 nodes.",
                 structure(
                     "What went wrong on one node.",
                     required=["node", "reason"],

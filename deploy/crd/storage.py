@@ -122,13 +122,14 @@ def _label_requirement() -> Schema:
                 maxLength=317,
             ),
             "operator": text(
-                "How the label is compared: In and NotIn look it up in values, Exists and DoesNotExist ask whether the "
-                "node has it, Gt and Lt compare it as a number or quantity (500Gi) with the one value. NotIn also "
-                "matches a node without the label.",
+                "How to compare the label. In: its value is one of values. NotIn: it is none of them, or the node "
+                "lacks the label. Exists, DoesNotExist: the node has or lacks the label. Gt, Lt: its value is a larger "
+                "or smaller number or quantity (500Gi) than the one value.",
                 enum=["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"],
             ),
             "values": listing(
-                "Compared with: one or more for In and NotIn, none for Exists and DoesNotExist, one for Gt and Lt.",
+                "Values to compare with: one or more for In and NotIn, none for Exists and DoesNotExist, one for Gt "
+                "and Lt.",
                 text("A value of the label, or the bound for Gt and Lt.", maxLength=63),
                 maxItems=128,
             ),
@@ -168,8 +169,8 @@ def _term(description: str) -> Schema:
 
 def _node_affinity() -> Schema:
     return structure(
-        "Which nodes hold the model, by conditions on their labels, as in a Pod. Looked at again when the labels of a "
-        "node or the set of nodes change. A node must match nodeSelector as well when both are given.",
+        "Which nodes hold the model, by conditions on their labels, as in a Pod. OME evaluates them continuously: a "
+        "node that stops matching loses the model at once. A node must match nodeSelector as well if both are given.",
         fields={
             "requiredDuringSchedulingIgnoredDuringExecution": structure(
                 "Conditions that a node must meet to hold the model.",
@@ -184,7 +185,7 @@ def _node_affinity() -> Schema:
                 },
             ),
             "preferredDuringSchedulingIgnoredDuringExecution": listing(
-                "Accepted as in a Pod, and without effect: a model is on every node that it must be on.",
+                "Accepted as in a Pod, without effect: every node that matches the required terms holds the model.",
                 structure(
                     "A preference and its weight.",
                     required=["preference", "weight"],
@@ -223,8 +224,8 @@ def storage(*, cluster_scoped: bool) -> Schema:
         else "A pvc:// URI means a claim in the namespace of the model and cannot name another."
     )
     return structure(
-        "Where the model comes from, where it lies on the nodes, and which nodes hold it. Without storageUri there is "
-        "nothing to fetch.",
+        "Where the model comes from, where it lies on the nodes, and which nodes hold it. Without storageUri, OME "
+        "fetches nothing.",
         rule(
             "!(has(self.storageKey) && has(self.key))",
             "storageKey and key are two spellings of one field; keep storageKey and remove key",
@@ -250,9 +251,9 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 maxLength=2048,
             ),
             "path": text(
-                "Where the model lies on each node: an absolute path below one of the model roots that the operator is "
-                "configured with, such as /models. It becomes a symbolic link to the verified files. Without it the "
-                "operator chooses a place; status.path says where.",
+                "Where the model lies on each node: an absolute path below one of the model roots of the fetcher's "
+                "chart, as in /models/llama. OME sets a symbolic link to the verified files there. Without path, OME "
+                "chooses a place; status.path says which.",
                 *_PATH_RULES,
                 maxLength=1024,
             ),
@@ -263,15 +264,17 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 maxLength=1024,
             ),
             "storageKey": _secret_name(
-                f"Name of the Secret, in {secret_place}, with the credentials for the source. For hf:// its key token "
-                "holds the access token, or the key that parameters.secretKey names."
+                f"Name of the Secret, in {secret_place}, with the credentials for the source. For hf://, the access "
+                "token is under the key token, or under the key that parameters.secretKey names."
             ),
             "key": _secret_name("Another spelling of storageKey. Give one of the two."),
             "parameters": mapping(
-                "Settings of the source. hf://: revision (branch, tag or commit), cache_dir, transport (auto, http or "
-                "xet), secretKey (key in the Secret; token when absent). secretNamespace: where the Secret is, for a "
-                "model that is in no namespace and as far as the operator permits. oci://: region, auth_type "
-                "(InstancePrincipal, UserPrincipal, ResourcePrincipal or OkeWorkloadIdentity).",
+                "Settings of the source. hf://: revision (branch, tag or commit), endpoint, transport (auto, http or "
+                "xet), secretKey (key in the Secret; default token), cache_dir (no effect). oci://: region, endpoint, "
+                "auth_type (InstancePrincipal, UserPrincipal, ResourcePrincipal or OkeWorkloadIdentity). Buckets: "
+                "region, endpoint, account_name, skip_signature, virtual_hosted_style. allowPatterns and "
+                "ignorePatterns choose files. secretNamespace: namespace of the Secret of a cluster-scoped model, if "
+                "the administrator permits it.",
                 text("Value of the parameter.", maxLength=4096),
                 rule(
                     "!('secretKey' in self) || self['secretKey'].matches('^[-._A-Za-z0-9]{1,253}$')",
@@ -295,9 +298,9 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 maxProperties=64,
             ),
             "nodeSelector": mapping(
-                "Labels that a node must have, each with exactly this value, to hold the model. Looked at again when "
-                "the labels of a node or the set of nodes change. Without nodeSelector and nodeAffinity every node "
-                "holds the model.",
+                "Labels that a node must have, each with exactly this value, to hold the model. OME evaluates them "
+                "continuously: a node that stops matching loses the model at once, even while Pods use it. Without "
+                "nodeSelector and nodeAffinity, every node holds the model.",
                 text(
                     "Value that the label must have.",
                     rule(
@@ -314,8 +317,8 @@ def storage(*, cluster_scoped: bool) -> Schema:
             ),
             "nodeAffinity": _node_affinity(),
             "downloadPolicy": text(
-                "Accepted for manifests written for earlier versions of OME, and without effect: bytes that a node "
-                "already holds and has verified are never downloaded again.",
+                "Accepted for manifests of earlier versions of OME, without effect: OME never downloads bytes again "
+                "that a node holds and has verified.",
                 enum=["AlwaysDownload", "ReuseIfExists"],
             ),
         },

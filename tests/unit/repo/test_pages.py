@@ -127,9 +127,7 @@ def test_every_metric_is_on_the_page_of_metrics_and_no_other() -> None:
 def test_log_events_on_the_page_exist() -> None:
     text = (GUIDES / "monitoring.md").read_text(encoding="utf-8")
     events = {
-        word
-        for cell in FIRST_CELL.findall(text.partition("## Logs")[2])
-        for word in re.findall(r"`([a-z_]+)`", cell)
+        word for cell in FIRST_CELL.findall(text.partition("## Logs")[2]) for word in re.findall(r"`([a-z_]+)`", cell)
     }
     in_code = {
         node.value
