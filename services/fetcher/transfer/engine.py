@@ -89,9 +89,7 @@ class _Transfer:
         meter = RateMeter(time.monotonic())
         progress(self._progress(meter))
         with self._releasing(), ThreadPoolExecutor(threads, thread_name_prefix="transfer") as executor:
-            self._lanes = [
-                Lane(number, self._limits, self._sharing, self, self._check) for number in range(threads)
-            ]
+            self._lanes = [Lane(number, self._limits, self._sharing, self, self._check) for number in range(threads)]
             futures = [executor.submit(self._work, lane) for lane in self._lanes]
             try:
                 while wait(futures, self._limits.progress_seconds, FIRST_EXCEPTION).not_done and not self._aborted:

@@ -181,9 +181,7 @@ def _redirect(asked: Asked, target: str, limits: Limits) -> Verdict:
     except ValueError:
         return Retry("a redirect leads to an address that cannot be understood")
     if before.scheme == "https" and after.scheme == "http":
-        return GiveUp(
-            Unavailable("Unavailable", f"{asked.origin} redirects from https to http, which is not followed")
-        )
+        return GiveUp(Unavailable("Unavailable", f"{asked.origin} redirects from https to http, which is not followed"))
     # Tokens belong to the host they were meant for.
     return Follow(Location(url, asked.location.headers if after == before else {}))
 
