@@ -68,20 +68,25 @@ class KubeClient:
         """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Accept": accept, "Content-Type": content_type}
-        timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_SECONDS)
+        payload = await self._exchange(method, path, query, headers, data)
         try:
-            async with await self._send(method, path, query, headers, timeout, data) as response:
-                payload = await response.read()
-                if response.status >= 300:
-                    raise _error(method, path, response.status, payload, response.headers.get("Retry-After"))
             result: Object = json.loads(payload) if payload else {}
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        except ValueError as error:
             raise _unreachable(method, path, error) from error
         return result
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON) -> Object:
         """One object, or a whole collection at once; raises as `request` does."""
         return await self.request("GET", path, query=query, accept=accept)
+
+    async def is_ready(self) -> bool:
+        """Whether the server is there and says that it has started."""
+        try:
+            # The answer is a word and no JSON.
+            await self._exchange("GET", "/readyz", None, {}, None)
+        except ServiceError:
+            return False
+        return True
 
     async def pages(
         self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON
@@ -125,6 +130,19 @@ class KubeClient:
             yield _events(path, response)
         finally:
             response.close()
+
+    async def _exchange(
+        self, method: str, path: str, query: Mapping[str, Any] | None, headers: dict[str, str], data: bytes | None
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_SECONDS)
+        try:
+            async with await self._send(method, path, query, headers, timeout, data) as response:
+                payload = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise _unreachable(method, path, error) from error
+        if response.status >= 300:
+            raise _error(method, path, response.status, payload, response.headers.get("Retry-After"))
+        return payload
 
     async def _send(
         self,

@@ -171,12 +171,8 @@ class ControlPlane:
     async def _apiserver_ready(self) -> bool:
         if not await listens(self.port):
             return False
-        try:
-            async with connected_kube(self.url, self._files.authority, self._files.admin) as kube:
-                await kube.get("/readyz")
-        except ServiceError:
-            return False
-        return True
+        async with connected_kube(self.url, self._files.authority, self._files.admin) as kube:
+            return await kube.is_ready()
 
     def _controller_manager(self) -> list[str]:
         files = self._files

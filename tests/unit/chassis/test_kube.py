@@ -137,6 +137,14 @@ async def test_what_is_no_json_and_no_answer_at_all_are_an_api_server_that_is_aw
         await client.request("POST", PATH, {})
 
 
+async def test_a_server_is_ready_when_it_says_so(server: Server, client: KubeClient) -> None:
+    server.answer = lambda request: web.Response(text="ok" if request.path == "/readyz" else "", status=200)
+    assert await client.is_ready()
+
+    server.answer = lambda request: web.Response(text="[-]poststarthook failed", status=500)
+    assert not await client.is_ready()
+
+
 async def test_query_body_and_types_are_sent_as_given(server: Server, client: KubeClient) -> None:
     selector = "a in (b,c),d!=e+f&g=%"
     query = {"labelSelector": selector, "limit": 5}
