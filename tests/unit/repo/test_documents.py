@@ -50,3 +50,8 @@ def test_lines_of_documents_are_wrapped() -> None:
         if len(line) > LONGEST_LINE and not TABLE_ROW.match(line)
     ]
     assert not long, f"wrap at {LONGEST_LINE}"
+
+
+def test_every_guide_is_linked_from_the_readme() -> None:
+    linked = {path for path, _ in links(Path("README.md"))}
+    assert not {str(guide) for guide in files("docs/guides/*.md")} - linked
