@@ -1,7 +1,7 @@
 """Running loops side by side until a stop event, and ending them in order."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import structlog
@@ -39,6 +39,34 @@ async def run_until(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> N
         # Of a stop; when a loop has failed, what is raised already tells more.
         if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
             raise end
+
+
+async def run_pipelined(steps: Iterable[Callable[[], Awaitable[object]]], in_flight: int) -> None:
+    """Run independent steps, at most so many at a time.
+
+    After the first failure no further step begins; those under way end, and the failure is raised.
+    """
+    remaining = iter(steps)
+    failures: list[BaseException] = []
+
+    async def work() -> None:
+        for step in remaining:
+            try:
+                await step()
+            except BaseException as error:
+                failures.append(error)
+                raise
+            if failures:
+                return
+
+    workers = [asyncio.create_task(work()) for _ in range(in_flight)]
+    try:
+        await asyncio.gather(*workers, return_exceptions=True)
+    finally:
+        for worker in workers:
+            worker.cancel()
+    if failures:
+        raise failures[0]
 
 
 def keep_cancellations() -> None:

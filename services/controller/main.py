@@ -18,6 +18,7 @@ from services.controller.credentials import CredentialsServer
 from services.controller.kube import MODEL_COLLECTIONS, NODES
 from services.controller.manifests import ManifestSweep
 from services.controller.model_loop import ModelLoop
+from services.controller.observations import project_node
 from services.controller.planning import DEFAULT_POOL
 from services.controller.settings import Settings
 from services.controller.streams import ensure_pool, ensure_streams, keep_streams
@@ -76,7 +77,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await authorizer.serve(client)
         credentials = CredentialsServer(kube, js, known.model_for_credentials, known.source_of)
         models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
-        nodes = Reflector(NODES, "nodes", health)
+        nodes = Reflector(NODES, "nodes", health, project=project_node)
         leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name)
 
         async def reconcile(uid: str) -> float | None:

@@ -1,6 +1,9 @@
 """The model loop: for one model at a time, gather what is known, plan, apply in order. Planning decides what to do."""
 
 import time
+from collections import Counter
+from functools import partial
+from itertools import groupby
 
 import prometheus_client
 import structlog
@@ -10,6 +13,7 @@ from libs.artifact import names
 from libs.chassis.health import Health
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import delete_key, publish_once, put_if
+from libs.chassis.tasks import run_pipelined
 from libs.chassis.work import KeyedQueue
 from services.controller import listings, planning, volumes
 from services.controller.kube import add_finalizer, remove_finalizer
@@ -17,6 +21,9 @@ from services.controller.observations import Observations
 from services.controller.settings import Settings
 from services.controller.streams import ensure_pool
 
+_TOLD_TO_NODES = (planning.Assign, planning.Forget)
+# Writes of one model that wait for their acknowledgements at a time. As many models are worked on as there are workers.
+_IN_FLIGHT = 32
 _log = structlog.get_logger()
 _actions = prometheus_client.Counter("ome_controller_actions", "Actions applied, by kind.", ["action"])
 
@@ -45,15 +52,17 @@ class ModelLoop:
         observed = known.observed_of(uid)
         decided = planning.plan(observed, known.rules, time.monotonic())
         known.secrets.follow(uid, decided.awaited_secret)
-        for action in decided.actions:
-            await self._apply(kube, js, uid, action)
-            _actions.labels(type(action).__name__).inc()
+        # What is told to one node does not depend on another; everything else happens in order.
+        for told, actions in groupby(decided.actions, lambda action: isinstance(action, _TOLD_TO_NODES)):
+            steps = [partial(self._apply, kube, js, uid, action) for action in actions]
+            await run_pipelined(steps, _IN_FLIGHT if told else 1)
         if decided.actions:
+            counts = Counter(f"{type(action).__name__}: {action.reason}" for action in decided.actions)
             _log.info(
                 "reconciled",
                 model=observed.model.ref.name if observed.model else None,
                 uid=uid,
-                actions=[f"{type(action).__name__}: {action.reason}" for action in decided.actions],
+                actions=[f"{each} ({count})" if count > 1 else each for each, count in counts.items()],
             )
         if not known.knows(uid):
             known.forget_asking(uid)
@@ -62,6 +71,7 @@ class ModelLoop:
 
     async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
         known = self.observations
+        _actions.labels(type(action).__name__).inc()
         match action:
             case planning.AddFinalizer() if item := known.item(uid):
                 await add_finalizer(kube, item)

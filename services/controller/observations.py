@@ -3,7 +3,9 @@
 Says which models a change concerns. What to do about them is decided in planning and done by the model loop.
 """
 
+import functools
 import re
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -12,12 +14,14 @@ from typing import Any
 import prometheus_client
 
 from libs.artifact import names
+from libs.artifact.labels import is_model_label
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning
+from services.controller.placement import Placements
 from services.controller.secret_watch import SecretWatch
 from services.controller.settings import Settings
 from services.controller.specification import ModelSource, ModelSpec, SecretRules, read_model, source_of
@@ -25,6 +29,8 @@ from services.controller.volume_watch import VolumeWatch
 
 # What the chart of the fetcher permits as the name of a pool, and what may stand in a subject.
 _POOL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+# Different values that are kept as one message each. What goes beyond costs memory, and nothing else.
+_SHARED_VALUES = 20_000
 _models = prometheus_client.Gauge("ome_controller_models", "Model objects known.")
 
 
@@ -41,8 +47,8 @@ class Observations:
         """changed_later is called like changed, with the seconds for which there is time."""
         self._changed = changed
         self._changed_later = changed_later
-        self.desired = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString)
-        self.observed = Mirror(names.OBSERVED_BUCKET, fetch_pb2.NodeModelState.FromString)
+        self.desired = Mirror(names.DESIRED_BUCKET, decode_assignment)
+        self.observed = Mirror(names.OBSERVED_BUCKET, decode_state)
         self.resolved = Mirror(names.RESOLVED_BUCKET, fetch_pb2.Resolution.FromString)
         self.plans = Mirror(names.PLANS_BUCKET, fetch_pb2.ModelPlan.FromString)
         self.heartbeats = Mirror(names.NODES_BUCKET, fetch_pb2.NodeHeartbeat.FromString)
@@ -60,6 +66,7 @@ class Observations:
         self._items: dict[str, Object] = {}
         self._specs: dict[str, ModelSpec] = {}
         self._nodes: dict[str, Object] = {}
+        self._placements = Placements()
         # When a node's heartbeat was found missing, and when the node itself was found not ready. By the monotonic
         # clock, from when we saw it: other clocks may be wrong and ours may be set, and deletions depend on this.
         self._silent_since: dict[str, float] = {}
@@ -67,6 +74,7 @@ class Observations:
         self._views: dict[str, planning.NodeView] = {}
         # Keys by model, so that one model's reconcile does not read those of all others.
         self._holders: dict[str, set[str]] = defaultdict(set)
+        self._held_by: dict[str, set[str]] = defaultdict(set)
         self._listings: dict[str, set[str]] = defaultdict(set)
         self._asked: dict[str, dict[str, listings.Asked]] = {}
         # Revision of each listing and when it was heard of, by the monotonic clock.
@@ -77,13 +85,13 @@ class Observations:
     def model_changed(self, before: Object | None, after: Object | None) -> None:
         """A model object was seen, changed or went."""
         if before and (after is None or after["metadata"]["uid"] != before["metadata"]["uid"]):
-            self._items.pop(before["metadata"]["uid"], None)
-            self._specs.pop(before["metadata"]["uid"], None)
+            self.forget_object(before["metadata"]["uid"])
             self.volumes.model_changed(before["metadata"]["uid"], None)
             self._changed(before["metadata"]["uid"])
         if after:
             uid = after["metadata"]["uid"]
             self._items[uid], self._specs[uid] = after, read_model(after)
+            self._placements.model_changed(uid, self._specs[uid].storage or {})
             self.volumes.model_changed(uid, self._specs[uid])
             self._changed(uid)
         _models.set(len(self._items))
@@ -110,9 +118,10 @@ class Observations:
         """What a node must hold or does hold has changed."""
         node, uid = names.split_node_key(key)
         if key in self.desired.entries or key in self.observed.entries:
-            self._holders[uid].add(node)
+            self._holds(node, uid)
         else:
             _remove(self._holders, uid, node)
+            _remove(self._held_by, node, uid)
         self._changed(uid)
 
     def state_changed(self, key: str) -> None:
@@ -200,6 +209,7 @@ class Observations:
         """The object has gone, or goes without more to do, before the watch says so."""
         self._items.pop(uid, None)
         self._specs.pop(uid, None)
+        self._placements.model_changed(uid, None)
 
     def forget_asking(self, uid: str) -> None:
         """Nothing is left of a model for which a listing could be asked."""
@@ -208,7 +218,7 @@ class Observations:
     def assigned(self, node: str, uid: str, revision: int, assignment: fetch_pb2.Assignment) -> None:
         """An assignment was written, before its echo comes."""
         self.desired.remember(names.node_key(node, uid), revision, assignment)
-        self._holders[uid].add(node)
+        self._holds(node, uid)
 
     def listing_asked(self, uid: str, task: fetch_pb2.ResolveTask, secret_version: str) -> None:
         """A listing was asked for. What was asked about an earlier source of the model no longer matters."""
@@ -242,6 +252,7 @@ class Observations:
             secret_states=self.secrets.states,
             heard={key: self._heard[key][1] for key in listings},
             clock_offset=time.time() - time.monotonic(),
+            placed=self._placements.nodes_of(uid),
         )
 
     def _awaits_listing(self, model: ModelSpec) -> bool:
@@ -256,6 +267,12 @@ class Observations:
         keys = [names.node_key(node, model.ref.uid) for node in self._holders.get(model.ref.uid, ())]
         held = [(self.observed.get(key), assignment) for key in keys if (assignment := self.desired.get(key))]
         return any(listings.lost_source(state, assignment) for state, assignment in held)
+
+    def _holds(self, node: str, uid: str) -> None:
+        # Two strings for each pair of a large fleet would be more than all that is known of it.
+        node, uid = sys.intern(node), sys.intern(uid)
+        self._holders[uid].add(node)
+        self._held_by[node].add(uid)
 
     def _refresh_view(self, name: str) -> None:
         before = self._views.get(name)
@@ -276,12 +293,25 @@ class Observations:
                 since.append(self._unready_since.setdefault(name, now))
             after = view_node(node, heartbeat, min(since, default=None))
             self._views[name] = after
-        if before != after:
-            for uid in self._items:
-                self._changed(uid)
-            for uid, holders in self._holders.items():
-                if name in holders:
-                    self._changed(uid)
+        if before == after:
+            return
+        # The selectors say which labels matter; what else a view tells concerns those that are placed on the node or
+        # held by it. Of a fleet that holds a hundred models everywhere, hardly a change of a node concerns any.
+        concerned = self._placements.node_changed(name, after.labels if after else None)
+        held = self._held_by.get(name, set())
+        if before is None or after is None or before.accepts_new != after.accepts_new:
+            concerned |= held | {uid for uid in self._specs if name in self._placements.nodes_of(uid)}
+        elif (before.unreachable_since, before.pool) != (after.unreachable_since, after.pool):
+            concerned |= {uid for uid in held if self._is_letting_go(name, uid)}
+            concerned |= {
+                uid for uid in self._specs if uid not in self._listings and name in self._placements.nodes_of(uid)
+            }
+        for uid in concerned:
+            self._changed(uid)
+
+    def _is_letting_go(self, node: str, uid: str) -> bool:
+        assignment = self.desired.get(names.node_key(node, uid))
+        return assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD
 
 
 def _remove(index: dict[str, set[str]], uid: str, member: str) -> None:
@@ -296,6 +326,41 @@ def is_ready(node: Mapping[str, Any]) -> bool:
     """Whether the API server calls a Node ready."""
     conditions = (node.get("status") or {}).get("conditions") or ()
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
+def project_node(node: Object) -> Object:
+    """The parts of a Node that are read here: a fleet's nodes have megabytes of others, our own labels among them."""
+    metadata, conditions = node["metadata"], (node.get("status") or {}).get("conditions") or ()
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if not is_model_label(key)}
+    return {
+        "metadata": {key: metadata[key] for key in ("name", "uid", "resourceVersion")} | {"labels": labels},
+        "spec": {"unschedulable": (node.get("spec") or {}).get("unschedulable", False)},
+        "status": {"conditions": [each for each in conditions if each.get("type") == "Ready"]},
+    }
+
+
+@functools.lru_cache(maxsize=_SHARED_VALUES)
+def decode_assignment(data: bytes) -> fetch_pb2.Assignment:
+    """An assignment, in one message for all nodes that have the same."""
+    return fetch_pb2.Assignment.FromString(data)
+
+
+def decode_state(data: bytes) -> fetch_pb2.NodeModelState:
+    """What planning reads of a node's state, in one message for all nodes that say the same."""
+    state = fetch_pb2.NodeModelState.FromString(data)
+    kept = fetch_pb2.NodeModelState(
+        phase=state.phase,
+        content_digest=state.content_digest,
+        problem=fetch_pb2.Problem(reason=state.problem.reason),
+        # Whether a node has let go in answer to the present assignment.
+        assignment_revision=state.assignment_revision if state.phase == model_pb2.NODE_PHASE_DELETED else 0,
+    )
+    return _shared_state(kept.SerializeToString(deterministic=True))
+
+
+@functools.lru_cache(maxsize=_SHARED_VALUES)
+def _shared_state(data: bytes) -> fetch_pb2.NodeModelState:
+    return fetch_pb2.NodeModelState.FromString(data)
 
 
 def view_node(

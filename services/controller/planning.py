@@ -9,7 +9,7 @@ Applying the actions, in order and up to the first failure, is for the loop.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from libs.artifact.errors import InvalidValue
@@ -60,6 +60,8 @@ class Observed:
     heard: Mapping[str, float] = field(default_factory=dict)
     # What is to be added to the time that plan is told for the time of day.
     clock_offset: float = 0.0
+    # Nodes that match the model's selectors; None when nobody has kept that, and it is to be found out.
+    placed: Set[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -215,9 +217,15 @@ def _plan_life(observed: Observed, model: ModelSpec, rules: Rules, now: float) -
         actions.append(AddFinalizer("nodes are about to hold the model"))
     if intent.ask:
         actions.append(intent.ask)
-    for node, assignment in sorted(intent.assign.items()):
+    # A fleet shares few messages, which need not be compared for each node.
+    same: dict[tuple[int, int], bool] = {}
+    for node, assignment in sorted(intent.assign.items(), key=lambda item: item[0]):
         held = observed.held.get(node)
-        if held is None or not _same(held.assignment, assignment):
+        if held:
+            pair = id(held.assignment), id(assignment)
+            if pair not in same:
+                same[pair] = _same(held.assignment, assignment)
+        if held is None or not same[pair]:
             actions.append(Assign(node, assignment, held.revision if held else 0, "the node must hold the model"))
     for node in sorted({*observed.held, *observed.states} - intent.assign.keys() - intent.keep):
         action, wait = _let_go(observed, node, "the node is no longer meant to hold the model", rules, now)
@@ -308,7 +316,9 @@ def _intend_nodes(
     now: float,
 ) -> None:
     storage = model.storage or {}
-    matching = [view for view in observed.nodes.values() if is_placed(storage, view.name, view.labels)]
+    matching = [observed.nodes[node] for node in observed.placed or () if node in observed.nodes]
+    if observed.placed is None:
+        matching = [view for view in observed.nodes.values() if is_placed(storage, view.name, view.labels)]
     desired = sorted(view.name for view in matching if view.accepts_new or view.name in holding)
     intent.report.desired_nodes.extend(desired)
     if not desired:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from libs.artifact.labels import is_model_label
 from libs.artifact.specification import skips_parsing
 from ome.fetch.v1.fetch_pb2 import NodeModelState
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.status.kinds import model_ref
-from services.status.labels import CONFIG_MAP_LABEL, data_key, is_model_label, readable_label, uid_label
+from services.status.labels import CONFIG_MAP_LABEL, data_key, readable_label, uid_label
 from services.status.reasons import PHASE_WORDS, reason_word
 
 CONFIG_MAP_LABELS = {CONFIG_MAP_LABEL: "true", "app.kubernetes.io/part-of": "ome"}

@@ -1,12 +1,14 @@
 """How loops end."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
 from libs.chassis import tasks
-from libs.chassis.tasks import keep_cancellations, run_until
+from libs.chassis.errors import Conflict
+from libs.chassis.tasks import keep_cancellations, run_pipelined, run_until
 
 
 async def test_a_cancellation_that_comes_with_an_answer_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +72,36 @@ async def test_a_loop_that_fails_while_it_ends_is_told() -> None:
     stop.set()
     with pytest.raises(OSError, match="the disk is gone"):
         await run_until(stop, clumsy())
+
+
+async def test_pipelined_steps_run_so_many_at_a_time() -> None:
+    running, most, gate = 0, 0, asyncio.Event()
+
+    async def step() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if running == 3:
+            gate.set()
+        await gate.wait()
+        running -= 1
+
+    await run_pipelined([step] * 10, in_flight=3)
+    assert (most, running) == (3, 0)
+
+
+async def test_after_a_failure_no_pipelined_step_begins_and_those_under_way_end() -> None:
+    done: list[int] = []
+    failed = asyncio.Event()
+
+    async def step(number: int) -> None:
+        if number == 1:
+            failed.set()
+            raise Conflict("Conflict", "somebody else was faster")
+        await failed.wait()
+        await asyncio.sleep(0)
+        done.append(number)
+
+    with pytest.raises(Conflict):
+        await run_pipelined([partial(step, number) for number in range(10)], in_flight=2)
+    assert done == [0]

@@ -1,11 +1,14 @@
 """Placement: nodeSelector and nodeAffinity as the Kubernetes scheduler reads them, plus quantities."""
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.artifact.errors import InvalidValue
-from services.controller.placement import check_placement, is_placed, parse_quantity
+from services.controller.placement import Placements, check_placement, is_placed, parse_quantity, selected_keys
 
 LABELS = {"zone": "a", "gpu": "H100", "disk": "500Gi", "cores": "64"}
 
@@ -108,3 +111,72 @@ def test_rule_that_cannot_be_evaluated_is_refused_with_what_to_write(term: dict[
     with pytest.raises(InvalidValue, match=says) as refused:
         check_placement(affinity(term))
     assert refused.value.reason == "InvalidPlacement"
+
+
+_KEYS, _VALUES = ("zone", "gpu", "size"), ("a", "b", "1Gi")
+_node_labels = st.dictionaries(st.sampled_from(_KEYS), st.sampled_from(_VALUES), max_size=3)
+_requirements = st.one_of(
+    st.builds(
+        lambda key, operator, values: {"key": key, "operator": operator, "values": values},
+        st.sampled_from(_KEYS),
+        st.sampled_from(("In", "NotIn")),
+        st.lists(st.sampled_from(_VALUES), min_size=1, max_size=2),
+    ),
+    st.builds(
+        lambda key, operator: {"key": key, "operator": operator},
+        st.sampled_from(_KEYS),
+        # The last is none that can be evaluated.
+        st.sampled_from(("Exists", "DoesNotExist", "Sometimes")),
+    ),
+)
+_terms = st.builds(
+    lambda expressions, names: {
+        "matchExpressions": expressions,
+        "matchFields": [{"key": "metadata.name", "operator": "In", "values": names}] if names else [],
+    },
+    st.lists(_requirements, max_size=2),
+    st.lists(st.sampled_from(("n1", "n2", "n3")), max_size=2),
+)
+_storages = st.builds(
+    lambda selector, terms: {"nodeSelector": selector} | (affinity(*terms) if terms is not None else {}),
+    st.dictionaries(st.sampled_from(_KEYS), st.sampled_from(_VALUES), max_size=1),
+    st.none() | st.lists(_terms, max_size=2),
+)
+_changes = st.one_of(
+    st.tuples(st.just("node"), st.sampled_from(("n1", "n2", "n3")), st.none() | _node_labels),
+    st.tuples(st.just("model"), st.sampled_from(("m1", "m2", "m3")), st.none() | _storages),
+)
+
+
+def _placed(storage: dict[str, object], nodes: dict[str, dict[str, str]]) -> set[str]:
+    try:
+        check_placement(storage)
+    except InvalidValue:
+        return set()
+    return {node for node, labels in nodes.items() if is_placed(storage, node, labels)}
+
+
+@given(st.lists(_changes, max_size=30))
+def test_kept_placements_are_those_that_looking_at_every_node_would_find(changes: list[tuple[str, str, Any]]) -> None:
+    kept = Placements()
+    nodes: dict[str, dict[str, str]] = {}
+    models: dict[str, dict[str, object]] = {}
+    for kind, name, value in changes:
+        before = {uid: _placed(storage, nodes) for uid, storage in models.items()}
+        (nodes if kind == "node" else models).pop(name, None)
+        if value is not None:
+            (nodes if kind == "node" else models)[name] = value
+        after = {uid: _placed(storage, nodes) for uid, storage in models.items()}
+        if kind == "node":
+            assert kept.node_changed(name, value) == {uid for uid in models if before[uid] != after[uid]}
+        else:
+            kept.model_changed(name, value)
+        assert {uid: set(kept.nodes_of(uid)) for uid in models} == after
+
+
+def test_label_that_no_model_selects_by_concerns_none() -> None:
+    kept = Placements()
+    kept.model_changed("m", {"nodeSelector": {"zone": "a"}})
+    kept.node_changed("n", {"zone": "a"})
+    assert kept.node_changed("n", {"zone": "a", "models.ome/x": "Ready"}) == set()
+    assert selected_keys({"nodeSelector": {"zone": "a"}, **affinity({"matchExpressions": []})}) == {"zone"}

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.artifact.labels import is_model_label
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
     MODEL_KIND_CLUSTER_BASE_MODEL,
     MODEL_KIND_FINE_TUNED_WEIGHT,
     ModelRef,
 )
-from services.status.labels import data_key, is_model_label, readable_label, uid_label
+from services.status.labels import data_key, readable_label, uid_label
 
 UID = "0b6e4cf5-9a55-4b0a-8f1f-3d6f0e1c2a11"
 # The name part of a qualified name, from k8s.io/apimachinery/pkg/util/validation.

@@ -1,0 +1,130 @@
+"""What the controller knows: which models a change of a node concerns, and how little of the fleet's words it keeps."""
+
+from pathlib import Path
+from typing import Any
+
+from libs.artifact import names
+from libs.chassis.health import Health
+from libs.chassis.nats_mirror import Entry
+from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
+from services.controller.observations import Observations, decode_assignment, decode_state, project_node
+from services.controller.settings import Settings
+
+UID = "0b0b0b0b-0000-4000-8000-000000000001"
+OWN_LABELS = {f"models.ome/{UID}": "Ready", "models.ome.io/clusterbasemodel.m": "Ready"}
+
+
+class Known:
+    """Observations, and the models that were reported as changed since the last look."""
+
+    def __init__(self) -> None:
+        settings = Settings(
+            namespace="ome",
+            pod_name="p",
+            nats_url="",
+            nats_password_file=Path(),
+            nats_issuer_seed_file=Path(),
+            parser_image="parser",
+        )
+        self._changed: set[str] = set()
+        self.observations = Observations(settings, Health(), self._changed.add, lambda uid, seconds: None)
+        self._nodes: dict[str, dict[str, Any]] = {}
+
+    def model(self, uid: str, **storage: Any) -> None:
+        spec = {"storage": {"storageUri": "hf://org/model", **storage}}
+        metadata = {"name": uid, "uid": uid, "generation": 1}
+        self.observations.model_changed(None, {"kind": "ClusterBaseModel", "metadata": metadata, "spec": spec})
+
+    def node(self, name: str, labels: dict[str, str], ready: bool = True) -> None:
+        metadata = {"name": name, "uid": name, "resourceVersion": "1", "labels": labels}
+        conditions = [{"type": "Ready", "status": str(ready)}, {"type": "MemoryPressure", "status": "False"}]
+        node = project_node({"metadata": metadata, "status": {"conditions": conditions, "images": ["large"]}})
+        self.observations.node_changed(self._nodes.get(name), node)
+        self._nodes[name] = node
+
+    def heartbeat(self, name: str) -> None:
+        token = names.node_token(name)
+        self.observations.heartbeats.entries[token] = Entry(1, fetch_pb2.NodeHeartbeat(node=name))
+        self.observations.heartbeat_changed(token)
+
+    def holds(self, node: str, uid: str, goal: fetch_pb2.Goal = fetch_pb2.GOAL_HOLD) -> None:
+        self.observations.assigned(node, uid, 1, fetch_pb2.Assignment(goal=goal))
+
+    def listed(self, uid: str) -> None:
+        self.observations.resolved.entries[f"{uid}.s"] = Entry(1, fetch_pb2.Resolution())
+        self.observations.listing_changed(f"{uid}.s")
+
+    def changes(self) -> set[str]:
+        """Models reported since the last call."""
+        changed = set(self._changed)
+        self._changed.clear()
+        return changed
+
+
+def fleet() -> Known:
+    known = Known()
+    known.model("everywhere")
+    known.model("in-a", nodeSelector={"zone": "a"})
+    for number in range(3):
+        known.node(f"n{number}", {"zone": "b"})
+        known.heartbeat(f"n{number}")
+        known.holds(f"n{number}", "everywhere")
+    for uid in ("everywhere", "in-a"):
+        known.listed(uid)
+    known.changes()
+    return known
+
+
+def test_label_of_a_node_concerns_the_models_that_select_by_it_and_match_no_longer_or_newly() -> None:
+    known = fleet()
+    known.node("n0", {"zone": "a"})
+    assert known.changes() == {"in-a"}
+    known.node("n0", {"zone": "a", "unrelated": "x"})
+    assert known.changes() == set()
+
+
+def test_labels_that_the_status_service_writes_concern_no_model() -> None:
+    known = fleet()
+    known.node("n0", {"zone": "b", **OWN_LABELS})
+    assert known.changes() == set()
+    assert project_node({"metadata": {"name": "n", "uid": "u", "resourceVersion": "1", "labels": OWN_LABELS}})[
+        "metadata"
+    ]["labels"] == {}
+
+
+def test_node_that_is_cordoned_unready_new_or_gone_concerns_what_is_placed_there_or_held() -> None:
+    known = fleet()
+    known.node("n0", {"zone": "b"}, ready=False)
+    assert known.changes() == {"everywhere"}
+    known.node("n3", {"zone": "a"})
+    assert known.changes() == {"everywhere", "in-a"}
+    known.observations.node_changed({"metadata": {"name": "n1"}}, None)
+    assert known.changes() == {"everywhere"}
+
+
+def test_fetcher_that_falls_silent_concerns_models_that_wait_for_it_to_let_go_or_to_list() -> None:
+    known = fleet()
+    known.model("unlisted")
+    known.holds("n0", "leaving", fetch_pb2.GOAL_ABSENT)
+    known.changes()
+    del known.observations.heartbeats.entries["n0"]
+    known.observations.heartbeat_changed("n0")
+    assert known.changes() == {"unlisted", "leaving"}
+
+
+def test_values_that_a_fleet_shares_are_kept_once() -> None:
+    data = fetch_pb2.Assignment(generation=3, path="/models/m").SerializeToString()
+    assert decode_assignment(data) is decode_assignment(bytes(data))
+    ready = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY, content_digest="c", path="/models/m")
+    first, second = fetch_pb2.NodeModelState(), fetch_pb2.NodeModelState()
+    for number, state in enumerate((first, second), 1):
+        state.CopyFrom(ready)
+        state.assignment_revision = number
+        state.phase_since.FromMilliseconds(number)
+    assert decode_state(first.SerializeToString()) is decode_state(second.SerializeToString())
+
+
+def test_what_a_node_answers_to_a_deletion_keeps_the_revision_that_it_answers() -> None:
+    gone = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_DELETED, assignment_revision=7)
+    assert decode_state(gone.SerializeToString()).assignment_revision == 7
