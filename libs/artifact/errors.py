@@ -1,13 +1,13 @@
 """The error of every pure value here: what was given, what is wrong with it, what to write instead."""
 
+from libs.artifact.reasons import Reason
+
 
 class InvalidValue(ValueError):
-    """A value that a user or an origin supplied cannot be used as it stands.
+    """A value that a user or an origin supplied cannot be used as it stands."""
 
-    reason is the CamelCase name of an ome.model.v1.Reason, such as "InvalidUri".
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
-        self.reason = reason
+        # A word that is none is a defect where it is raised, not something to be guessed at by whoever reads it.
+        self.reason = Reason(reason)
         self.message = message

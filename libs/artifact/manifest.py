@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 
 # Linux: NAME_MAX of every file system that models lie on, and PATH_MAX less room for the root and the digest.
 _NAME_BYTES = 255
@@ -103,14 +104,14 @@ def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str
     for file in ordered:
         check_name(file.path)
         if file.size_bytes < 0:
-            raise InvalidValue("InvalidListing", f"the source lists {file.path!r} with {file.size_bytes} bytes")
+            raise InvalidValue(Reason.INVALID_LISTING, f"the source lists {file.path!r} with {file.size_bytes} bytes")
         # Most names are their own key, which spares memory where there are many.
         key = file.path
         if not key.isascii() or not key.islower():
             key = unicodedata.normalize("NFC", key).casefold()
         if key in folded:
             raise InvalidValue(
-                "InvalidListing",
+                Reason.INVALID_LISTING,
                 f"the source lists both {folded[key]!r} and {file.path!r}, which some file systems cannot tell apart",
             )
         folded[key] = file.path
@@ -119,7 +120,7 @@ def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str
             parent = "/".join(parts[:depth])
             if parent in paths:
                 raise InvalidValue(
-                    "InvalidListing",
+                    Reason.INVALID_LISTING,
                     f"the source lists {parent!r} both as a file and as the directory of {file.path!r}",
                 )
     return Manifest(source_revision, ordered, "" if all(file.algorithm.identifies for file in ordered) else place)
@@ -133,7 +134,9 @@ def check_name(path: str) -> None:
     """
 
     def refuse(why: str) -> InvalidValue:
-        return InvalidValue("InvalidListing", f"the source lists a file named {path!r}, which {why}; it is not created")
+        return InvalidValue(
+            Reason.INVALID_LISTING, f"the source lists a file named {path!r}, which {why}; it is not created"
+        )
 
     if not path:
         raise refuse("is empty")

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 
 SCHEMES = ("hf", "oci", "pvc", "vendor", "local", "s3", "gs", "az")
 
@@ -153,4 +154,4 @@ def _absolute_path(text: str, path: str) -> str:
 
 
 def _invalid(text: str, why: str) -> InvalidValue:
-    return InvalidValue("InvalidUri", f"storageUri {text!r} {why}")
+    return InvalidValue(Reason.INVALID_URI, f"storageUri {text!r} {why}")

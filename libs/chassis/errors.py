@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 
+from libs.artifact.reasons import Reason
+
 
 class ServiceError(Exception):
     """Base of all errors that carry a machine-readable reason and a sentence for a person.
 
-    reason is a CamelCase word from the service's closed list; it becomes the ErrorInfo reason on the wire.
+    The word of `reason` is that of google.rpc.ErrorInfo on the wire and that of a condition of the object.
     """
 
-    def __init__(self, reason: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(self, reason: Reason, message: str, metadata: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        # A word that is none is a defect where it is raised, not something to be guessed at by whoever reads it.
+        self.reason = Reason(reason)
         self.message = message
         self.metadata = dict(metadata or {})
 
@@ -33,7 +36,7 @@ class Unavailable(ServiceError):
 
     def __init__(
         self,
-        reason: str,
+        reason: Reason,
         message: str,
         retry_after_seconds: float | None = None,
         metadata: Mapping[str, str] | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import structlog
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -29,13 +29,21 @@ _log = structlog.get_logger()
 
 
 def error_status(error: ServiceError) -> status_pb2.Status:
-    """The google.rpc.Status of an error, its reason as ErrorInfo. A subclass may choose its code as `grpc_code`."""
+    """The google.rpc.Status of an error: its reason as ErrorInfo, the time to wait as RetryInfo where there is one.
+
+    A subclass may choose its code as `grpc_code`.
+    """
     code = getattr(error, "grpc_code", None)
     if code is None:
         code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), code_pb2.UNKNOWN)
-    info = any_pb2.Any()
-    info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=_DOMAIN, metadata=error.metadata))
-    return status_pb2.Status(code=code, message=error.message, details=[info])
+    details = [any_pb2.Any()]
+    details[0].Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=_DOMAIN, metadata=error.metadata))
+    if isinstance(error, Unavailable) and error.retry_after_seconds:
+        pause = duration_pb2.Duration()
+        pause.FromNanoseconds(int(error.retry_after_seconds * 1e9))
+        details.append(any_pb2.Any())
+        details[1].Pack(error_details_pb2.RetryInfo(retry_delay=pause))
+    return status_pb2.Status(code=code, message=error.message, details=details)
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Invalid, Missing, ServiceError, Unavailable
 from libs.chassis.settings import SettingsError
 
@@ -184,7 +185,7 @@ async def _events(path: str, response: aiohttp.ClientResponse) -> AsyncIterator[
 
 
 def _unreachable(method: str, path: str, error: BaseException) -> Unavailable:
-    return Unavailable("Unavailable", f"{method} {path}: the API server does not answer ({type(error).__name__})")
+    return Unavailable(Reason.UNAVAILABLE, f"{method} {path}: the API server does not answer ({type(error).__name__})")
 
 
 def _error(method: str, path: str, status: int, payload: bytes, retry_after: str | None) -> ServiceError:
@@ -195,21 +196,21 @@ def _error(method: str, path: str, status: int, payload: bytes, retry_after: str
     message = f"{method} {path}: {status} {said}".rstrip()
     match status:
         case 404:
-            return Missing("NotFound", message)
+            return Missing(Reason.NOT_FOUND, message)
         case 401 | 403:
-            return Missing("Forbidden", message)
+            return Missing(Reason.FORBIDDEN, message)
         case 409:
-            return Conflict("Conflict", message)
+            return Conflict(Reason.CONFLICT, message)
         case 410:
-            return Expired("Conflict", message)
+            return Expired(Reason.CONFLICT, message)
         case 429:
             return Unavailable(
-                "RateLimited", message, float(retry_after) if retry_after and retry_after.isdigit() else None
+                Reason.RATE_LIMITED, message, float(retry_after) if retry_after and retry_after.isdigit() else None
             )
         case status if status >= 500:
-            return Unavailable("Unavailable", message)
+            return Unavailable(Reason.UNAVAILABLE, message)
         case _:
-            return Invalid("InvalidRequest", message)
+            return Invalid(Reason.INVALID_REQUEST, message)
 
 
 @asynccontextmanager
@@ -273,5 +274,5 @@ class TokenFile:
                 # The one that we have is good for a while, and the server says when it no longer is.
                 _log.warning("token_not_read", path=str(self._path), error=str(error))
         if not self._token:
-            raise Unavailable("Unavailable", f"{self._path} holds no token")
+            raise Unavailable(Reason.UNAVAILABLE, f"{self._path} holds no token")
         return self._token

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, ServiceError, Unavailable
 from libs.chassis.health import Health
 from libs.chassis.kube import KubeClient, Object
@@ -124,7 +125,7 @@ class Leadership:
             async with asyncio.timeout(self._term_seconds):
                 return await self._client.request(method, path, body)
         except TimeoutError as error:
-            raise Unavailable("Unavailable", f"{method} {path}: no answer in {self._term_seconds:g} s") from error
+            raise Unavailable(Reason.UNAVAILABLE, f"{method} {path}: no answer in {self._term_seconds:g} s") from error
 
     async def _release(self) -> None:
         lease = self._lease.objects.get(self._key)

@@ -17,6 +17,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Missing, Unavailable
 from libs.chassis.health import Health
 
@@ -148,7 +149,9 @@ async def read_key(js: JetStreamContext, bucket: str, key: str) -> tuple[int, by
     except nats.js.errors.NotFoundError:
         return 0, None
     except (TimeoutError, nats.errors.Error, nats.js.errors.Error) as error:
-        raise Unavailable("Unavailable", f"NATS did not answer for {bucket}/{key}: {type(error).__name__}") from error
+        raise Unavailable(
+            Reason.UNAVAILABLE, f"NATS did not answer for {bucket}/{key}: {type(error).__name__}"
+        ) from error
     is_marker = bool(MARKER_HEADERS & set(last.headers or {}))
     return last.seq or 0, None if is_marker else last.data or b""
 
@@ -169,7 +172,7 @@ async def publish_once(js: JetStreamContext, subject: str, value: bytes, message
     try:
         await _store(js, subject, value, {api.Header.MSG_ID: message_id})
     except nats.js.errors.APIError as error:
-        raise Unavailable("Unavailable", f"NATS refused to take {subject}: {error.description}") from error
+        raise Unavailable(Reason.UNAVAILABLE, f"NATS refused to take {subject}: {error.description}") from error
 
 
 async def _publish(js: JetStreamContext, bucket: str, key: str, value: bytes, headers: dict[str, str] | None) -> int:
@@ -177,8 +180,8 @@ async def _publish(js: JetStreamContext, bucket: str, key: str, value: bytes, he
         return await _store(js, f"$KV.{bucket}.{key}", value, headers)
     except nats.js.errors.APIError as error:
         if error.err_code in _WRONG_LAST_SEQUENCE:
-            raise Conflict("Conflict", f"{bucket}/{key} has changed meanwhile") from error
-        raise Unavailable("Unavailable", f"NATS refused to write {bucket}/{key}: {error.description}") from error
+            raise Conflict(Reason.CONFLICT, f"{bucket}/{key} has changed meanwhile") from error
+        raise Unavailable(Reason.UNAVAILABLE, f"NATS refused to write {bucket}/{key}: {error.description}") from error
 
 
 async def _store(js: JetStreamContext, subject: str, value: bytes, headers: dict[str, str] | None) -> int:
@@ -187,7 +190,7 @@ async def _store(js: JetStreamContext, subject: str, value: bytes, headers: dict
     except nats.js.errors.APIError:
         raise
     except nats.js.errors.NoStreamResponseError as error:
-        raise Missing("NotFound", f"no stream takes {subject}, or writing to it is not permitted") from error
+        raise Missing(Reason.NOT_FOUND, f"no stream takes {subject}, or writing to it is not permitted") from error
     except (TimeoutError, nats.errors.Error, nats.js.errors.Error) as error:
-        raise Unavailable("Unavailable", f"NATS did not acknowledge {subject}: {type(error).__name__}") from error
+        raise Unavailable(Reason.UNAVAILABLE, f"NATS did not acknowledge {subject}: {type(error).__name__}") from error
     return acknowledgement.seq

@@ -10,13 +10,14 @@ from nats.js import JetStreamContext
 
 from libs.artifact import names
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 from libs.artifact.specification import TOKEN_PARAMETER
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import read_key
+from libs.model.problems import new_problem
 from ome.fetch.v1 import fetch_pb2
 from services.controller.kube import read_secret
-from services.controller.planning import new_problem
 from services.controller.specification import (
     DEFAULT_SECRET_KEY,
     ModelSource,
@@ -63,7 +64,7 @@ class CredentialsServer:
             uid = fetch_pb2.CredentialsRequest.FromString(message.data).model_uid
             await self._fill(reply, node, uid)
         except (DecodeError, InvalidValue, ServiceError) as error:
-            reason = getattr(error, "reason", "Internal")
+            reason = getattr(error, "reason", Reason.INTERNAL)
             _log.warning("credentials_refused", node=node, reason=reason, message=str(error))
             reply.problem.CopyFrom(new_problem(reason, str(error), _class_of(error)))
         await message.respond(reply.SerializeToString())
@@ -72,7 +73,7 @@ class CredentialsServer:
         # A node may read its assignment, and ask, before whoever wrote it, or another replica, has taken note of it.
         model = self._find_model(node, uid, None) or self._find_model(node, uid, await self._assignment(node, uid))
         if model is None:
-            raise Missing("Forbidden", f"model {uid} is not assigned to node {node}")
+            raise Missing(Reason.FORBIDDEN, f"model {uid} is not assigned to node {node}")
         source = self._source_of(model)
         if source and source.secret:
             secret = await read_secret(self._kube, *source.secret.place)
@@ -99,13 +100,15 @@ def _class_of(error: Exception) -> fetch_pb2.ProblemClass:
 def _select(data: Mapping[str, bytes] | None, secret: SecretRef) -> Mapping[str, bytes]:
     """What of a Secret a node is given: the one key that the backend uses, under its usual name, or all."""
     if data is None:
-        raise Missing("SecretNotFound", f"Secret {secret.namespace}/{secret.name} does not exist or may not be read")
+        raise Missing(
+            Reason.SECRET_NOT_FOUND, f"Secret {secret.namespace}/{secret.name} does not exist or may not be read"
+        )
     if not secret.key:
         return data
     if secret.key not in data:
         has = f"it has {', '.join(sorted(data))}" if data else "it is empty"
         raise Missing(
-            "SecretNotFound",
+            Reason.SECRET_NOT_FOUND,
             f"Secret {secret.namespace}/{secret.name} has no key {secret.key!r} ({has}); "
             "name the key in parameters.secretKey",
         )

@@ -11,9 +11,9 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from libs.model.kinds import GROUP_VERSION, kind_numbered
 from ome.model.v1 import model_pb2
 from ome.parser.v1 import parser_pb2
-from services.controller.specification import KINDS
 from services.controller.volumes import PATIENCE_SECONDS, Claim, CreateJob, Job
 
 # Holds the uid of the model; on the Pods as well.
@@ -34,7 +34,6 @@ _KEPT_SECONDS = 3600
 _RESOURCES = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 _IDENTITY = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
 _KEPT = (*_IDENTITY, "labels", "annotations", "ownerReferences")
-_KIND_NAMES = {number: name for name, number in KINDS.items()}
 # What the kubelet calls a container while its volumes are mounted and its image is pulled.
 _CREATING = "ContainerCreating"
 
@@ -50,7 +49,7 @@ def job_manifest(create: CreateJob, image: str) -> dict[str, Any]:
     """The Job to create in the namespace of the claim."""
     model = create.model
     labels = {MODEL_LABEL: model.uid, "app.kubernetes.io/name": "ome-inspect", "app.kubernetes.io/part-of": "ome"}
-    owner = {"apiVersion": "ome.io/v1beta1", "kind": _KIND_NAMES[model.kind], "name": model.name, "uid": model.uid}
+    owner = {"apiVersion": GROUP_VERSION, "kind": kind_numbered(model.kind).name, "name": model.name, "uid": model.uid}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from libs.artifact.reasons import Reason
 from libs.artifact.specification import FINALIZER
 from libs.chassis.errors import Conflict, Invalid, Missing
 from libs.chassis.kube import JSON, JSON_PATCH, METADATA_ONLY, KubeClient, Object
@@ -54,7 +55,7 @@ async def remove_finalizer(client: KubeClient, item: Object) -> None:
             ],
         )
     except Missing as error:
-        if error.reason != "NotFound":
+        if error.reason is not Reason.NOT_FOUND:
             raise
 
 
@@ -113,7 +114,7 @@ async def delete_job(client: KubeClient, namespace: str, name: str, uid: str) ->
     try:
         await client.request("DELETE", f"{_jobs_in(namespace)}/{name}", options)
     except Missing as error:
-        if error.reason != "NotFound":
+        if error.reason is not Reason.NOT_FOUND:
             raise
 
 
@@ -130,4 +131,4 @@ async def _patch(client: KubeClient, item: Object, operations: list[dict[str, An
         await client.request("PATCH", path, operations, content_type=JSON_PATCH)
     except Invalid as error:
         # A test that does not hold answers 422: the object is not the one that we have seen.
-        raise Conflict("Conflict", error.message) from error
+        raise Conflict(Reason.CONFLICT, error.message) from error

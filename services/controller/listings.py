@@ -6,6 +6,8 @@ Pure, and writes nothing: each function says what it decides about a `Case`, and
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from libs.artifact.reasons import Reason
+from libs.model.problems import new_problem
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller.pauses import growing_pause
@@ -90,9 +92,7 @@ class Decision:
 def await_listing(case: Case) -> Decision:
     """What to do while no listing of the source has succeeded."""
     if case.resolution is None:
-        waiting = fetch_pb2.Problem(
-            reason=model_pb2.REASON_RESOLVING, message="waiting for a fetcher to list the source"
-        )
+        waiting = new_problem(Reason.RESOLVING, "waiting for a fetcher to list the source")
         ask, again = _ask(case, 1, "the source is not listed yet")
         return Decision(ask, waiting, again)
     problem = fetch_pb2.Problem()

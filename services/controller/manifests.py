@@ -14,6 +14,7 @@ import structlog
 from nats.js import JetStreamContext
 
 from libs.artifact.names import MANIFESTS_BUCKET
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 
 # Names of ADR-20 of nats-architecture-and-design.
@@ -64,7 +65,7 @@ class ManifestSweep:
                     # Written by somebody else: the others are not kept for its sake.
                     _log.warning("manifest_entry_malformed", digest=digest)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            raise Unavailable("Unavailable", f"NATS cannot sweep the manifests: {type(error).__name__}") from error
+            raise Unavailable(Reason.UNAVAILABLE, f"NATS cannot sweep the manifests: {type(error).__name__}") from error
         self._unreferenced = found - removed
         return removed
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 _QUANTITY = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3}|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)
@@ -190,4 +191,4 @@ def _check_requirement(requirement: Mapping[str, Any]) -> None:
 
 
 def _invalid(why: str) -> InvalidValue:
-    return InvalidValue("InvalidPlacement", f"storage.nodeAffinity: {why}")
+    return InvalidValue(Reason.INVALID_PLACEMENT, f"storage.nodeAffinity: {why}")

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
+from libs.model.problems import new_problem
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, volumes
@@ -264,7 +266,9 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
             intent.report.artifact.CopyFrom(observed.held[min(existing)].assignment.artifact)
         if observed.plan and observed.plan.HasField("volume"):
             intent.report.volume.CopyFrom(observed.plan.volume)
-        intent.report.problem.CopyFrom(new_problem("Disabled", "spec.disabled is true: nothing is fetched or removed"))
+        intent.report.problem.CopyFrom(
+            new_problem(Reason.DISABLED, "spec.disabled is true: nothing is fetched or removed")
+        )
         return intent
     try:
         place = volumes.place_of(model)
@@ -284,7 +288,9 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         return intent
     intent.delete = _delete_jobs(observed, "the model is no longer read from a claim")
     if intent.source is None:
-        intent.report.problem.CopyFrom(new_problem("NoStorage", "the model has no storage: there is nothing to fetch"))
+        intent.report.problem.CopyFrom(
+            new_problem(Reason.NO_STORAGE, "the model has no storage: there is nothing to fetch")
+        )
         return intent
     _intend_nodes(intent, intent.source, observed, model, holding, rules, now)
     return intent
@@ -327,7 +333,7 @@ def _intend_nodes(
             if matching
             else "no node matches storage.nodeSelector and storage.nodeAffinity"
         )
-        intent.report.problem.CopyFrom(new_problem("NoMatchingNode", why))
+        intent.report.problem.CopyFrom(new_problem(Reason.NO_MATCHING_NODE, why))
         return
     artifact = model_pb2.Artifact()
     if source.needs_listing:
@@ -345,7 +351,7 @@ def _intend_nodes(
                 f"storageUri {source.source.uri!r}: storage.path must name the directory that the vendor's own tools "
                 "fill, as the fetchers have no driver for the vendor"
             )
-            intent.report.problem.CopyFrom(new_problem("InvalidPath", why, fetch_pb2.PROBLEM_CLASS_INVALID))
+            intent.report.problem.CopyFrom(new_problem(Reason.INVALID_PATH, why, fetch_pb2.PROBLEM_CLASS_INVALID))
             case = _listing_case(source, observed, model, desired, rules, now)
             _heed(intent, listings.list_again(case, "a driver may have been added"))
             return
@@ -474,12 +480,3 @@ def _without_generation(assignment: fetch_pb2.Assignment) -> fetch_pb2.Assignmen
     copy.CopyFrom(assignment)
     copy.generation = 0
     return copy
-
-
-def new_problem(
-    reason: str, message: str, problem_class: fetch_pb2.ProblemClass = fetch_pb2.PROBLEM_CLASS_UNSPECIFIED
-) -> fetch_pb2.Problem:
-    """Build a problem from a reason as conditions spell it, such as "InvalidUri"; one outside the list is Internal."""
-    name = "REASON" + "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in reason)
-    known = name if name in model_pb2.Reason.DESCRIPTOR.values_by_name else "REASON_INTERNAL"
-    return fetch_pb2.Problem(reason=known, message=message, problem_class=problem_class)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
     PRIORITY_ANNOTATION,
@@ -19,14 +20,10 @@ from libs.artifact.specification import (
     skips_parsing,
 )
 from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, OracleUri, VolumeClaimUri, parse_uri
+from libs.model.kinds import model_ref
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
-KINDS = {
-    "BaseModel": model_pb2.MODEL_KIND_BASE_MODEL,
-    "ClusterBaseModel": model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL,
-    "FineTunedWeight": model_pb2.MODEL_KIND_FINE_TUNED_WEIGHT,
-}
 # Of parameters.auth_type: the one identity that a Secret holds the key of.
 _USER_PRINCIPAL = "UserPrincipal"
 SECRET_KEY_PARAMETER = "secretKey"  # noqa: S105 (the name of a parameter)
@@ -118,12 +115,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
     metadata, spec = item["metadata"], item.get("spec") or {}
     annotations = metadata.get("annotations") or {}
     return ModelSpec(
-        ref=model_pb2.ModelRef(
-            kind=KINDS[item["kind"]],
-            namespace=metadata.get("namespace", ""),
-            name=metadata["name"],
-            uid=metadata["uid"],
-        ),
+        ref=model_ref(item),
         generation=metadata.get("generation", 0),
         spec_digest=planning_digest(spec, annotations),
         deleting="deletionTimestamp" in metadata,
@@ -172,7 +164,7 @@ def _secret(
         return None
     if namespace == operator_namespace and name in secrets.reserved:
         raise InvalidValue(
-            "InvalidParameter",
+            Reason.INVALID_PARAMETER,
             f"storage.storageKey {name!r} is a Secret of the operator itself, which no model may use: "
             "put the model's credentials into a Secret of their own",
         )
@@ -192,13 +184,13 @@ def _secret_namespace(
         return named
     if model.ref.namespace:
         raise InvalidValue(
-            "InvalidParameter",
+            Reason.INVALID_PARAMETER,
             f"storage.parameters.secretNamespace is {named!r}, but a BaseModel uses Secrets of its own namespace only: "
             f"remove the parameter and put the Secret into {own!r}",
         )
     permitted = " or ".join(map(repr, (own, *secrets.namespaces)))
     raise InvalidValue(
-        "InvalidParameter",
+        Reason.INVALID_PARAMETER,
         f"storage.parameters.secretNamespace is {named!r}, where the operator reads no Secrets of models: put the "
         f"Secret into {permitted}, or have {named!r} added to secretNamespaces of the controller's chart",
     )
@@ -208,7 +200,7 @@ def _check_holds_no_secret(parameters: Mapping[str, str]) -> None:
     for name, value in sorted(parameters.items()):
         if _SECRET_NAME.search(name) or (name == "endpoint" and "@" in value):
             raise InvalidValue(
-                "InvalidParameter",
+                Reason.INVALID_PARAMETER,
                 f"storage.parameters.{name} holds credentials, which everyone who may read the model could read: "
                 "put them into a Secret and name that in storage.storageKey",
             )

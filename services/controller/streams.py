@@ -11,6 +11,7 @@ import structlog
 from nats.js import JetStreamContext, api
 
 from libs.artifact import names
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from libs.chassis.nats_client import MARKER_SECONDS
 
@@ -44,7 +45,9 @@ async def ensure_streams(js: JetStreamContext, replicas: int, heartbeat_ttl_seco
         for config in configs:
             await _ensure(js, config)
     except (nats.errors.Error, nats.js.errors.Error) as error:
-        raise Unavailable("Unavailable", f"NATS cannot hold the streams: {type(error).__name__}: {error}") from error
+        raise Unavailable(
+            Reason.UNAVAILABLE, f"NATS cannot hold the streams: {type(error).__name__}: {error}"
+        ) from error
 
 
 async def ensure_pool(js: JetStreamContext, pool: str) -> None:
@@ -62,7 +65,7 @@ async def ensure_pool(js: JetStreamContext, pool: str) -> None:
     try:
         await js.add_consumer(names.RESOLVE_STREAM, config)
     except (nats.errors.Error, nats.js.errors.Error) as error:
-        raise Unavailable("Unavailable", f"NATS cannot hold the consumer {name}: {error}") from error
+        raise Unavailable(Reason.UNAVAILABLE, f"NATS cannot hold the consumer {name}: {error}") from error
 
 
 async def keep_streams(ensure: Callable[[], Awaitable[None]], reconnected: asyncio.Event, seconds: float) -> None:

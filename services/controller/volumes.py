@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 from libs.artifact.uri import VolumeClaimUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -140,13 +141,13 @@ def place_of(model: ModelSpec) -> Place | None:
     own, rest = model.ref.namespace, "/".join(filter(None, (uri.claim, uri.sub_path)))
     if not own and not uri.namespace:
         raise InvalidValue(
-            "InvalidUri",
+            Reason.INVALID_URI,
             f"storageUri {text!r} must name the namespace of the claim, as the model is in none: "
             f"write pvc://<namespace>:{rest}",
         )
     if own and uri.namespace not in ("", own):
         raise InvalidValue(
-            "InvalidUri",
+            Reason.INVALID_URI,
             f"storageUri {text!r} names a claim of another namespace, and a BaseModel reads only claims of its own: "
             f"write pvc://{rest}, or make it a ClusterBaseModel",
         )

@@ -1,12 +1,13 @@
 """Why a model directory could not be parsed: the closed list of reasons that callers see."""
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 
-NO_CONFIG = "NoConfig"
-PARSE_FAILED = "ParseFailed"
-INVALID_LISTING = "InvalidListing"
+NO_CONFIG = Reason.NO_CONFIG
+PARSE_FAILED = Reason.PARSE_FAILED
+INVALID_LISTING = Reason.INVALID_LISTING
 # Where a directory is read from a disk rather than sent.
-FORBIDDEN = "Forbidden"
+FORBIDDEN = Reason.FORBIDDEN
 
 
 class ParseError(InvalidValue):

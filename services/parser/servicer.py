@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import prometheus_client
 from google.rpc import code_pb2
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Unavailable
 from ome.parser.v1.parser_pb2 import FileChunk, ModelFacts, ParseRequest, ParseResponse
 from ome.parser.v1.parser_pb2_grpc import ParserServiceServicer
@@ -52,7 +53,9 @@ class Servicer(ParserServiceServicer):
             async with asyncio.timeout(_MAX_SECONDS):
                 facts = await self._parse(request_iterator)
         except TimeoutError as error:
-            raise Unavailable("Overloaded", f"the directory did not arrive within {_MAX_SECONDS:g} seconds") from error
+            raise Unavailable(
+                Reason.OVERLOADED, f"the directory did not arrive within {_MAX_SECONDS:g} seconds"
+            ) from error
         except ParseError as error:
             _PARSES.labels(result=error.reason).inc()
             kind = TooLargeRefused if isinstance(error, TooLarge) else Invalid
@@ -93,7 +96,7 @@ class Servicer(ParserServiceServicer):
     def _hold(self, count: int) -> None:
         self._held_bytes += count
         if self._held_bytes > _MAX_HELD_BYTES:
-            raise Unavailable("Overloaded", "the parser holds too many directories at once", retry_after_seconds=1)
+            raise Unavailable(Reason.OVERLOADED, "the parser holds too many directories at once", retry_after_seconds=1)
 
 
 def _finish(intake: Intake) -> ModelFacts:

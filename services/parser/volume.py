@@ -9,20 +9,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from libs.model.reasons import number_of
 from ome.model.v1 import model_pb2
 from ome.parser.v1.parser_pb2 import Finding, InspectionReport
-from services.parser.errors import FORBIDDEN, INVALID_LISTING, NO_CONFIG, PARSE_FAILED, ParseError
+from services.parser.errors import ParseError
 from services.parser.inspection import is_left_alone, read_files
 from services.parser.intake import take_in
 from services.parser.parsing import parse_directory
 from services.parser.report import encode_report
-
-_REASONS = {
-    FORBIDDEN: model_pb2.REASON_FORBIDDEN,
-    INVALID_LISTING: model_pb2.REASON_INVALID_LISTING,
-    NO_CONFIG: model_pb2.REASON_NO_CONFIG,
-    PARSE_FAILED: model_pb2.REASON_PARSE_FAILED,
-}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,7 +65,7 @@ def _parse(place: str, root: str, schema_path: str) -> InspectionReport:
     except ParseError as error:
         # Names in it may be of any bytes.
         message = error.message.encode(errors="replace").decode()
-        report.parse_problem.CopyFrom(Finding(reason=_REASONS[error.reason], message=message))
+        report.parse_problem.CopyFrom(Finding(reason=number_of(error.reason), message=message))
     except OSError as error:
         return _problem(model_pb2.REASON_DISK_ERROR, f"the volume cannot be read: {error.strerror}")
     return report

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from libs.chassis.health import Health
 from libs.chassis.kube import KubeClient, Object
 from libs.chassis.reflector import Reflector
-from services.status.kinds import GROUP_VERSION, KINDS
+from libs.model.kinds import GROUP_VERSION, KINDS
 from services.status.kube import Resource
 from services.status.labels import CONFIG_MAP_LABEL
 from services.status.observations import Listener

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from libs.artifact.specification import planning_digest, skips_parsing
+from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import (
     PROBLEM_CLASS_CORRUPT,
     PROBLEM_CLASS_INVALID,
@@ -40,7 +41,6 @@ from ome.model.v1.model_pb2 import (
 )
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.status.facts import facts_document, spec_to_apply
-from services.status.reasons import reason_word
 from services.status.transitions import EventDraft, transitions
 
 FAILURES_LIMIT = 50
@@ -301,25 +301,25 @@ def _obstacle(
         if unreachable:
             return _unreachable(unreachable)
         waiting = f"Waiting for {_names([view.node for view in desired])} to delete the model." if desired else ""
-        return _Cause(reason_word(REASON_DELETING), waiting or "No node holds the model any more.")
+        return _Cause(word_of(REASON_DELETING), waiting or "No node holds the model any more.")
     if not spec.get("storage"):
-        return _Cause(reason_word(REASON_NO_STORAGE), "There is nothing to fetch: spec.storage is not set.")
+        return _Cause(word_of(REASON_NO_STORAGE), "There is nothing to fetch: spec.storage is not set.")
     if spec.get("disabled"):
         message = "Nothing is fetched, as spec.disabled is true; copies that exist are kept."
-        return _Cause(reason_word(REASON_DISABLED), message)
+        return _Cause(word_of(REASON_DISABLED), message)
     if plan is None:
         return _Cause(_PENDING, "The controller has not planned this model yet.")
     if plan.HasField("problem"):
         problem = plan.problem
         return _Cause(
-            reason_word(problem.reason),
+            word_of(problem.reason),
             _sentence(problem.message),
             failing=problem.reason not in _NEUTRAL,
             lasting=problem.reason not in _NEUTRAL and problem.problem_class in _LASTING,
         )
     if not desired and not plan.HasField("volume"):
         message = "No node matches storage.nodeSelector and storage.nodeAffinity."
-        return _Cause(reason_word(REASON_NO_MATCHING_NODE), message)
+        return _Cause(word_of(REASON_NO_MATCHING_NODE), message)
     return None
 
 
@@ -382,7 +382,7 @@ def _stalled(situation: _Situation) -> _Cause | None:
     if situation.state == "Failed":
         return situation.cause
     obstacle = situation.obstacle
-    if obstacle and (obstacle.lasting or obstacle.reason == reason_word(REASON_NO_MATCHING_NODE)):
+    if obstacle and (obstacle.lasting or obstacle.reason == word_of(REASON_NO_MATCHING_NODE)):
         return obstacle
     return None
 
@@ -402,7 +402,7 @@ def _resolved(situation: _Situation) -> tuple[str, str, str]:
         status = "False" if situation.obstacle.failing or situation.obstacle.reason == "Resolving" else "Unknown"
         return status, situation.obstacle.reason, situation.obstacle.message
     if situation.listed:
-        return "False", reason_word(REASON_RESOLVING), "Waiting for the source to be listed."
+        return "False", word_of(REASON_RESOLVING), "Waiting for the source to be listed."
     return "True", "NothingToResolve", "The model is used where it lies: nothing is copied."
 
 
@@ -447,7 +447,7 @@ def _facts(
 
 
 def _parse_failure(problem: Problem) -> _Cause:
-    return _Cause(reason_word(problem.reason or REASON_PARSE_FAILED), _sentence(problem.message), failing=True)
+    return _Cause(word_of(problem.reason or REASON_PARSE_FAILED), _sentence(problem.message), failing=True)
 
 
 def _kept_metadata(model: Mapping[str, Any], situation: _Situation, previous: Mapping[str, Any]) -> dict[str, Any]:
@@ -468,7 +468,7 @@ def _annotations(model: Mapping[str, Any]) -> Mapping[str, str]:
 def _failures(situation: _Situation) -> list[dict[str, str]]:
     troubled = {view.node: view for view in (*situation.unreachable, *situation.failed)}
     return [
-        {"node": node, "reason": reason_word(view.reason) or "Internal", "message": _sentence(view.message)}
+        {"node": node, "reason": word_of(view.reason) or "Internal", "message": _sentence(view.message)}
         for node, view in sorted(troubled.items())
     ][:FAILURES_LIMIT]
 
@@ -495,21 +495,21 @@ def _failure_of(failed: Sequence[NodeView], desired: int) -> _Cause:
     message = _sentence(first.message)
     if desired > 1:
         message = f"Failed on {len(failed)} of {desired} nodes. {first.node}: {message}"
-    return _Cause(reason_word(reason) or "Internal", message, failing=True)
+    return _Cause(word_of(reason) or "Internal", message, failing=True)
 
 
 def _unreachable(unreachable: Sequence[NodeView]) -> _Cause:
     names = _names([view.node for view in unreachable])
-    return _Cause(reason_word(REASON_NODE_UNREACHABLE), f"The fetcher does not report from {names}.", failing=True)
+    return _Cause(word_of(REASON_NODE_UNREACHABLE), f"The fetcher does not report from {names}.", failing=True)
 
 
 def _waiting(waiting: Sequence[NodeView], desired: int) -> _Cause:
     if not waiting:
-        return _Cause(reason_word(REASON_RESOLVING), "Waiting for the source to be listed.")
+        return _Cause(word_of(REASON_RESOLVING), "Waiting for the source to be listed.")
     reasons = Counter(view.reason or REASON_QUEUED for view in waiting)
     reason, _ = min(reasons.items(), key=lambda item: (-item[1], -item[0]))
     names = _names([view.node for view in waiting])
-    return _Cause(reason_word(reason), f"Waiting for {len(waiting)} of {_count(desired, 'node')}: {names}.")
+    return _Cause(word_of(reason), f"Waiting for {len(waiting)} of {_count(desired, 'node')}: {names}.")
 
 
 def _claim(volume: Volume | None) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from libs.model.kinds import model_ref
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
 from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING
 from ome.status.v1.status_pb2 import (
@@ -21,7 +22,6 @@ from ome.status.v1.status_pb2 import (
     RootCapacity,
 )
 from services.status.folding import StatusView
-from services.status.kinds import model_ref
 
 _STATES = {"Creating": MODEL_STATE_CREATING, "Ready": MODEL_STATE_READY, "Failed": MODEL_STATE_FAILED}
 _CONDITIONS = {"True": CONDITION_STATUS_TRUE, "False": CONDITION_STATUS_FALSE, "Unknown": CONDITION_STATUS_UNSPECIFIED}

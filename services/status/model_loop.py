@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import structlog
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError
 from libs.chassis.kube import Object
-from ome.model.v1.model_pb2 import REASON_NODE_UNREACHABLE, REASON_NOT_FOUND
 from services.status.catalog import Catalog
 from services.status.cluster import MODELS, Cluster
 from services.status.folding import StatusView, fold
@@ -20,15 +20,12 @@ from services.status.messages import model_message
 from services.status.metrics import FOLD_SECONDS
 from services.status.observations import Observations
 from services.status.pacing import Pacer, status_patience_seconds
-from services.status.reasons import reason_word
 from services.status.transitions import EventDraft
 
 EVENTS = Resource("events.k8s.io/v1", "events", "Event")
 REPORTING_CONTROLLER = "ome.io/status"
 # Events of cluster-scoped objects stand in this namespace, as client-go's recorder has it.
 _EVENTS_NAMESPACE = "default"
-_NOT_FOUND = reason_word(REASON_NOT_FOUND)
-_NODE_UNREACHABLE = reason_word(REASON_NODE_UNREACHABLE)
 # Leaves room for the time in a name of at most 253 characters.
 _EVENT_NAME_LENGTH = 230
 # Limit of Event.note in k8s.io/api/events/v1.
@@ -82,7 +79,7 @@ class ModelLoop:
                 view = self._fold(model)
             return await self._write_status(uid, model, view)
         except Missing as error:
-            if error.reason != _NOT_FOUND:
+            if error.reason is not Reason.NOT_FOUND:
                 raise
             # The object went while we wrote; the watch is about to say so.
             return None
@@ -106,7 +103,7 @@ class ModelLoop:
         """Every node and whether it can be reached. Until that is known, what was written last is taken to hold, so
         that a restart makes no difference to anyone."""
         failures = (model.get("status") or {}).get("failures") or []
-        lost = {failure["node"] for failure in failures if failure["reason"] == _NODE_UNREACHABLE}
+        lost = {failure["node"] for failure in failures if failure["reason"] == Reason.NODE_UNREACHABLE}
         reachable = self._observations.reachable
         return {
             node: node not in lost if (answer := reachable(node)) is None else answer

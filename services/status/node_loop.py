@@ -7,9 +7,9 @@ decided by node_report, when by pacing.
 import asyncio
 from collections.abc import Callable
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing
 from libs.chassis.kube import Object
-from ome.model.v1.model_pb2 import REASON_NOT_FOUND
 from services.status.cluster import CONFIG_MAPS, NODES, Cluster
 from services.status.kube import Writer
 from services.status.node_report import (
@@ -22,10 +22,8 @@ from services.status.node_report import (
 )
 from services.status.observations import Observations
 from services.status.pacing import WAITING_SECONDS, Pacer
-from services.status.reasons import reason_word
 
 # The labels are what a scheduler goes by; the ConfigMap is for people, and gathers what a burst of models brings.
-_NOT_FOUND = reason_word(REASON_NOT_FOUND)
 _LABEL_INTERVAL_SECONDS = 0.03
 _CONFIG_MAP_PATIENCE_SECONDS = 0.3
 
@@ -65,7 +63,7 @@ class NodeLoop:
                 await self._write_data(name, report.data),
             )
         except Missing as error:
-            if error.reason != _NOT_FOUND:
+            if error.reason is not Reason.NOT_FOUND:
                 raise
             # The node or the ConfigMap went while we wrote; the watch is about to say so.
             return None

@@ -10,15 +10,22 @@ from typing import Any
 
 from libs.artifact.labels import is_model_label
 from libs.artifact.specification import skips_parsing
+from libs.model.kinds import model_ref
+from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import NodeModelState
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING, NodePhase
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.status.kinds import model_ref
 from services.status.labels import CONFIG_MAP_LABEL, data_key, readable_label, uid_label
-from services.status.reasons import PHASE_WORDS, reason_word
 
 CONFIG_MAP_LABELS = {CONFIG_MAP_LABEL: "true", "app.kubernetes.io/part-of": "ome"}
 
 UPDATING = "Updating"
+# Words of the labels for the states of a model on a node; a node that holds nothing has none.
+_PHASE_WORDS: dict[NodePhase, str] = {
+    NODE_PHASE_READY: "Ready",
+    NODE_PHASE_UPDATING: UPDATING,
+    NODE_PHASE_FAILED: "Failed",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, No
     data: dict[str, str] = {}
     for uid, state in sorted(states.items()):
         model = models.get(uid)
-        word = PHASE_WORDS.get(state.phase)
+        word = _PHASE_WORDS.get(state.phase)
         if not word or not model or "deletionTimestamp" in model["metadata"]:
             continue
         ref = model_ref(model)
@@ -73,7 +80,7 @@ def data_may_wait(present: Mapping[str, str], wanted: Mapping[str, str]) -> bool
 def _entry(uid: str, word: str, state: NodeModelState, without_facts: bool) -> str:
     entry: dict[str, Any] = {"uid": uid, "state": word, "path": state.path}
     if state.problem.reason:
-        entry["reason"] = reason_word(state.problem.reason)
+        entry["reason"] = word_of(state.problem.reason)
     if state.artifact.digest:
         entry["digest"] = state.artifact.digest
     if state.HasField("facts") and not without_facts:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import grpc
 from google.protobuf.message import DecodeError
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, Unavailable
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_UNSPECIFIED, ModelKind, ModelRef
 from ome.status.v1 import status_pb2_grpc
@@ -59,20 +60,20 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         """One model by kind, namespace and name."""
         self._require_synced()
         if not request.name or request.kind == MODEL_KIND_UNSPECIFIED:
-            raise Invalid("InvalidParameter", "kind and name of the model must be given")
+            raise Invalid(Reason.INVALID_PARAMETER, "kind and name of the model must be given")
         if (request.kind == MODEL_KIND_BASE_MODEL) != bool(request.namespace):
-            raise Invalid("InvalidParameter", "a BaseModel has a namespace, and no other kind has one")
+            raise Invalid(Reason.INVALID_PARAMETER, "a BaseModel has a namespace, and no other kind has one")
         model = self._catalog.find(_filter(request.kind, request.namespace, request.name))
         if model is None:
             where = f" in namespace {request.namespace}" if request.namespace else ""
-            raise Missing("NotFound", f"there is no {ModelKind.Name(request.kind)} {request.name}{where}")
+            raise Missing(Reason.NOT_FOUND, f"there is no {ModelKind.Name(request.kind)} {request.name}{where}")
         return GetModelResponse(model=self._with_progress(model))
 
     async def ListModels(self, request: ListModelsRequest, context: object) -> ListModelsResponse:
         """One page of the models that match."""
         self._require_synced()
         if request.page_size < 0:
-            raise Invalid("InvalidParameter", "page_size must not be negative")
+            raise Invalid(Reason.INVALID_PARAMETER, "page_size must not be negative")
         size = min(request.page_size or _DEFAULT_PAGE_SIZE, _LARGEST_PAGE_SIZE)
         matches = _filter(request.kind, request.namespace, "")
         found = [
@@ -100,11 +101,13 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
                 while True:
                     ref = await _next_before(stopped, subscription.next_change())
                     if ref is None:
-                        raise Unavailable("Unavailable", "the service stops; call again")
+                        raise Unavailable(Reason.UNAVAILABLE, "the service stops; call again")
                     offered = asyncio.get_running_loop().time()
                     yield self._event(ref)
                     if asyncio.get_running_loop().time() - offered > _SLOW_READER_SECONDS:
-                        raise SlowReader("RateLimited", "the watch is read too slowly; call again for the latest state")
+                        raise SlowReader(
+                            Reason.RATE_LIMITED, "the watch is read too slowly; call again for the latest state"
+                        )
                     sent += 1
                     if sent == existing:
                         yield WatchModelsResponse(synced=Synced(models=existing))
@@ -128,7 +131,7 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
 
     def _require_synced(self) -> None:
         if not self._synced():
-            raise Unavailable("Unavailable", "the service has not read everything yet", retry_after_seconds=1)
+            raise Unavailable(Reason.UNAVAILABLE, "the service has not read everything yet", retry_after_seconds=1)
 
     def _event(self, ref: ModelRef) -> WatchModelsResponse:
         model = self._catalog.get(ref.uid)
@@ -155,9 +158,9 @@ def _read_token(token: str) -> ModelRef:
     try:
         ref = ModelRef.FromString(base64.urlsafe_b64decode(token.encode()))
     except (binascii.Error, DecodeError, ValueError) as error:
-        raise Invalid("InvalidParameter", "page_token is not from an earlier answer") from error
+        raise Invalid(Reason.INVALID_PARAMETER, "page_token is not from an earlier answer") from error
     if not ref.uid:
-        raise Invalid("InvalidParameter", "page_token is not from an earlier answer")
+        raise Invalid(Reason.INVALID_PARAMETER, "page_token is not from an earlier answer")
     return ref
 
 

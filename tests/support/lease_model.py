@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Missing, ServiceError, Unavailable
 from libs.chassis.kube import JSON, KubeClient, Object
 from libs.chassis.leadership import Leadership
@@ -35,11 +36,11 @@ class Server:
 
     def write(self, method: str, body: Object) -> Object:
         if method == "POST" and self.lease:
-            raise Conflict("Conflict", "it exists")
+            raise Conflict(Reason.CONFLICT, "it exists")
         if method == "PUT" and not self.lease:
-            raise Missing("NotFound", "there is none")
+            raise Missing(Reason.NOT_FOUND, "there is none")
         if method == "PUT" and body["metadata"]["resourceVersion"] != str(self.version):
-            raise Conflict("Conflict", "it has changed")
+            raise Conflict(Reason.CONFLICT, "it has changed")
         self.version += 1
         metadata = {"name": "lead", "namespace": "ome", "uid": "1", "resourceVersion": str(self.version)}
         self.lease = {"metadata": metadata, "spec": body["spec"]}
@@ -112,7 +113,7 @@ class Line(KubeClient):
 
     async def _carry(self, fate: Fate, method: str, body: Object) -> Object | ServiceError:
         await asyncio.sleep(fate.there)
-        answer: Object | ServiceError = Unavailable("Unavailable", "the connection broke")
+        answer: Object | ServiceError = Unavailable(Reason.UNAVAILABLE, "the connection broke")
         if fate.arrives:
             try:
                 written: Object | ServiceError = self._server.write(method, body)
@@ -138,7 +139,7 @@ class Line(KubeClient):
                     version += 1
                     yield {"type": "MODIFIED", "object": lease}
         except TimeoutError as error:
-            raise Unavailable("Unavailable", "the watch broke") from error
+            raise Unavailable(Reason.UNAVAILABLE, "the watch broke") from error
 
 
 class Candidate:

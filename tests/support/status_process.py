@@ -24,11 +24,11 @@ from libs.artifact.specification import planning_digest
 from libs.chassis.errors import Missing, ServiceError
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import delete_key, put_if
+from libs.model.kinds import GROUP_VERSION, KINDS, kind_named, model_ref
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState
 from ome.model.v1.model_pb2 import Artifact, ModelRef, NodePhase
 from ome.status.v1.status_pb2_grpc import StatusServiceStub
 from services.controller.streams import ensure_streams
-from services.status.kinds import GROUP_VERSION, KINDS, kind_named, model_ref
 from tests.support.programs import ROOT, programs, render
 from tools.localcluster.addresses import claimed_plan, free_port
 from tools.localcluster.controlplane import ControlPlane, write_files

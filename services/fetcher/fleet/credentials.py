@@ -8,9 +8,10 @@ from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
 from libs.artifact.names import credentials_subject
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
+from libs.model.problems import error_of
 from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, Problem
-from services.fetcher.fleet.problems import error_of
 
 _TIMEOUT_SECONDS = 5
 
@@ -48,7 +49,7 @@ class CredentialsClient:
             reply = CredentialsReply.FromString(message.data)
         except (TimeoutError, nats.errors.Error, DecodeError) as error:
             raise Unavailable(
-                "Unavailable", f"no controller answers the request for the model's secret: {type(error).__name__}"
+                Reason.UNAVAILABLE, f"no controller answers the request for the model's secret: {type(error).__name__}"
             ) from error
         return Credentials(
             reply.secret_version, dict(reply.values), reply.problem if reply.HasField("problem") else None

@@ -18,12 +18,13 @@ from nats.js import JetStreamContext
 from libs.artifact.names import RESOLVE_STREAM, RESOLVED_BUCKET
 from libs.chassis.errors import ServiceError, Unavailable
 from libs.chassis.nats_client import put_if, read_key
+from libs.model.problems import is_defect, problem_of
+from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask
 from ome.model.v1.model_pb2 import Artifact
 from services.fetcher import metrics
 from services.fetcher.fleet.credentials import Credentials, CredentialsClient
 from services.fetcher.fleet.manifests import Manifests
-from services.fetcher.fleet.problems import is_defect, problem_of, word_of
 from services.fetcher.sources.catalogue import Sources
 
 # One lingering request per fetcher: long, so that an idle fleet asks seldom.
@@ -132,7 +133,7 @@ class ListingWorker:
         try:
             artifact = await self._list(task, resolution)
         except Exception as error:  # The work item's boundary: the answer says what went wrong.
-            resolution.problem.CopyFrom(problem_of(error))
+            resolution.problem.CopyFrom(problem_of(error, "fetcher"))
             if isinstance(error, Unavailable) and error.retry_after_seconds:
                 pause_seconds = error.retry_after_seconds
             reason = word_of(resolution.problem.reason)

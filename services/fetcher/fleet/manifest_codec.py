@@ -2,6 +2,7 @@
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.reasons import Reason
 from ome.fetch.v1 import fetch_pb2
 
 _TO_PROTO = {
@@ -36,5 +37,7 @@ def decode_manifest(data: bytes) -> Manifest:
 def _decode_file(file: fetch_pb2.ManifestFile) -> ManifestFile:
     algorithm = _FROM_PROTO.get(file.checksum.algorithm)
     if algorithm is None:
-        raise InvalidValue("InvalidListing", f"{file.path!r} has a checksum of unknown kind {file.checksum.algorithm}")
+        raise InvalidValue(
+            Reason.INVALID_LISTING, f"{file.path!r} has a checksum of unknown kind {file.checksum.algorithm}"
+        )
     return ManifestFile(file.path, file.size_bytes, algorithm, file.checksum.value, file.version)

@@ -16,6 +16,7 @@ from nats.js.object_store import ObjectStore
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import Manifest
 from libs.artifact.names import MANIFESTS_BUCKET
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Missing, Unavailable
 from services.fetcher.fleet.manifest_codec import decode_manifest, encode_manifest
 
@@ -44,15 +45,17 @@ class Manifests:
                 store = await self._store()
                 data = (await store.get(digest)).data or b""
         except nats.js.errors.NotFoundError as error:
-            raise Missing("NotFound", f"the manifest {digest} is not in the object store {MANIFESTS_BUCKET}") from error
+            raise Missing(
+                Reason.NOT_FOUND, f"the manifest {digest} is not in the object store {MANIFESTS_BUCKET}"
+            ) from error
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise _unavailable("read", digest, error) from error
         try:
             manifest = decode_manifest(data)
         except (DecodeError, InvalidValue) as error:
-            raise Corrupt("InvalidListing", f"the manifest {digest} cannot be used: {error}") from error
+            raise Corrupt(Reason.INVALID_LISTING, f"the manifest {digest} cannot be used: {error}") from error
         if manifest.digest != digest:
-            raise Corrupt("ChecksumMismatch", f"the manifest stored as {digest} is that of {manifest.digest}")
+            raise Corrupt(Reason.CHECKSUM_MISMATCH, f"the manifest stored as {digest} is that of {manifest.digest}")
         self._remember(manifest)
         return manifest
 
@@ -89,4 +92,4 @@ async def _exists(store: ObjectStore, digest: str) -> bool:
 
 
 def _unavailable(verb: str, digest: str, error: Exception) -> Unavailable:
-    return Unavailable("Unavailable", f"NATS did not let us {verb} the manifest {digest}: {type(error).__name__}")
+    return Unavailable(Reason.UNAVAILABLE, f"NATS did not let us {verb} the manifest {digest}: {type(error).__name__}")

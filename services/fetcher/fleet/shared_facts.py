@@ -15,9 +15,9 @@ from nats.js import JetStreamContext
 from libs.artifact.names import FACTS_BUCKET, facts_key
 from libs.chassis.errors import Conflict, Invalid, ServiceError
 from libs.chassis.nats_client import put_if, read_key
+from libs.model.problems import error_of, problem_of
 from ome.fetch.v1.fetch_pb2 import SharedFacts
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.fetcher.fleet.problems import error_of, problem_of
 
 # Longer than an answer of the parser may take; after that whoever waits asks instead.
 _CLAIM_SECONDS = 30.0
@@ -52,7 +52,7 @@ class FactsExchange:
         try:
             answer = SharedFacts(facts=await parse())
         except Invalid as error:
-            await self._tell(key, SharedFacts(problem=problem_of(error)))
+            await self._tell(key, SharedFacts(problem=problem_of(error, "fetcher")))
             raise
         except ServiceError:
             # The others need not wait until the claim runs out.

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from libs.artifact.manifest import Manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Missing, ServiceError
 from services.fetcher.fleet.credentials import Credentials, CredentialsClient
 from services.fetcher.fleet.manifests import Manifests
@@ -76,7 +77,7 @@ class Fetching:
         try:
             await asyncio.shield(running)
         except ServiceError as error:
-            if error.reason != "InsufficientDisk":
+            if error.reason is not Reason.INSUFFICIENT_DISK:
                 # It does not need any more what it had been promised.
                 self._roots.room_freed.set()
             raise

@@ -16,20 +16,22 @@ from google.protobuf.message import DecodeError
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.names import node_key, split_node_key
+from libs.artifact.reasons import Reason
 from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_mirror import Mirror
+from libs.model.problems import is_defect, problem_of
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState, Problem
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
     MODEL_KIND_CLUSTER_BASE_MODEL,
     REASON_INSUFFICIENT_DISK,
+    REASON_PATH_CONFLICT,
+    REASON_PATH_OCCUPIED,
     ModelRef,
     NodePhase,
-    Reason,
 )
 from services.fetcher import metrics
-from services.fetcher.fleet.problems import is_defect, problem_of
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.downloads import Downloads, Order
@@ -279,7 +281,7 @@ class ModelLoop:
             digest = assignment.artifact.digest
             facts = await (self._facts.get(digest, assignment.schema_path, parse) if digest else parse())
         except (ServiceError, InvalidValue) as error:
-            problem = problem_of(error)
+            problem = problem_of(error, "fetcher")
             retry_at = None
             if problem.problem_class != PROBLEM_CLASS_INVALID:
                 memory.parse_attempts += 1
@@ -314,12 +316,12 @@ class ModelLoop:
         if memory.setback is None or memory.setback.revision != desired.revision:
             memory.attempts = 0
         memory.attempts += 1
-        problem = problem_of(error)
+        problem = problem_of(error, "fetcher")
         delay = retry_at = None
         # A deletion is attempted until it succeeds: nothing else would ever end it.
         if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
             delay = self._retry_delay_seconds(memory.attempts, error)
-            if problem.reason in (Reason.REASON_PATH_CONFLICT, Reason.REASON_PATH_OCCUPIED):
+            if problem.reason in (REASON_PATH_CONFLICT, REASON_PATH_OCCUPIED):
                 delay = min(delay, _PATH_RETRY_SECONDS)
             if problem.reason == REASON_INSUFFICIENT_DISK and self._room_freed_at >= memory.fetch_began:
                 # What was freed while the attempt was under way may have come too late for it.
@@ -429,7 +431,9 @@ def _local_path(assignment: Assignment) -> str:
             # The vendor's own tools put it there; the node only looks whether they have.
             return assignment.path
         case _:
-            raise Invalid("UnsupportedBackend", f"a fetcher cannot provide {assignment.source.uri} without an artifact")
+            raise Invalid(
+                Reason.UNSUPPORTED_BACKEND, f"a fetcher cannot provide {assignment.source.uri} without an artifact"
+            )
 
 
 def _order(model_uid: str, desired: Desired, root: str, digest: str, damaged: tuple[str, ...]) -> Order:

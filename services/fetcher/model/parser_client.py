@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
+from libs.artifact.reasons import Reason, reason_named
 from libs.chassis.errors import Invalid, ServiceError, Unavailable
 from ome.parser.v1.parser_pb2 import FileChunk, ModelFacts, ParseOptions, ParseRequest, ParseResponse
 from ome.parser.v1.parser_pb2_grpc import ParserServiceStub
@@ -75,18 +76,21 @@ async def _requests(files: Sequence[ModelFile], schema_path: str) -> AsyncIterat
 
 def _error(error: grpc.aio.AioRpcError) -> ServiceError:
     message = error.details() or error.code().name
-    reason = _reason(error)
+    reason, pause = _details(error)
     if error.code() in _REFUSALS:
-        return Invalid(reason or "ParseFailed", message)
-    return Unavailable(reason or "Unavailable", f"the parser gives no answer: {message}")
+        return Invalid(reason or Reason.PARSE_FAILED, message)
+    return Unavailable(reason or Reason.UNAVAILABLE, f"the parser gives no answer: {message}", pause)
 
 
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    """The ErrorInfo reason among the details of a google.rpc.Status, if there is one."""
+def _details(error: grpc.aio.AioRpcError) -> tuple[Reason | None, float | None]:
+    """The reason and the seconds to wait among the details of a google.rpc.Status, as far as they are there."""
+    reason, pause = None, None
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
             for detail in status_pb2.Status.FromString(value).details:
-                info = error_details_pb2.ErrorInfo()
+                info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
                 if detail.Unpack(info):
-                    return str(info.reason)
-    return ""
+                    reason = reason_named(info.reason)
+                elif detail.Unpack(retry):
+                    pause = retry.retry_delay.ToNanoseconds() / 1e9
+    return reason, pause

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, ServiceError, Unavailable
 from libs.chassis.health import Health
 from ome.fetch.v1.fetch_pb2 import RootCapacity
@@ -93,7 +94,7 @@ class Roots:
             return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
         except OSError as error:
             raise Unavailable(
-                "DiskError", f"the node's disk refused {self._shown(error.filename)}: {error.strerror or error}"
+                Reason.DISK_ERROR, f"the node's disk refused {self._shown(error.filename)}: {error.strerror or error}"
             ) from error
 
     def store(self, root: str) -> Store:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from libs.artifact.manifest import Manifest
+from libs.artifact.reasons import Reason
 from libs.artifact.uri import BucketUri, HuggingFaceUri, OracleUri, VendorUri, parse_uri
 from libs.chassis.errors import Invalid
 from services.fetcher.sources.bucket.source import BucketSource, bucket_source
@@ -187,7 +188,7 @@ def _manifest(uri: str, listing: "HubListing | BucketListing | OracleListing") -
 
 def _no_driver(uri: VendorUri) -> Invalid:
     return Invalid(
-        "UnsupportedBackend",
+        Reason.UNSUPPORTED_BACKEND,
         f"the fetcher of this node has no driver for vendor {uri.vendor}, which another one has: "
         "give all of them the same vendorDrivers",
     )
@@ -196,6 +197,6 @@ def _no_driver(uri: VendorUri) -> Invalid:
 def _unsupported(uri: str) -> Invalid:
     scheme = uri.partition("://")[0]
     return Invalid(
-        "UnsupportedBackend",
+        Reason.UNSUPPORTED_BACKEND,
         f"this release cannot fetch from {scheme}://; hf://, oci://, s3://, gs://, az://, vendor:// and local:// work",
     )

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from libs.artifact.digest import digest_directory, is_digest
 from libs.artifact.manifest import Manifest, new_manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from services.fetcher.failpoints import failpoint
 from services.fetcher.stop import StopFlag
@@ -97,13 +98,13 @@ class Store:
                 directory.mkdir(exist_ok=True)
             self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Unavailable("DiskError", f"{self.name} cannot be used for models: {error.strerror}") from error
+            raise Unavailable(Reason.DISK_ERROR, f"{self.name} cannot be used for models: {error.strerror}") from error
         try:
             # The kernel drops the lock with the process: none is left behind by a crash.
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
-            raise Conflict("Unavailable", f"another fetcher already keeps the models below {self.name}") from error
+            raise Conflict(Reason.UNAVAILABLE, f"another fetcher already keeps the models below {self.name}") from error
         try:
             self._recover()
         except BaseException:
@@ -129,7 +130,7 @@ class Store:
         """The directory of a committed artifact. Raises Missing with reason NotFound."""
         path = self._artifact(digest)
         if not path.is_dir():
-            raise Missing("NotFound", f"{digest} is not held below {self.name}")
+            raise Missing(Reason.NOT_FOUND, f"{digest} is not held below {self.name}")
         return path
 
     def manifest(self, digest: str) -> Manifest:
@@ -206,7 +207,7 @@ class Store:
         """
         with self._changed, self._file_system.errors(self.directory / path):
             if not self.holds(digest):
-                raise Conflict("ArtifactDamaged", f"{digest} is no longer held below {self.name}")
+                raise Conflict(Reason.ARTIFACT_DAMAGED, f"{digest} is no longer held below {self.name}")
             self._refuse_conflict(uid, path, leaving)
             self._links.check_free(path)
             previous = self._owners.get(uid)
@@ -407,7 +408,7 @@ class Store:
                     return
         if _device_of(self.directory) != self._file_system.device:
             raise Unavailable(
-                "DiskError",
+                Reason.DISK_ERROR,
                 f"{self.name} shows another file system than when the fetcher began: it was unmounted, or something "
                 "was mounted over it. Mount it again, or restart the fetcher to use what is there now",
             )
@@ -442,7 +443,7 @@ class Store:
             taken = owner.path == path and other not in leaving
             if taken or path.startswith(f"{owner.path}/") or owner.path.startswith(f"{path}/"):
                 raise Unavailable(
-                    "PathConflict",
+                    Reason.PATH_CONFLICT,
                     f"another model (uid {other}) already stands at {self.name.rstrip('/')}/{owner.path}; "
                     "give one of them another storage.path",
                 )

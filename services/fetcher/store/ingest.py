@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt
 from services.fetcher.failpoints import failpoint
 from services.fetcher.store import linux
@@ -171,7 +172,9 @@ class Ingest:
         with self.file_system.errors(self.files):
             for index, file in enumerate(self.manifest.files):
                 if index not in self._done or os.lstat(self._prefix + file.path).st_size != file.size_bytes:
-                    raise Corrupt("ChecksumMismatch", f"{file.path} is not complete, so the artifact is not committed")
+                    raise Corrupt(
+                        Reason.CHECKSUM_MISMATCH, f"{file.path} is not complete, so the artifact is not committed"
+                    )
             self._sync_small_files()
             for directory in sorted(self._all_directories(), reverse=True):
                 sync_directory(Path(self._prefix + directory))

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Unavailable
 from services.fetcher.failpoints import failpoint
 from services.fetcher.store.paths import STATE_DIRECTORY
@@ -94,7 +95,7 @@ class Links:
             temporary.unlink()
             if error.errno == errno.EXDEV:
                 raise Invalid(
-                    "InvalidPath", f"{self._shown(path)} is on another file system than {self._name}"
+                    Reason.INVALID_PATH, f"{self._shown(path)} is on another file system than {self._name}"
                 ) from error
             raise
 
@@ -111,7 +112,7 @@ class Links:
     def _parent(self, path: str, make: Sequence[str]) -> Iterator[tuple[int, str]]:
         parts = path.split("/")
         if not path or any(part in ("", ".", "..") for part in parts) or STATE_DIRECTORY in parts:
-            raise Invalid("InvalidPath", f"{self._shown(path)} is not a place for a model")
+            raise Invalid(Reason.INVALID_PATH, f"{self._shown(path)} is not a place for a model")
         fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for depth, part in enumerate(parts[:-1]):
@@ -141,13 +142,14 @@ class Links:
             return error
         if stat.S_ISLNK(os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode):
             return Invalid(
-                "InvalidPath", f"{self._shown(upper)} is a symbolic link; a model's path must not lead through one"
+                Reason.INVALID_PATH,
+                f"{self._shown(upper)} is a symbolic link; a model's path must not lead through one",
             )
         return self._occupied(upper, "a file")
 
     def _occupied(self, path: str, what: str) -> Unavailable:
         return Unavailable(
-            "PathOccupied",
+            Reason.PATH_OCCUPIED,
             f"{what} that the operator has not made stands at {self._shown(path)}; it is left alone. "
             "Move it away or choose another storage.path",
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing
 
 STATE_DIRECTORY = ".ome"
@@ -83,7 +84,7 @@ def resolve_local(host_root: Path, roots: Sequence[str], path: str) -> Path:
         try:
             mode = entry.lstat().st_mode
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise Missing("NotFound", f"{path} does not exist on this node") from error
+            raise Missing(Reason.NOT_FOUND, f"{path} does not exist on this node") from error
         if not stat.S_ISLNK(mode):
             resolved.append(part)
             continue
@@ -98,7 +99,7 @@ def resolve_local(host_root: Path, roots: Sequence[str], path: str) -> Path:
         raise _refused(path, f"is a link that leads out of the model roots of this node ({', '.join(roots)})")
     directory = host_root.joinpath(*resolved)
     if not directory.is_dir():
-        raise Missing("NotFound", f"{path} is not a directory on this node")
+        raise Missing(Reason.NOT_FOUND, f"{path} is not a directory on this node")
     return directory
 
 
@@ -128,4 +129,4 @@ def _below(parts: Sequence[str], root: Sequence[str]) -> bool:
 
 
 def _refused(path: str, why: str) -> InvalidValue:
-    return InvalidValue("InvalidPath", f"the path {path!r} {why}")
+    return InvalidValue(Reason.INVALID_PATH, f"the path {path!r} {why}")

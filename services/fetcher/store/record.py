@@ -19,6 +19,7 @@ from pathlib import Path
 
 from libs.artifact.digest import digest_directory
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Missing
 from services.fetcher.store.files import LOST_ERRNOS, write_durably
 
@@ -47,15 +48,15 @@ class Records:
             with self._path(digest).open(encoding="ascii") as lines:
                 record = _parsed(lines)
         except FileNotFoundError as error:
-            raise Missing("NotFound", f"{digest} is not held below {self._root_name}") from error
+            raise Missing(Reason.NOT_FOUND, f"{digest} is not held below {self._root_name}") from error
         except OSError as error:
             if error.errno not in LOST_ERRNOS:
                 raise
-            raise Corrupt("ArtifactDamaged", damaged) from error
+            raise Corrupt(Reason.ARTIFACT_DAMAGED, damaged) from error
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise Corrupt("ArtifactDamaged", damaged) from error
+            raise Corrupt(Reason.ARTIFACT_DAMAGED, damaged) from error
         if record.manifest.digest != digest:
-            raise Corrupt("ArtifactDamaged", damaged)
+            raise Corrupt(Reason.ARTIFACT_DAMAGED, damaged)
         return record
 
     def put(self, record: Record) -> None:

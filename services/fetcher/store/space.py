@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 
 # The block size of the file systems that models lie on: a file takes whole blocks.
@@ -80,7 +81,7 @@ class FileSystem:
                 if (status := os.statvfs(self._directory)).f_files and not status.f_favail:
                     # Some file systems, ext4 among them, take a number of files that is fixed when they are made.
                     raise Unavailable(
-                        "InsufficientDisk",
+                        Reason.INSUFFICIENT_DISK,
                         f"{self.name} has no room for another file, as all of its {status.f_files} inodes are in use. "
                         "Remove some files or choose a storage.path below another root",
                     ) from error
@@ -90,7 +91,7 @@ class FileSystem:
                     raise self._insufficient(needed, others) from error
             named = error.filename if isinstance(error.filename, str) and os.path.isabs(error.filename) else path
             raise Unavailable(
-                "DiskError", f"the node's disk refused {self._shown(named)}: {error.strerror or error}"
+                Reason.DISK_ERROR, f"the node's disk refused {self._shown(named)}: {error.strerror or error}"
             ) from error
 
     def _shown(self, path: Path | str) -> str:
@@ -105,7 +106,7 @@ class FileSystem:
         if needed is not None and needed > left:
             wants = f"lacks room: the model needs {needed} bytes ({_readable(needed)})"
         return Unavailable(
-            "InsufficientDisk",
+            Reason.INSUFFICIENT_DISK,
             f"{self.name} {wants}; available are {left} bytes ({_readable(left)}): "
             f"{_readable(free)} free less {_readable(reserved)} reserved by other downloads. "
             "Free some space or choose a storage.path below another root",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 import structlog
 
 from libs.artifact.manifest import Manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import ServiceError
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
@@ -27,7 +28,13 @@ _log = structlog.get_logger()
 _LIMITS = limits_for(len(os.sched_getaffinity(0)))
 # What may be wrong with one way and not with the other. A full disk is full for both; terms that nobody has accepted
 # bind both; and who asks to slow down must not find the same request at another door.
-_ONE_WAY = ("ChecksumMismatch", "Forbidden", "NotFound", "SourceChanged", "Unavailable")
+_ONE_WAY = (
+    Reason.CHECKSUM_MISMATCH,
+    Reason.FORBIDDEN,
+    Reason.NOT_FOUND,
+    Reason.SOURCE_CHANGED,
+    Reason.UNAVAILABLE,
+)
 
 
 def acquire(
@@ -96,7 +103,7 @@ def _stream(ingest: Ingest, streams: Streams, read_streams: Callable[[], tuple[s
     try:
         wrong = read_streams()
     except ServiceError as error:
-        if error.reason not in (*_ONE_WAY, "Gated", "RateLimited"):
+        if error.reason not in (*_ONE_WAY, Reason.GATED, Reason.RATE_LIMITED):
             raise
         _log.warning("streams_failed", source=streams.name, reason=error.reason, message=error.message)
     brought = len(ingest.done) - before

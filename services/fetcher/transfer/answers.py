@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from libs.artifact.manifest import ChecksumAlgorithm
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt
 from services.fetcher.store.checksums import matches, new_checksum
 from services.fetcher.store.ingest import IncomingFile, Ingest
@@ -179,7 +180,8 @@ class Answers:
             self._ingest.finish(state.index, synced=False)
         elif not matches(state.file, new_checksum(state.file).hexdigest()):
             raise Corrupt(
-                "ChecksumMismatch", f"{self._origin_name}: {state.name} is empty but should not be by its checksum"
+                Reason.CHECKSUM_MISMATCH,
+                f"{self._origin_name}: {state.name} is empty but should not be by its checksum",
             )
         else:
             self._ingest.write_small(state.index, memoryview(b""), new_checksum(state.file).hexdigest())

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.ingest import Ingest
@@ -128,7 +129,7 @@ class _Transfer:
         idle = time.monotonic() - self._schedule.last_byte_at
         if idle > self._limits.patience_seconds:
             self._aborted = True
-            raise Unavailable("Unavailable", f"{self._origin.name} has sent nothing for {idle:.0f} seconds")
+            raise Unavailable(Reason.UNAVAILABLE, f"{self._origin.name} has sent nothing for {idle:.0f} seconds")
 
     def _progress(self, meter: RateMeter) -> Progress:
         manifest = self._manifest
@@ -190,7 +191,7 @@ class _Transfer:
         try:
             endpoint, target = split_url(location.url)
         except AddressError as error:
-            raise Unavailable("Unavailable", f"{self._origin.name}: {state.name}: {error}") from error
+            raise Unavailable(Reason.UNAVAILABLE, f"{self._origin.name}: {state.name}: {error}") from error
         if self._is_paused(endpoint, piece):
             return True
         if lane.outstanding and not lane.fits(endpoint, state):
@@ -205,7 +206,7 @@ class _Transfer:
         try:
             lane.connect(endpoint).request(target, headers)
         except TrustError as error:
-            raise Unavailable("Unavailable", f"{self._origin.name}: {error}") from error
+            raise Unavailable(Reason.UNAVAILABLE, f"{self._origin.name}: {error}") from error
         except WireError as error:
             if endpoint not in lane.connections:
                 lane.leave(endpoint)

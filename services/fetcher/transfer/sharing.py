@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from libs.artifact.reasons import Reason
 from services.fetcher import metrics
 from services.fetcher.transfer.addresses import Endpoint
 from services.fetcher.transfer.seating import Seat, Table
@@ -36,7 +37,7 @@ class Pause:
     """Until when, on the monotonic clock, an origin wants to be left alone, and the reason of its answer."""
 
     until: float = 0.0
-    reason: str = "Unavailable"
+    reason: Reason = Reason.UNAVAILABLE
 
 
 class Sharing:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterator
 
 from libs.artifact.manifest import ManifestFile
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Unavailable
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.checksums import matches
@@ -111,7 +112,9 @@ class _Streaming:
             incoming.restart()
             self._bytes_done = before
             if over:
-                raise Corrupt("SourceChanged", f"{self._name}: {file.path} is longer than it was when it was listed")
+                raise Corrupt(
+                    Reason.SOURCE_CHANGED, f"{self._name}: {file.path} is longer than it was when it was listed"
+                )
             return False
         finally:
             incoming.close()
@@ -121,7 +124,7 @@ class _Streaming:
         while position < file.size_bytes:
             wanted = min(self._limits.range_bytes, file.size_bytes - position)
             if self._receive(self._buffer[:wanted]) < wanted:
-                raise Unavailable("Unavailable", f"{self._name}: {file.path}: the stream ended early")
+                raise Unavailable(Reason.UNAVAILABLE, f"{self._name}: {file.path}: the stream ended early")
             yield position, wanted
             position += wanted
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import Enum
 from urllib.parse import urljoin
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from services.fetcher.transfer.addresses import AddressError, split_url
 from services.fetcher.transfer.limits import Limits
@@ -23,10 +24,10 @@ _REFUSALS = (400, 401, 403, 404, 410)
 _PASSING = (408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529)
 # X-Error-Code of the Hugging Face Hub, which answers 401 for what does not exist and 403 for much else.
 _ERROR_CODES = {
-    "GatedRepo": "Gated",
-    "RepoNotFound": "NotFound",
-    "RevisionNotFound": "NotFound",
-    "EntryNotFound": "NotFound",
+    "GatedRepo": Reason.GATED,
+    "RepoNotFound": Reason.NOT_FOUND,
+    "RevisionNotFound": Reason.NOT_FOUND,
+    "EntryNotFound": Reason.NOT_FOUND,
 }
 
 
@@ -80,7 +81,7 @@ class Retry:
     """Ask for the same bytes later: not before `pause_seconds` have passed, if the origin asks for a pause."""
 
     why: str
-    reason: str = "Unavailable"
+    reason: Reason = Reason.UNAVAILABLE
     pause_seconds: float | None = None
 
 
@@ -88,7 +89,7 @@ class Retry:
 class Restart:
     """What has come of the file is wrong as a whole: fetch it from its first byte. `what` continues its name."""
 
-    reason: str
+    reason: Reason
     what: str
 
 
@@ -101,11 +102,11 @@ class GiveUp:
 
 Verdict = Body | Follow | Renew | Retry | Restart | GiveUp
 
-CHANGED = Restart("SourceChanged", "has changed at the origin since it was listed")
-SHORTER = Restart("SourceChanged", "is shorter at the origin than it was when it was listed")
-LONGER = Restart("SourceChanged", "is longer at the origin than it was when it was listed")
-RESIZED = Restart("SourceChanged", "has another size at the origin than it had when it was listed")
-MISMATCH = Restart("ChecksumMismatch", "does not match its checksum")
+CHANGED = Restart(Reason.SOURCE_CHANGED, "has changed at the origin since it was listed")
+SHORTER = Restart(Reason.SOURCE_CHANGED, "is shorter at the origin than it was when it was listed")
+LONGER = Restart(Reason.SOURCE_CHANGED, "is longer at the origin than it was when it was listed")
+RESIZED = Restart(Reason.SOURCE_CHANGED, "has another size at the origin than it had when it was listed")
+MISMATCH = Restart(Reason.CHECKSUM_MISMATCH, "does not match its checksum")
 
 
 def judge(asked: Asked, status: int, headers: Mapping[str, str], now: datetime, limits: Limits) -> Verdict:
@@ -124,10 +125,10 @@ def judge(asked: Asked, status: int, headers: Mapping[str, str], now: datetime, 
     if status in _REFUSALS:
         return _refused(asked, status, headers)
     if status in _PASSING:
-        reason = "RateLimited" if status == 429 else "Unavailable"
+        reason = Reason.RATE_LIMITED if status == 429 else Reason.UNAVAILABLE
         return Retry(f"the answer is HTTP {status}", reason, asked_pause_seconds(headers, now))
     return GiveUp(
-        Unavailable("Unavailable", f"{asked.origin}: the answer to a request for {asked.file} is HTTP {status}")
+        Unavailable(Reason.UNAVAILABLE, f"{asked.origin}: the answer to a request for {asked.file} is HTTP {status}")
     )
 
 
@@ -171,7 +172,7 @@ def _redirect(asked: Asked, target: str, limits: Limits) -> Verdict:
     if not target:
         return Retry("a redirect does not say where to")
     if asked.redirects >= limits.redirects:
-        return GiveUp(Unavailable("Unavailable", f"{asked.subject} is redirected in circles"))
+        return GiveUp(Unavailable(Reason.UNAVAILABLE, f"{asked.subject} is redirected in circles"))
     before = split_url(asked.location.url)[0]
     try:
         url = urljoin(asked.location.url, target)
@@ -181,7 +182,8 @@ def _redirect(asked: Asked, target: str, limits: Limits) -> Verdict:
     except ValueError:
         return Retry("a redirect leads to an address that cannot be understood")
     if before.scheme == "https" and after.scheme == "http":
-        return GiveUp(Unavailable("Unavailable", f"{asked.origin} redirects from https to http, which is not followed"))
+        why = f"{asked.origin} redirects from https to http, which is not followed"
+        return GiveUp(Unavailable(Reason.UNAVAILABLE, why))
     # Tokens belong to the host they were meant for.
     return Follow(Location(url, asked.location.headers if after == before else {}))
 
@@ -194,13 +196,13 @@ def _refused(asked: Asked, status: int, headers: Mapping[str, str]) -> Verdict:
         return Renew(again=True)
     if status == 400:
         return GiveUp(
-            Unavailable("Unavailable", f"{asked.origin} does not understand a request for {asked.file} (HTTP 400)")
+            Unavailable(Reason.UNAVAILABLE, f"{asked.origin} does not understand a request for {asked.file} (HTTP 400)")
         )
     code = headers.get("x-error-code", "")
-    reason = _ERROR_CODES.get(code, "Forbidden" if status in (401, 403) else "NotFound")
+    reason = _ERROR_CODES.get(code, Reason.FORBIDDEN if status in (401, 403) else Reason.NOT_FOUND)
     what = {
-        "Gated": "is gated: accept its terms with the account that the token belongs to",
-        "NotFound": "does not exist at the origin",
-        "Forbidden": "may not be read: check the token and its permissions",
+        Reason.GATED: "is gated: accept its terms with the account that the token belongs to",
+        Reason.NOT_FOUND: "does not exist at the origin",
+        Reason.FORBIDDEN: "may not be read: check the token and its permissions",
     }[reason]
     return GiveUp(Missing(reason, f"{asked.subject} {what} (HTTP {status})"))

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
+from libs.artifact.reasons import Reason
 from libs.chassis import tasks
 from libs.chassis.errors import Conflict
 from libs.chassis.tasks import keep_cancellations, run_pipelined, run_until
@@ -97,7 +98,7 @@ async def test_after_a_failure_no_pipelined_step_begins_and_those_under_way_end(
     async def step(number: int) -> None:
         if number == 1:
             failed.set()
-            raise Conflict("Conflict", "somebody else was faster")
+            raise Conflict(Reason.CONFLICT, "somebody else was faster")
         await failed.wait()
         await asyncio.sleep(0)
         done.append(number)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Unavailable
 from libs.chassis.work import KeyedQueue
 
@@ -42,7 +43,7 @@ async def test_key_that_is_added_while_it_is_worked_on_is_worked_on_once_more() 
     assert calls == 2
 
 
-@pytest.mark.parametrize("error", [Unavailable("Unavailable", "away"), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [Unavailable(Reason.UNAVAILABLE, "away"), ZeroDivisionError()])
 async def test_reconcile_that_raises_is_tried_again_and_stops_no_other_key(error: Exception) -> None:
     queue: KeyedQueue[str] = KeyedQueue("test")
     done, seen = asyncio.Event(), []
@@ -100,7 +101,7 @@ async def test_conflict_is_said_only_when_it_lasts() -> None:
         nonlocal calls
         calls += 1
         if calls < 6:
-            raise Conflict("Conflict", "somebody else was faster")
+            raise Conflict(Reason.CONFLICT, "somebody else was faster")
         done.set()
 
     queue.add("a")

@@ -88,9 +88,12 @@ def test_labels_that_the_status_service_writes_concern_no_model() -> None:
     known = fleet()
     known.node("n0", {"zone": "b", **OWN_LABELS})
     assert known.changes() == set()
-    assert project_node({"metadata": {"name": "n", "uid": "u", "resourceVersion": "1", "labels": OWN_LABELS}})[
-        "metadata"
-    ]["labels"] == {}
+    assert (
+        project_node({"metadata": {"name": "n", "uid": "u", "resourceVersion": "1", "labels": OWN_LABELS}})["metadata"][
+            "labels"
+        ]
+        == {}
+    )
 
 
 def test_node_that_is_cordoned_unready_new_or_gone_concerns_what_is_placed_there_or_held() -> None:

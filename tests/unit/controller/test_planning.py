@@ -464,8 +464,3 @@ def test_any_change_settles_and_any_prefix_of_the_actions_leads_to_the_same_plac
         node: held.assignment for node, held in detour.held.items()
     }
     assert straight.plan == detour.plan
-
-
-def test_reason_outside_the_list_is_reported_as_ours() -> None:
-    assert planning.new_problem("InvalidUri", "x").reason == model_pb2.REASON_INVALID_URI
-    assert planning.new_problem("InvalidRequest", "x").reason == model_pb2.REASON_INTERNAL

@@ -6,13 +6,14 @@ from contextlib import suppress
 
 import pytest
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from services.fetcher.model.downloads import Downloads, Failure, Order, Slots
 from services.fetcher.model.observed import SourceKey, TransferPhase
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.progress import Progress
 
-BUSY = Unavailable("Unavailable", "the origin is busy")
+BUSY = Unavailable(Reason.UNAVAILABLE, "the origin is busy")
 
 
 def order(model: str, digest: str = "a", size: int = 10, priority: int = 0) -> Order:

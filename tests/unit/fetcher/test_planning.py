@@ -6,6 +6,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     GOAL_HOLD,
@@ -72,7 +73,7 @@ PARSED = replace(PUBLISHED, parsing=Parsing(facts=FACTS))
 DAMAGED = replace(PARSED, copy=Copy(held=True, damaged=("model.safetensors",)))
 OLD_PUBLISHED = replace(NOTHING, publications=(Publication(ROOT, PATH, OLD, True),))
 ELSEWHERE = replace(HELD, publications=(Publication(OTHER_ROOT, "/raid/models/a", NEW, True),))
-INVALID_PATH = InvalidValue("InvalidPath", "no")
+INVALID_PATH = InvalidValue(Reason.INVALID_PATH, "no")
 BUSY = Problem(reason=REASON_UNAVAILABLE, problem_class=PROBLEM_CLASS_UNAVAILABLE)
 REFUSED = Problem(reason=REASON_INVALID_PATH, problem_class=PROBLEM_CLASS_INVALID)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing, Unavailable
 from services.fetcher.sources.renewal import RenewedOrigin
 from services.fetcher.transfer.origin import Origin
@@ -39,13 +40,13 @@ def test_new_credentials_are_used_from_then_on_and_what_is_refused_to_several_is
     assert controller.asked == ["1"]
 
 
-@pytest.mark.parametrize("answer", [None, Unavailable("Unavailable", "no controller answers")])
+@pytest.mark.parametrize("answer", [None, Unavailable(Reason.UNAVAILABLE, "no controller answers")])
 def test_without_other_credentials_there_are_those_that_were_given(answer: Exception | None) -> None:
     origin = RenewedOrigin(OLD, "1", Controller(answer).renew)
     assert origin.locate(FILE, again=True).url == "http://old/config.json"
 
 
 def test_a_secret_that_has_gone_ends_the_transfer_with_its_reason() -> None:
-    origin = RenewedOrigin(OLD, "1", Controller(Missing("SecretNotFound", "it is gone")).renew)
+    origin = RenewedOrigin(OLD, "1", Controller(Missing(Reason.SECRET_NOT_FOUND, "it is gone")).renew)
     with pytest.raises(Missing, match="it is gone"):
         origin.locate(FILE, again=True)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Location
@@ -77,19 +78,19 @@ ANSWERS: dict[str, tuple[Asked, int, Mapping[str, str], Verdict]] = {
         RANGE,
         429,
         {},
-        Retry("the answer is HTTP 429", "RateLimited", None),
+        Retry("the answer is HTTP 429", Reason.RATE_LIMITED, None),
     ),
     "a rate limit with a pause is tried again after it": (
         RANGE,
         429,
         {"retry-after": "7"},
-        Retry("the answer is HTTP 429", "RateLimited", 7.0),
+        Retry("the answer is HTTP 429", Reason.RATE_LIMITED, 7.0),
     ),
     "a pause until a time is counted by the origin's clock": (
         RANGE,
         503,
         {"retry-after": "Fri, 27 Nov 2026 10:00:09 GMT", "date": "Fri, 27 Nov 2026 10:00:00 GMT"},
-        Retry("the answer is HTTP 503", "Unavailable", 9.0),
+        Retry("the answer is HTTP 503", Reason.UNAVAILABLE, 9.0),
     ),
     "a gateway that fails is tried again": (RANGE, 502, {}, Retry("the answer is HTTP 502")),
     "a range behind the end of the file starts it again": (RANGE, 416, {}, SHORTER),
@@ -223,7 +224,7 @@ def test_how_long_an_attempt_waits(retry: Retry, attempts: int, seconds: float) 
 
 
 def test_the_last_attempt_of_a_row_ends_with_the_reason_of_its_failure() -> None:
-    verdict = next_attempt("hf://o/m: weights", Retry("HTTP 429", "RateLimited", 5.0), 4, LIMITS, 0.5)
+    verdict = next_attempt("hf://o/m: weights", Retry("HTTP 429", Reason.RATE_LIMITED, 5.0), 4, LIMITS, 0.5)
     assert isinstance(verdict, GiveUp)
     assert isinstance(verdict.error, Unavailable)
     assert (verdict.error.reason, verdict.error.retry_after_seconds) == ("RateLimited", 5.0)

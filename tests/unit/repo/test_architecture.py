@@ -214,6 +214,19 @@ def test_no_task_is_created_and_forgotten() -> None:
     assert not bare
 
 
+def test_reasons_are_members_of_the_closed_list_and_never_strings() -> None:
+    errors = {"Invalid", "Missing", "Conflict", "Unavailable", "Corrupt", "InvalidValue", "ParseError"}
+    spelled = {
+        f"{module.path}:{node.lineno}"
+        for module in modules_below("services/", "libs/")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in errors
+        for given in node.args[:1]
+        if any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in ast.walk(given))
+    }
+    assert not spelled
+
+
 def test_our_code_is_not_mocked() -> None:
     mocking = {
         f"{module.path}: {name}"

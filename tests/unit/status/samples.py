@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from libs.artifact.specification import planning_digest
+from libs.model.kinds import model_ref
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Problem, ProblemClass, Volume, VolumeInspection
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_FAILED,
@@ -16,7 +17,6 @@ from ome.model.v1.model_pb2 import (
 )
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.status.folding import StatusView, fold
-from services.status.kinds import model_ref
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 LATER = datetime(2026, 3, 1, 13, 0, 0, tzinfo=UTC)

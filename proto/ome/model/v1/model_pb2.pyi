@@ -54,6 +54,9 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_INTERNAL: _ClassVar[Reason]
     REASON_VOLUME_NOT_READY: _ClassVar[Reason]
     REASON_PATH_CONFLICT: _ClassVar[Reason]
+    REASON_OVERLOADED: _ClassVar[Reason]
+    REASON_CONFLICT: _ClassVar[Reason]
+    REASON_INVALID_REQUEST: _ClassVar[Reason]
 MODEL_KIND_UNSPECIFIED: ModelKind
 MODEL_KIND_BASE_MODEL: ModelKind
 MODEL_KIND_CLUSTER_BASE_MODEL: ModelKind
@@ -95,6 +98,9 @@ REASON_DELETING: Reason
 REASON_INTERNAL: Reason
 REASON_VOLUME_NOT_READY: Reason
 REASON_PATH_CONFLICT: Reason
+REASON_OVERLOADED: Reason
+REASON_CONFLICT: Reason
+REASON_INVALID_REQUEST: Reason
 
 class ModelRef(_message.Message):
     __slots__ = ("kind", "namespace", "name", "uid")

@@ -27,6 +27,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.bucket.checksums import with_checksums
 from services.fetcher.sources.bucket.signing import Signer, is_signable, signer_of
@@ -89,27 +90,28 @@ def list_prefix(source: BucketSource) -> BucketListing:
                     files[path] = ManifestFile(path, entry["size"], ChecksumAlgorithm.NONE, "", version)
             if len(files) > _MOST_OBJECTS:
                 raise Invalid(
-                    "InvalidUri", f"{source.name} holds more than {_MOST_OBJECTS} objects: name a prefix with one model"
+                    Reason.INVALID_URI,
+                    f"{source.name} holds more than {_MOST_OBJECTS} objects: name a prefix with one model",
                 )
     for folder in {path[:end] for path in files for end in _slashes(path)}:
         if folder in files and files[folder].size_bytes == 0:
             del files[folder]
     if not files:
         raise Missing(
-            "NotFound",
+            Reason.NOT_FOUND,
             f"{source.name} holds no objects: check the prefix in storageUri, which names a folder, not an object",
         )
     selection = select_files(files.keys(), source.allow, source.ignore)
     if not selection.paths:
         raise Invalid(
-            "InvalidParameter",
+            Reason.INVALID_PARAMETER,
             f"allowPatterns and ignorePatterns leave none of the {len(files)} files of {source.name}; "
             "a pattern is matched against the whole path below the prefix, as in '*.safetensors' or 'onnx/*'",
         )
     for path in selection.paths:
         if not is_signable(source, source.key_of(path)):
             raise InvalidValue(
-                "InvalidListing",
+                Reason.INVALID_LISTING,
                 f"{source.name} holds {path!r}: with the identity of a pod no address can be signed of such a name; "
                 "name a Secret with a key in storage.storageKey, or leave it out with parameters.ignorePatterns",
             )
@@ -196,7 +198,7 @@ def _open(source: BucketSource) -> Store:
 
 def _cannot_open(source: BucketSource) -> InvalidValue:
     return InvalidValue(
-        "InvalidParameter",
+        Reason.INVALID_PARAMETER,
         f"{source.name} cannot be opened: the credentials, the bucket's name or the parameters are not in a form "
         "that the cloud takes",
     )
@@ -256,30 +258,30 @@ def _refused(source: BucketSource, said: str) -> ServiceError:
     code = next(iter(_CODE.findall(said)), "")
     named = f" ({code})" if code else f" (HTTP {status})" if status else ""
     if _IDENTITY.search(said) and (status or not source.secret):
-        return Missing("Forbidden", f"{source.name}: the cloud gives no credentials{named}: {_advice(source)}")
+        return Missing(Reason.FORBIDDEN, f"{source.name}: the cloud gives no credentials{named}: {_advice(source)}")
     if code in _WRONG_REGION or "redirect without LOCATION" in said:
         return Invalid(
-            "InvalidParameter",
+            Reason.INVALID_PARAMETER,
             f"{source.name} is in another region than was asked{named}: write the bucket's own in parameters.region",
         )
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return Missing("Forbidden", f"{source.name}: access is refused{named}: {_advice(source)}")
+        return Missing(Reason.FORBIDDEN, f"{source.name}: access is refused{named}: {_advice(source)}")
     if status == HTTPStatus.NOT_FOUND:
-        return Missing("NotFound", f"{source.name}: there is no such bucket{named}: check storageUri")
+        return Missing(Reason.NOT_FOUND, f"{source.name}: there is no such bucket{named}: check storageUri")
     if status == HTTPStatus.TOO_MANY_REQUESTS or code == "SlowDown":
-        return Unavailable("RateLimited", f"{source.name}: the store asks to slow down{named}")
+        return Unavailable(Reason.RATE_LIMITED, f"{source.name}: the store asks to slow down{named}")
     if status == HTTPStatus.BAD_REQUEST:
-        return Invalid("InvalidParameter", f"{source.name}: the store does not understand the request{named}")
+        return Invalid(Reason.INVALID_PARAMETER, f"{source.name}: the store does not understand the request{named}")
     if "path segment" in said or "invalid path" in said.lower():
         return Invalid(
-            "InvalidListing",
+            Reason.INVALID_LISTING,
             f"{source.name} holds an object whose name has an empty part, '.' or '..', of which no file can be made",
         )
     if status:
-        return Unavailable("Unavailable", f"{source.name}: the store answers{named}")
+        return Unavailable(Reason.UNAVAILABLE, f"{source.name}: the store answers{named}")
     where = source.endpoint or "the store"
     return Unavailable(
-        "Unavailable", f"{source.name}: {where} cannot be reached, or does not answer as such a store does"
+        Reason.UNAVAILABLE, f"{source.name}: {where} cannot be reached, or does not answer as such a store does"
     )
 
 

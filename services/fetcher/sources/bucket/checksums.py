@@ -17,6 +17,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing, ServiceError, Unavailable
 from services.fetcher.sources.bucket.source import BucketSource
 from services.fetcher.transfer.origin import Location, Origin
@@ -65,7 +66,7 @@ def _ask(
             raise _refused(source, file, error.code, dict(error.headers.items())) from None
     except (OSError, HTTPException) as error:
         raise Unavailable(
-            "Unavailable", f"{source.name}: the store cannot be asked for {file.path} ({type(error).__name__})"
+            Reason.UNAVAILABLE, f"{source.name}: the store cannot be asked for {file.path} ({type(error).__name__})"
         ) from None
 
 
@@ -73,12 +74,13 @@ def _refused(source: BucketSource, file: ManifestFile, status: int, headers: Map
     what = f"{source.name}: {file.path}"
     match status:
         case HTTPStatus.NOT_FOUND | HTTPStatus.PRECONDITION_FAILED:
-            return Unavailable("SourceChanged", f"{what} has changed while the source was listed")
+            return Unavailable(Reason.SOURCE_CHANGED, f"{what} has changed while the source was listed")
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return Missing(
-                "Forbidden", f"{what} may not be read, only listed (HTTP {status}): check what the credentials allow"
+                Reason.FORBIDDEN,
+                f"{what} may not be read, only listed (HTTP {status}): check what the credentials allow",
             )
-    reason = "RateLimited" if status == HTTPStatus.TOO_MANY_REQUESTS else "Unavailable"
+    reason = Reason.RATE_LIMITED if status == HTTPStatus.TOO_MANY_REQUESTS else Reason.UNAVAILABLE
     pause = asked_pause_seconds({name.lower(): value for name, value in headers.items()}, datetime.now(UTC))
     return Unavailable(reason, f"{what}: the store answers HTTP {status}", pause)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 from libs.artifact.uri import BucketUri
 from services.fetcher.sources.selection import parse_patterns
 
@@ -199,10 +200,10 @@ def _flag(parameters: Mapping[str, str], name: str) -> bool:
 
 def _bad_secret(scheme: str) -> InvalidValue:
     return InvalidValue(
-        "InvalidParameter",
+        Reason.INVALID_PARAMETER,
         f"the Secret named by storage.storageKey does not fit {scheme}://: it must hold {_WANTED[scheme]}",
     )
 
 
 def _invalid(parameter: str, why: str) -> InvalidValue:
-    return InvalidValue("InvalidParameter", f"storage.parameters.{parameter} {why}")
+    return InvalidValue(Reason.INVALID_PARAMETER, f"storage.parameters.{parameter} {why}")

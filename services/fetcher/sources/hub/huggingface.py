@@ -29,6 +29,7 @@ from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defin
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.hub.source import HubOrigin, HubSource
 from services.fetcher.sources.selection import select_files
@@ -152,17 +153,17 @@ def _errors_of(source: HubSource) -> Iterator[None]:
     except (ServiceError, InvalidValue):
         raise
     except HFValidationError as error:
-        raise Invalid("InvalidUri", f"{source.name}: {error}") from error
+        raise Invalid(Reason.INVALID_URI, f"{source.name}: {error}") from error
     except HfHubHTTPError as error:
         raise _refused(source, error) from error
     except (_UnreachableError, httpx2.HTTPError) as error:
         raise Unavailable(
-            "Unavailable", f"{source.endpoint} cannot be reached to list {source.name}: {error}"
+            Reason.UNAVAILABLE, f"{source.endpoint} cannot be reached to list {source.name}: {error}"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         # The SDK takes answers apart without looking.
         raise Unavailable(
-            "Unavailable",
+            Reason.UNAVAILABLE,
             f"{source.endpoint} does not answer as the Hugging Face Hub does ({type(error).__name__}); "
             "check the endpoint and proxies on the way",
         ) from error
@@ -174,36 +175,38 @@ def _refused(source: HubSource, error: HfHubHTTPError) -> ServiceError:
     status = error.response.status_code
     match error:
         case GatedRepoError():
-            return Missing("Gated", _gated_message(source))
+            return Missing(Reason.GATED, _gated_message(source))
         case DisabledRepoError():
-            return Missing("Forbidden", f"{source.name} has been disabled by its owner or by Hugging Face")
+            return Missing(Reason.FORBIDDEN, f"{source.name} has been disabled by its owner or by Hugging Face")
         case RevisionNotFoundError():
             return Missing(
-                "NotFound",
+                Reason.NOT_FOUND,
                 f"{source.name} has no revision {source.revision or 'main'!r}: "
                 "check storageUri and parameters.revision",
             )
     if status == HTTPStatus.UNAUTHORIZED and source.token:
         return Missing(
-            "Forbidden",
+            Reason.FORBIDDEN,
             f"{source.endpoint} does not accept the token for {source.name}: it is wrong, expired or revoked; "
             "replace it in the Secret named by storage.storageKey",
         )
     if isinstance(error, RepositoryNotFoundError) or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
-        return Missing("NotFound", _missing_message(source))
+        return Missing(Reason.NOT_FOUND, _missing_message(source))
     if status == HTTPStatus.FORBIDDEN:
-        return Missing("Forbidden", f"{source.endpoint} refuses to list {source.name}{_said(source, error)}")
+        return Missing(Reason.FORBIDDEN, f"{source.endpoint} refuses to list {source.name}{_said(source, error)}")
     if status == HTTPStatus.BAD_REQUEST:
-        return Invalid("InvalidUri", f"{source.endpoint} does not understand {source.name}{_said(source, error)}")
+        return Invalid(Reason.INVALID_URI, f"{source.endpoint} does not understand {source.name}{_said(source, error)}")
     pause = asked_pause_seconds(
         {name.lower(): value for name, value in error.response.headers.items()}, datetime.now(UTC)
     )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         advice = "" if source.token else f"; with a token the limit is higher: {_ADVICE}"
         return Unavailable(
-            "RateLimited", f"{source.endpoint} asks to slow down (HTTP 429) when listing {source.name}{advice}", pause
+            Reason.RATE_LIMITED,
+            f"{source.endpoint} asks to slow down (HTTP 429) when listing {source.name}{advice}",
+            pause,
         )
-    return Unavailable("Unavailable", f"{source.endpoint} answers HTTP {status} when listing {source.name}", pause)
+    return Unavailable(Reason.UNAVAILABLE, f"{source.endpoint} answers HTTP {status} when listing {source.name}", pause)
 
 
 def _gated_message(source: HubSource) -> str:
@@ -234,18 +237,18 @@ def _said(source: HubSource, error: HfHubHTTPError) -> str:
 
 def _commit(source: HubSource, sha: str | None) -> str:
     if sha is None or not _COMMIT.fullmatch(sha):
-        raise Unavailable("Unavailable", f"{source.endpoint} does not say which commit of {source.name} it has")
+        raise Unavailable(Reason.UNAVAILABLE, f"{source.endpoint} does not say which commit of {source.name} it has")
     return sha
 
 
 def _nothing_selected(source: HubSource, count: int) -> ServiceError:
     if source.allow or source.ignore:
         return Invalid(
-            "InvalidParameter",
+            Reason.INVALID_PARAMETER,
             f"allowPatterns and ignorePatterns leave none of the {count} files of {source.name}; "
             "a pattern is matched against the whole path, as in '*.safetensors' or 'onnx/*'",
         )
-    return Missing("NotFound", f"{source.name} holds no files")
+    return Missing(Reason.NOT_FOUND, f"{source.name} holds no files")
 
 
 def _listed(entry: RepoFile) -> tuple[int, ChecksumAlgorithm, str]:
@@ -259,6 +262,6 @@ def _checked(path: str, size: int, algorithm: ChecksumAlgorithm, checksum: str) 
     pattern = _SHA256 if algorithm is ChecksumAlgorithm.SHA256 else _SHA1
     if not pattern.fullmatch(checksum):
         raise InvalidValue(
-            "InvalidListing", f"the source lists {path!r} with {checksum!r}, which is no {algorithm.value}"
+            Reason.INVALID_LISTING, f"the source lists {path!r} with {checksum!r}, which is no {algorithm.value}"
         )
     return ManifestFile(path, size, algorithm, checksum)

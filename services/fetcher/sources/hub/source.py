@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ManifestFile
+from libs.artifact.reasons import Reason
 from libs.artifact.uri import HuggingFaceUri, parse_uri
 from services.fetcher.sources.selection import parse_patterns
 from services.fetcher.transfer.origin import Location
@@ -118,11 +119,11 @@ def _token(credentials: Mapping[str, bytes]) -> str | None:
 
 def _bad_token() -> InvalidValue:
     return InvalidValue(
-        "InvalidParameter",
+        Reason.INVALID_PARAMETER,
         "the Secret named by storage.storageKey holds no Hugging Face token: it must be one line such as hf_..., "
         "under the key that parameters.secretKey names (token by default)",
     )
 
 
 def _invalid(parameter: str, why: str) -> InvalidValue:
-    return InvalidValue("InvalidParameter", f"storage.parameters.{parameter} {why}")
+    return InvalidValue(Reason.INVALID_PARAMETER, f"storage.parameters.{parameter} {why}")

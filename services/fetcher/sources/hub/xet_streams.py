@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from libs.artifact.manifest import ManifestFile
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing, Unavailable
 from services.fetcher.sources.hub import xet
 from services.fetcher.sources.hub.source import HubSource, Transport
@@ -134,8 +135,8 @@ class XetStream:
         failure = FAILURES.get(word.decode(errors="replace"), FAILURES["broken"])
         message = f"{self._name}: {self._path}: the storage {failure}"
         if failure == FAILURES["missing"]:
-            raise Missing("NotFound", message)
-        raise Unavailable("Unavailable", message)
+            raise Missing(Reason.NOT_FOUND, message)
+        raise Unavailable(Reason.UNAVAILABLE, message)
 
     def _read_all(self, view: memoryview) -> None:
         done = 0
@@ -153,7 +154,8 @@ class XetStream:
             self._check()
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    "Unavailable", f"{self._name}: {self._path}: nothing came for {self._patience_seconds:g} seconds"
+                    Reason.UNAVAILABLE,
+                    f"{self._name}: {self._path}: nothing came for {self._patience_seconds:g} seconds",
                 )
         self._check()
         count = os.readv(stdout.fileno(), [view])
@@ -167,7 +169,7 @@ class XetStream:
         return self._process
 
     def _died(self) -> Unavailable:
-        return Unavailable("Unavailable", f"{self._name}: {self._path}: the process that reads it has ended")
+        return Unavailable(Reason.UNAVAILABLE, f"{self._name}: {self._path}: the process that reads it has ended")
 
 
 def _start(directory: Path) -> "subprocess.Popen[bytes]":
@@ -189,7 +191,9 @@ def _start(directory: Path) -> "subprocess.Popen[bytes]":
             bufsize=0,
         )
     except OSError as error:
-        raise Unavailable("Unavailable", f"the reader of Xet cannot be started: {error.strerror or error}") from error
+        raise Unavailable(
+            Reason.UNAVAILABLE, f"the reader of Xet cannot be started: {error.strerror or error}"
+        ) from error
     if process.stdout:
         # Only a matter of speed: the system's limit for pipes may be lower.
         with contextlib.suppress(OSError):

@@ -32,6 +32,7 @@ from oci.signer import AbstractBaseSigner, Signer
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, UserKey
 from services.fetcher.sources.selection import select_files
@@ -204,12 +205,14 @@ def _identity_errors(source: OracleSource) -> Iterator[None]:
     except OracleError as error:
         raise _no_identity(source, error) from error
     except ClientError as error:
-        raise Invalid("InvalidParameter", f"{source.name}: the key of the Secret cannot be used: {error}") from error
+        raise Invalid(
+            Reason.INVALID_PARAMETER, f"{source.name}: the key of the Secret cannot be used: {error}"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         # The SDK's signers raise all of these; where they explain themselves, they do so in the last argument.
         why = error.args[-1] if error.args else type(error).__name__
         raise Unavailable(
-            "Unavailable", f"{source.name}: {source.auth_type.value} does not work on this node: {why}"
+            Reason.UNAVAILABLE, f"{source.name}: {source.auth_type.value} does not work on this node: {why}"
         ) from error
 
 
@@ -224,15 +227,16 @@ def _listing_errors(source: OracleSource) -> Iterator[None]:
         raise _list_refused(source, error) from error
     except InvalidConfig as error:
         wrong = ", ".join(sorted(error.errors))
-        raise Invalid("InvalidParameter", f"{source.name}: the Secret is malformed in: {wrong}") from error
+        raise Invalid(Reason.INVALID_PARAMETER, f"{source.name}: the Secret is malformed in: {wrong}") from error
     except (RequestException, ConnectTimeout, OSError) as error:
         raise Unavailable(
-            "Unavailable", f"{source.name}: the service cannot be reached ({type(error).__name__}); {_where(source)}"
+            Reason.UNAVAILABLE,
+            f"{source.name}: the service cannot be reached ({type(error).__name__}); {_where(source)}",
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         # The SDK takes answers apart without looking.
         raise Unavailable(
-            "Unavailable",
+            Reason.UNAVAILABLE,
             f"{source.name}: the service does not answer as Oracle's does ({type(error).__name__}); "
             f"{_where(source)}; check proxies on the way",
         ) from error
@@ -246,7 +250,7 @@ def _where(source: OracleSource) -> str:
 def _region_of(signer: AbstractBaseSigner) -> str:
     region = getattr(signer, "region", None)
     if not region:
-        raise Invalid("InvalidParameter", "storage.parameters.region is missing, and the principal has none")
+        raise Invalid(Reason.INVALID_PARAMETER, "storage.parameters.region is missing, and the principal has none")
     return str(region)
 
 
@@ -312,7 +316,7 @@ def _entries(client: _Client, source: OracleSource) -> Iterator[_Entry]:
         if not page.next_start_with:
             return
         if start is not None and page.next_start_with <= start:
-            raise Unavailable("Unavailable", f"the listing of {source.name} goes round in circles")
+            raise Unavailable(Reason.UNAVAILABLE, f"the listing of {source.name} goes round in circles")
         start = page.next_start_with
 
 
@@ -360,8 +364,8 @@ def _key_of(source: OracleSource) -> UserKey:
 def _no_identity(source: OracleSource, error: OracleError) -> ServiceError:
     message = f"{source.name}: this node gets no {source.auth_type.value} (HTTP {error.status}, {error.code})"
     if error.status == HTTPStatus.TOO_MANY_REQUESTS or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Unavailable("Unavailable", message, _asked_pause(error))
-    return Missing("Forbidden", f"{message}: check parameters.auth_type, and the group and policies behind it")
+        return Unavailable(Reason.UNAVAILABLE, message, _asked_pause(error))
+    return Missing(Reason.FORBIDDEN, f"{message}: check parameters.auth_type, and the group and policies behind it")
 
 
 def _list_refused(source: OracleSource, error: OracleError) -> ServiceError:
@@ -369,40 +373,40 @@ def _list_refused(source: OracleSource, error: OracleError) -> ServiceError:
     match error.status:
         case HTTPStatus.UNAUTHORIZED:
             return Missing(
-                "Forbidden",
+                Reason.FORBIDDEN,
                 f"{source.name}: the signature is not accepted; the key or its fingerprint is wrong or another "
                 f"user's, or the clock of this node is wrong ({said})",
             )
         case HTTPStatus.FORBIDDEN:
-            return Missing("Forbidden", f"{source.name} may not be listed: a policy is missing ({said})")
+            return Missing(Reason.FORBIDDEN, f"{source.name} may not be listed: a policy is missing ({said})")
         case HTTPStatus.NOT_FOUND:
             # The service says the same for all of these, so as not to give away what exists.
             return Missing(
-                "NotFound",
+                Reason.NOT_FOUND,
                 f"{source.name} does not exist, is in another region, or may not be seen: check storageUri and "
                 "parameters.region, and that a policy allows the principal to read objects there "
                 f"({said})",
             )
         case HTTPStatus.BAD_REQUEST:
-            return Invalid("InvalidUri", f"{source.name} is not understood ({said})")
+            return Invalid(Reason.INVALID_URI, f"{source.name} is not understood ({said})")
         case HTTPStatus.TOO_MANY_REQUESTS:
-            return Unavailable("RateLimited", f"{source.name}: asked to slow down ({said})", _asked_pause(error))
-    return Unavailable("Unavailable", f"{source.name} cannot be listed now ({said})", _asked_pause(error))
+            return Unavailable(Reason.RATE_LIMITED, f"{source.name}: asked to slow down ({said})", _asked_pause(error))
+    return Unavailable(Reason.UNAVAILABLE, f"{source.name} cannot be listed now ({said})", _asked_pause(error))
 
 
 def _head_refused(source: OracleSource, file: ManifestFile, error: OracleError) -> ServiceError:
     what = f"{source.name}: {file.path}"
     match error.status:
         case HTTPStatus.PRECONDITION_FAILED:
-            return Unavailable("SourceChanged", f"{what} has changed while the source was listed")
+            return Unavailable(Reason.SOURCE_CHANGED, f"{what} has changed while the source was listed")
         case HTTPStatus.NOT_FOUND:
             return Missing(
-                "NotFound",
+                Reason.NOT_FOUND,
                 f"{what} has been deleted while the source was listed, or a policy allows the principal to list "
                 f"objects but not to read them ({_where(source)})",
             )
         case HTTPStatus.FORBIDDEN:
-            return Missing("Forbidden", f"{what} may not be read: a policy is missing ({_where(source)})")
+            return Missing(Reason.FORBIDDEN, f"{what} may not be read: a policy is missing ({_where(source)})")
     return _list_refused(source, error)
 
 
@@ -413,19 +417,19 @@ def _asked_pause(error: OracleError) -> float | None:
 def _nothing_selected(source: OracleSource, count: int) -> ServiceError:
     if count and (source.allow or source.ignore):
         return Invalid(
-            "InvalidParameter",
+            Reason.INVALID_PARAMETER,
             f"allowPatterns and ignorePatterns leave none of the {count} objects of {source.name}; "
             "a pattern is matched against the whole name below the prefix, as in '*.safetensors' or 'onnx/*'",
         )
-    return Missing("NotFound", f"{source.name} holds no objects below it: check the path in storageUri")
+    return Missing(Reason.NOT_FOUND, f"{source.name} holds no objects below it: check the path in storageUri")
 
 
 def _manifest_file(path: str, entry: _Entry) -> ManifestFile:
     if entry.archival_state and entry.archival_state != _READABLE_STATE:
         state = entry.archival_state.lower()
-        raise Missing("Forbidden", f"{path!r} is {state} in the archive tier: restore it in the bucket first")
+        raise Missing(Reason.FORBIDDEN, f"{path!r} is {state} in the archive tier: restore it in the bucket first")
     if entry.size is None or not entry.etag:
-        raise InvalidValue("InvalidListing", f"the source lists {path!r} without its size or ETag")
+        raise InvalidValue(Reason.INVALID_LISTING, f"the source lists {path!r} without its size or ETag")
     md5 = _plain_md5(entry.md5 or "")
     algorithm = ChecksumAlgorithm.MD5 if md5 else ChecksumAlgorithm.NONE
     return ManifestFile(path, entry.size, algorithm, md5, entry.etag)

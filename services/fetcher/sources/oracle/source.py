@@ -8,6 +8,7 @@ from enum import Enum
 from urllib.parse import quote, urlsplit
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
 from libs.artifact.uri import OracleUri
 from services.fetcher.sources.selection import parse_patterns
 
@@ -162,11 +163,11 @@ def _user_key(values: Mapping[str, str]) -> UserKey:
 
 def _bad_secret(what: str) -> InvalidValue:
     return InvalidValue(
-        "InvalidParameter",
+        Reason.INVALID_PARAMETER,
         f"the Secret named by storage.storageKey {what}; UserPrincipal needs the keys user, tenancy, fingerprint and "
         "private_key (in PEM), and passphrase when the key has one",
     )
 
 
 def _invalid(parameter: str, why: str) -> InvalidValue:
-    return InvalidValue("InvalidParameter", f"storage.parameters.{parameter} {why}")
+    return InvalidValue(Reason.INVALID_PARAMETER, f"storage.parameters.{parameter} {why}")

@@ -17,6 +17,7 @@ from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import Manifest, ManifestFile
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.vendor.index import (
     IndexBuilder,
@@ -51,7 +52,9 @@ def list_index(source: ExecSource, stop: StopFlag) -> Manifest:
     """
     page = read_page(_ask(source, "list", _INDEX_BYTES, stop), source.name)
     if page.next:
-        raise InvalidValue("InvalidListing", f"{source.name}: the vendor's program must answer an index without 'next'")
+        raise InvalidValue(
+            Reason.INVALID_LISTING, f"{source.name}: the vendor's program must answer an index without 'next'"
+        )
     builder = IndexBuilder(source.name)
     builder.add(page)
     return manifest_of(builder.index(), source.name, source.allow, source.ignore)
@@ -97,7 +100,7 @@ class ExecOrigin:
         except AddressError:
             # Said without the address, which may be a signed one.
             raise InvalidValue(
-                "InvalidListing", f"{self.name}: the vendor's program gives {file.path!r} a 'url' that is no URL"
+                Reason.INVALID_LISTING, f"{self.name}: the vendor's program gives {file.path!r} a 'url' that is no URL"
             ) from None
         now = time.monotonic()
         with self._lock:
@@ -206,7 +209,7 @@ class _Run:
         return len(data)
 
     def _failed(self, why: str) -> Unavailable:
-        return Unavailable("Unavailable", f"{self._source.name}: the vendor's program {why}")
+        return Unavailable(Reason.UNAVAILABLE, f"{self._source.name}: the vendor's program {why}")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -229,17 +232,19 @@ def _refused(source: ExecSource, status: int, output: bytes) -> ServiceError:
     pause = said_seconds(answer)
     match status:
         case os.EX_NOINPUT:
-            return Missing("NotFound", f"{source.name} does not exist{said}")
+            return Missing(Reason.NOT_FOUND, f"{source.name} does not exist{said}")
         case os.EX_NOPERM:
-            return Missing("Forbidden", f"{source.name} may not be read{said}")
+            return Missing(Reason.FORBIDDEN, f"{source.name} may not be read{said}")
         case os.EX_USAGE:
-            return Invalid("InvalidParameter", f"{source.name}: storageUri or storage.parameters cannot be used{said}")
+            return Invalid(
+                Reason.INVALID_PARAMETER, f"{source.name}: storageUri or storage.parameters cannot be used{said}"
+            )
         case os.EX_UNAVAILABLE:
-            return Unavailable("Unavailable", f"{source.name}: the vendor cannot be reached{said}", pause)
+            return Unavailable(Reason.UNAVAILABLE, f"{source.name}: the vendor cannot be reached{said}", pause)
         case os.EX_TEMPFAIL:
-            return Unavailable("RateLimited", f"{source.name}: the vendor asks to slow down{said}", pause)
+            return Unavailable(Reason.RATE_LIMITED, f"{source.name}: the vendor asks to slow down{said}", pause)
     how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-    return Unavailable("Unavailable", f"{source.name}: the vendor's program {how}{said}", pause)
+    return Unavailable(Reason.UNAVAILABLE, f"{source.name}: the vendor's program {how}{said}", pause)
 
 
 def _words(source: ExecSource, output: bytes) -> tuple[dict[str, Any], str]:

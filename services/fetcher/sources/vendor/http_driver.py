@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import Manifest, ManifestFile
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.vendor.drivers import secret_key, variables_of
 from services.fetcher.sources.vendor.index import Index, IndexBuilder, located, manifest_of, read_object, read_page
@@ -100,7 +101,7 @@ def _read_index(source: HttpSource, stop: StopFlag) -> Index:
         if not page.next:
             return builder.index()
         url = _next_url(source, url, page.next)
-    raise InvalidValue("InvalidListing", f"{source.name}: the pages of the vendor's index lead in a circle")
+    raise InvalidValue(Reason.INVALID_LISTING, f"{source.name}: the pages of the vendor's index lead in a circle")
 
 
 class _Reader:
@@ -126,7 +127,7 @@ class _Reader:
             return read_object(self._body(connection), self._source.name, str(self._host))
         except (WireError, TrustError) as error:
             raise Unavailable(
-                "Unavailable", f"{self._source.name}: the vendor's index cannot be read: {error}"
+                Reason.UNAVAILABLE, f"{self._source.name}: the vendor's index cannot be read: {error}"
             ) from error
         finally:
             if connection:
@@ -140,7 +141,7 @@ class _Reader:
             self._bytes_left -= count
             if self._bytes_left < 0:
                 raise InvalidValue(
-                    "InvalidListing",
+                    Reason.INVALID_LISTING,
                     f"{self._source.name}: the vendor's index is larger than {_INDEX_BYTES >> 20} MiB",
                 )
         return bytes(body)
@@ -149,7 +150,7 @@ class _Reader:
         self._stop.check()
         if time.monotonic() > self._until:
             raise Unavailable(
-                "Unavailable",
+                Reason.UNAVAILABLE,
                 f"{self._source.name}: {self._host} took longer than {_INDEX_SECONDS:.0f} seconds to give its index",
             )
 
@@ -162,7 +163,7 @@ def _next_url(source: HttpSource, url: str, following: str) -> str:
         why = "is on another host, which is not asked"
     except ValueError:
         why = "is no URL"
-    raise InvalidValue("InvalidListing", f"{source.name}: the vendor's index cannot be used: 'next' {why}")
+    raise InvalidValue(Reason.INVALID_LISTING, f"{source.name}: the vendor's index cannot be used: 'next' {why}")
 
 
 def _resolve(source: HttpSource, given: str) -> Location:
@@ -174,10 +175,10 @@ def _resolve(source: HttpSource, given: str) -> Location:
         endpoint = split_url(url)[0]
     except ValueError:
         raise InvalidValue(
-            "InvalidListing", f"{source.name}: the vendor's index cannot be used: a 'url' is no URL"
+            Reason.INVALID_LISTING, f"{source.name}: the vendor's index cannot be used: a 'url' is no URL"
         ) from None
     if index.scheme == "https" and endpoint.scheme != "https":
-        raise InvalidValue("InvalidListing", f"{source.name}: the vendor's index leads from https to http")
+        raise InvalidValue(Reason.INVALID_LISTING, f"{source.name}: the vendor's index leads from https to http")
     headers: Mapping[str, str] = source.headers if endpoint == index else {}
     return Location(url, headers)
 
@@ -187,20 +188,24 @@ def _refused(source: HttpSource, host: Endpoint, head: Head) -> ServiceError:
     pause = asked_pause_seconds(head.headers, datetime.now(UTC))
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return Missing("Forbidden", f"{host} refuses to list {source.name} (HTTP {status}): {_advice(source)}")
+            return Missing(Reason.FORBIDDEN, f"{host} refuses to list {source.name} (HTTP {status}): {_advice(source)}")
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-            return Missing("NotFound", f"{host} has no {source.name} (HTTP {status}): check storageUri")
+            return Missing(Reason.NOT_FOUND, f"{host} has no {source.name} (HTTP {status}): check storageUri")
         case HTTPStatus.BAD_REQUEST | HTTPStatus.UNPROCESSABLE_ENTITY:
-            return Invalid("InvalidUri", f"{host} does not understand {source.name} (HTTP {status}): check storageUri")
+            return Invalid(
+                Reason.INVALID_URI, f"{host} does not understand {source.name} (HTTP {status}): check storageUri"
+            )
         case HTTPStatus.TOO_MANY_REQUESTS:
-            return Unavailable("RateLimited", f"{host} asks to slow down (HTTP 429) when listing {source.name}", pause)
+            return Unavailable(
+                Reason.RATE_LIMITED, f"{host} asks to slow down (HTTP 429) when listing {source.name}", pause
+            )
         case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             return Unavailable(
-                "Unavailable",
+                Reason.UNAVAILABLE,
                 f"{host} redirects the index of {source.name} (HTTP {status}), which is not followed: the vendor's "
                 "driver must name the address that it leads to",
             )
-    return Unavailable("Unavailable", f"{host} answers HTTP {status} when listing {source.name}", pause)
+    return Unavailable(Reason.UNAVAILABLE, f"{host} answers HTTP {status} when listing {source.name}", pause)
 
 
 def _advice(source: HttpSource) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Invalid, Missing, Unavailable
 from services.fetcher.sources.selection import select_files
 from services.fetcher.sources.vendor.drivers import is_free_header
@@ -60,7 +61,7 @@ def read_object(data: bytes, source: str, speaker: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unavailable("Unavailable", f"{source}: {speaker} answers with something that is no JSON object")
+        raise Unavailable(Reason.UNAVAILABLE, f"{source}: {speaker} answers with something that is no JSON object")
     return document
 
 
@@ -90,11 +91,11 @@ class IndexBuilder:
         if self._revision is None:
             self._revision = page.revision
         if page.revision != self._revision:
-            raise Corrupt("SourceChanged", f"{self._source}: the pages of the index are of different revisions")
+            raise Corrupt(Reason.SOURCE_CHANGED, f"{self._source}: the pages of the index are of different revisions")
         self._entries += page.entries
         if len(self._entries) > _MOST_FILES:
             raise Invalid(
-                "InvalidUri", f"{self._source} has more than {_MOST_FILES} files: name one model in storageUri"
+                Reason.INVALID_URI, f"{self._source} has more than {_MOST_FILES} files: name one model in storageUri"
             )
 
     def index(self) -> Index:
@@ -114,11 +115,11 @@ def manifest_of(index: Index, source: str, allow: tuple[str, ...], ignore: tuple
     Raises Missing NotFound, Invalid InvalidParameter.
     """
     if not index.files:
-        raise Missing("NotFound", f"{source}: the vendor's index lists no files: check storageUri")
+        raise Missing(Reason.NOT_FOUND, f"{source}: the vendor's index lists no files: check storageUri")
     selection = select_files(index.files.keys(), allow or ("*",), ignore)
     if not selection.paths:
         raise Invalid(
-            "InvalidParameter",
+            Reason.INVALID_PARAMETER,
             f"allowPatterns and ignorePatterns leave none of the {len(index.files)} files of {source}; "
             "a pattern is matched against the whole path, as in '*.safetensors' or 'onnx/*'",
         )
@@ -129,12 +130,14 @@ def located(index: Index, file: ManifestFile, source: str) -> str:
     """The URL that an index gives for a file. Raises Missing or Corrupt when it is not the file that was listed."""
     entry = index.files.get(file.path)
     if entry is None:
-        raise Missing("NotFound", f"{source}: {file.path!r} is no longer in the vendor's index")
+        raise Missing(Reason.NOT_FOUND, f"{source}: {file.path!r} is no longer in the vendor's index")
     if entry.file != file:
-        raise Corrupt("SourceChanged", f"{source}: {file.path!r} has changed in the vendor's index since it was listed")
+        raise Corrupt(
+            Reason.SOURCE_CHANGED, f"{source}: {file.path!r} has changed in the vendor's index since it was listed"
+        )
     if not entry.url:
         raise InvalidValue(
-            "InvalidListing",
+            Reason.INVALID_LISTING,
             f"{source}: the index has no 'url' for {file.path!r}, and the vendor's driver has no 'file' template",
         )
     return entry.url
@@ -189,4 +192,4 @@ def _shown(value: Any) -> str:
 
 
 def _unusable(source: str, why: str) -> InvalidValue:
-    return InvalidValue("InvalidListing", f"{source}: the vendor's index cannot be used: {why}")
+    return InvalidValue(Reason.INVALID_LISTING, f"{source}: the vendor's index cannot be used: {why}")

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ManifestFile
+from libs.artifact.reasons import Reason
 from libs.artifact.uri import VendorUri
 from libs.chassis.errors import Missing
 from services.fetcher.sources.selection import parse_patterns
@@ -49,7 +50,7 @@ class HttpSource:
         revision = revision or self.revision
         if not revision and "revision" in variables_of(self.driver.file):
             raise InvalidValue(
-                "InvalidListing",
+                Reason.INVALID_LISTING,
                 f"{self.name}: the vendor's index names no 'revision', which the driver's 'file' template needs",
             )
         return self._fill(self.driver.file, revision, file.path)
@@ -66,7 +67,9 @@ class HttpSource:
         url = fill(template, values.__getitem__)
         # Servers and proxies resolve such parts, and what was to stay below the template's path would not.
         if any(part in (".", "..") for part in urlsplit(url).path.split("/")):
-            raise InvalidValue("InvalidUri", f"{self.name}: a part of it is '.' or '..', which no address may hold")
+            raise InvalidValue(
+                Reason.INVALID_URI, f"{self.name}: a part of it is '.' or '..', which no address may hold"
+            )
         return url
 
 
@@ -159,7 +162,7 @@ def _headers(uri: VendorUri, driver: HttpDriver, credentials: Mapping[str, bytes
 def _secret_value(uri: VendorUri, credentials: Mapping[str, bytes], key: str) -> str:
     if key not in credentials:
         raise Missing(
-            "SecretNotFound",
+            Reason.SECRET_NOT_FOUND,
             f"the Secret named by storage.storageKey has no key {key!r}, which vendor {uri.vendor} wants",
         )
     try:
@@ -169,7 +172,7 @@ def _secret_value(uri: VendorUri, credentials: Mapping[str, bytes], key: str) ->
     # What is no header value must not reach one: a line end would begin another header.
     if not value or not value.isprintable():
         raise InvalidValue(
-            "InvalidParameter",
+            Reason.INVALID_PARAMETER,
             f"the key {key!r} of the Secret named by storage.storageKey must hold one line of ASCII characters",
         )
     return value
@@ -180,4 +183,4 @@ def _name(uri: VendorUri) -> str:
 
 
 def _invalid(parameter: str, why: str) -> InvalidValue:
-    return InvalidValue("InvalidParameter", f"storage.parameters.{parameter} {why}")
+    return InvalidValue(Reason.INVALID_PARAMETER, f"storage.parameters.{parameter} {why}")

@@ -1,4 +1,4 @@
-"""The three kinds of model objects, and the reference that names one. Must not do I/O."""
+"""The three kinds of model objects, and the reference that names one. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,11 +30,17 @@ KINDS = (
     Kind("FineTunedWeight", "finetunedweights", MODEL_KIND_FINE_TUNED_WEIGHT),
 )
 _BY_NAME = {kind.name: kind for kind in KINDS}
+_BY_NUMBER = {kind.number: kind for kind in KINDS}
 
 
 def kind_named(name: str) -> Kind:
     """The kind that a manifest calls name. Raises KeyError for any other."""
     return _BY_NAME[name]
+
+
+def kind_numbered(number: ModelKind) -> Kind:
+    """The kind that our messages number so. Raises KeyError for any other."""
+    return _BY_NUMBER[number]
 
 
 def model_ref(model: Mapping[str, Any]) -> ModelRef:
