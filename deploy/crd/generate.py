@@ -51,11 +51,11 @@ def _definition(
                     "subresources": {"status": {}},
                     "selectableFields": [{"jsonPath": ".status.state"}],
                     "additionalPrinterColumns": [
-                        _column("State", ".status.state"),
+                        _column("State", ".status.lifecycle"),
                         _column("Ready", ".status.nodes.summary"),
                         *columns,
                         _AGE,
-                        _column("Reason", '.status.conditions[?(@.type=="Available")].reason', wide=True),
+                        _column("Reason", ".status.reason", wide=True),
                         _column("URI", ".spec.storage.storageUri", wide=True),
                         _column("Path", ".status.path", wide=True),
                     ],

@@ -466,6 +466,7 @@ async def test_kubectl_warns_of_what_is_probably_not_meant(server: ApiServer) ->
 STATUS = {
     "state": "Ready",
     "lifecycle": "Ready",
+    "reason": "InsufficientDisk",
     "nodesReady": ["node-1", "node-2"],
     "nodesFailed": ["node-3"],
     "observedGeneration": 1,
@@ -512,7 +513,7 @@ async def test_a_full_status_is_stored_and_shown_in_columns(server: ApiServer) -
     assert answer["status"] == STATUS
     assert narrow.split("\n")[0].split() == ["NAME", "STATE", "READY", "SIZE", "ARCHITECTURE", "AGE"]
     assert narrow.split("\n")[1].split()[:5] == ["shown", "Ready", "2/3", "70B", "LlamaForCausalLM"]
-    assert wide.split("\n")[1].split()[-3:] == ["NodesReady", "hf://a/b", "/models/llama"]
+    assert wide.split("\n")[1].split()[-3:] == ["InsufficientDisk", "hf://a/b", "/models/llama"]
     assert none == ""
 
 

@@ -28,6 +28,7 @@ from ome.model.v1.model_pb2 import (
     REASON_VOLUME_NOT_READY,
     Artifact,
 )
+from services.status.wording import sentence
 from tests.unit.status.samples import (
     ARTIFACT,
     FACTS,
@@ -375,9 +376,44 @@ def test_fold_says_so_when(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.sentence.replace(" ", "_"))
 def test_every_message_is_a_sentence_when(case: Case) -> None:
     for condition in folded(case.model, case.plan, case.states, case.nodes).status["conditions"]:
-        assert not condition["message"][0].islower(), condition
+        assert not condition["message"].split()[0].isalpha() or condition["message"][0].isupper(), condition
         assert condition["message"].endswith("."), condition
         assert condition["reason"].isalpha(), condition
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no room", "No room."),
+        ("storage.parameters.revision is 'stable'", "storage.parameters.revision is 'stable'."),
+        ("storageUri 'x' cannot be read", "storageUri 'x' cannot be read."),
+        ("node-000 lacks 12 GiB", "node-000 lacks 12 GiB."),
+        ("model.safetensors is gated!", "model.safetensors is gated!"),
+        ("hf://org/model: not there", "hf://org/model: not there."),
+        ("/models is full", "/models is full."),
+        ("", "No further details were given."),
+    ],
+)
+def test_a_message_begins_like_a_sentence_unless_a_name_stands_there(text: str, shown: str) -> None:
+    assert sentence(text) == shown
+
+
+REASONS_SHOWN = {
+    "one ready and one failed node are ready and degraded": "InsufficientDisk",
+    "a node that fell silent keeps its ready copy and degrades the model": "NodeUnreachable",
+    "one ready node makes the model ready but not complete": "Downloading",
+    "every desired node is ready": "AllNodesReady",
+    "the repository does not exist": "NotFound",
+    "a disabled model keeps the copies that exist": "Disabled",
+    "a model was found in its claim": "VolumeReady",
+}
+
+
+@pytest.mark.parametrize("sentence", REASONS_SHOWN)
+def test_the_one_reason_that_is_shown_is_the_worst_news_when(sentence: str) -> None:
+    [case] = [case for case in CASES if case.sentence == sentence]
+    status = folded(case.model, case.plan, case.states, case.nodes).status
+    assert status["reason"] == REASONS_SHOWN[sentence]
 
 
 def test_a_deleted_model_is_deleting_until_its_last_node_has_answered() -> None:
@@ -400,7 +436,7 @@ def test_a_deletion_that_waits_for_a_silent_node_names_it() -> None:
     view = folded(model, PLAN, {"a": ready()}, {"a": False})
 
     assert conditions(view)["Degraded"] == ("True", "NodeUnreachable")
-    assert "from a." in message(view, "Degraded")
+    assert "node a does" in message(view, "Degraded")
 
 
 def test_counts_and_summary_say_how_many_of_the_desired_nodes_stand_how() -> None:
@@ -416,7 +452,8 @@ def test_a_model_in_a_claim_concerns_no_node_and_tells_what_lies_there() -> None
 
     assert view.status["nodes"] == {"desired": 0, "ready": 0, "updating": 0, "failed": 0, "summary": "-"}
     assert message(view, "Available") == "PersistentVolumeClaim team-a/storage holds the model."
-    assert message(view, "Resolved") == "The model has 9 files of 91.0 MB and is used where it lies: nothing is copied."
+    found = "The model has 9 files of 86.8 MiB and is used where it lies: nothing is copied."
+    assert message(view, "Resolved") == found
     assert view.status["metadata"]["modelType"] == "bert"
     assert view.spec_facts is not None
     assert [event.reason for event in view.events] == ["Ready"]
@@ -445,7 +482,7 @@ def test_failures_hold_node_reason_and_message_of_at_most_fifty_nodes() -> None:
     assert view.status["failures"][0] == {
         "node": "node-000",
         "reason": "InsufficientDisk",
-        "message": "Node-000 lacks 12 GB.",
+        "message": "node-000 lacks 12 GB.",
     }
     assert len(view.status["nodesFailed"]) == 80
 
@@ -461,7 +498,7 @@ def test_the_most_frequent_failure_stands_for_all() -> None:
     view = folded(MODEL, plan, states)
 
     assert conditions(view)["Stalled"] == ("True", "InsufficientDisk")
-    assert message(view, "Stalled") == "Failed on 3 of 3 nodes. b: No room."
+    assert message(view, "Stalled") == "3 of 3 nodes failed. On b: No room."
 
 
 def test_the_artifact_is_told_once_it_is_resolved() -> None:

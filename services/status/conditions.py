@@ -1,0 +1,265 @@
+"""Judges a model's situation: its state, its conditions, and the one reason that stands for them.
+
+Decides what holds and why; how that is put into English is wording's. Pure, the time is a parameter.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from libs.artifact.reasons import Reason
+from libs.model.reasons import reason_of
+from ome.fetch.v1.fetch_pb2 import (
+    PROBLEM_CLASS_CORRUPT,
+    PROBLEM_CLASS_INVALID,
+    PROBLEM_CLASS_MISSING,
+    Problem,
+    Volume,
+)
+from ome.model.v1 import model_pb2
+from ome.model.v1.model_pb2 import NODE_PHASE_READY, Artifact, NodePhase
+from services.status import wording
+
+# Classes of problems that more waiting alone does not cure.
+_LASTING = (PROBLEM_CLASS_INVALID, PROBLEM_CLASS_MISSING, PROBLEM_CLASS_CORRUPT)
+# Reasons that say what a model is waiting for, or that it needs nothing; none of them is a failure.
+_NEUTRAL = (
+    Reason.DELETING,
+    Reason.DISABLED,
+    Reason.NO_MATCHING_NODE,
+    Reason.NO_STORAGE,
+    Reason.RESOLVING,
+    Reason.QUEUED,
+)
+# Words of conditions for what is as it should be, or not known yet; all others are reasons.
+_AS_EXPECTED = "AsExpected"
+_PENDING = "Pending"
+
+
+@dataclass(frozen=True)
+class NodeStanding:
+    """How a model stands on one node, all things considered."""
+
+    node: str
+    desired: bool
+    phase: NodePhase
+    reason: model_pb2.Reason
+    message: str
+    reachable: bool
+    path: str = ""
+    bytes_done: int = 0
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why something does not hold. `failing` tells a failure from something awaited."""
+
+    reason: str
+    message: str
+    failing: bool = False
+    lasting: bool = False
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that the conditions are judged by."""
+
+    nodes: tuple[NodeStanding, ...]
+    desired: tuple[NodeStanding, ...]
+    ready: tuple[str, ...]
+    failed: tuple[NodeStanding, ...]
+    unreachable: tuple[NodeStanding, ...]
+    obstacle: Cause | None
+    artifact: Artifact | None
+    listed: bool
+    # Where the model lies when no node holds it.
+    volume: Volume | None = None
+
+    @property
+    def found_in(self) -> Volume | None:
+        """The volume in which the model was found."""
+        return self.volume if self.volume and self.volume.inspection.HasField("found_at") else None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether it is known which bytes the nodes must hold."""
+        return self.artifact is not None or not self.listed
+
+    @property
+    def complete(self) -> bool:
+        """Whether every node that must hold the model holds what the object asks for now."""
+        if self.volume:
+            return self.found_in is not None and not self.obstacle
+        return bool(self.desired) and len(self.ready) == len(self.desired) and self.resolved and not self.obstacle
+
+    @property
+    def state(self) -> str:
+        """The seed's word for the model as a whole."""
+        if self.ready or self.found_in:
+            return "Ready"
+        all_failed = bool(self.desired) and len(self.failed) == len(self.desired)
+        if all_failed or (self.obstacle and self.obstacle.lasting):
+            return "Failed"
+        return "Creating"
+
+    @property
+    def cause(self) -> Cause:
+        """The foremost reason why the model is not complete."""
+        if self.obstacle:
+            return self.obstacle
+        if self.failed:
+            return _failure_of(self.failed, len(self.desired))
+        if self.unreachable:
+            return unreachable_cause(self.unreachable)
+        return _waiting([each for each in self.desired if each.phase != NODE_PHASE_READY], len(self.desired))
+
+
+def judge(
+    situation: Situation,
+    metadata: Mapping[str, Any] | None,
+    parse_cause: Cause | None,
+    previous: Mapping[str, Any],
+    now: datetime,
+) -> list[dict[str, str]]:
+    """The conditions, as .status has them; one whose status has not changed keeps its time.
+
+    metadata is what the files were parsed into, None as long as they were not.
+    """
+    otherwise = wording.NOTHING_WRONG if situation.volume else wording.NO_NODE_IN_TROUBLE
+    judged = {
+        "Available": _available(situation),
+        "Complete": _complete(situation),
+        "Degraded": _problem(_trouble(situation), otherwise),
+        "Resolved": _resolved(situation),
+        "Parsed": _parsed(metadata, parse_cause),
+        "Stalled": _problem(_stalled(situation), wording.NOTHING_STUCK),
+    }
+    return [_condition(name, *judgement, previous, now) for name, judgement in judged.items()]
+
+
+def foremost_reason(conditions: Sequence[Mapping[str, str]]) -> str:
+    """The reason to show where there is room for one: the worst news before the best."""
+    by_type = {condition["type"]: condition for condition in conditions}
+    for name in ("Stalled", "Degraded"):
+        if by_type[name]["status"] == "True":
+            return by_type[name]["reason"]
+    return by_type["Complete"]["reason"]
+
+
+def obstacle_of(problem: Problem) -> Cause:
+    """What the controller says stands in the way."""
+    reason = reason_of(problem.reason)
+    failing = reason not in _NEUTRAL
+    return Cause(
+        reason or Reason.INTERNAL,
+        wording.sentence(problem.message),
+        failing=failing,
+        lasting=failing and problem.problem_class in _LASTING,
+    )
+
+
+def not_planned() -> Cause:
+    """The controller has said nothing yet."""
+    return Cause(_PENDING, wording.NOT_PLANNED)
+
+
+def unreachable_cause(unreachable: Sequence[NodeStanding]) -> Cause:
+    """Nodes whose fetchers do not report."""
+    return Cause(Reason.NODE_UNREACHABLE, wording.silent([each.node for each in unreachable]), failing=True)
+
+
+def parse_failure(problem: Problem) -> Cause:
+    """Why there are no facts although there should be."""
+    return Cause(reason_of(problem.reason) or Reason.PARSE_FAILED, wording.sentence(problem.message), failing=True)
+
+
+def parsing_skipped() -> Cause:
+    """The user wants no facts."""
+    return Cause("ParsingSkipped", wording.PARSING_SKIPPED)
+
+
+def _available(situation: Situation) -> tuple[str, str, str]:
+    if situation.found_in:
+        return "True", "VolumeReady", wording.volume_holds(situation.found_in)
+    if situation.ready:
+        return "True", "NodesReady", wording.some_hold(len(situation.ready), len(situation.desired))
+    return "False", situation.cause.reason, situation.cause.message
+
+
+def _complete(situation: Situation) -> tuple[str, str, str]:
+    if not situation.complete:
+        return "False", situation.cause.reason, situation.cause.message
+    if situation.found_in:
+        return "True", "VolumeReady", wording.volume_holds(situation.found_in)
+    return "True", "AllNodesReady", wording.all_hold(situation.ready)
+
+
+def _resolved(situation: Situation) -> tuple[str, str, str]:
+    artifact, obstacle = situation.artifact, situation.obstacle
+    if artifact and artifact.digest:
+        return "True", "Resolved", wording.resolved(artifact)
+    if situation.found_in:
+        return "True", "NothingToResolve", wording.found(artifact)
+    if obstacle:
+        known = obstacle.failing or obstacle.reason == Reason.RESOLVING
+        return "False" if known else "Unknown", obstacle.reason, obstacle.message
+    if situation.listed:
+        return "False", Reason.RESOLVING, wording.NOT_LISTED
+    return "True", "NothingToResolve", wording.NOTHING_COPIED
+
+
+def _parsed(metadata: Mapping[str, Any] | None, cause: Cause | None) -> tuple[str, str, str]:
+    if cause:
+        return "False" if cause.failing else "Unknown", cause.reason, cause.message
+    if metadata is None:
+        return "Unknown", _PENDING, wording.NOT_PARSED
+    described = [metadata.get("architecture") or metadata.get("modelType"), metadata.get("parameterSize")]
+    return "True", "Parsed", wording.parsed([word for word in described if word])
+
+
+def _trouble(situation: Situation) -> Cause | None:
+    if situation.failed:
+        return _failure_of(situation.failed, len(situation.desired))
+    if situation.unreachable:
+        return unreachable_cause(situation.unreachable)
+    return situation.obstacle if situation.obstacle and situation.obstacle.failing else None
+
+
+def _stalled(situation: Situation) -> Cause | None:
+    if situation.state == "Failed":
+        return situation.cause
+    obstacle = situation.obstacle
+    return obstacle if obstacle and (obstacle.lasting or obstacle.reason == Reason.NO_MATCHING_NODE) else None
+
+
+def _problem(cause: Cause | None, otherwise: str) -> tuple[str, str, str]:
+    return ("True", cause.reason, cause.message) if cause else ("False", _AS_EXPECTED, otherwise)
+
+
+def _condition(
+    name: str, status: str, reason: str, message: str, previous: Mapping[str, Any], now: datetime
+) -> dict[str, str]:
+    since = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    for condition in previous.get("conditions") or []:
+        if condition["type"] == name and condition["status"] == status:
+            since = condition["lastTransitionTime"]
+    return {"type": name, "status": status, "reason": str(reason), "message": message, "lastTransitionTime": since}
+
+
+def _failure_of(failed: Sequence[NodeStanding], desired: int) -> Cause:
+    """One cause for many failed nodes: the most frequent reason, told by its first node."""
+    number, _ = min(Counter(each.reason for each in failed).items(), key=lambda item: (-item[1], item[0]))
+    first = next(each for each in failed if each.reason == number)
+    message = wording.failure(first.node, len(failed), desired, first.message)
+    return Cause(reason_of(number) or Reason.INTERNAL, message, failing=True)
+
+
+def _waiting(waiting: Sequence[NodeStanding], desired: int) -> Cause:
+    if not waiting:
+        return Cause(Reason.RESOLVING, wording.NOT_LISTED)
+    reasons = Counter(each.reason or model_pb2.REASON_QUEUED for each in waiting)
+    number, _ = min(reasons.items(), key=lambda item: (-item[1], -item[0]))
+    message = wording.waiting([each.node for each in waiting], desired)
+    return Cause(reason_of(number) or Reason.QUEUED, message)

@@ -1,0 +1,112 @@
+"""The English of conditions, failures and events. Says what it is told and judges nothing. Pure."""
+
+import re
+from collections.abc import Sequence
+
+from libs.artifact.sizes import shown_size
+from ome.fetch.v1.fetch_pb2 import Volume
+from ome.model.v1.model_pb2 import Artifact
+
+NO_DETAILS = "No further details were given."
+NOT_REPORTED = "The node has not reported yet."
+NODE_GONE = "The node does not exist."
+NODE_SILENT = "The node's fetcher does not report."
+NODE_OUTDATED = "The node holds what was asked for earlier and has yet to begin with this."
+NOT_PLANNED = "The controller has not planned this model yet."
+NO_STORAGE = "The model has no spec.storage: there is nothing to fetch."
+DISABLED = "The model is disabled (spec.disabled): no download starts; existing copies stay."
+NO_MATCHING_NODE = "No node matches storage.nodeSelector and storage.nodeAffinity."
+NOT_LISTED = "Waiting for the source to be listed."
+NOT_PARSED = "The model's files have not been parsed yet."
+PARSING_SKIPPED = "The annotation ome.io/skip-config-parsing asks for no facts."
+NOTHING_WRONG = "Nothing is wrong."
+NO_NODE_IN_TROUBLE = "No node is in trouble."
+NOTHING_STUCK = "Nothing is stuck."
+NOTHING_COPIED = "The model is used where it lies: nothing is copied."
+
+_NAMES_LISTED = 3
+# A word of plain English; what holds a dot, a dash, a digit or a capital is the name of a field, a file or an object.
+_PLAIN_WORD = re.compile(r"[a-z]+[,:;]?")
+
+
+def sentence(text: str) -> str:
+    """A message as a sentence of its own. Names at its beginning stay as they are spelled."""
+    text = text.strip()
+    if not text:
+        return NO_DETAILS
+    if _PLAIN_WORD.fullmatch(text.split(maxsplit=1)[0]):
+        text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def some_hold(ready: int, desired: int) -> str:
+    """How many nodes hold the model."""
+    return f"{ready} of {_count(desired, 'node')} {'holds' if ready == 1 else 'hold'} the model."
+
+
+def all_hold(ready: Sequence[str]) -> str:
+    """Every node holds the model."""
+    return f"Node {ready[0]} holds the model." if len(ready) == 1 else f"All {len(ready):,} nodes hold the model."
+
+
+def volume_holds(volume: Volume) -> str:
+    """A claim holds the model."""
+    return f"PersistentVolumeClaim {volume.namespace}/{volume.claim} holds the model."
+
+
+def deletion_awaits(nodes: Sequence[str]) -> str:
+    """Which nodes still have to delete their copy."""
+    return f"Waiting for {_names(nodes)} to delete the model." if nodes else "No node holds the model any more."
+
+
+def silent(nodes: Sequence[str]) -> str:
+    """Fetchers that do not report."""
+    if len(nodes) == 1:
+        return f"The fetcher on node {nodes[0]} does not report."
+    return f"The fetchers on {_count(len(nodes), 'node')} do not report: {_names(nodes)}."
+
+
+def failure(node: str, failed: int, desired: int, message: str) -> str:
+    """One node's failure stands for all."""
+    if desired == 1:
+        return sentence(message)
+    return f"{failed} of {_count(desired, 'node')} failed. On {node}: {sentence(message)}"
+
+
+def waiting(nodes: Sequence[str], desired: int) -> str:
+    """Nodes that are under way."""
+    return f"Waiting for {len(nodes)} of {_count(desired, 'node')}: {_names(nodes)}."
+
+
+def resolved(artifact: Artifact) -> str:
+    """What the source holds."""
+    revision = f" at {artifact.source_revision}" if artifact.source_revision else ""
+    return f"The source{revision} has {_files(artifact)}."
+
+
+def found(artifact: Artifact | None) -> str:
+    """What lies in a volume."""
+    if artifact is None or not artifact.files:
+        return NOTHING_COPIED
+    return f"The model has {_files(artifact)} and is used where it lies: nothing is copied."
+
+
+def parsed(described: Sequence[str]) -> str:
+    """What the files were found to be."""
+    return f"The model's files were parsed: {', '.join(described)}." if described else "The model's files were parsed."
+
+
+def _files(artifact: Artifact) -> str:
+    return f"{_count(artifact.files, 'file')} of {shown_size(artifact.bytes)}"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = sorted(names)[:_NAMES_LISTED]
+    more = len(names) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
