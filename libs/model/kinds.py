@@ -43,6 +43,11 @@ def kind_numbered(number: ModelKind) -> Kind:
     return _BY_NUMBER[number]
 
 
+def shown_ref(ref: ModelRef) -> str:
+    """A model as people name it, such as "BaseModel team-a/llama"."""
+    return f"{kind_numbered(ref.kind).name} {'/'.join(filter(None, (ref.namespace, ref.name)))}"
+
+
 def model_ref(model: Mapping[str, Any]) -> ModelRef:
     """The reference of a model object."""
     metadata = model["metadata"]

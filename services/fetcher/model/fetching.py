@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from libs.artifact.manifest import Manifest
-from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Missing, ServiceError
 from services.fetcher.fleet.credentials import Credentials, CredentialsClient
 from services.fetcher.fleet.manifests import Manifests
@@ -77,9 +76,7 @@ class Fetching:
         try:
             await asyncio.shield(running)
         except ServiceError as error:
-            if error.reason is not Reason.INSUFFICIENT_DISK:
-                # It does not need any more what it had been promised.
-                self._roots.room_freed.set()
+            self._roots.room.give_back(error)
             raise
         except asyncio.CancelledError:
             stop.set()

@@ -20,12 +20,12 @@ from libs.artifact.reasons import Reason
 from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_mirror import Mirror
+from libs.model.kinds import shown_ref
 from libs.model.problems import is_defect, problem_of
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState, Problem
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
     MODEL_KIND_CLUSTER_BASE_MODEL,
-    REASON_INSUFFICIENT_DISK,
     REASON_PATH_CONFLICT,
     REASON_PATH_OCCUPIED,
     ModelRef,
@@ -53,6 +53,7 @@ from services.fetcher.model.planning import (
 )
 from services.fetcher.model.roots import Roots
 from services.fetcher.settings import Settings
+from services.fetcher.store.artifacts import PathTaken
 from services.fetcher.store.paths import default_path
 
 # No appointment is nearer than this, whatever clocks do.
@@ -104,8 +105,6 @@ class ModelLoop:
         self._facts = facts
         self._memory: dict[str, Memory] = {}
         self._phases: dict[str, NodePhase] = {}
-        # Time of the monotonic clock.
-        self._room_freed_at = 0.0
 
     def wanted_digests(self) -> set[str]:
         """Digests of all artifacts that the node is to hold."""
@@ -119,12 +118,10 @@ class ModelLoop:
 
     def retry_for_room(self) -> list[str]:
         """Room was freed: uids of the models that lacked it, whose next attempt is due now."""
-        self._room_freed_at = time.monotonic()
         short = []
         for model_uid, memory in self._memory.items():
-            setback = memory.setback
-            if setback and setback.problem.reason == REASON_INSUFFICIENT_DISK and setback.retry_at:
-                memory.setback = replace(setback, retry_at=time.monotonic())
+            if due := self._roots.room.due(memory.setback):
+                memory.setback = due
                 short.append(model_uid)
         return short
 
@@ -316,16 +313,16 @@ class ModelLoop:
         if memory.setback is None or memory.setback.revision != desired.revision:
             memory.attempts = 0
         memory.attempts += 1
-        problem = problem_of(error, "fetcher")
+        problem = problem_of(self._with_name(error), "fetcher")
         delay = retry_at = None
         # A deletion is attempted until it succeeds: nothing else would ever end it.
         if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
             delay = self._retry_delay_seconds(memory.attempts, error)
             if problem.reason in (REASON_PATH_CONFLICT, REASON_PATH_OCCUPIED):
                 delay = min(delay, _PATH_RETRY_SECONDS)
-            if problem.reason == REASON_INSUFFICIENT_DISK and self._room_freed_at >= memory.fetch_began:
-                # What was freed while the attempt was under way may have come too late for it.
-                delay = min(delay, self._settings.retry_initial_seconds)
+            delay = self._roots.room.delay_seconds(
+                error, memory.fetch_began, delay, self._settings.retry_initial_seconds
+            )
             retry_at = _appoint(problem, delay)
         memory.setback = Setback(desired.revision, problem, retry_at)
         defect = is_defect(error)
@@ -338,6 +335,14 @@ class ModelLoop:
             retry_in=None if delay is None else round(delay, 2),
             exc_info=error if defect else None,
         )
+
+    def _with_name(self, error: Exception) -> Exception:
+        """The error, with the name of the model that stands in the way where we know it."""
+        if not isinstance(error, PathTaken):
+            return error
+        entry = self._assignments.entries.get(node_key(self._settings.node_name, error.model_uid))
+        known = entry is not None and entry.value.model.kind
+        return PathTaken(error.model_uid, error.path, shown_ref(entry.value.model)) if entry and known else error
 
     def _retry_delay_seconds(self, attempt: int, error: Exception) -> float:
         return retry_delay_seconds(

@@ -7,6 +7,7 @@ services see. Must not do I/O, nor remember anything.
 
 from dataclasses import dataclass
 
+from libs.artifact.sizes import shown_size
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     PROBLEM_CLASS_INVALID,
@@ -286,14 +287,10 @@ def _describe_delay(
         state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"fetching again what is damaged on disk: {files}"))
     elif transfer and transfer.phase is TransferPhase.RUNNING:
         state.bytes_done = transfer.bytes_done
-        total = desired.assignment.artifact.bytes
-        state.problem.CopyFrom(_waiting(REASON_DOWNLOADING, f"fetching {total} bytes from {_origin(desired)}"))
+        size = shown_size(desired.assignment.artifact.bytes)
+        state.problem.CopyFrom(_waiting(REASON_DOWNLOADING, f"fetching {size} from {desired.assignment.source.uri}"))
     else:
         state.problem.CopyFrom(_waiting(REASON_QUEUED, "waiting for other transfers of the node"))
-
-
-def _origin(desired: Desired) -> str:
-    return desired.assignment.source.uri
 
 
 def _waiting(reason: Reason, message: str) -> Problem:

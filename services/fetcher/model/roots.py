@@ -22,6 +22,7 @@ from ome.model.v1.model_pb2 import Artifact
 from services.fetcher import metrics
 from services.fetcher.model.model_files import fingerprint
 from services.fetcher.model.observed import Copy, Publication
+from services.fetcher.model.room import Room
 from services.fetcher.store import artifacts as store_artifacts
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.paths import Place, host_path, place_model, resolve_local
@@ -51,8 +52,7 @@ class Roots:
         # Times of the monotonic clock until which the other holder of a root speaks for its models.
         self._contested_until: dict[str, float] = {}
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
-        # Set when bytes were removed or promised room is given back, so that what did not fit may fit now.
-        self.room_freed = asyncio.Event()
+        self.room = Room()
 
     @asynccontextmanager
     async def opened(self, health: Health) -> AsyncIterator[None]:
@@ -160,17 +160,17 @@ class Roots:
         """Lead readers of path to an artifact that its root holds, in place of a model in leaving. Idempotent."""
         place = self.place(path)
         await self.run(self.store(place.root).publish, model_uid, place.relative, digest, leaving)
-        self.room_freed.set()
+        self.room.free()
 
     async def unpublish(self, model_uid: str, root: str) -> None:
         """Take a model's name out of a root, and its artifact when that was the last name. Idempotent."""
         await self.run(self.store(root).unpublish, model_uid)
-        self.room_freed.set()
+        self.room.free()
 
     async def abandon(self, root: str, digest: str) -> None:
         """Remove what a transfer that was given up has written. Idempotent."""
         await self.run(self.store(root).abandon, digest)
-        self.room_freed.set()
+        self.room.free()
 
     async def collect(self, wanted: Collection[str]) -> None:
         """Remove what earlier processes left behind: staging and artifacts that nobody wants and no name leads to."""
@@ -181,7 +181,7 @@ class Roots:
                 _log.warning("leftovers_kept", root=root, reason=error.reason, message=error.message)
                 continue
             if removed:
-                self.room_freed.set()
+                self.room.free()
                 _log.info("leftovers_removed", root=root, digests=removed)
 
     async def capacities(self) -> list[RootCapacity]:

@@ -1,6 +1,6 @@
 """Everything that has a model looked at: its assignment, a look at the disk, damage, a reconnect, the passing of time.
 
-Must not look itself: that is the model_loop's.
+Must not look itself: that is the model loop's.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Triggers:
         self._assignments = assignments
         self._roots = roots
         self._reports = reports
-        self._reconciler = model_loop
+        self._model_loop = model_loop
 
     def assignment_changed(self, key: str) -> None:
         """An assignment is new, different or gone."""
@@ -40,7 +40,7 @@ class Triggers:
 
     def artifact_damaged(self, digest: str) -> None:
         """Reading an artifact has found damage."""
-        for model_uid in self._reconciler.models_of(digest):
+        for model_uid in self._model_loop.models_of(digest):
             self._queue.add(model_uid)
 
     def said_unsure(self) -> None:
@@ -50,7 +50,7 @@ class Triggers:
 
     async def root_opened(self) -> None:
         """A root has become usable: what nobody wants goes, and what has a name may be an orphan."""
-        await self._roots.collect(self._reconciler.wanted_digests())
+        await self._roots.collect(self._model_loop.wanted_digests())
         for model_uid in await self._roots.published_models():
             self._queue.add(model_uid)
         self._look_at_assigned()
@@ -58,9 +58,8 @@ class Triggers:
     async def room_freed(self) -> None:
         """Have what did not fit on the disk attempted again as soon as there may be room, until cancelled."""
         while True:
-            await self._roots.room_freed.wait()
-            self._roots.room_freed.clear()
-            for model_uid in self._reconciler.retry_for_room():
+            await self._roots.room.freed()
+            for model_uid in self._model_loop.retry_for_room():
                 self._queue.add(model_uid)
 
     async def revise(self) -> None:

@@ -47,6 +47,18 @@ from services.fetcher.store.space import Capacity, FileSystem, Reservations, on_
 _WAIT_SECONDS = 0.2
 
 
+class PathTaken(Unavailable):
+    """Another model stands at a path, or above or below it, with reason PathConflict."""
+
+    def __init__(self, model_uid: str, path: str, name: str = "another model") -> None:
+        """name is that of the other model, for those who know more of it than its uid."""
+        super().__init__(
+            Reason.PATH_CONFLICT, f"{name} already uses {path}; give one of the two models another storage.path"
+        )
+        self.model_uid = model_uid
+        self.path = path
+
+
 @dataclass(frozen=True)
 class Publication:
     """What a model uid has published. intact says that path leads to the artifact now and the artifact is there."""
@@ -442,11 +454,7 @@ class Store:
                 continue
             taken = owner.path == path and other not in leaving
             if taken or path.startswith(f"{owner.path}/") or owner.path.startswith(f"{path}/"):
-                raise Unavailable(
-                    Reason.PATH_CONFLICT,
-                    f"another model (uid {other}) already stands at {self.name.rstrip('/')}/{owner.path}; "
-                    "give one of them another storage.path",
-                )
+                raise PathTaken(other, f"{self.name.rstrip('/')}/{owner.path}")
 
     def _referenced(self) -> set[str]:
         # What a link really points to counts too: after a crash between record and link they differ.

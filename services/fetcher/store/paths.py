@@ -43,6 +43,9 @@ def place_model(path: str, roots: Sequence[str]) -> Place:
     """
     parts = _parts(path)
     containing = [root for root in roots if _below(parts, _root_parts(root))]
+    if not containing and any(parts == _root_parts(root) for root in roots):
+        below = posixpath.join(path, "NAME")
+        raise _refused(path, f"is itself a model root: choose a directory below it, such as {below}")
     if not containing:
         raise _refused(path, f"is not below a model root of this node ({', '.join(roots)})")
     root = max(containing, key=lambda candidate: len(_root_parts(candidate)))
@@ -129,4 +132,4 @@ def _below(parts: Sequence[str], root: Sequence[str]) -> bool:
 
 
 def _refused(path: str, why: str) -> InvalidValue:
-    return InvalidValue(Reason.INVALID_PATH, f"the path {path!r} {why}")
+    return InvalidValue(Reason.INVALID_PATH, f"{path!r} {why}")

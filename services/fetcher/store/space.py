@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.artifact.reasons import Reason
+from libs.artifact.sizes import shown_size
 from libs.chassis.errors import Unavailable
 
 # The block size of the file systems that models lie on: a file takes whole blocks.
@@ -100,16 +101,13 @@ class FileSystem:
 
     def _insufficient(self, needed: int | None, reserved: int) -> Unavailable:
         free = self.capacity().free_bytes
-        left = max(free - reserved, 0)
-        wants = "is full"
+        said = f"{self.name} is full"
         # A disk may refuse what its figures have room for, as by a quota of one user: then the need explains nothing.
-        if needed is not None and needed > left:
-            wants = f"lacks room: the model needs {needed} bytes ({_readable(needed)})"
+        if needed is not None and needed > max(free - reserved, 0):
+            promised = f", of which other downloads need {shown_size(reserved)}" if reserved else ""
+            said = f"{self.name} has {shown_size(free)} free{promised}; the model needs {shown_size(needed)}"
         return Unavailable(
-            Reason.INSUFFICIENT_DISK,
-            f"{self.name} {wants}; available are {left} bytes ({_readable(left)}): "
-            f"{_readable(free)} free less {_readable(reserved)} reserved by other downloads. "
-            "Free some space or choose a storage.path below another root",
+            Reason.INSUFFICIENT_DISK, f"{said}. Free some space or choose a storage.path below another root"
         )
 
 
@@ -137,12 +135,3 @@ class Reservation:
     def release(self) -> None:
         """The download has ended. Idempotent."""
         self.take(self._left)
-
-
-def _readable(size: int) -> str:
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.4g} {unit}"
-        value /= 1024
-    return f"{value:.4g} TiB"

@@ -128,7 +128,7 @@ async def test_a_model_that_lacks_room_is_fetched_as_soon_as_another_is_removed(
             await hold_large(driver, hub, "two")
             state = await driver.state("two", NODE_PHASE_FAILED)
             assert state.problem.reason == REASON_INSUFFICIENT_DISK
-            assert re.search(r"needs 8\d{6} bytes .* available are 4\d{6} bytes", state.problem.message)
+            assert re.search(r"has [\d.]+ MiB free.*; the model needs [\d.]+ MiB", state.problem.message)
 
             await driver.drop("one")
             await driver.state("two", NODE_PHASE_READY)

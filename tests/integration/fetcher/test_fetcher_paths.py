@@ -94,6 +94,7 @@ async def test_two_models_cannot_have_one_path(driver: Driver, node: FetcherNode
     await driver.hold("second", URI, artifact, "/models/a")
     state = await driver.state("second", NODE_PHASE_FAILED)
     assert state.problem.reason == REASON_PATH_CONFLICT
+    assert state.problem.message.startswith("ClusterBaseModel first already uses /models/a;")
 
     revision = await driver.drop("first")
     await driver.state("first", NODE_PHASE_DELETED, revision)

@@ -29,8 +29,8 @@ def test_a_path_belongs_to_the_innermost_root(path: str, place: Place) -> None:
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("/models", "is not below a model root"),
-        ("/models/", "is not below a model root"),
+        ("/models", "is itself a model root: choose a directory below it, such as /models/NAME"),
+        ("/models/", "is itself a model root"),
         ("/", "is not below a model root"),
         ("/modelsx/a", "is not below a model root"),
         ("/etc/passwd", "/models, /raid/models"),

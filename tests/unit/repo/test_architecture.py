@@ -66,6 +66,7 @@ IN_THE_WORLD = {
     "services.fetcher.model.model_files",
     "services.fetcher.model.model_loop",
     "services.fetcher.model.parser_client",
+    "services.fetcher.model.room",
     "services.fetcher.model.roots",
     "services.fetcher.model.scrubbing",
     "services.fetcher.model.triggers",
