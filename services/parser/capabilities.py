@@ -1,10 +1,11 @@
 """What a model can do, by its class, its sections and its sidecars; and the APIs that such models are served by.
 
 Decides on words of two closed lists, those of the CRD: the seed's and OME's spelling, and where they have none, the
-Hugging Face task in the same spelling.
+Hugging Face task in the same spelling. What nothing tells stays empty, since specs are filled with it.
 """
 
 import re
+from collections.abc import Iterable
 
 from services.parser.intake import Directory
 from services.parser.network import Family, labels
@@ -41,46 +42,96 @@ _APIS = {
 _VISION_SECTIONS = ("vision_config", "vision_tower_config", "visual", "vit_config", "vision_encoder_config")
 _VISION_WORDS = ("mm_vision_tower", "vision_tower", "img_processor", "mm_projector_type", "vision_tower_cfg")
 _AUDIO_SECTIONS = ("audio_config", "audio_processor", "speech_config", "audio_tower_config")
-_EDITS = re.compile(r"Inpaint|Img2Img|Edit|Upscale|Kontext|Fill|Control|Redux")
-_VIDEO = re.compile(r"Video|Wan|Mochi|CogVideo|LTX|AnimateDiff|EasyAnimate|I2V|T2V", re.IGNORECASE)
+_EDITS = re.compile(r"Inpaint|Img2Img|ImageToImage|Edit|Upscale|Kontext|Fill|Control|Redux|Instruct|Depth2Img")
+_VIDEO = re.compile(
+    r"Video|Wan|Mochi|CogVideo|LTX|Animat|I2V|T2V|Img2Vid|I2VGen|SkyReels|Allegro|Latte|Lucy|Hunyuan3?Video|3DModel"
+    r"|AutoencoderKL(Temporal|Magvit|Cosmos)|Cosmos",
+    re.IGNORECASE,
+)
+_STARTS_FROM_IMAGE = re.compile(r"ImageToVideo|I2V|Img2Vid|StableVideoDiffusion|Image2Video", re.IGNORECASE)
+_SOUND = re.compile(r"Audio|Music|Speech|DanceDiffusion|Oobleck", re.IGNORECASE)
+_PICTURE = re.compile(
+    r"Pipeline$|Transformer2DModel|TransformerModel$|UNet2D|Unet2D|StableCascade|PixArt|Transformer2D|UViT|DiT|MMDiT"
+)
+# Parts that by themselves draw nothing.
+_PARTS = re.compile(r"^(Autoencoder|VQ|Consistency|ControlNet|MultiControlNet|T2IAdapter|MotionAdapter|Paella)|VAE")
+# Transformers that look at pictures and have words for nothing.
+_EYES = re.compile(
+    r"^(Dino|DINO|ViT|Vit|Sam\d?|SAM|Edgetam|EdgeTam|Beit|Deit|DeiT|Swin|ConvNext|ResNet|RegNet|Segformer|Mask2?Former|"
+    r"MaskFormer|Detr|Hiera|EfficientNet|MobileViT|MobileNet|PoolFormer|Dpt|DPT|DepthAnything|DepthPro|YolosModel|IJepa|"
+    r"VJEPA|Eomt|RTDetr|RtDetr|DFine|SuperPoint|SuperGlue|LightGlue|TimmWrapper|Aimv2Vision|MLCD|Siglip2?Vision|"
+    r"CLIPVision|InternVision|Pixtral)"
+)
+_HEARS = re.compile(
+    r"ForCTC$|ForSpeechSeq2Seq$|ForRNNT$|ForTDT$|SpeechToText|Speech2Text|SpeechEncoderDecoder|Parakeet|Canary|Whisper"
+    r"|ASR|Asr[A-Z]|Moonshine|Conformer|Paraformer|SenseVoice"
+)
+_SEES = re.compile(
+    r"Segmentation|Detection|ImageClassification|DepthEstimation|MaskGeneration|KeypointMatching|KeypointDetection|"
+    r"ImageMatting|PoseEstimation|VideoClassification|MaskedImageModeling|ImageToImage|SuperResolution"
+)
+_WRITES = re.compile(
+    r"(ForCausalLM|LMHeadModel|ForConditionalGeneration|ForVision2Seq|ForImageTextToText|CausalLM|CausalLM\w{0,12}|"
+    r"ForSeq2SeqLM|ForQuestionAnswering|ForGeneration)$"
+)
 # Encoders whose bare class yields vectors of text; a bare decoder is one when its files say so in another way.
 _ENCODERS = re.compile(r"bert|mpnet|electra|nomic|jina|gte|^new$|clip_text_model|t5|albert|ernie$", re.IGNORECASE)
 
 
 def capabilities_of(c: Section, family: Family | None, directory: Directory) -> list[str]:
-    """The capabilities of a model that is no pipeline."""
+    """The capabilities of a model that is no pipeline; none when neither class, page, sections nor sidecars tell."""
     architecture = c.architecture
-    if re.search(r"Eagle\d?|Draft|Medusa|MTPModel", architecture) or c.section("dflash_config"):
+    if re.search(r"Eagle\d?(?!_VL|VL|\d?_?[A-Z])|Draft|Medusa|MTPModel", architecture) or c.section("dflash_config"):
         return [DRAFT_MODEL]
     if family is not None and family.capabilities:
         return list(family.capabilities)
     if "Reward" in architecture:
         return [REWARD]
-    if "TTS" in architecture or "TextToSpeech" in architecture or c.section("acoustic_tokenizer_config"):
+    if re.search(r"TTS|TextToSpeech|TextToWaveform|Vits|Bark|Dia[A-Z]|Csm[A-Z]", architecture):
+        return [TEXT_TO_SPEECH]
+    if c.section("acoustic_tokenizer_config"):
         return [TEXT_TO_SPEECH]
     if architecture.endswith("ForSequenceClassification"):
         return [_classifies(c, directory)]
     if _has_sentence_modules(directory):
         return [EMBEDDING]
-    if architecture.endswith("ForMaskedLM"):
-        return [FILL_MASK]
-    if architecture.endswith(("ForTokenClassification", "ForQuestionAnswering", "ForPreTraining")):
-        return [FILL_MASK if architecture.endswith("ForPreTraining") else CLASSIFICATION]
-    if re.search(r"Segmentation|Detection|ImageClassification|DepthEstimation", architecture):
-        return [VISION]
-    if architecture.endswith("Model") and _embeds(c):
+    task = _task(architecture)
+    if task:
+        return [task]
+    if (architecture.endswith(("Model", "Encoder")) or not architecture) and _embeds(c):
         return [EMBEDDING]
-    return [TEXT_GENERATION, *_senses(c)]
+    senses = _senses(c)
+    if _WRITES.search(architecture) or senses or family is not None or _generates(c):
+        return [TEXT_GENERATION, *senses]
+    return []
 
 
-def pipeline_capabilities(class_name: str) -> list[str]:
-    """The capabilities of a diffusion pipeline or of one of its transformers, by its class."""
-    edits = bool(_EDITS.search(class_name))
-    if _VIDEO.search(class_name):
-        return [IMAGE_TEXT_TO_VIDEO if "ImageToVideo" in class_name else TEXT_TO_VIDEO]
-    if re.search(r"Audio|Music|Speech", class_name):
+def _task(architecture: str) -> str:
+    """The one task that a class is named for, or ""."""
+    if architecture.endswith(("ForMaskedLM", "ForPreTraining")):
+        return FILL_MASK
+    if architecture.endswith(("ForTokenClassification", "ForQuestionAnswering")):
+        return CLASSIFICATION
+    if re.search(r"AudioClassification|AudioFrameClassification|XVector", architecture):
+        return AUDIO
+    if _SEES.search(architecture) or _EYES.match(architecture):
+        return VISION
+    return SPEECH_TO_TEXT if _HEARS.search(architecture) else ""
+
+
+def pipeline_capabilities(class_name: str, parts: Iterable[str] = ()) -> list[str]:
+    """The capabilities of a diffusion pipeline, by its class and those of its parts, or of one such part."""
+    words = (class_name, *parts)
+    if any(_VIDEO.search(word) for word in words) and not _PARTS.search(class_name):
+        # Whichever part shows it, the class says what it starts from.
+        return [IMAGE_TEXT_TO_VIDEO if _STARTS_FROM_IMAGE.search(class_name) else TEXT_TO_VIDEO]
+    if any(_SOUND.search(word) for word in words):
         return [AUDIO]
-    return [IMAGE_TEXT_TO_IMAGE] if edits else [TEXT_TO_IMAGE]
+    if re.search(r"Marigold|DepthEstimation|Normals", class_name):
+        return [VISION]
+    if _PARTS.search(class_name) or not _PICTURE.search(class_name):
+        return []
+    return [IMAGE_TEXT_TO_IMAGE] if _EDITS.search(class_name) else [TEXT_TO_IMAGE]
 
 
 def api_capabilities(capabilities: list[str]) -> list[str]:
@@ -101,11 +152,16 @@ def _has_sentence_modules(directory: Directory) -> bool:
     return any(path in directory.documents for path in ("modules.json", "config_sentence_transformers.json"))
 
 
+def _generates(c: Section) -> bool:
+    """Whether a configuration without a class keeps a cache for generating tokens of a vocabulary."""
+    return not c.architecture and bool(c.model_type) and "vocab_size" in c and c.flag("use_cache")
+
+
 def _embeds(c: Section) -> bool:
     if _ENCODERS.search(c.model_type) or _ENCODERS.search(c.architecture):
         return True
     # A decoder saved without its head was made for embeddings, unless it keeps its cache for generating.
-    return not c.flag("use_cache", default=True) and "Chat" not in c.architecture
+    return bool(c.architecture) and not c.flag("use_cache", default=True) and "Chat" not in c.architecture
 
 
 def _senses(c: Section) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.parser.section import Section
 from services.parser.tally import Tally, embedding, linear
@@ -42,6 +43,27 @@ class Family:
     # What the library assumes where a section inside another model's configuration is silent. A configuration of its
     # own that is silent on such things is not described: that would be a guess.
     defaults: Mapping[str, int] = field(default_factory=dict)
+    # The classes whose parameters the page counts exactly. A configuration for another class is estimated by it.
+    classes: tuple[str, ...] = ()
+    # Keys that these classes read for something that has no parameters, or not at all.
+    ignores: frozenset[str] = frozenset()
+    # Keys that the page does not read, with the values that it takes for granted.
+    assumes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    # Model types that sections inside may state, beside the page's own, where the page reads these itself.
+    parts: tuple[str, ...] = ()
+
+    def describes(self, class_name: str) -> bool:
+        """Whether the page counts the parameters of a class."""
+        return class_name in self.classes or class_name in self.architectures
+
+
+DECODER = ("Model", "ForCausalLM", "ForSequenceClassification", "ForTokenClassification")
+ENCODER = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
+
+
+def classes(heads: tuple[str, ...], *stems: str) -> tuple[str, ...]:
+    """Names of classes, by the stems of their models and the heads on these."""
+    return tuple(stem + head for stem in stems for head in heads)
 
 
 def with_head(c: Section, width: int, tied: bool, vocabulary: int | None = None, bias: bool = False) -> Tally:

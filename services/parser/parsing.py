@@ -6,10 +6,8 @@ The one entry point of the pure core. Must not do I/O.
 from collections.abc import Iterable
 
 from ome.parser.v1.parser_pb2 import (
-    COUNT_SOURCE_ESTIMATE,
-    COUNT_SOURCE_FORMULA,
-    COUNT_SOURCE_HEADERS,
-    COUNT_SOURCE_INDEX,
+    CERTAINTY_ESTIMATED,
+    CERTAINTY_EXACT,
     Component,
     ModelFacts,
     ParameterCount,
@@ -19,20 +17,21 @@ from services.parser.capabilities import api_capabilities, capabilities_of, pipe
 from services.parser.context import context_of, text_sections
 from services.parser.counting import Counted, count_tensors, merge
 from services.parser.errors import NO_CONFIG, ParseError, malformed
-from services.parser.estimate import estimate
 from services.parser.intake import Directory, take_in
 from services.parser.licence import licence_of
 from services.parser.naming import size_name
-from services.parser.network import Network
+from services.parser.parameters import Verdict, decide, look_up
 from services.parser.precision import bits_of, dtype_of, stored_dtype
-from services.parser.quantization import cache_bits, quantization_of
+from services.parser.quantization import Scheme, scheme_of
 from services.parser.section import Section, Undescribed
 from services.parser.tally import Tally
-from services.parser.weights import Weights, format_of, tensors_of, weights_in
+from services.parser.weights import Weights, format_of, tensors_of, weight_file_bytes, weights_in
 
 _CONFIG = "config.json"
 _PIPELINE = "model_index.json"
 _SIDE = "hf_quant_config.json"
+# What AutoGPTQ and AutoAWQ write beside a configuration that says nothing of it.
+_BESIDE = ("quantize_config.json", "quant_config.json")
 # Before sentence-transformers 2 the transformer had a folder of its own.
 _OLD_SENTENCE_CONFIG = "0_Transformer/config.json"
 _MAX_COMPONENTS = 64
@@ -40,8 +39,6 @@ _WIDEST = 1.25
 _MAX_WARNINGS = 50
 # The format of safetensors has had one version, and runtimes are chosen by this way of writing it.
 _FORMAT_VERSIONS = {"safetensors": "1.0.0"}
-# A thousand times the largest network there is; more means nonsense in the configuration.
-_MOST_PARAMETERS = 10**15
 
 
 def parse_files(files: Iterable[tuple[str, int, bytes]], schema_path: str = "") -> ModelFacts:
@@ -81,7 +78,6 @@ def _configuration_path(directory: Directory) -> str:
 
 def _model(directory: Directory, path: str, c: Section) -> ModelFacts:
     diffusion = bool(c.text("_class_name"))
-    side = Section(directory.document(_SIDE))
     weights = weights_in(directory, path.rpartition("/")[0])
     if not weights.files and path == directory.schema_path:
         weights = weights_in(directory)
@@ -93,55 +89,50 @@ def _model(directory: Directory, path: str, c: Section) -> ModelFacts:
         dtype="" if diffusion else dtype_of(c),
         vocabulary_size=_first_integer(c, "vocab_size", "padded_vocab_size"),
     )
-    quantization = quantization_of(c, side)
-    if quantization is not None:
-        facts.quantization.CopyFrom(quantization)
+    scheme = scheme_of(c, Section(directory.document(_SIDE)), _beside(directory))
+    if scheme.stated is not None:
+        facts.quantization.CopyFrom(scheme.stated)
     if not diffusion:
         context = context_of(c)
         facts.context_length, facts.usable_context_length = context.stated, context.usable
-    capabilities = (
-        pipeline_capabilities(c.architecture) if diffusion else capabilities_of(c, catalogue.family_of(c), directory)
-    )
+    if diffusion:
+        capabilities = pipeline_capabilities(c.architecture)
+    else:
+        capabilities = capabilities_of(c, catalogue.family_of(c), directory)
     facts.capabilities.extend(capabilities)
     facts.api_capabilities.extend(api_capabilities(capabilities))
-    _count(facts, directory, c, weights, cache_bits(c, side))
+    _count(facts, directory, c, weights, scheme)
     return facts
 
 
-def _count(facts: ModelFacts, directory: Directory, c: Section, weights: Weights, kv_bits: int) -> None:
-    network, why = _describe(c)
-    counted = _counted(directory, c, weights, facts)
-    parameters, likely = _parameters(directory, c, weights, counted, network, why, facts.dtype)
-    if parameters is not None:
-        facts.parameters.CopyFrom(parameters)
-    if network is not None:
-        likely = network.total
-    elif counted is None and parameters is None:
-        directory.warnings.append(f"The number of parameters is not known: {why}.")
+def _beside(directory: Directory) -> Section:
+    """What tools write about quantization into a file of its own."""
+    for path in _BESIDE:
+        if directory.document(path):
+            return Section(directory.document(path))
+    return Section({})
+
+
+def _count(facts: ModelFacts, directory: Directory, c: Section, weights: Weights, scheme: Scheme) -> None:
+    page = look_up(c)
+    counted = _counted(directory, c, weights, scheme)
+    verdict = decide(c, page, weights, counted, facts.dtype, scheme.stated is not None, scheme.hint.bits)
+    _state_count(facts.parameters, verdict, directory.warnings)
     if counted is not None:
         _state_stored(facts, counted)
+    network = page.network
+    likely = network.total if network is not None else verdict.guess.likely if verdict.guess is not None else None
     if likely is not None:
-        _state_derived(facts, counted, likely, kv_bits)
+        _state_active(facts, counted, likely, page.is_proven)
+        _state_cache(facts, c, likely, page.is_proven, scheme.cache_bits)
+    _state_bytes(facts, directory, weights)
     if network is not None and (counted is None or not counted.prediction):
         facts.prediction_parameters = network.prediction
     experts = network.experts if network is not None else None
     facts.parameter_size = _size(facts.parameters, c, experts)
 
 
-def _describe(c: Section, model_type: str = "", architecture: str = "") -> tuple[Network | None, str]:
-    try:
-        network = catalogue.describe(c, model_type, architecture)
-    except Undescribed as error:
-        return None, str(error)
-    except (ArithmeticError, ValueError, IndexError):
-        # Heads of zero, steps of zero, lists of other lengths: descriptions divide and pair without asking.
-        return None, "the configuration states sizes that no network has"
-    if not 0 < network.total.parameters <= _MOST_PARAMETERS or not 0 <= network.prediction <= _MOST_PARAMETERS:
-        return None, "the configuration states sizes that no network has"
-    return network, network.why
-
-
-def _counted(directory: Directory, c: Section, weights: Weights, facts: ModelFacts) -> Counted | None:
+def _counted(directory: Directory, c: Section, weights: Weights, scheme: Scheme) -> Counted | None:
     if weights.missing:
         if directory.headers:
             directory.warnings.append(
@@ -150,94 +141,71 @@ def _counted(directory: Directory, c: Section, weights: Weights, facts: ModelFac
         return None
     if not weights.files:
         return None
-    return count_tensors(
-        tensors_of(directory, weights.files),
-        packed_bits=facts.quantization.bits or 4,
-        tied=_tied(c),
-        layers=_layers(c),
-    )
+    tensors, repeated = tensors_of(directory, weights.files)
+    return count_tensors(tensors, hint_for=scheme.hint_for, tied=_tied(c), layers=_layers(c), repeated=repeated)
 
 
-def _parameters(
-    directory: Directory,
-    c: Section,
-    weights: Weights,
-    counted: Counted | None,
-    network: Network | None,
-    why: str,
-    dtype: str,
-) -> tuple[ParameterCount | None, Tally | None]:
-    if counted is not None:
-        return ParameterCount(count=counted.parameters, source=COUNT_SOURCE_HEADERS, exact=True), None
-    if network is not None:
-        return _from_network(directory, network), None
-    if weights.index_parameters:
-        return ParameterCount(count=weights.index_parameters, source=COUNT_SOURCE_INDEX, exact=True), None
-    directory.warnings.append(f"The number of parameters is estimated: {why}.")
-    try:
-        guess = estimate(c)
-        plausible = guess.largest <= _MOST_PARAMETERS
-    except (Undescribed, ArithmeticError):
-        plausible = False
-    if not plausible:
-        directory.warnings.pop()
-        return _from_index(weights, dtype), None
-    count = ParameterCount(
-        count=guess.likely.parameters,
-        source=COUNT_SOURCE_ESTIMATE,
-        minimum=guess.smallest,
-        maximum=guess.largest,
-    )
-    return _from_index(weights, dtype) or count, guess.likely
-
-
-def _from_network(directory: Directory, network: Network) -> ParameterCount:
-    total = network.total.parameters
-    if network.exact:
-        return ParameterCount(count=total, source=COUNT_SOURCE_FORMULA, exact=True)
-    directory.warnings.append(f"The number of parameters is estimated: {network.why}.")
-    return ParameterCount(
-        count=total,
-        source=COUNT_SOURCE_ESTIMATE,
-        minimum=total * 95 // 100,
-        maximum=total * 105 // 100,
-    )
-
-
-def _from_index(weights: Weights, dtype: str) -> ParameterCount | None:
-    if not weights.index_bytes or not dtype:
-        return None
-    count = weights.index_bytes * 8 // bits_of(dtype)
-    # Some tensors may be stored in twice or half the stated precision.
-    return ParameterCount(count=count, source=COUNT_SOURCE_INDEX, minimum=count // 2, maximum=count * 2)
+def _state_count(count: ParameterCount, verdict: Verdict, warnings: list[str]) -> None:
+    if verdict.count is None:
+        warnings.append(f"The number of parameters is not known: {verdict.why}.")
+        return
+    count.CopyFrom(verdict.count)
+    if not count.exact:
+        warnings.append(f"The number of parameters is estimated: {verdict.why}.")
 
 
 def _state_stored(facts: ModelFacts, counted: Counted) -> None:
     facts.bytes_by_dtype.update(counted.bytes_by_dtype)
-    facts.weight_bytes = counted.weight_bytes
+    facts.weight_bytes, facts.weight_bytes_certainty = counted.weight_bytes, CERTAINTY_EXACT
     facts.prediction_parameters = counted.prediction
     if not facts.dtype:
         facts.dtype = stored_dtype(dict(counted.bytes_by_dtype))
 
 
-def _state_derived(facts: ModelFacts, counted: Counted | None, likely: Tally, kv_bits: int) -> None:
-    bits = bits_of(facts.dtype)
-    if likely.idle:
-        total = facts.parameters.count
-        # A share of what is stored, since the stored experts may be fewer than the configuration's.
-        idle = likely.idle if counted is None else likely.idle * counted.parameters // likely.parameters
-        facts.active_parameters.CopyFrom(facts.parameters)
-        facts.active_parameters.ClearField("minimum")
-        facts.active_parameters.ClearField("maximum")
-        facts.active_parameters.count = max(total - idle, 0)
-        if not facts.parameters.exact:
-            spread = facts.active_parameters.count
-            facts.active_parameters.minimum, facts.active_parameters.maximum = spread * 4 // 5, spread * 6 // 5
-    if likely.cached:
-        facts.kv_cache_bytes_per_token = likely.cached * (kv_bits or bits) // 8
-    if not facts.weight_bytes and facts.parameters.count:
-        stored_bits = facts.quantization.bits or bits
-        facts.weight_bytes = facts.parameters.count * stored_bits // 8
+def _state_active(facts: ModelFacts, counted: Counted | None, likely: Tally, is_proven: bool) -> None:
+    total = facts.parameters
+    if not likely.idle or not total.count:
+        return
+    # A share of what is stored, since the stored experts may be fewer than the configuration's.
+    idle = likely.idle if counted is None else likely.idle * total.count // likely.parameters
+    active = facts.active_parameters
+    active.count, active.source = max(total.count - idle, 0), total.source
+    active.exact = total.exact and (is_proven or total.count == likely.parameters)
+    if not active.exact:
+        low, high = total.minimum or total.count, total.maximum or total.count
+        active.minimum = active.count * low // (2 * total.count)
+        active.maximum = min(active.count * high * 2 // total.count, high)
+
+
+def _state_cache(facts: ModelFacts, c: Section, likely: Tally, is_proven: bool, cache_bits: int) -> None:
+    """Bytes that a token adds to the cache: exact when the page is proven and nothing is left to the server."""
+    facts.kv_cache_bytes_per_token = likely.cached * (cache_bits or bits_of(facts.dtype)) // 8
+    if is_proven and (cache_bits or facts.dtype) and not _has_windows(c):
+        facts.kv_cache_certainty = CERTAINTY_EXACT
+    elif likely.cached:
+        facts.kv_cache_certainty = CERTAINTY_ESTIMATED
+
+
+def _has_windows(c: Section) -> bool:
+    """Whether some layers forget what is behind a window, so that a server need not keep all."""
+    for section in text_sections(c):
+        windows = section.stated_integer("sliding_window", "attention_chunk_size", "local_attention")
+        if windows and section.flag("use_sliding_window", default=True):
+            return True
+        if "sliding_attention" in section.items("layer_types"):
+            return True
+    return False
+
+
+def _state_bytes(facts: ModelFacts, directory: Directory, weights: Weights) -> None:
+    """Bytes of weights that no header tells: the index's, or the files' own, or as many as the count takes."""
+    if facts.weight_bytes:
+        return
+    held = weights.index_bytes or weight_file_bytes(directory)
+    if not held and facts.parameters.count and (facts.quantization.bits or not facts.HasField("quantization")):
+        held = facts.parameters.count * (facts.quantization.bits or bits_of(facts.dtype)) // 8
+    if held:
+        facts.weight_bytes, facts.weight_bytes_certainty = held, CERTAINTY_ESTIMATED
 
 
 def _pipeline(directory: Directory, c: Section) -> ModelFacts:
@@ -247,7 +215,7 @@ def _pipeline(directory: Directory, c: Section) -> ModelFacts:
         framework="diffusers",
         framework_version=c.text("_diffusers_version"),
     )
-    capabilities = pipeline_capabilities(c.architecture)
+    capabilities = pipeline_capabilities(c.architecture, (_component_class(entry) for entry in c.values.values()))
     facts.capabilities.extend(capabilities)
     facts.api_capabilities.extend(api_capabilities(capabilities))
     counts: list[Counted] = []
@@ -275,21 +243,22 @@ def _pipeline(directory: Directory, c: Section) -> ModelFacts:
 
 
 def _component(directory: Directory, facts: ModelFacts, name: str, class_name: str) -> tuple[Component, Counted | None]:
-    part = ModelFacts()
     c = Section(directory.document(f"{name}/{_CONFIG}"))
-    quantization = quantization_of(c, Section({}))
-    if quantization is not None:
-        part.quantization.CopyFrom(quantization)
-        if not facts.HasField("quantization"):
-            facts.quantization.CopyFrom(quantization)
+    scheme = scheme_of(c, Section({}), Section({}))
+    if scheme.stated is not None and not facts.HasField("quantization"):
+        facts.quantization.CopyFrom(scheme.stated)
     weights = weights_in(directory, name)
-    counted = _counted(directory, c, weights, part)
+    counted = _counted(directory, c, weights, scheme)
     stated = c.text("_class_name") or class_name
-    network, why = _describe(c, architecture=stated)
-    if counted is None and network is None and stated != class_name:
-        network, why = _describe(c, architecture=class_name)
-    parameters, _ = _parameters(directory, c, weights, counted, network, f"{name}: {why}", dtype_of(c))
-    component = Component(name=name, architecture=class_name, parameters=parameters)
+    page = look_up(c, stated)
+    if page.network is None and stated != class_name:
+        page = look_up(c, class_name)
+    verdict = decide(c, page, weights, counted, dtype_of(c), scheme.stated is not None, scheme.hint.bits)
+    component = Component(name=name, architecture=class_name)
+    if verdict.count is not None:
+        component.parameters.CopyFrom(verdict.count)
+        if not verdict.count.exact:
+            directory.warnings.append(f"The number of parameters is estimated: {name}: {verdict.why}.")
     return component, counted
 
 

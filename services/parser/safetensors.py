@@ -25,11 +25,12 @@ _BITS = {
 
 
 class Tensor(NamedTuple):
-    """What is stored under one name. The many tensors of equal type and size of a model share one of these."""
+    """What is stored under one name. The many tensors of equal type and shape of a model share one of these."""
 
     dtype: str
     elements: int
     size_bytes: int
+    shape: tuple[int, ...] = ()
 
 
 class Header(NamedTuple):
@@ -99,7 +100,7 @@ def _tensor(path: str, name: str, entry: dict[str, Any]) -> tuple[Tensor, int]:
     begin, end = offsets
     if elements * bits != 8 * (end - begin):
         raise malformed(path, f"{name[:200]!r} has a shape that does not fit its offsets")
-    return Tensor(dtype, elements, end - begin), begin
+    return Tensor(dtype, elements, end - begin, tuple(shape)), begin
 
 
 def _is_sizes(value: object) -> bool:

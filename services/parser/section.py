@@ -1,11 +1,12 @@
 """One object of a configuration, read by name and type, with "not stated" kept apart from zero.
 
-Decides what a plausible number is. Must not know any architecture.
+Decides what a plausible number is, and remembers what was asked for: a description knows the keys that it reads, and
+what it never asked for may mean another network. Must not know any architecture.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 # No dimension of a network, no vocabulary and no context comes near this; it keeps products in sane bounds.
 _MAX_INTEGER = 1 << 40
@@ -20,18 +21,59 @@ class Undescribed(Exception):
     """The configuration does not state what a description needs; the message names it."""
 
 
+class KnownKeys(Protocol):
+    """What a page of the catalogue says about keys that it does not read; see network.Family."""
+
+    @property
+    def model_types(self) -> tuple[str, ...]: ...
+    @property
+    def parts(self) -> tuple[str, ...]: ...
+    @property
+    def ignores(self) -> frozenset[str]: ...
+    @property
+    def assumes(self) -> Mapping[str, tuple[Any, ...]]: ...
+    def describes(self, class_name: str) -> bool: ...
+
+
+class Reading:
+    """What descriptions asked of a configuration, and why their result may be wrong."""
+
+    def __init__(self) -> None:
+        # Names, and the pages that describe a section, by the section's path.
+        self.names: dict[str, set[str]] = {}
+        self.pages: dict[str, list[KnownKeys]] = {}
+        self.doubts: list[str] = []
+
+
 class Section:
     """A JSON object of a configuration. Every accessor takes several names and reads the first that is stated."""
 
-    def __init__(self, values: Mapping[str, Any] | None, path: str = "") -> None:
+    def __init__(self, values: Mapping[str, Any] | None, path: str = "", reading: Reading | None = None) -> None:
         self._values = values if isinstance(values, Mapping) else {}
         self._path = path
+        self._reading = reading or Reading()
+        self._asked = self._reading.names.setdefault(path, set())
 
     def __bool__(self) -> bool:
         return bool(self._values)
 
     def __contains__(self, name: str) -> bool:
+        self._asked.add(name)
         return self._values.get(name) is not None
+
+    @property
+    def reading(self) -> Reading:
+        """What was asked of this section and of those it was taken from."""
+        return self._reading
+
+    @property
+    def path(self) -> str:
+        """Where the section stands in its document: "" or, for example, "text_config."."""
+        return self._path
+
+    def doubt(self, why: str) -> None:
+        """State why the result for this section may be another than the configuration means."""
+        self._reading.doubts.append(why)
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -46,6 +88,7 @@ class Section:
     @property
     def architecture(self) -> str:
         """The implementation class, or ""; diffusers states it as _class_name."""
+        self._asked.add("architectures")
         stated = self._values.get("architectures")
         if isinstance(stated, list):
             stated = stated[0] if stated else None
@@ -62,6 +105,7 @@ class Section:
 
     def stated_integer(self, *names: str) -> int | None:
         """A size, or None when it is not stated."""
+        self._asked.update(names)
         for name in names:
             value = self._values.get(name)
             if isinstance(value, float) and value.is_integer():
@@ -74,6 +118,7 @@ class Section:
 
     def number(self, *names: str, default: float = 0.0) -> float:
         """A number."""
+        self._asked.update(names)
         for name in names:
             value = self._values.get(name)
             # 1e999 is infinite, and a long integer is more than a float can hold.
@@ -83,6 +128,7 @@ class Section:
 
     def flag(self, *names: str, default: bool = False) -> bool:
         """A yes or no."""
+        self._asked.update(names)
         for name in names:
             value = self._values.get(name)
             if isinstance(value, bool):
@@ -91,6 +137,7 @@ class Section:
 
     def text(self, *names: str, default: str = "") -> str:
         """A word."""
+        self._asked.update(names)
         for name in names:
             value = self._values.get(name)
             if isinstance(value, str):
@@ -99,18 +146,21 @@ class Section:
 
     def section(self, *names: str) -> "Section":
         """An object inside this one; an empty section when it is not stated."""
+        self._asked.update(names)
         for name in names:
             value = self._values.get(name)
             if isinstance(value, Mapping):
-                return Section(value, f"{self._path}{name}.")
-        return Section({}, f"{self._path}{names[0]}.")
+                return Section(value, f"{self._path}{name}.", self._reading)
+        return Section({}, f"{self._path}{names[0]}.", self._reading)
 
     def sections(self, name: str) -> list["Section"]:
         """The objects of a list inside this one."""
-        return [Section(item, f"{self._path}{name}[{index}].") for index, item in enumerate(self.items(name))]
+        items = enumerate(self.items(name))
+        return [Section(item, f"{self._path}{name}[{index}].", self._reading) for index, item in items]
 
     def items(self, *names: str) -> list[Any]:
         """A list; empty when it is not stated."""
+        self._asked.update(names)
         for name in names:
             value = self._values.get(name)
             if isinstance(value, list):
@@ -131,9 +181,9 @@ class Section:
 
     def merged(self, values: Mapping[str, Any]) -> "Section":
         """This section with some values stated instead."""
-        return Section({**self._values, **values}, self._path)
+        return Section({**self._values, **values}, self._path, self._reading)
 
     def with_defaults(self, values: Mapping[str, Any]) -> "Section":
         """This section with some values stated where it is silent."""
-        silent = {name: value for name, value in values.items() if name not in self}
+        silent = {name: value for name, value in values.items() if self._values.get(name) is None}
         return self.merged(silent)

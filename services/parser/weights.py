@@ -56,12 +56,15 @@ def weights_in(directory: Directory, folder: str = "") -> Weights:
     return Weights(tuple(path for path in chosen if path in directory.headers), tuple(missing))
 
 
-def tensors_of(directory: Directory, files: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors of some files by name: what two shards both hold is one tensor."""
+def tensors_of(directory: Directory, files: Iterable[str]) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The tensors of some files by name, and those that further files hold under names that were there before."""
     tensors: dict[str, Tensor] = {}
+    repeated: list[Tensor] = []
     for path in files:
-        tensors.update(directory.headers[path].tensors)
-    return tensors
+        header = directory.headers[path].tensors
+        repeated.extend(header[name] for name in header.keys() & tensors.keys())
+        tensors.update(header)
+    return tensors, repeated
 
 
 def format_of(directory: Directory) -> str:
@@ -70,6 +73,21 @@ def format_of(directory: Directory) -> str:
         if any(path.endswith(suffix) for path in directory.sizes):
             return name
     return "safetensors" if directory.indexes else ""
+
+
+def weight_file_bytes(directory: Directory) -> int:
+    """The sizes of the files that hold the weights of the directory itself, in the first format that it has."""
+    for suffix, _ in _FORMATS:
+        names = [path for path in directory.sizes if path.endswith(suffix) and "/" not in path]
+        chosen = _choose(names) if suffix == ".safetensors" else [name for name in names if _is_weights(name)]
+        # Several files of a format that has no shards are variants of one model.
+        if chosen and (suffix != ".gguf" or len(chosen) == 1):
+            return sum(directory.sizes[name] for name in chosen)
+    return 0
+
+
+def _is_weights(name: str) -> bool:
+    return name not in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 
 
 def _index(directory: Directory, folder: str) -> Index | None:

@@ -65,7 +65,8 @@ def _spec_facts(facts: ModelFacts) -> Iterator[tuple[Path, Any]]:
     candidates: tuple[tuple[Path, Any], ...] = (
         (("modelType",), facts.model_type),
         (("modelArchitecture",), facts.architecture),
-        (("modelParameterSize",), facts.parameter_size),
+        # An estimate stays in .status.metadata, where its range stands beside it.
+        (("modelParameterSize",), facts.parameter_size if facts.parameters.exact else ""),
         (("maxTokens",), tokens if tokens <= _INT32_MAX else 0),
         (("modelCapabilities",), list(facts.capabilities)),
         (("modelFormat", "name"), facts.format),

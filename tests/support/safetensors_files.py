@@ -3,7 +3,10 @@
 import json
 from collections.abc import Mapping
 
-_BYTES = {"F32": 4, "BF16": 2, "F16": 2, "I32": 4, "I64": 8, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E8M0": 1}
+_BITS = {
+    "F32": 32, "BF16": 16, "F16": 16, "I16": 16, "I32": 32, "U32": 32, "I64": 64, "I8": 8, "U8": 8, "BOOL": 8,
+    "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4,
+}  # fmt: skip
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
@@ -13,9 +16,10 @@ def header_of(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> tupl
     entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     position = 0
     for name, (dtype, shape) in shapes.items():
-        size = _BYTES[dtype]
+        size = _BITS[dtype]
         for extent in shape:
             size *= extent
+        size //= 8
         entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, position + size]}
         position += size
     text = json.dumps(entries).encode()

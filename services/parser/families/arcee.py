@@ -1,7 +1,7 @@
 """Arcee's AFM and NVIDIA's Nemotron: Llama's attention with plain feed-forward blocks."""
 
 from services.parser.layers import grouped_attention
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import norm, plain
 
@@ -21,4 +21,7 @@ def nemotron(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * layer, width, norms=2)
 
 
-FAMILIES = (Family(("arcee",), arcee), Family(("nemotron",), nemotron))
+FAMILIES = (
+    Family(("arcee",), arcee, classes=classes(DECODER, "Arcee")),
+    Family(("nemotron",), nemotron, classes=classes(DECODER, "Nemotron")),
+)

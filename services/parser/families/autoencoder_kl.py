@@ -40,4 +40,11 @@ def _stages(channels: tuple[int, ...], depth: int) -> Tally:
     return total
 
 
-FAMILIES = (Family((), autoencoder_kl, ("AutoencoderKL",)),)
+FAMILIES = (
+    Family(
+        (),
+        autoencoder_kl,
+        ("AutoencoderKL",),
+        ignores=frozenset(("down_block_types", "up_block_types", "block_out_types")),
+    ),
+)

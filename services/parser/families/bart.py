@@ -49,7 +49,57 @@ def _layer(c: Section, side: str) -> Tally:
 
 
 FAMILIES = (
-    Family(("bart",), bart, capabilities=("TEXT_GENERATION",)),
-    Family(("pegasus",), pegasus, capabilities=("TEXT_GENERATION",)),
-    Family(("mbart",), mbart, capabilities=("TEXT_GENERATION",)),
+    Family(
+        ("bart",),
+        bart,
+        capabilities=("TEXT_GENERATION",),
+        classes=("BartModel", "BartForConditionalGeneration"),
+        ignores=frozenset(
+            (
+                "_num_labels",
+                "add_final_layer_norm",
+                "force_bos_token_to_be_generated",
+                "normalize_before",
+                "num_hidden_layers",
+                "extra_pos_embeddings",
+                "static_position_embeddings",
+            )
+        ),
+        assumes={"tie_word_embeddings": (True,), "add_bias_logits": (False,), "normalize_embedding": (True,)},
+    ),
+    Family(
+        ("pegasus",),
+        pegasus,
+        capabilities=("TEXT_GENERATION",),
+        classes=("PegasusModel", "PegasusForConditionalGeneration"),
+        ignores=frozenset(
+            (
+                "_num_labels",
+                "normalize_before",
+                "num_hidden_layers",
+                "add_final_layer_norm",
+                "extra_pos_embeddings",
+                "static_position_embeddings",
+                "force_bos_token_to_be_generated",
+            )
+        ),
+        assumes={"tie_word_embeddings": (True,), "add_bias_logits": (False,), "normalize_embedding": (False,)},
+    ),
+    Family(
+        ("mbart",),
+        mbart,
+        capabilities=("TEXT_GENERATION",),
+        classes=("MBartModel", "MBartForConditionalGeneration"),
+        ignores=frozenset(
+            (
+                "_num_labels",
+                "normalize_before",
+                "num_hidden_layers",
+                "add_final_layer_norm",
+                "extra_pos_embeddings",
+                "static_position_embeddings",
+            )
+        ),
+        assumes={"tie_word_embeddings": (True,), "add_bias_logits": (False,), "normalize_embedding": (True,)},
+    ),
 )

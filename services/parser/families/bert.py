@@ -1,6 +1,6 @@
 """BERT and its kin: encoders with post-norm layers and the heads of their classes."""
 
-from services.parser.network import Family, Network, labels
+from services.parser.network import ENCODER, Family, Network, classes, labels
 from services.parser.section import Section
 from services.parser.tally import Tally, attention, embedding, gated, linear, norm, plain, uncached
 
@@ -180,15 +180,100 @@ def _head(c: Section) -> Tally:
     return Tally() if c.model_type.startswith("deberta") else square
 
 
+_BERT_LANGUAGE = (
+    *("BertForPreTraining", "BertLMHeadModel", "RobertaForCausalLM", "XLMRobertaForCausalLM"),
+    *("XLMRobertaXLForCausalLM", "CamembertForCausalLM"),
+)
+
 FAMILIES = (
-    Family(("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"), bert),
-    Family(("mpnet",), mpnet),
-    Family(("deberta-v2",), deberta_v2),
-    Family(("electra",), electra),
-    Family(("albert",), albert),
-    Family(("distilbert",), distilbert),
-    Family(("bert-generation",), bert_generation, capabilities=("TEXT_GENERATION",)),
-    Family(("nomic_bert",), nomic_bert),
-    Family(("jina_embeddings_v3",), jina_v3),
-    Family(("modernbert",), modernbert),
+    Family(
+        ("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"),
+        bert,
+        classes=(*classes(ENCODER, "Bert", "Roberta", "XLMRoberta", "XLMRobertaXL", "Camembert"), *_BERT_LANGUAGE),
+        ignores=frozenset(
+            (
+                "sbert_ce_default_activation_function",
+                "directionality",
+                "pooler_fc_size",
+                "pooler_num_attention_heads",
+                "pooler_num_fc_layers",
+                "pooler_size_per_head",
+                "pooler_type",
+            )
+        ),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(("mpnet",), mpnet, classes=classes(ENCODER, "MPNet"), assumes={"tie_word_embeddings": (True,)}),
+    Family(
+        ("deberta-v2",),
+        deberta_v2,
+        classes=classes(ENCODER, "DebertaV2"),
+        ignores=frozenset(("legacy", "max_relative_positions", "pooler_hidden_act", "pooler_hidden_size", "conv_act")),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("electra",),
+        electra,
+        classes=("ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM", "ElectraForSequenceClassification"),
+        ignores=frozenset(("summary_activation", "summary_type", "summary_use_proj", "summary_last_dropout")),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("albert",),
+        albert,
+        classes=("AlbertModel", "AlbertForMaskedLM", "AlbertForSequenceClassification"),
+        ignores=frozenset(("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks")),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("distilbert",),
+        distilbert,
+        classes=classes(ENCODER, "DistilBert"),
+        ignores=frozenset(
+            (
+                "activation",
+                "sinusoidal_pos_embds",
+                "sequence_classif_dropout",
+                "max_position_embeddings",
+            )
+        ),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("bert-generation",),
+        bert_generation,
+        capabilities=("TEXT_GENERATION",),
+        classes=("BertGenerationEncoder", "BertGenerationDecoder"),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("nomic_bert",),
+        nomic_bert,
+        classes=("NomicBertModel",),
+        ignores=frozenset(
+            ("head_dim", "prenorm", "causal", "pad_vocab_size_multiple", "parallel_block", "parallel_block_tied_norm")
+        ),
+        assumes={
+            "mlp_fc1_bias": (False,),
+            "mlp_fc2_bias": (False,),
+            "qkv_proj_bias": (False,),
+            "use_rms_norm": (False,),
+            "activation_function": ("swiglu",),
+            "hidden_act": ("silu",),
+            "tie_word_embeddings": (True,),
+        },
+    ),
+    Family(
+        ("jina_embeddings_v3",),
+        jina_v3,
+        classes=classes(ENCODER, "JinaEmbeddingsV3"),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("modernbert",),
+        modernbert,
+        classes=classes(ENCODER, "ModernBert"),
+        ignores=frozenset(("classifier_activation", "classifier_pooling", "decoder_bias", "position_embedding_type")),
+        assumes={"tie_word_embeddings": (True,), "embedding_bias": (False,)},
+    ),
 )

@@ -51,6 +51,28 @@ def git(c: Section) -> Network:
 
 
 FAMILIES = (
-    Family(("blip",), blip, capabilities=("IMAGE_TEXT_TO_TEXT",)),
-    Family(("git",), git, capabilities=("IMAGE_TEXT_TO_TEXT",)),
+    Family(
+        ("blip",),
+        blip,
+        capabilities=("IMAGE_TEXT_TO_TEXT",),
+        classes=("BlipForConditionalGeneration",),
+        ignores=frozenset(
+            (
+                "image_text_hidden_size",
+                "projection_dim",
+                "num_channels",
+            )
+        ),
+        assumes={"is_decoder": (True,), "tie_word_embeddings": (True,)},
+        parts=("blip_text_model", "blip_vision_model"),
+    ),
+    Family(
+        ("git",),
+        git,
+        capabilities=("IMAGE_TEXT_TO_TEXT",),
+        classes=("GitForCausalLM",),
+        ignores=frozenset(("projection_dim",)),
+        assumes={"tie_word_embeddings": (False, True)},
+        parts=("git_vision_model",),
+    ),
 )

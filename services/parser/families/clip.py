@@ -88,8 +88,38 @@ def _project(c: Section, name: str, defaults: dict[str, int], shared: int) -> Ta
 
 
 FAMILIES = (
-    Family(("clip_text_model",), text, ("CLIPTextModel", "CLIPTextModelWithProjection"), ("EMBEDDING",), _TEXT),
-    Family(("clip_vision_model",), vision, capabilities=("VISION",), defaults=_VISION),
-    Family(("clip",), both, capabilities=("EMBEDDING", "VISION")),
-    Family((), safety_checker, ("StableDiffusionSafetyChecker",)),
+    Family(
+        ("clip_text_model",),
+        text,
+        ("CLIPTextModel", "CLIPTextModelWithProjection"),
+        ("EMBEDDING",),
+        _TEXT,
+        ignores=frozenset(("projection_dim",)),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("clip_vision_model",),
+        vision,
+        capabilities=("VISION",),
+        defaults=_VISION,
+        classes=("CLIPVisionModel", "CLIPVisionModelWithProjection"),
+        ignores=frozenset(("projection_dim", "vocab_size")),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("clip",),
+        both,
+        capabilities=("EMBEDDING", "VISION"),
+        classes=("CLIPModel",),
+        ignores=frozenset(("text_config_dict", "vision_config_dict")),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        (),
+        safety_checker,
+        ("StableDiffusionSafetyChecker",),
+        ignores=frozenset(("text_config", "text_config_dict", "vision_config_dict")),
+        assumes={"tie_word_embeddings": (True,)},
+        parts=("clip", "clip_vision_model"),
+    ),
 )

@@ -14,4 +14,10 @@ def cohere(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * (gated_layer(c, norms=1) + head_norms), width, tied=True)
 
 
-FAMILIES = (Family(("cohere", "cohere2"), cohere),)
+FAMILIES = (
+    Family(
+        ("cohere", "cohere2"),
+        cohere,
+        classes=("CohereModel", "CohereForCausalLM", "Cohere2Model", "Cohere2ForCausalLM"),
+    ),
+)

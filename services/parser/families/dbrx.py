@@ -20,4 +20,20 @@ def dbrx(c: Section) -> Network:
     return decoder(c, c.integer("n_layers") * layer, width)
 
 
-FAMILIES = (Family(("dbrx",), dbrx),)
+FAMILIES = (
+    Family(
+        ("dbrx",),
+        dbrx,
+        classes=("DbrxForCausalLM",),
+        ignores=frozenset(
+            (
+                "ffn_act_fn",
+                "move_model_to_device",
+                "uniform_expert_assignment",
+                "moe_normalize_expert_weights",
+                "verbose",
+            )
+        ),
+        parts=("", "dbrx"),
+    ),
+)

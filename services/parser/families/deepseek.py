@@ -1,7 +1,7 @@
 """DeepSeek V2 to V3.2 and their heirs: latent attention, routed and shared experts, a sparse-attention indexer."""
 
 from services.parser.layers import routed
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import Tally, gated, linear, norm
 
@@ -89,7 +89,26 @@ def _deepseek(c: Section, indexers: int) -> Network:
 
 
 FAMILIES = (
-    Family(("deepseek_v2", "deepseek_v3", "kimi_k2", "deepseek"), deepseek),
-    Family(("deepseek_v32", "glm_moe_dsa"), deepseek_sparse),
-    Family(("minicpm3",), minicpm3, architectures=("MiniCPM3ForCausalLM",)),
+    Family(
+        ("deepseek_v2", "deepseek_v3", "kimi_k2", "deepseek"),
+        deepseek,
+        classes=classes(DECODER, "DeepseekV2", "DeepseekV3", "Deepseek"),
+        ignores=frozenset(("num_key_value_heads", "head_dim")),
+        assumes={"moe_layer_freq": (1,), "mlp_bias": (False,)},
+    ),
+    Family(
+        ("deepseek_v32", "glm_moe_dsa"),
+        deepseek_sparse,
+        classes=("DeepseekV32Model", "DeepseekV32ForCausalLM", "GlmMoeDsaModel", "GlmMoeDsaForCausalLM"),
+        ignores=frozenset(("num_key_value_heads", "head_dim", "num_experts", "first_k_dense_replace", "layer_types")),
+        assumes={"moe_layer_freq": (1,), "mlp_bias": (False,)},
+    ),
+    Family(
+        ("minicpm3",),
+        minicpm3,
+        architectures=("MiniCPM3ForCausalLM",),
+        classes=("MiniCPM3Model", "MiniCPM3ForSequenceClassification"),
+        ignores=frozenset(("num_key_value_heads", "head_dim")),
+        assumes={"mlp_bias": (False,)},
+    ),
 )

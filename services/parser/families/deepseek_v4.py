@@ -52,4 +52,23 @@ def _pooling(width: int, head: int, ratio: int, overlap: int) -> Tally:
     return 2 * linear(width, overlap * head) + ratio * overlap * head + norm(head)
 
 
-FAMILIES = (Family(("deepseek_v4", "deepseek_ref"), deepseek_v4, architectures=("DeepseekV4ForCausalLM",)),)
+FAMILIES = (
+    Family(
+        ("deepseek_v4", "deepseek_ref"),
+        deepseek_v4,
+        architectures=("DeepseekV4ForCausalLM",),
+        ignores=frozenset(
+            (
+                "num_key_value_heads",
+                "qk_rope_head_dim",
+                "expert_dtype",
+                "num_hash_layers",
+                "num_nextn_predict_layers",
+                "layer_types",
+                "mlp_layer_types",
+                "compress_rates",
+            )
+        ),
+        assumes={"attention_bias": (False,)},
+    ),
+)

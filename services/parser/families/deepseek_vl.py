@@ -41,4 +41,11 @@ def _tower(v: Section, width: int) -> Tally:
     return layers + convolution(3, width, patch, patch) + positions + uncached(pooling)
 
 
-FAMILIES = (Family(("deepseek_vl_v2",), deepseek_vl2, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT")),)
+FAMILIES = (
+    Family(
+        ("deepseek_vl_v2",),
+        deepseek_vl2,
+        capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"),
+        classes=("DeepseekVLV2ForCausalLM",),
+    ),
+)

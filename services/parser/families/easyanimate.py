@@ -60,6 +60,48 @@ def _cube(inputs: int, outputs: int) -> Tally:
 
 
 FAMILIES = (
-    Family((), transformer, ("EasyAnimateTransformer3DModel",)),
-    Family((), autoencoder, ("AutoencoderKLMagvit",)),
+    Family(
+        (),
+        transformer,
+        ("EasyAnimateTransformer3DModel",),
+        ignores=frozenset(
+            (
+                "add_ref_latent_in_control_model",
+                "enable_text_attention_mask",
+                "resize_inpaint_mask_directly",
+                "sample_height",
+                "sample_width",
+                "time_position_encoding_type",
+                "timestep_activation_fn",
+            )
+        ),
+        assumes={
+            "activation_fn": ("gelu-approximate",),
+            "after_norm": (False,),
+            "enable_clip_in_inpaint": (False,),
+            "norm_elementwise_affine": (True,),
+        },
+    ),
+    Family(
+        (),
+        autoencoder,
+        ("AutoencoderKLMagvit",),
+        ignores=frozenset(
+            (
+                "down_block_types",
+                "slice_mag_vae",
+                "slice_compression_vae",
+                "cache_compression_vae",
+                "cache_mag_vae",
+                "use_tiling",
+                "use_tiling_encoder",
+                "use_tiling_decoder",
+                "mini_batch_encoder",
+                "mini_batch_decoder",
+                "spatial_group_norm",
+                "up_block_types",
+            )
+        ),
+        assumes={"mid_block_use_attention": (False,), "mid_block_attention_type": ("spatial",)},
+    ),
 )

@@ -30,4 +30,7 @@ def ernie_moe(c: Section) -> Network:
     return decoder(c, layers, width, tied=True)
 
 
-FAMILIES = (Family(("ernie4_5",), ernie), Family(("ernie4_5_moe",), ernie_moe))
+FAMILIES = (
+    Family(("ernie4_5",), ernie, classes=("Ernie4_5Model", "Ernie4_5ForCausalLM")),
+    Family(("ernie4_5_moe",), ernie_moe, classes=("Ernie4_5_MoeModel", "Ernie4_5_MoeForCausalLM")),
+)

@@ -1,7 +1,7 @@
 """EXAONE 4 and OLMo 2 and 3: norms behind both blocks, and over queries and keys."""
 
 from services.parser.layers import gated_layer
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import norm
 
@@ -21,4 +21,18 @@ def olmo2(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * layer, width)
 
 
-FAMILIES = (Family(("exaone4",), exaone4), Family(("olmo2", "olmo3"), olmo2))
+FAMILIES = (
+    Family(("exaone4",), exaone4, classes=classes(DECODER, "Exaone4")),
+    Family(
+        ("olmo2", "olmo3"),
+        olmo2,
+        classes=(
+            "Olmo2Model",
+            "Olmo2ForCausalLM",
+            "Olmo2ForSequenceClassification",
+            "Olmo3Model",
+            "Olmo3ForCausalLM",
+            "Olmo3ForSequenceClassification",
+        ),
+    ),
+)

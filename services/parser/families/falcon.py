@@ -1,6 +1,6 @@
 """Falcon: grouped or single keys and values, attention and feed-forward side by side, a tied head."""
 
-from services.parser.network import Family, Network, with_head
+from services.parser.network import DECODER, Family, Network, classes, with_head
 from services.parser.section import Section
 from services.parser.tally import attention, embedding, norm, plain
 
@@ -34,4 +34,14 @@ def falcon(c: Section) -> Network:
     )
 
 
-FAMILIES = (Family(("falcon", "RefinedWeb", "RefinedWebModel"), falcon),)
+FAMILIES = (
+    Family(
+        ("falcon", "RefinedWeb", "RefinedWebModel"),
+        falcon,
+        classes=(*classes(DECODER, "Falcon"), "RWForCausalLM", "RWModel"),
+        ignores=frozenset(
+            ("apply_residual_connection_post_layernorm", "alibi", "multi_query", "parallel_attn", "num_kv_heads")
+        ),
+        assumes={"activation": ("gelu",)},
+    ),
+)

@@ -82,7 +82,13 @@ def _embedder(inputs: int, width: int) -> Tally:
 
 
 FAMILIES = (
-    Family((), flux, ("FluxTransformer2DModel",)),
+    Family((), flux, ("FluxTransformer2DModel",), ignores=frozenset(("axes_dims_rope",))),
     Family((), chroma, ("ChromaTransformer2DModel",)),
-    Family((), qwen_image, ("QwenImageTransformer2DModel",)),
+    Family(
+        (),
+        qwen_image,
+        ("QwenImageTransformer2DModel",),
+        ignores=frozenset(("pooled_projection_dim",)),
+        assumes={"guidance_embeds": (False,), "zero_cond_t": (True, False)},
+    ),
 )

@@ -2,7 +2,7 @@
 
 from services.parser import catalogue
 from services.parser.layers import gated_layer
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import linear, norm
 
@@ -51,8 +51,13 @@ def _gemma(c: Section, *, norms: int, head_norm: bool = False) -> Network:
 
 
 FAMILIES = (
-    Family(("gemma",), gemma),
-    Family(("gemma2",), gemma2),
-    Family(("gemma3_text",), gemma3_text),
-    Family(("gemma3",), gemma3),
+    Family(("gemma",), gemma, classes=classes(DECODER, "Gemma")),
+    Family(("gemma2",), gemma2, classes=classes(DECODER, "Gemma2")),
+    Family(
+        ("gemma3_text",),
+        gemma3_text,
+        classes=("Gemma3TextModel", "Gemma3ForCausalLM", "Gemma3TextForSequenceClassification"),
+        ignores=frozenset(("use_bidirectional_attention",)),
+    ),
+    Family(("gemma3",), gemma3, classes=("Gemma3ForConditionalGeneration",)),
 )

@@ -91,4 +91,40 @@ def _audio(a: Section, out: int) -> Tally:
     return stem + a.integer("num_hidden_layers") * layer + linear(width, out, bias=True)
 
 
-FAMILIES = (Family(("gemma4",), gemma4), Family(("gemma4_text",), gemma4_text))
+FAMILIES = (
+    Family(
+        ("gemma4",),
+        gemma4,
+        classes=("Gemma4ForConditionalGeneration",),
+        ignores=frozenset(
+            (
+                "use_bidirectional_attention",
+                "vocab_size_per_layer_input",
+                "pooling_kernel_size",
+                "standardize",
+                "video_seq_length",
+                "attention_context_left",
+                "attention_context_right",
+                "attention_invalid_logits_value",
+                "gradient_clipping",
+                "residual_weight",
+                "global_head_dim",
+                "use_clipped_linears",
+            )
+        ),
+        assumes={"attention_bias": (False,), "tie_word_embeddings": (True,), "use_double_wide_mlp": (False,)},
+        parts=("gemma4_text", "gemma4_vision", "gemma4_audio"),
+    ),
+    Family(
+        ("gemma4_text",),
+        gemma4_text,
+        classes=("Gemma4TextModel", "Gemma4ForCausalLM"),
+        ignores=frozenset(
+            (
+                "use_bidirectional_attention",
+                "vocab_size_per_layer_input",
+            )
+        ),
+        assumes={"attention_bias": (False,), "tie_word_embeddings": (True,), "use_double_wide_mlp": (False,)},
+    ),
+)

@@ -2,7 +2,7 @@
 
 from services.parser.families.deepseek import prediction_layers
 from services.parser.layers import gated_layer, grouped_attention, routed
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import Tally, attention, convolution, embedding, gated, linear, norm, plain, uncached
 
@@ -72,7 +72,15 @@ def glm4_moe(c: Section) -> Network:
 
 
 FAMILIES = (
-    Family(("chatglm",), chatglm),
-    Family(("glm4", "glm4v_text"), glm4),
-    Family(("glm4_moe",), glm4_moe),
+    Family(
+        ("chatglm",),
+        chatglm,
+        classes=("ChatGLMModel", "ChatGLMForConditionalGeneration"),
+        ignores=frozenset(
+            ("apply_residual_connection_post_layernorm", "num_hidden_layers", "pre_seq_len", "prefix_projection")
+        ),
+        assumes={"rmsnorm": (True,), "tie_word_embeddings": (False,)},
+    ),
+    Family(("glm4", "glm4v_text"), glm4, classes=classes(DECODER, "Glm4")),
+    Family(("glm4_moe",), glm4_moe, classes=("Glm4MoeModel", "Glm4MoeForCausalLM")),
 )

@@ -28,4 +28,4 @@ def glm4v(c: Section) -> Network:
     return Network({**language.parts, "vision_tower": uncached(tower), "projector": downsample + merger})
 
 
-FAMILIES = (Family(("glm4v",), glm4v),)
+FAMILIES = (Family(("glm4v",), glm4v, classes=("Glm4vForConditionalGeneration",)),)

@@ -1,6 +1,6 @@
 """GPT-2 and GPT BigCode: learned positions, LayerNorms, biases, tied heads."""
 
-from services.parser.network import Family, Network, with_head
+from services.parser.network import DECODER, Family, Network, classes, with_head
 from services.parser.section import Section
 from services.parser.tally import attention, embedding, norm, plain
 
@@ -32,4 +32,17 @@ def _gpt2(c: Section, kv_heads: int) -> Network:
     )
 
 
-FAMILIES = (Family(("gpt2",), gpt2), Family(("gpt_bigcode",), gpt_bigcode))
+FAMILIES = (
+    Family(
+        ("gpt2",),
+        gpt2,
+        classes=("GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassification", "GPT2ForTokenClassification"),
+        ignores=frozenset(("summary_proj_to_labels", "summary_type", "summary_use_proj", "summary_activation")),
+    ),
+    Family(
+        ("gpt_bigcode",),
+        gpt_bigcode,
+        classes=classes(DECODER, "GPTBigCode"),
+        ignores=frozenset(("summary_proj_to_labels", "summary_type", "summary_use_proj", "num_key_value_heads")),
+    ),
+)

@@ -1,6 +1,6 @@
 """EleutherAI's decoders and CodeGen: rotary positions, LayerNorms, plain feed-forward blocks."""
 
-from services.parser.network import Family, Network, with_head
+from services.parser.network import DECODER, Family, Network, classes, with_head
 from services.parser.section import Section
 from services.parser.tally import attention, embedding, norm, plain
 
@@ -36,4 +36,13 @@ def gpt_j(c: Section) -> Network:
     )
 
 
-FAMILIES = (Family(("gpt_neox",), gpt_neox), Family(("gptj", "codegen"), gpt_j))
+FAMILIES = (
+    Family(("gpt_neox",), gpt_neox, classes=classes(DECODER, "GPTNeoX"), ignores=frozenset(("use_parallel_residual",))),
+    Family(
+        ("gptj", "codegen"),
+        gpt_j,
+        classes=("GPTJModel", "GPTJForCausalLM", "GPTJForSequenceClassification", "CodeGenModel", "CodeGenForCausalLM"),
+        ignores=frozenset(("n_positions", "summary_proj_to_labels", "summary_type", "summary_use_proj", "rotary")),
+        assumes={"tie_word_embeddings": (False,)},
+    ),
+)

@@ -1,7 +1,7 @@
 """OpenAI's gpt-oss: attention sinks, biases everywhere, experts with biases and a fused gate."""
 
 from services.parser.layers import grouped_attention
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import experts, gated, linear, norm
 
@@ -18,4 +18,4 @@ def gpt_oss(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * layer, width)
 
 
-FAMILIES = (Family(("gpt_oss",), gpt_oss),)
+FAMILIES = (Family(("gpt_oss",), gpt_oss, classes=classes(DECODER, "GptOss")),)

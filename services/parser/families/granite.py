@@ -54,7 +54,39 @@ def _mixer(c: Section) -> Tally:
 
 
 FAMILIES = (
-    Family(("granitemoe", "granitemoeshared"), granite_moe),
-    Family(("granitemoehybrid",), granite_hybrid),
-    Family(("bamba",), bamba),
+    Family(
+        ("granitemoe", "granitemoeshared"),
+        granite_moe,
+        classes=("GraniteMoeModel", "GraniteMoeForCausalLM", "GraniteMoeSharedModel", "GraniteMoeSharedForCausalLM"),
+    ),
+    Family(
+        ("granitemoehybrid",),
+        granite_hybrid,
+        classes=("GraniteMoeHybridModel", "GraniteMoeHybridForCausalLM"),
+        ignores=frozenset(
+            (
+                "mamba_expand",
+                "num_experts_per_tok",
+                "normalization_function",
+                "intermediate_size",
+                "mamba_conv_bias",
+                "mamba_d_conv",
+                "mamba_d_head",
+                "mamba_d_state",
+                "mamba_n_groups",
+                "mamba_n_heads",
+                "mamba_proj_bias",
+                "num_attention_heads",
+                "num_key_value_heads",
+            )
+        ),
+        assumes={"attention_bias": (False,)},
+    ),
+    Family(
+        ("bamba",),
+        bamba,
+        classes=("BambaModel", "BambaForCausalLM"),
+        ignores=frozenset(("mamba_expand", "num_attention_heads", "num_key_value_heads", "attn_rotary_emb")),
+        assumes={"attention_bias": (False,)},
+    ),
 )

@@ -36,4 +36,12 @@ def hunyuan_dit(c: Section) -> Network:
     return Network({"conditions": conditions, "text": text, "blocks": blocks, "ends": ends})
 
 
-FAMILIES = (Family((), hunyuan_dit, ("HunyuanDiT2DModel",)),)
+FAMILIES = (
+    Family(
+        (),
+        hunyuan_dit,
+        ("HunyuanDiT2DModel",),
+        ignores=frozenset(("hidden_size",)),
+        assumes={"activation_fn": ("gelu-approximate",), "norm_type": ("layer_norm",)},
+    ),
+)

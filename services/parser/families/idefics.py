@@ -90,9 +90,67 @@ def _siglip(v: Section) -> Tally:
 
 
 FAMILIES = (
-    Family(("idefics3", "smolvlm"), idefics3),
-    Family(("paddleocr_vl",), paddleocr_vl),
-    Family(("minicpmv4_6",), minicpm_v46),
-    Family(("lfm2_vl",), lfm2_vl),
-    Family(("lfm2",), lfm2),
+    Family(
+        ("idefics3", "smolvlm"),
+        idefics3,
+        classes=("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
+        ignores=frozenset(("max_image_size", "size", "vocab_size")),
+        assumes={"tie_word_embeddings": (True,)},
+        parts=("idefics3_vision", "smolvlm_vision"),
+    ),
+    Family(("paddleocr_vl",), paddleocr_vl, classes=("PaddleOCRVLForConditionalGeneration",)),
+    Family(
+        ("minicpmv4_6",),
+        minicpm_v46,
+        classes=("MiniCPMV4_6ForConditionalGeneration",),
+        ignores=frozenset(
+            (
+                "drop_vision_last_layer",
+                "image_size",
+                "insert_layer_id",
+                "merge_kernel_size",
+                "patch_size",
+                "downsample_mode",
+            )
+        ),
+        parts=("minicpmv4_6_vision",),
+    ),
+    Family(
+        ("lfm2_vl",),
+        lfm2_vl,
+        classes=("Lfm2VlForConditionalGeneration",),
+        ignores=frozenset(
+            (
+                "do_image_splitting",
+                "encoder_patch_size",
+                "max_image_tokens",
+                "max_pixels_tolerance",
+                "max_tiles",
+                "min_image_tokens",
+                "min_tiles",
+                "tile_size",
+                "use_image_special_tokens",
+            )
+        ),
+    ),
+    Family(
+        ("lfm2",),
+        lfm2,
+        classes=("Lfm2Model", "Lfm2ForCausalLM"),
+        ignores=frozenset(
+            (
+                "full_attn_idxs",
+                "block_dim",
+                "block_mlp_init_scale",
+                "block_out_init_scale",
+                "block_use_swiglu",
+                "block_use_xavier_init",
+                "conv_dim",
+                "conv_dim_out",
+                "conv_use_xavier_init",
+                "num_heads",
+                "use_pos_enc",
+            )
+        ),
+    ),
 )

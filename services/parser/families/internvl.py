@@ -28,4 +28,12 @@ def tower(v: Section) -> Tally:
     return uncached(stem + v.integer("num_hidden_layers") * layer)
 
 
-FAMILIES = (Family(("internvl_chat",), internvl),)
+FAMILIES = (
+    Family(
+        ("internvl_chat",),
+        internvl,
+        classes=("InternVLChatModel",),
+        assumes={"bias": (False,)},
+        parts=("intern_vit_6b",),
+    ),
+)

@@ -41,4 +41,11 @@ def _every(c: Section, name: str, offset: int, period: int) -> range:
     )
 
 
-FAMILIES = (Family(("jamba",), jamba),)
+FAMILIES = (
+    Family(
+        ("jamba",),
+        jamba,
+        classes=("JambaModel", "JambaForCausalLM", "JambaForSequenceClassification"),
+        ignores=frozenset(("num_attention_heads", "num_key_value_heads")),
+    ),
+)

@@ -32,5 +32,10 @@ def janus(c: Section) -> Network:
 
 
 FAMILIES = (
-    Family(("multi_modality",), janus, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT", "TEXT_TO_IMAGE")),
+    Family(
+        ("multi_modality",),
+        janus,
+        capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT", "TEXT_TO_IMAGE"),
+        classes=("MultiModalityCausalLM",),
+    ),
 )

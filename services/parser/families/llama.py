@@ -1,7 +1,7 @@
 """Llama, and the decoders that differ from it in nothing that has parameters."""
 
 from services.parser.layers import gated_layer
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 
 
@@ -35,9 +35,40 @@ _LLAMA = {
 _MISTRAL = {**_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8}
 
 FAMILIES = (
-    Family(("mistral", "ministral", "ministral3"), llama, defaults=_MISTRAL),
-    Family(("exaone", "granite"), llama),
-    Family(("llama",), shared_embedding, defaults=_LLAMA),
-    Family(("baichuan", "xverse", "internlm2"), untied),
-    Family(("minicpm", "smollm3"), tied_by_default),
+    Family(
+        ("mistral", "ministral", "ministral3"),
+        llama,
+        defaults=_MISTRAL,
+        classes=classes(DECODER, "Mistral", "Ministral", "Ministral3"),
+    ),
+    Family(
+        ("exaone", "granite"), llama, classes=("ExaoneModel", "ExaoneForCausalLM", "GraniteModel", "GraniteForCausalLM")
+    ),
+    Family(
+        ("llama",),
+        shared_embedding,
+        defaults=_LLAMA,
+        classes=(*classes(DECODER, "Llama"), "LLaMAForCausalLM", "MobileLLMForCausalLM"),
+        ignores=frozenset(("internal_version",)),
+    ),
+    Family(
+        ("baichuan", "xverse", "internlm2"),
+        untied,
+        classes=(
+            "BaichuanForCausalLM",
+            "BaiChuanForCausalLM",
+            "XverseForCausalLM",
+            "InternLM2Model",
+            "InternLM2ForCausalLM",
+            "InternLM2ForRewardModel",
+        ),
+        ignores=frozenset(("_from_model_config",)),
+        assumes={"bias": (False,)},
+    ),
+    Family(
+        ("minicpm", "smollm3"),
+        tied_by_default,
+        classes=(*classes(DECODER, "SmolLM3"), "MiniCPMModel", "MiniCPMForCausalLM"),
+        ignores=frozenset(("mup_denominator",)),
+    ),
 )

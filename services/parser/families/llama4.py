@@ -48,6 +48,28 @@ def _tower(v: Section) -> Tally:
 
 
 FAMILIES = (
-    Family(("llama4",), llama4, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT")),
-    Family(("llama4_text",), llama4_text),
+    Family(
+        ("llama4",),
+        llama4,
+        capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"),
+        classes=("Llama4ForConditionalGeneration",),
+        ignores=frozenset(
+            (
+                "for_llm_compressor",
+                "multi_modal_projector_bias",
+                "use_qk_norm",
+                "nope_layer_interval",
+                "moe_layers",
+                "vision_output_dim",
+            )
+        ),
+        assumes={"tie_word_embeddings": (True,)},
+        parts=("llama4_text", "llama4_vision_model"),
+    ),
+    Family(
+        ("llama4_text",),
+        llama4_text,
+        classes=("Llama4TextModel", "Llama4ForCausalLM"),
+        ignores=frozenset(("for_llm_compressor", "use_qk_norm", "nope_layer_interval")),
+    ),
 )

@@ -49,7 +49,17 @@ def _width(c: Section) -> int:
 
 
 FAMILIES = (
-    Family(("llava",), llava),
-    Family(("mistral3",), mistral3),
+    Family(
+        ("llava",),
+        llava,
+        classes=("LlavaForConditionalGeneration",),
+        ignores=frozenset(("head_dim", "projection_dim", "vocab_size", "pretraining_projection_dim")),
+    ),
+    Family(
+        ("mistral3",),
+        mistral3,
+        classes=("Mistral3ForConditionalGeneration",),
+        ignores=frozenset(("head_dim", "image_size", "vocab_size")),
+    ),
     Family((), original, ("LlavaLlamaForCausalLM",)),
 )

@@ -39,4 +39,17 @@ def mamba2(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers", default=64) * layer, width)
 
 
-FAMILIES = (Family(("mamba", "falcon_mamba"), mamba), Family(("mamba2",), mamba2))
+FAMILIES = (
+    Family(
+        ("mamba", "falcon_mamba"),
+        mamba,
+        classes=("MambaModel", "MambaForCausalLM", "FalconMambaModel", "FalconMambaForCausalLM"),
+        ignores=frozenset(("expand", "use_falcon_mamba")),
+    ),
+    Family(
+        ("mamba2",),
+        mamba2,
+        classes=("Mamba2Model", "Mamba2ForCausalLM"),
+        ignores=frozenset(("expand", "time_step_rank")),
+    ),
+)

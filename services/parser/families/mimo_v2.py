@@ -37,4 +37,11 @@ def _attention(c: Section, prefix: str) -> Tally:
     return projected + sinks + Tally(cached=0 if prefix else kv_heads * (key + value))
 
 
-FAMILIES = (Family(("mimo_v2_flash",), mimo_v2),)
+FAMILIES = (
+    Family(
+        ("mimo_v2_flash",),
+        mimo_v2,
+        classes=("MiMoV2FlashModel", "MiMoV2FlashForCausalLM"),
+        assumes={"attention_bias": (False,)},
+    ),
+)

@@ -28,4 +28,6 @@ def minicpm_v(c: Section) -> Network:
     )
 
 
-FAMILIES = (Family(("minicpmv",), minicpm_v, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT")),)
+FAMILIES = (
+    Family(("minicpmv",), minicpm_v, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"), classes=("MiniCPMV",)),
+)

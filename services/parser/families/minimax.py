@@ -35,7 +35,9 @@ def minimax_m3(c: Section) -> Network:
     )
     choosing = t.section("sparse_attention_config")
     indexed = sum(1 for index in choosing.integers("sparse_attention_freq", default=(0,))[:depth] if index)
-    heads, key = choosing.integer("index_n_heads", default=4), choosing.integer("index_head_dim", default=128)
+    heads, key = choosing.integer("index_n_heads", "sparse_num_index_heads", default=4), choosing.integer(
+        "index_head_dim", "sparse_index_dim", default=128
+    )
     indexer = linear(width, heads * key) + linear(width, key) + 2 * norm(key) + Tally(cached=key)
     layers = (
         depth * (grouped_attention(t, head_norm=t.flag("use_qk_norm")) + 2 * norm(width))
@@ -62,6 +64,40 @@ def _vision(c: Section, v: Section, width: int) -> dict[str, Tally]:
 _TEMPORAL = 2
 
 FAMILIES = (
-    Family(("minimax_m2",), minimax_m2),
-    Family(("minimax_m3_vl",), minimax_m3, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT")),
+    Family(
+        ("minimax_m2",),
+        minimax_m2,
+        classes=("MiniMaxM2Model", "MiniMaxM2ForCausalLM"),
+        ignores=frozenset(
+            ("attn_type_list", "mtp_transformer_layers", "num_mtp_modules", "use_mtp", "use_routing_bias")
+        ),
+        assumes={"qk_norm_type": ("per_layer",), "shared_intermediate_size": (0,)},
+    ),
+    Family(
+        ("minimax_m3_vl",),
+        minimax_m3,
+        capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"),
+        classes=("MiniMaxM3SparseForConditionalGeneration",),
+        ignores=frozenset(
+            (
+                "use_gemma_norm",
+                "num_mtp_modules",
+                "use_routing_bias",
+                "sparse_topk_blocks",
+                "sparse_block_size",
+                "sparse_disable_index_value",
+                "sparse_score_type",
+                "sparse_init_block",
+                "sparse_local_block",
+                "image_size",
+                "projection_dim",
+                "vocab_size",
+                "img_token_compression_config",
+                "num_reward_heads",
+                "use_sparse_attention",
+            )
+        ),
+        assumes={"attention_output_gate": (False,), "hidden_act": ("swigluoai",), "qk_norm_type": ("per_head",)},
+        parts=("clip_vision_model",),
+    ),
 )

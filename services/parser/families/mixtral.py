@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from services.parser.layers import grouped_attention, routed
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import gated, norm
 
@@ -19,4 +19,4 @@ def mixtral(c: Section) -> Network:
     return replace(network, experts=(count, network.total.parameters - others.parameters))
 
 
-FAMILIES = (Family(("mixtral",), mixtral),)
+FAMILIES = (Family(("mixtral",), mixtral, classes=classes(DECODER, "Mixtral")),)

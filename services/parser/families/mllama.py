@@ -61,6 +61,13 @@ _TEXT = {
 }
 
 FAMILIES = (
-    Family(("mllama",), mllama, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT")),
-    Family(("mllama_text_model",), mllama_text),
+    Family(
+        ("mllama",),
+        mllama,
+        capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"),
+        classes=("MllamaForConditionalGeneration",),
+        assumes={"tie_word_embeddings": (True,)},
+        parts=("mllama_text_model", "mllama_vision_model"),
+    ),
+    Family(("mllama_text_model",), mllama_text, classes=("MllamaTextModel", "MllamaForCausalLM")),
 )

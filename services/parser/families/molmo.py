@@ -43,4 +43,6 @@ def molmo(c: Section) -> Network:
     )
 
 
-FAMILIES = (Family(("molmo",), molmo, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT")),)
+FAMILIES = (
+    Family(("molmo",), molmo, capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"), classes=("MolmoForCausalLM",)),
+)

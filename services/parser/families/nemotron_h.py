@@ -59,4 +59,20 @@ def _mixture(c: Section) -> Tally:
     return mixture + shared + (linear(width, latent, bias) + linear(latent, width, bias) if latent != width else 0)
 
 
-FAMILIES = (Family(("nemotron_h",), nemotron_h),)
+FAMILIES = (
+    Family(
+        ("nemotron_h",),
+        nemotron_h,
+        classes=("NemotronHModel", "NemotronHForCausalLM"),
+        ignores=frozenset(
+            (
+                "expand",
+                "mtp_layers_block_type",
+                "time_step_rank",
+                "intermediate_size",
+                "attention_head_dim",
+            )
+        ),
+        assumes={"mamba_proj_bias": (False,)},
+    ),
+)

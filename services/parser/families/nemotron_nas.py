@@ -37,4 +37,12 @@ def _feed_forward(c: Section, block: Section) -> Tally:
     return gated(width, -(-inner // _MULTIPLE) * _MULTIPLE) + norm(width)
 
 
-FAMILIES = (Family(("nemotron-nas",), nemotron_nas),)
+FAMILIES = (
+    Family(
+        ("nemotron-nas",),
+        nemotron_nas,
+        classes=("DeciLMForCausalLM",),
+        ignores=frozenset(("unshifted_sink", "use_prefill_window_in_sink_attention", "sparsify", "num_hidden_layers")),
+        assumes={"attention_bias": (False,), "mlp_bias": (False,)},
+    ),
+)

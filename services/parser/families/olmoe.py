@@ -21,4 +21,4 @@ def olmoe(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * layer, width)
 
 
-FAMILIES = (Family(("olmoe",), olmoe),)
+FAMILIES = (Family(("olmoe",), olmoe, classes=("OlmoeModel", "OlmoeForCausalLM")),)

@@ -67,4 +67,49 @@ def _kv_heads(c: Section, heads: int) -> int:
     return c.section("attn_config").stated_integer("kv_n_heads") or heads
 
 
-FAMILIES = (Family(("opt",), opt), Family(("xglm",), xglm), Family(("bloom",), bloom), Family(("mpt",), mpt))
+FAMILIES = (
+    Family(
+        ("opt",),
+        opt,
+        classes=("OPTModel", "OPTForCausalLM"),
+        ignores=frozenset(("_remove_final_layer_norm",)),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(("xglm",), xglm, classes=("XGLMModel", "XGLMForCausalLM"), assumes={"tie_word_embeddings": (True,)}),
+    Family(
+        ("bloom",),
+        bloom,
+        classes=("BloomModel", "BloomForCausalLM"),
+        ignores=frozenset(
+            (
+                "apply_residual_connection_post_layernorm",
+                "masked_softmax_fusion",
+                "offset_alibi",
+                "skip_bias_add",
+                "skip_bias_add_qkv",
+                "attention_softmax_in_fp32",
+                "unk_token_id",
+            )
+        ),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("mpt",),
+        mpt,
+        classes=("MptModel", "MptForCausalLM", "MPTForCausalLM"),
+        ignores=frozenset(
+            (
+                "alibi",
+                "attn_type",
+                "attn_uses_sequence_id",
+                "prefix_lm",
+                "embedding_fraction",
+                "tokenizer_name",
+                "verbose",
+                "norm_type",
+            )
+        ),
+        assumes={"qk_ln": (False,), "no_bias": (True,), "learned_pos_emb": (True,), "tie_word_embeddings": (True,)},
+        parts=("",),
+    ),
+)

@@ -2,7 +2,7 @@
 
 from services.parser import catalogue
 from services.parser.layers import gated_layer, grouped_attention
-from services.parser.network import Family, Network, decoder, with_head
+from services.parser.network import DECODER, Family, Network, classes, decoder, with_head
 from services.parser.section import Section
 from services.parser.tally import Tally, attention, embedding, experts, gated, linear, norm, plain
 
@@ -86,9 +86,49 @@ _CLIP_L_336 = {
 }
 
 FAMILIES = (
-    Family(("phi",), phi),
-    Family(("phi3",), phi3),
-    Family(("phi3_v",), phi3_vision),
-    Family(("phi3small",), phi3_small),
-    Family(("phimoe",), phi_moe),
+    Family(
+        ("phi",),
+        phi,
+        classes=classes(DECODER, "Phi"),
+        ignores=frozenset(("type_vocab_size",)),
+        assumes={"attention_bias": (False,)},
+    ),
+    Family(
+        ("phi3",),
+        phi3,
+        classes=classes(DECODER, "Phi3"),
+        ignores=frozenset(("full_attn_mod",)),
+        assumes={"lm_head_bias": (False,), "attention_bias": (False,)},
+    ),
+    Family(("phi3_v",), phi3_vision, classes=("Phi3VForCausalLM",), ignores=frozenset(("embd_layer", "img_processor"))),
+    Family(
+        ("phi3small",),
+        phi3_small,
+        classes=("Phi3SmallForCausalLM",),
+        ignores=frozenset(
+            (
+                "blocksparse_block_size",
+                "blocksparse_homo_head_pattern",
+                "blocksparse_num_local_blocks",
+                "blocksparse_triton_kernel_block_size",
+                "blocksparse_vert_stride",
+                "dense_attention_every_n_layers",
+                "gegelu_limit",
+                "gegelu_pad_to_256",
+                "mup_attn_multiplier",
+                "mup_embedding_multiplier",
+                "mup_use_scaling",
+                "mup_width_multiplier",
+                "pad_sequence_to_multiple_of_64",
+                "rope_embedding_base",
+                "rope_position_scale",
+            )
+        ),
+        assumes={"hidden_act": ("gegelu",), "attention_bias": (False,)},
+    ),
+    Family(
+        ("phimoe",),
+        phi_moe,
+        classes=("PhimoeModel", "PhimoeForCausalLM", "PhimoeForSequenceClassification", "PhiMoEForCausalLM"),
+    ),
 )

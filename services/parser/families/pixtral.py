@@ -25,4 +25,13 @@ def pixtral(c: Section) -> Network:
     )
 
 
-FAMILIES = (Family(("pixtral",), pixtral, capabilities=("VISION",), defaults=_DEFAULTS),)
+FAMILIES = (
+    Family(
+        ("pixtral",),
+        pixtral,
+        capabilities=("VISION",),
+        defaults=_DEFAULTS,
+        classes=("PixtralVisionModel",),
+        ignores=frozenset(("head_dim", "image_size")),
+    ),
+)

@@ -20,4 +20,17 @@ def qwen(c: Section) -> Network:
     return network
 
 
-FAMILIES = (Family(("qwen",), qwen),)
+FAMILIES = (
+    Family(
+        ("qwen",),
+        qwen,
+        classes=("QWenLMHeadModel",),
+        ignores=frozenset(("tokenizer_type", "n_positions")),
+        assumes={
+            "no_bias": (True,),
+            "activation": ("swiglu",),
+            "apply_residual_connection_post_layernorm": (False,),
+            "pos_emb": ("rotary",),
+        },
+    ),
+)

@@ -1,7 +1,7 @@
 """Qwen2 and Qwen2.5, Seed-OSS, and MiMo, which adds a prediction layer to it."""
 
 from services.parser.layers import gated_layer
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import linear, norm
 
@@ -38,7 +38,12 @@ _DEFAULTS = {
 }
 
 FAMILIES = (
-    Family(("qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text"), qwen2, defaults=_DEFAULTS),
-    Family(("seed_oss",), seed_oss),
-    Family(("mimo",), mimo),
+    Family(
+        ("qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text"),
+        qwen2,
+        defaults=_DEFAULTS,
+        classes=(*classes(DECODER, "Qwen2"), "Qwen2VLTextModel", "Qwen2_5_VLTextModel", "Qwen2_5OmniThinkerTextModel"),
+    ),
+    Family(("seed_oss",), seed_oss, classes=classes(DECODER, "SeedOss")),
+    Family(("mimo",), mimo, classes=("MiMoForCausalLM",)),
 )

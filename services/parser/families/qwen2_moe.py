@@ -1,7 +1,7 @@
 """Qwen2 with routed experts and one gated shared expert."""
 
 from services.parser.layers import grouped_attention, routed
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import Tally, gated, linear, norm
 
@@ -26,4 +26,6 @@ def qwen2_moe(c: Section) -> Network:
     return decoder(c, layers, width)
 
 
-FAMILIES = (Family(("qwen2_moe",), qwen2_moe),)
+FAMILIES = (
+    Family(("qwen2_moe",), qwen2_moe, classes=classes(DECODER, "Qwen2Moe"), ignores=frozenset(("intermediate_size",))),
+)

@@ -80,7 +80,18 @@ def _merged(v: Section) -> int:
 
 
 FAMILIES = (
-    Family(("qwen2_vl",), qwen2_vl),
-    Family(("qwen2_5_vl",), qwen2_5_vl),
-    Family(("qwen3_vl", "qwen3_vl_moe"), qwen3_vl),
+    Family(
+        ("qwen2_vl",),
+        qwen2_vl,
+        classes=("Qwen2VLForConditionalGeneration",),
+        assumes={"mlp_ratio": (4,)},
+        parts=("qwen2_vl_vision",),
+    ),
+    Family(("qwen2_5_vl",), qwen2_5_vl, classes=("Qwen2_5_VLForConditionalGeneration",), parts=("qwen2_5_vl_vision",)),
+    Family(
+        ("qwen3_vl", "qwen3_vl_moe"),
+        qwen3_vl,
+        classes=("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+        parts=("qwen3_vl_vision", "qwen3_vl_moe_vision"),
+    ),
 )

@@ -1,7 +1,7 @@
 """Qwen3, dense and with experts: norms over each head's queries and keys."""
 
 from services.parser.layers import gated_layer, grouped_attention, routed
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import Tally, gated, norm
 
@@ -39,6 +39,15 @@ def _with_head_width(c: Section) -> Section:
 
 
 FAMILIES = (
-    Family(("qwen3", "qwen3_vl_text", "qwen3_asr_text"), qwen3),
-    Family(("qwen3_moe", "qwen3_vl_moe_text"), qwen3_moe, architectures=("Qwen3MoeForCausalLM",)),
+    Family(
+        ("qwen3", "qwen3_vl_text", "qwen3_asr_text"), qwen3, classes=(*classes(DECODER, "Qwen3"), "Qwen3VLTextModel")
+    ),
+    Family(
+        ("qwen3_moe", "qwen3_vl_moe_text"),
+        qwen3_moe,
+        architectures=("Qwen3MoeForCausalLM",),
+        classes=(*classes(DECODER, "Qwen3Moe"), "Qwen3VLMoeTextModel"),
+        ignores=frozenset(("intermediate_size",)),
+        assumes={"qkv_bias": (False,), "shared_expert_intermediate_size": (0,), "use_qk_norm": (True,)},
+    ),
 )

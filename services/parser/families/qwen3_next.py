@@ -3,7 +3,7 @@
 from services.parser import catalogue
 from services.parser.families.qwen2_vl import vision_tower
 from services.parser.layers import routed
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.state_space import gated_delta
 from services.parser.tally import Tally, gated, linear, norm
@@ -75,8 +75,36 @@ def _attention(c: Section) -> Tally:
 
 
 FAMILIES = (
-    Family(("qwen3_next",), qwen3_next),
-    Family(("qwen3_5_text",), qwen3_5_text),
-    Family(("qwen3_5_moe_text",), qwen3_5_moe_text),
-    Family(("qwen3_5", "qwen3_5_moe"), qwen3_5),
+    Family(
+        ("qwen3_next",),
+        qwen3_next,
+        classes=classes(DECODER, "Qwen3Next"),
+        ignores=frozenset(("intermediate_size", "mlp_only_layers")),
+        assumes={"decoder_sparse_step": (1,), "attention_bias": (False,)},
+    ),
+    Family(
+        ("qwen3_5_text",),
+        qwen3_5_text,
+        classes=("Qwen3_5TextModel", "Qwen3_5ForCausalLM", "Qwen3_5TextForSequenceClassification"),
+        ignores=frozenset(
+            ("full_attention_interval", "mtp_use_dedicated_embeddings", "output_gate_type", "mlp_only_layers")
+        ),
+        assumes={"attention_bias": (False,), "attn_output_gate": (True,)},
+    ),
+    Family(
+        ("qwen3_5_moe_text",),
+        qwen3_5_moe_text,
+        classes=("Qwen3_5MoeTextModel", "Qwen3_5MoeForCausalLM"),
+        ignores=frozenset(
+            ("full_attention_interval", "mtp_use_dedicated_embeddings", "output_gate_type", "mlp_only_layers")
+        ),
+        assumes={"attention_bias": (False,), "attn_output_gate": (True,)},
+    ),
+    Family(
+        ("qwen3_5", "qwen3_5_moe"),
+        qwen3_5,
+        classes=("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"),
+        assumes={"language_model_only": (False,)},
+        parts=("qwen3_5_vision", "qwen3_5_moe_vision"),
+    ),
 )

@@ -84,4 +84,43 @@ def _vocoder(v: Section) -> Tally:
     return total + 2 * width + convolution(width, 1, 7, bias=False)
 
 
-FAMILIES = (Family(("qwen2_5_omni",), omni),)
+FAMILIES = (
+    Family(
+        ("qwen2_5_omni",),
+        omni,
+        classes=("Qwen2_5OmniForConditionalGeneration", "Qwen2_5OmniModel"),
+        ignores=frozenset(
+            (
+                "block_size",
+                "enable_audio_output_",
+                "enc_dilations",
+                "upsample_rates",
+                "use_bias_at_final",
+                "look_ahead_layers",
+                "look_backward_layers",
+                "repeats",
+                "max_source_positions",
+                "embed_dim",
+                "dim",
+                "head_dim",
+                "depth",
+                "heads",
+                "enc_global_context",
+                "enc_lin_neurons",
+                "spatial_merge_size",
+                "max_length",
+                "tie_word_embeddings",
+            )
+        ),
+        assumes={"enable_talker": (True,), "enable_audio_output": (True,)},
+        parts=(
+            "qwen2_5_omni_talker",
+            "qwen2_5_omni_audio_encoder",
+            "qwen2_5_omni_thinker",
+            "qwen2_5_omni_vision_encoder",
+            "qwen2_5_omni_bigvgan",
+            "qwen2_5_omni_token2wav",
+            "qwen2_5_omni_dit",
+        ),
+    ),
+)

@@ -27,4 +27,6 @@ def recurrent_gemma(c: Section) -> Network:
     return decoder(c, layers, width, tied=True)
 
 
-FAMILIES = (Family(("recurrent_gemma",), recurrent_gemma),)
+FAMILIES = (
+    Family(("recurrent_gemma",), recurrent_gemma, classes=("RecurrentGemmaModel", "RecurrentGemmaForCausalLM")),
+)

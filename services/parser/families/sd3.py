@@ -38,4 +38,4 @@ def sd3(c: Section) -> Network:
     return Network({"conditions": conditions, "blocks": blocks, "ends": ends})
 
 
-FAMILIES = (Family((), sd3, ("SD3Transformer2DModel",)),)
+FAMILIES = (Family((), sd3, ("SD3Transformer2DModel",), ignores=frozenset(("pos_embed_max_size",))),)

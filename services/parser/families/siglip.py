@@ -74,8 +74,17 @@ def _vision(c: Section, positions: int) -> Network:
 
 
 FAMILIES = (
-    Family(("siglip_text_model", "siglip2_text_model"), text, defaults=_TEXT),
-    Family(("siglip_vision_model",), vision, capabilities=("VISION",), defaults=_VISION),
-    Family(("siglip2_vision_model",), vision2, capabilities=("VISION",), defaults=_VISION),
-    Family(("siglip", "siglip2"), both, capabilities=("EMBEDDING", "VISION")),
+    Family(
+        ("siglip_text_model", "siglip2_text_model"),
+        text,
+        defaults=_TEXT,
+        classes=("SiglipTextModel", "Siglip2TextModel"),
+    ),
+    Family(
+        ("siglip_vision_model",), vision, capabilities=("VISION",), defaults=_VISION, classes=("SiglipVisionModel",)
+    ),
+    Family(
+        ("siglip2_vision_model",), vision2, capabilities=("VISION",), defaults=_VISION, classes=("Siglip2VisionModel",)
+    ),
+    Family(("siglip", "siglip2"), both, capabilities=("EMBEDDING", "VISION"), classes=("SiglipModel", "Siglip2Model")),
 )

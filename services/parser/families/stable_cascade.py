@@ -103,6 +103,12 @@ def _mixing(width: int) -> Tally:
 
 
 FAMILIES = (
-    Family((), cascade, ("StableCascadeUNet", "StableCascadeUnet")),
-    Family((), paella, ("PaellaVQModel",)),
+    Family(
+        (),
+        cascade,
+        ("StableCascadeUNet", "StableCascadeUnet"),
+        ignores=frozenset(("num_attention_heads",)),
+        assumes={"kernel_size": (3,), "self_attn": (True,)},
+    ),
+    Family((), paella, ("PaellaVQModel",), ignores=frozenset(("scale_factor",))),
 )

@@ -1,7 +1,7 @@
 """StableLM, StarCoder 2 and Persimmon: rotary decoders with LayerNorms."""
 
 from services.parser.layers import gated_layer, grouped_attention
-from services.parser.network import Family, Network, decoder
+from services.parser.network import DECODER, Family, Network, classes, decoder
 from services.parser.section import Section
 from services.parser.tally import Tally, attention, norm, plain
 
@@ -33,7 +33,12 @@ def persimmon(c: Section) -> Network:
 
 
 FAMILIES = (
-    Family(("stablelm", "stablelm_epoch"), stablelm),
-    Family(("starcoder2",), starcoder2),
-    Family(("persimmon",), persimmon),
+    Family(
+        ("stablelm", "stablelm_epoch"),
+        stablelm,
+        classes=(*classes(DECODER, "StableLm"), "StableLMEpochForCausalLM"),
+        ignores=frozenset(("num_heads", "rope_pct", "rotary_scaling_factor")),
+    ),
+    Family(("starcoder2",), starcoder2, classes=classes(DECODER, "Starcoder2")),
+    Family(("persimmon",), persimmon, classes=classes(DECODER, "Persimmon")),
 )

@@ -152,4 +152,36 @@ def _block(width: int, crossed: int, first: int | None) -> Tally:
     return uncached(attending) + feed_forward + 3 * norm(width, bias=True)
 
 
-FAMILIES = (Family((), unet, ("UNet2DConditionModel", "UNet3DConditionModel")),)
+FAMILIES = (
+    Family(
+        (),
+        unet,
+        ("UNet2DConditionModel", "UNet3DConditionModel"),
+        ignores=frozenset(
+            (
+                "addition_embed_type_num_heads",
+                "addition_time_embed_dim",
+                "attention_head_dim",
+                "center_input_sample",
+                "mid_block_scale_factor",
+                "resnet_out_scale_factor",
+                "resnet_skip_time_act",
+                "upcast_attention",
+                "use_linear_projection",
+                "act_fn",
+                "num_attention_heads",
+            )
+        ),
+        assumes={
+            "class_embeddings_concat": (False,),
+            "conv_in_kernel": (3,),
+            "conv_out_kernel": (3,),
+            "dual_cross_attention": (False,),
+            "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+            "resnet_time_scale_shift": ("default",),
+            "time_embedding_type": ("positional",),
+            "attention_type": ("default",),
+            "encoder_hid_dim_type": ("text_proj",),
+        },
+    ),
+)

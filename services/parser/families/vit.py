@@ -22,7 +22,7 @@ def vit(c: Section) -> Network:
     if c.architecture.endswith("ForImageClassification"):
         head = linear(width, labels(c), bias=True)
     else:
-        head = linear(width, width, bias=True)
+        head = linear(width, c.integer("pooler_output_size", default=width), bias=True)
     return Network({"embeddings": _stem(c), "layers": clip.layers(c) + norm(width, bias=True), "head": head})
 
 
@@ -48,6 +48,19 @@ def _stem(c: Section) -> Tally:
 
 
 FAMILIES = (
-    Family(("vit",), vit, capabilities=("VISION",)),
-    Family(("dinov2",), dinov2, capabilities=("VISION",)),
+    Family(
+        ("vit",),
+        vit,
+        capabilities=("VISION",),
+        classes=("ViTModel", "ViTForImageClassification"),
+        ignores=frozenset(("encoder_stride", "pooler_act")),
+        assumes={"qkv_bias": (True,)},
+    ),
+    Family(
+        ("dinov2",),
+        dinov2,
+        capabilities=("VISION",),
+        classes=("Dinov2Model", "Dinov2Backbone"),
+        assumes={"qkv_bias": (True,), "use_mask_token": (True,)},
+    ),
 )

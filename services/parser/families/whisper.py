@@ -57,6 +57,8 @@ def voxtral(c: Section) -> Network:
 def qwen3_asr(c: Section) -> Network:
     """Qwen3-ASR: three convolutions over time and frequency instead of two over time."""
     thinker = c.section("thinker_config") or c
+    if thinker is not c:
+        c.doubt("the library reads another form of this configuration than its publisher writes")
     audio = thinker.section("audio_config")
     language = catalogue.language_part(thinker, "text_config", "qwen3_asr_text")
     width, narrow = audio.integer("d_model"), audio.integer("downsample_hidden_size", default=480)
@@ -72,8 +74,42 @@ def qwen3_asr(c: Section) -> Network:
 
 
 FAMILIES = (
-    Family(("whisper",), whisper, capabilities=("SPEECH_TO_TEXT",)),
-    Family(("qwen2_audio",), qwen2_audio),
-    Family(("voxtral",), voxtral),
-    Family(("qwen3_asr",), qwen3_asr, capabilities=("SPEECH_TO_TEXT",)),
+    Family(
+        ("whisper",),
+        whisper,
+        capabilities=("SPEECH_TO_TEXT",),
+        classes=("WhisperModel", "WhisperForConditionalGeneration"),
+        ignores=frozenset(("classifier_proj_size",)),
+    ),
+    Family(
+        ("qwen2_audio",),
+        qwen2_audio,
+        classes=("Qwen2AudioForConditionalGeneration",),
+        ignores=frozenset(("vocab_size",)),
+        parts=("qwen2_audio_encoder",),
+    ),
+    Family(
+        ("voxtral",),
+        voxtral,
+        classes=("VoxtralForConditionalGeneration",),
+        ignores=frozenset(("head_dim", "num_key_value_heads", "vocab_size", "hidden_size")),
+        parts=("voxtral_encoder",),
+    ),
+    Family(
+        ("qwen3_asr",),
+        qwen3_asr,
+        capabilities=("SPEECH_TO_TEXT",),
+        classes=("Qwen3ASRModel", "Qwen3ASRForConditionalGeneration"),
+        ignores=frozenset(
+            (
+                "support_languages",
+                "conv_chunksize",
+                "max_source_positions",
+                "token_classification_bias",
+                "num_hidden_layers",
+                "tie_word_embeddings",
+            )
+        ),
+        parts=("qwen3_asr_audio_encoder", "qwen3_asr_encoder", "qwen3_asr_thinker"),
+    ),
 )

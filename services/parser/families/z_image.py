@@ -35,4 +35,6 @@ def z_image(c: Section) -> Network:
     )
 
 
-FAMILIES = (Family((), z_image, ("ZImageTransformer2DModel",)),)
+FAMILIES = (
+    Family((), z_image, ("ZImageTransformer2DModel",), ignores=frozenset(("axes_dims", "axes_lens", "t_scale"))),
+)

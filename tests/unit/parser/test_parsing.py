@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from ome.parser.v1.parser_pb2 import (
+    CERTAINTY_ESTIMATED,
+    CERTAINTY_EXACT,
+    CERTAINTY_UNSPECIFIED,
     COUNT_SOURCE_ESTIMATE,
     COUNT_SOURCE_FORMULA,
     COUNT_SOURCE_HEADERS,
@@ -51,14 +54,147 @@ def test_a_configuration_alone_yields_a_formula() -> None:
     assert not found.warnings
 
 
-def test_headers_win_over_the_formula() -> None:
-    found = facts(weights_file("model.safetensors", SMALL))
+def llama_tensors(dtype: str = "BF16") -> Shapes:
+    """What a checkpoint of LLAMA holds."""
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "model.embed_tokens.weight": (dtype, (256, 64)),
+        "model.norm.weight": (dtype, (64,)),
+        "lm_head.weight": (dtype, (256, 64)),
+    }
+    for layer in range(2):
+        name = f"model.layers.{layer}"
+        shapes |= {f"{name}.{norm}.weight": (dtype, (64,)) for norm in ("input_layernorm", "post_attention_layernorm")}
+        for projection, shape in PROJECTIONS.items():
+            shapes[f"{name}.{projection}.weight"] = (dtype, shape)
+    return shapes
+
+
+PROJECTIONS = {
+    "self_attn.q_proj": (64, 64),
+    "self_attn.k_proj": (32, 64),
+    "self_attn.v_proj": (32, 64),
+    "self_attn.o_proj": (64, 64),
+    "mlp.gate_proj": (128, 64),
+    "mlp.up_proj": (128, 64),
+    "mlp.down_proj": (64, 128),
+}
+COUNT = 2 * 256 * 64 + 64 + 2 * (2 * 64 + sum(rows * columns for rows, columns in PROJECTIONS.values()))
+
+
+def test_headers_that_say_what_the_page_says_are_exact() -> None:
+    found = facts(weights_file("model.safetensors", llama_tensors()))
     assert found.parameters.source == COUNT_SOURCE_HEADERS
     assert found.parameters.exact
-    assert found.parameters.count == STORED
-    assert dict(found.bytes_by_dtype) == {"BF16": 2 * STORED}
-    assert found.weight_bytes == 2 * STORED
+    assert found.parameters.count == COUNT
+    assert dict(found.bytes_by_dtype) == {"BF16": 2 * COUNT}
+    assert (found.weight_bytes, found.weight_bytes_certainty) == (2 * COUNT, CERTAINTY_EXACT)
     assert found.format == "safetensors"
+
+
+def test_headers_prove_what_the_page_only_guesses() -> None:
+    found = facts(weights_file("model.safetensors", llama_tensors()), mystery_layers=3)
+    assert found.parameters.exact
+    assert found.parameters.count == COUNT
+
+
+def test_headers_that_the_page_contradicts_are_an_estimate_that_holds_both() -> None:
+    found = facts(weights_file("model.safetensors", SMALL))
+    assert found.parameters.source == COUNT_SOURCE_HEADERS
+    assert not found.parameters.exact
+    assert found.parameters.count == STORED
+    assert found.parameters.minimum <= STORED < COUNT <= found.parameters.maximum
+    assert str(COUNT) in found.warnings[0]
+
+
+def test_a_head_that_is_stored_although_it_is_tied_counts_once() -> None:
+    found = facts(weights_file("model.safetensors", llama_tensors()), tie_word_embeddings=True)
+    assert found.parameters.exact
+    assert found.parameters.count == COUNT - 256 * 64
+
+
+def test_a_packing_that_is_not_known_is_no_count_but_the_page_is() -> None:
+    packed = {name: ("I16" if len(shape) > 1 else dtype, shape) for name, (dtype, shape) in llama_tensors().items()}
+    found = facts(weights_file("model.safetensors", packed), quantization_config={"quant_method": "novel"})
+    assert (found.parameters.count, found.parameters.source) == (COUNT, COUNT_SOURCE_FORMULA)
+    assert found.parameters.exact
+    guessed = facts(weights_file("model.safetensors", packed), mystery_layers=3)
+    assert not guessed.parameters.exact
+    assert guessed.parameters.minimum <= COUNT <= guessed.parameters.maximum
+
+
+def test_slices_of_a_model_in_several_files_are_no_count() -> None:
+    files = [weights_file(f"consolidated.0{rank}.safetensors", llama_tensors()) for rank in range(2)]
+    found = facts(*files, model_type="unheard_of", architectures=["UnheardOfForCausalLM"])
+    assert not found.parameters.exact
+    assert found.parameters.minimum <= COUNT < 2 * COUNT <= found.parameters.maximum
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architectures": ["LlamaForCausalLMControlled"]},
+        {"architectures": None},
+        {"architectures": ["LlamaForCausalLM", "LlamaModel"]},
+        {"num_control_layers": 4},
+        {"alibi": True},
+        {"feed_forward_type": "geglu"},
+        {"hidden_act": "geglu"},
+        {"vision_config": {"hidden_size": 64}},
+        {"auto_map": {"AutoModelForCausalLM": "modeling_novel.NovelForCausalLM"}},
+        {"layer_types": ["full_attention", "novel_attention"]},
+        {"model_type": "qwen3"},
+    ],
+    ids=str,
+)
+def test_a_class_or_a_key_that_the_page_does_not_know_leaves_an_estimate(changes: dict[str, Any]) -> None:
+    found = facts(**changes)
+    assert not found.parameters.exact
+    assert found.parameters.minimum < found.parameters.count < found.parameters.maximum
+    assert "estimated" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention_dropout": 0.1, "mystery_token_id": 7, "rope_theta": 1e6, "hidden_act": "silu"},
+        {"mystery": None},
+        {"layer_types": ["full_attention", "sliding_attention"]},
+        {"auto_map": {"AutoConfig": "x.NovelConfig", "AutoModelForCausalLM": "x.LlamaForCausalLM"}},
+    ],
+    ids=str,
+)
+def test_keys_that_change_nothing_do_not_make_a_count_doubtful(changes: dict[str, Any]) -> None:
+    assert facts(**changes).parameters.exact
+
+
+def test_an_index_proves_or_contradicts_the_page() -> None:
+    def index(size: int) -> File:
+        return json_file(
+            "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": {"a": "a.safetensors"}}
+        )
+
+    proven = facts(index(2 * COUNT), num_control_layers=4)
+    assert (proven.parameters.count, proven.parameters.exact) == (COUNT, True)
+    contradicted = facts(index(6 * COUNT))
+    assert not contradicted.parameters.exact
+    assert contradicted.parameters.minimum <= COUNT < 3 * COUNT <= contradicted.parameters.maximum
+
+
+def test_numbers_that_rest_on_guesses_say_so() -> None:
+    known, guessed = facts(), facts(num_control_layers=4)
+    assert (known.kv_cache_certainty, known.weight_bytes_certainty) == (CERTAINTY_EXACT, CERTAINTY_ESTIMATED)
+    assert guessed.kv_cache_certainty == CERTAINTY_ESTIMATED
+    unknown = facts(quantization_config={"quant_method": "novel"})
+    assert (unknown.weight_bytes, unknown.weight_bytes_certainty) == (0, CERTAINTY_UNSPECIFIED)
+    mixture: dict[str, Any] = {
+        "model_type": "mixtral",
+        "num_local_experts": 4,
+        "num_experts_per_tok": 1,
+        "num_control_layers": 4,
+    }
+    active = facts(**mixture, architectures=["MixtralForCausalLM"]).active_parameters
+    assert not active.exact
+    assert active.minimum < active.count < active.maximum
 
 
 def test_copies_variants_and_adapters_are_not_counted_twice() -> None:
@@ -75,9 +211,13 @@ def test_copies_variants_and_adapters_are_not_counted_twice() -> None:
 def test_a_tensor_of_two_shards_counts_once() -> None:
     found = facts(
         weights_file("model-00001-of-00002.safetensors", SMALL),
-        weights_file("model-00002-of-00002.safetensors", {**SMALL, "lm_head.weight": ("BF16", (256, 64))}),
+        weights_file(
+            "model-00002-of-00002.safetensors",
+            {"model.norm.weight": ("BF16", (64,)), "lm_head.weight": ("BF16", (256, 64))},
+        ),
     )
     assert found.parameters.count == STORED + 256 * 64
+    assert found.weight_bytes == 2 * found.parameters.count
 
 
 def test_shards_that_the_index_names_are_the_model() -> None:
@@ -256,8 +396,11 @@ def test_a_pipeline_is_the_sum_of_its_parts() -> None:
     assert set(parts) == {"text_encoder", "vae"}
     assert parts["vae"].count == 25
     assert parts["vae"].source == COUNT_SOURCE_HEADERS
+    assert parts["text_encoder"].exact
     assert found.parameters.count == sum(count.count for count in parts.values())
-    assert found.parameters.exact
+    # The page of the autoencoder describes more than the file holds.
+    assert not found.parameters.exact
+    assert found.parameters.minimum <= found.parameters.count < found.parameters.maximum
 
 
 def test_a_pipeline_with_an_uncounted_part_is_not_exact() -> None:

@@ -23,7 +23,7 @@ def entry(begin: int, end: int, shape: list[int], dtype: str = "U8") -> dict[str
 def test_a_header_yields_tensors_and_metadata() -> None:
     size, data = header_of({"a": ("BF16", (2, 3)), "b": ("F32", ())}, {"format": "pt"})
     header = read_header(PATH, data, size)
-    assert header.tensors == {"a": Tensor("BF16", 6, 12), "b": Tensor("F32", 1, 4)}
+    assert header.tensors == {"a": Tensor("BF16", 6, 12, (2, 3)), "b": Tensor("F32", 1, 4)}
     assert header.metadata == {"format": "pt"}
 
 

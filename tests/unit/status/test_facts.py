@@ -10,6 +10,7 @@ FACTS = ModelFacts(
     model_type="llama",
     architecture="LlamaForCausalLM",
     parameter_size="8B",
+    parameters=ParameterCount(count=8030261248, exact=True),
     context_length=131072,
     capabilities=["TEXT_GENERATION"],
     format="safetensors",
@@ -40,6 +41,13 @@ def test_every_empty_field_is_filled() -> None:
         "modelFormat": {"name": "safetensors"},
         "modelFramework": {"name": "transformers", "version": "4.43.0"},
     }
+
+
+def test_an_estimate_fills_no_field_of_the_spec() -> None:
+    guessed = ModelFacts(model_type="novel", parameter_size="8B", parameters=ParameterCount(count=8 * 10**9))
+
+    assert spec_to_apply(a_model(), guessed) == {"modelType": "novel"}
+    assert facts_document(guessed)["parameterSize"] == "8B"
 
 
 def test_what_the_user_set_is_left_alone() -> None:

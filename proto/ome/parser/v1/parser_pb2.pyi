@@ -15,11 +15,20 @@ class CountSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COUNT_SOURCE_INDEX: _ClassVar[CountSource]
     COUNT_SOURCE_FORMULA: _ClassVar[CountSource]
     COUNT_SOURCE_ESTIMATE: _ClassVar[CountSource]
+
+class Certainty(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CERTAINTY_UNSPECIFIED: _ClassVar[Certainty]
+    CERTAINTY_EXACT: _ClassVar[Certainty]
+    CERTAINTY_ESTIMATED: _ClassVar[Certainty]
 COUNT_SOURCE_UNSPECIFIED: CountSource
 COUNT_SOURCE_HEADERS: CountSource
 COUNT_SOURCE_INDEX: CountSource
 COUNT_SOURCE_FORMULA: CountSource
 COUNT_SOURCE_ESTIMATE: CountSource
+CERTAINTY_UNSPECIFIED: Certainty
+CERTAINTY_EXACT: Certainty
+CERTAINTY_ESTIMATED: Certainty
 
 class ParseRequest(_message.Message):
     __slots__ = ("options", "file")
@@ -89,8 +98,26 @@ class Quantization(_message.Message):
     group_size: int
     def __init__(self, spec_value: _Optional[str] = ..., method: _Optional[str] = ..., bits: _Optional[int] = ..., format: _Optional[str] = ..., group_size: _Optional[int] = ...) -> None: ...
 
+class Adapter(_message.Message):
+    __slots__ = ("type", "rank", "alpha", "target_modules", "base_model", "whole_modules", "task")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    TARGET_MODULES_FIELD_NUMBER: _ClassVar[int]
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_MODULES_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    rank: int
+    alpha: float
+    target_modules: _containers.RepeatedScalarFieldContainer[str]
+    base_model: str
+    whole_modules: _containers.RepeatedScalarFieldContainer[str]
+    task: str
+    def __init__(self, type: _Optional[str] = ..., rank: _Optional[int] = ..., alpha: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., base_model: _Optional[str] = ..., whole_modules: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ...) -> None: ...
+
 class ModelFacts(_message.Message):
-    __slots__ = ("model_type", "architecture", "framework", "framework_version", "format", "format_version", "dtype", "quantization", "parameters", "active_parameters", "components", "parameter_size", "bytes_by_dtype", "weight_bytes", "kv_cache_bytes_per_token", "context_length", "usable_context_length", "vocabulary_size", "capabilities", "api_capabilities", "license", "warnings", "prediction_parameters")
+    __slots__ = ("model_type", "architecture", "framework", "framework_version", "format", "format_version", "dtype", "quantization", "parameters", "active_parameters", "components", "parameter_size", "bytes_by_dtype", "weight_bytes", "kv_cache_bytes_per_token", "context_length", "usable_context_length", "vocabulary_size", "capabilities", "api_capabilities", "license", "warnings", "prediction_parameters", "weight_bytes_certainty", "kv_cache_certainty", "adapter")
     class BytesByDtypeEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +148,9 @@ class ModelFacts(_message.Message):
     LICENSE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BYTES_CERTAINTY_FIELD_NUMBER: _ClassVar[int]
+    KV_CACHE_CERTAINTY_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_FIELD_NUMBER: _ClassVar[int]
     model_type: str
     architecture: str
     framework: str
@@ -144,7 +174,10 @@ class ModelFacts(_message.Message):
     license: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
     prediction_parameters: int
-    def __init__(self, model_type: _Optional[str] = ..., architecture: _Optional[str] = ..., framework: _Optional[str] = ..., framework_version: _Optional[str] = ..., format: _Optional[str] = ..., format_version: _Optional[str] = ..., dtype: _Optional[str] = ..., quantization: _Optional[_Union[Quantization, _Mapping]] = ..., parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., active_parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., parameter_size: _Optional[str] = ..., bytes_by_dtype: _Optional[_Mapping[str, int]] = ..., weight_bytes: _Optional[int] = ..., kv_cache_bytes_per_token: _Optional[int] = ..., context_length: _Optional[int] = ..., usable_context_length: _Optional[int] = ..., vocabulary_size: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., api_capabilities: _Optional[_Iterable[str]] = ..., license: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., prediction_parameters: _Optional[int] = ...) -> None: ...
+    weight_bytes_certainty: Certainty
+    kv_cache_certainty: Certainty
+    adapter: Adapter
+    def __init__(self, model_type: _Optional[str] = ..., architecture: _Optional[str] = ..., framework: _Optional[str] = ..., framework_version: _Optional[str] = ..., format: _Optional[str] = ..., format_version: _Optional[str] = ..., dtype: _Optional[str] = ..., quantization: _Optional[_Union[Quantization, _Mapping]] = ..., parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., active_parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., parameter_size: _Optional[str] = ..., bytes_by_dtype: _Optional[_Mapping[str, int]] = ..., weight_bytes: _Optional[int] = ..., kv_cache_bytes_per_token: _Optional[int] = ..., context_length: _Optional[int] = ..., usable_context_length: _Optional[int] = ..., vocabulary_size: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., api_capabilities: _Optional[_Iterable[str]] = ..., license: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., prediction_parameters: _Optional[int] = ..., weight_bytes_certainty: _Optional[_Union[Certainty, str]] = ..., kv_cache_certainty: _Optional[_Union[Certainty, str]] = ..., adapter: _Optional[_Union[Adapter, _Mapping]] = ...) -> None: ...
 
 class InspectionReport(_message.Message):
     __slots__ = ("problem", "facts", "parse_problem", "bytes", "files")
