@@ -22,6 +22,12 @@ def family_of(c: Section) -> Family | None:
     return by_class.get(c.architecture) or by_type.get(c.model_type)
 
 
+def family_of_class(class_name: str) -> Family | None:
+    """The page that describes a class of which no model type is known."""
+    by_class, by_type = _pages()
+    return by_class.get(class_name) or next((page for page in by_type.values() if page.describes(class_name)), None)
+
+
 def tower(c: Section, name: str, model_type: str, architecture: str = "TowerModel") -> Tally:
     """An encoder inside c, in the section called name; it keeps no cache."""
     return uncached(describe(_inner(c, name, model_type, architecture), model_type, architecture).total)

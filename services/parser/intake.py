@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from services.parser.documents import Document, read_document
 from services.parser.errors import INVALID_LISTING, ParseError, TooLarge
+from services.parser.gguf import MAX_HEADER_BYTES as MAX_GGUF_BYTES
+from services.parser.gguf import GgufHeader, read_gguf
 from services.parser.safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, Header, read_header
 
 MAX_FILES = 50_000
@@ -30,7 +32,6 @@ MAX_CLAIMED_BYTES = 1 << 56
 _DOCUMENTS = frozenset(
     {
         "config.json",
-        "generation_config.json",
         "model_index.json",
         "hf_quant_config.json",
         "quantize_config.json",
@@ -39,10 +40,16 @@ _DOCUMENTS = frozenset(
         "config_sentence_transformers.json",
         "sentence_bert_config.json",
         "adapter_config.json",
-        "tokenizer_config.json",
-        "scheduler_config.json",
+        "params.json",
+        "genai_config.json",
+        "mlc-chat-config.json",
     }
 )
+# Without these a directory has no facts; what is wrong with another file costs the facts that it holds.
+_ESSENTIAL = frozenset(("config.json", "model_index.json"))
+# A repository of many quantizations has as many headers, all alike but for their types.
+_MAX_GGUFS_BYTES = 36 << 20
+_GGUF_SUFFIX = ".gguf"
 _INDEX_SUFFIX = ".safetensors.index.json"
 _WEIGHTS_SUFFIX = ".safetensors"
 _CARD = "README.md"
@@ -69,6 +76,7 @@ class Directory:
     documents: dict[str, Document] = field(default_factory=dict)
     indexes: dict[str, Index] = field(default_factory=dict)
     headers: dict[str, Header] = field(default_factory=dict)
+    ggufs: dict[str, GgufHeader] = field(default_factory=dict)
     card: str = ""
     warnings: list[str] = field(default_factory=list)
 
@@ -92,6 +100,7 @@ class Intake:
         self._tensors = 0
         self._claimed = 0
         self._values = 0
+        self._gguf_bytes = 0
 
     def add(self, path: str, size_bytes: int, data: bytes) -> None:
         """Take a part of a file of size_bytes in all. Raises ParseError as soon as the directory cannot be accepted."""
@@ -103,11 +112,16 @@ class Intake:
         if not data:
             return
         limit = self._limit(path)
-        if limit == 0 or (path == _CARD and self._received >= limit):
+        may_be_cut = path == _CARD or path.endswith(_GGUF_SUFFIX)
+        if limit == 0 or (may_be_cut and self._received >= limit):
             return
+        if path.endswith(_GGUF_SUFFIX):
+            self._gguf_bytes += len(data)
+            if self._gguf_bytes > _MAX_GGUFS_BYTES:
+                return
         self._received += len(data)
         self._total += len(data)
-        if self._received > limit and path != _CARD:
+        if self._received > limit and not may_be_cut:
             raise TooLarge(f"{path} is longer than the {limit} bytes that are read of such a file")
         if self._total > MAX_TOTAL_BYTES:
             raise TooLarge(f"the files are longer than {MAX_TOTAL_BYTES} bytes together")
@@ -140,6 +154,9 @@ class Intake:
         if path.endswith(_WEIGHTS_SUFFIX):
             if data:
                 self._read_header(path, data)
+        elif path.endswith(_GGUF_SUFFIX):
+            if data:
+                self._directory.ggufs[path] = read_gguf(path, data)
         elif path.endswith(_INDEX_SUFFIX):
             self._check_complete(path, data)
             self._directory.indexes[path] = _read_index(data)
@@ -151,7 +168,15 @@ class Intake:
             self._values += data.count(b",") + data.count(b"{") + data.count(b"[")
             if self._values > _MAX_VALUES:
                 raise TooLarge(f"the documents hold more than {_MAX_VALUES} values together")
+            self._read_document(path, data)
+
+    def _read_document(self, path: str, data: bytes) -> None:
+        try:
             self._directory.documents[path] = read_document(path, data, self._directory.warnings)
+        except ParseError as error:
+            if path in _ESSENTIAL or path == self._directory.schema_path:
+                raise
+            self._directory.warnings.append(f"{error.message}; what it states is not known.")
 
     def _read_header(self, path: str, data: bytes) -> None:
         header = read_header(path, data, self._size)
@@ -186,6 +211,8 @@ def wanted_bytes(path: str, schema_path: str) -> int:
         return MAX_DOCUMENT_BYTES
     if name.endswith(_INDEX_SUFFIX):
         return MAX_INDEX_BYTES
+    if name.endswith(_GGUF_SUFFIX):
+        return MAX_GGUF_BYTES
     if name.endswith(_WEIGHTS_SUFFIX):
         return LENGTH_BYTES + MAX_HEADER_BYTES
     return MAX_CARD_BYTES if path == _CARD else 0

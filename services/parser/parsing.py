@@ -17,6 +17,7 @@ from services.parser.capabilities import api_capabilities, capabilities_of, pipe
 from services.parser.context import context_of, text_sections
 from services.parser.counting import Counted, count_tensors, merge
 from services.parser.errors import NO_CONFIG, ParseError, malformed
+from services.parser.formats import facts_of_format, served_from, tensorrt
 from services.parser.intake import Directory, take_in
 from services.parser.licence import licence_of
 from services.parser.naming import size_name
@@ -25,7 +26,15 @@ from services.parser.precision import bits_of, dtype_of, stored_dtype
 from services.parser.quantization import Scheme, scheme_of
 from services.parser.section import Section, Undescribed
 from services.parser.tally import Tally
-from services.parser.weights import Weights, format_of, tensors_of, weight_file_bytes, weights_in
+from services.parser.weights import (
+    Weights,
+    format_of,
+    is_adapter_file,
+    is_weight_file,
+    tensors_of,
+    weight_file_bytes,
+    weights_in,
+)
 
 _CONFIG = "config.json"
 _PIPELINE = "model_index.json"
@@ -34,6 +43,7 @@ _SIDE = "hf_quant_config.json"
 _BESIDE = ("quantize_config.json", "quant_config.json")
 # Before sentence-transformers 2 the transformer had a folder of its own.
 _OLD_SENTENCE_CONFIG = "0_Transformer/config.json"
+_SENTENCE_LIMITS = ("sentence_bert_config.json", "0_Transformer/sentence_bert_config.json")
 _MAX_COMPONENTS = 64
 _WIDEST = 1.25
 _MAX_WARNINGS = 50
@@ -49,14 +59,24 @@ def parse_files(files: Iterable[tuple[str, int, bytes]], schema_path: str = "") 
 def parse_directory(directory: Directory) -> ModelFacts:
     """The facts of a model directory. Raises ParseError."""
     path = _configuration_path(directory)
-    c = Section(directory.documents[path])
-    try:
-        facts = _pipeline(directory, c) if path == _PIPELINE else _model(directory, path, c)
-    except Undescribed as error:
-        raise malformed(path, str(error)) from error
-    facts.format = format_of(directory)
-    facts.format_version = _FORMAT_VERSIONS.get(facts.format, "")
-    facts.license = licence_of(directory.card) or c.text("license")[:100]
+    facts = None
+    if path != directory.schema_path or not path:
+        facts = tensorrt(directory) or (facts_of_format(directory) if _is_of_another_format(directory, path) else None)
+    if facts is None and not path:
+        raise ParseError(
+            NO_CONFIG, "the model has neither config.json nor model_index.json, nor files of another format"
+        )
+    c = Section(directory.document(path))
+    if facts is None:
+        try:
+            facts = _pipeline(directory, c) if path == _PIPELINE else _model(directory, path, c)
+        except Undescribed as error:
+            raise malformed(path, str(error)) from error
+        for name, word in served_from(directory).items():
+            setattr(facts, name, word)
+    facts.format = facts.format or format_of(directory)
+    facts.format_version = facts.format_version or _FORMAT_VERSIONS.get(facts.format, "")
+    facts.license = licence_of(directory.card) or facts.license or c.text("license")[:100]
     facts.warnings.extend(dict.fromkeys(directory.warnings[:_MAX_WARNINGS]))
     return facts
 
@@ -73,7 +93,17 @@ def _configuration_path(directory: Directory) -> str:
     for path in (_CONFIG, _OLD_SENTENCE_CONFIG):
         if path in directory.documents:
             return path
-    raise ParseError(NO_CONFIG, "the model has neither config.json nor model_index.json")
+    return ""
+
+
+def _is_of_another_format(directory: Directory, path: str) -> bool:
+    """Whether what stands in config.json is not what the directory is: nothing, or a hint beside other weights."""
+    config = directory.document(path)
+    if not path or (directory.ggufs and "architectures" not in config):
+        return True
+    # Trainers leave the configuration of the base model beside an adapter.
+    weights = (name for name in directory.sizes if "/" not in name and is_weight_file(name))
+    return "adapter_config.json" in directory.documents and all(is_adapter_file(name) for name in weights)
 
 
 def _model(directory: Directory, path: str, c: Section) -> ModelFacts:
@@ -95,6 +125,9 @@ def _model(directory: Directory, path: str, c: Section) -> ModelFacts:
     if not diffusion:
         context = context_of(c)
         facts.context_length, facts.usable_context_length = context.stated, context.usable
+        limit = _sentence_limit(directory)
+        if limit:
+            facts.usable_context_length = min(context.usable or limit, limit)
     if diffusion:
         capabilities = pipeline_capabilities(c.architecture)
     else:
@@ -103,6 +136,15 @@ def _model(directory: Directory, path: str, c: Section) -> ModelFacts:
     facts.api_capabilities.extend(api_capabilities(capabilities))
     _count(facts, directory, c, weights, scheme)
     return facts
+
+
+def _sentence_limit(directory: Directory) -> int:
+    """Where sentence-transformers cut a text, in tokens; zero when they do not say."""
+    for path in _SENTENCE_LIMITS:
+        limit = directory.document(path).get("max_seq_length")
+        if isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit < 1 << 31:
+            return limit
+    return 0
 
 
 def _beside(directory: Directory) -> Section:

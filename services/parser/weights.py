@@ -67,8 +67,21 @@ def tensors_of(directory: Directory, files: Iterable[str]) -> tuple[dict[str, Te
     return tensors, repeated
 
 
+def is_weight_file(path: str) -> bool:
+    """Whether a file is of one of the formats of weights."""
+    return path.endswith(tuple(suffix for suffix, _ in _FORMATS)) and _is_weights(path.rpartition("/")[2])
+
+
+def is_adapter_file(path: str) -> bool:
+    """Whether a file holds an adapter's weights, by its name."""
+    return path.rpartition("/")[2].startswith(_ADAPTER_STEMS)
+
+
 def format_of(directory: Directory) -> str:
     """The format of the weights, by the names of the files."""
+    # Its weights have the names of PyTorch's.
+    if any(path.endswith(".xml") and "openvino" in path for path in directory.sizes):
+        return "openvino"
     for suffix, name in _FORMATS:
         if any(path.endswith(suffix) for path in directory.sizes):
             return name

@@ -16,6 +16,7 @@ _LENGTH_BYTES = 8
 _MAX_DOCUMENT_BYTES = 8 << 20
 _MAX_INDEX_BYTES = 40 << 20
 _MAX_HEADER_BYTES = 32 << 20
+_MAX_GGUF_BYTES = 12 << 20
 _MAX_TOTAL_BYTES = 128 << 20
 _MAX_FILES = 50_000
 # The front matter of a model card stands at its beginning.
@@ -26,10 +27,13 @@ _DOCUMENTS = frozenset(
         "adapter_config.json",
         "config.json",
         "config_sentence_transformers.json",
+        "genai_config.json",
         "generation_config.json",
         "hf_quant_config.json",
+        "mlc-chat-config.json",
         "model_index.json",
         "modules.json",
+        "params.json",
         "quant_config.json",
         "quantize_config.json",
         "scheduler_config.json",
@@ -88,6 +92,8 @@ def _wanted_bytes(file: Path, path: str, size: int, schema_path: str) -> int:
         return min(size, _MAX_INDEX_BYTES + 1)
     if path == _MODEL_CARD:
         return min(size, _MODEL_CARD_BYTES)
+    if name.endswith(".gguf"):
+        return min(size, _MAX_GGUF_BYTES)
     if name.endswith(".safetensors") and size >= _LENGTH_BYTES:
         header = int.from_bytes(_read(file, _LENGTH_BYTES), "little")
         # A length that cannot be true is left to the parser to complain about, without the weights behind it.

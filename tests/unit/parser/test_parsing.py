@@ -186,13 +186,8 @@ def test_numbers_that_rest_on_guesses_say_so() -> None:
     assert guessed.kv_cache_certainty == CERTAINTY_ESTIMATED
     unknown = facts(quantization_config={"quant_method": "novel"})
     assert (unknown.weight_bytes, unknown.weight_bytes_certainty) == (0, CERTAINTY_UNSPECIFIED)
-    mixture: dict[str, Any] = {
-        "model_type": "mixtral",
-        "num_local_experts": 4,
-        "num_experts_per_tok": 1,
-        "num_control_layers": 4,
-    }
-    active = facts(**mixture, architectures=["MixtralForCausalLM"]).active_parameters
+    mixture: dict[str, Any] = {"num_local_experts": 4, "num_experts_per_tok": 1, "num_control_layers": 4}
+    active = facts(model_type="mixtral", architectures=["MixtralForCausalLM"], **mixture).active_parameters
     assert not active.exact
     assert active.minimum < active.count < active.maximum
 
