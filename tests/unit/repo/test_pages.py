@@ -63,7 +63,7 @@ def reasons_of_conditions_and_events() -> set[str]:
             match node:
                 case ast.Tuple(elts=[ast.Constant(value=status), word, *_]) if status in STATUSES:
                     found.update(words(word, names))
-                case ast.Call(func=ast.Name(id="_Cause"), args=[word, *_]):
+                case ast.Call(func=ast.Name(id="Cause"), args=[word, *_]):
                     found.update(words(word, names))
                 case ast.Call(func=ast.Name(id="EventDraft"), args=[_, word, *_]):
                     found.update(words(word, names))
