@@ -14,8 +14,6 @@ GUIDES = ROOT / "docs" / "guides"
 FIRST_CELL = re.compile(r"^\| ((?:`[^`]+`(?:, )?)+) \|", re.MULTILINE)
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
-# Who is given a reason as its first argument.
-ERRORS = {"Conflict", "Corrupt", "Invalid", "InvalidValue", "Missing", "SlowReader", "Unavailable", "new_problem"}
 STATUSES = {"True", "False", "Unknown"}
 WORD = re.compile(r"[A-Z][a-z]+([A-Z][a-z]+)*")
 
@@ -35,17 +33,6 @@ def reasons_on_page() -> set[str]:
 def reasons_of_the_enum() -> set[str]:
     names = (name.removeprefix("REASON_") for name, value in Reason.items() if value != REASON_UNSPECIFIED)
     return {"".join(part.capitalize() for part in name.split("_")) for name in names}
-
-
-def reasons_of_errors() -> set[str]:
-    """Reasons that code names when it raises an error or writes down a problem."""
-    return {
-        node.args[0].value
-        for module in modules_below("services/", "libs/")
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Call) and name_of(node.func) in ERRORS and node.args
-        if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
-    }
 
 
 def reasons_of_conditions_and_events() -> set[str]:
@@ -111,12 +98,12 @@ def test_every_reason_is_on_the_page_of_reasons() -> None:
     in_conditions = reasons_of_conditions_and_events()
     # Otherwise the code has changed its form, and nothing was looked at.
     assert {"AllNodesReady", "AsExpected", "ParsingSkipped", "Recovered"} <= in_conditions
-    missing = (reasons_of_the_enum() | reasons_of_errors() | in_conditions) - reasons_on_page()
+    missing = (reasons_of_the_enum() | in_conditions) - reasons_on_page()
     assert not missing
 
 
 def test_page_of_reasons_has_none_that_the_code_lacks() -> None:
-    assert not reasons_on_page() - reasons_of_the_enum() - reasons_of_errors() - reasons_of_conditions_and_events()
+    assert not reasons_on_page() - reasons_of_the_enum() - reasons_of_conditions_and_events()
 
 
 def test_every_metric_is_on_the_page_of_metrics_and_no_other() -> None:
