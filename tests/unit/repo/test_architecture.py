@@ -12,7 +12,6 @@ from tests.unit.repo.checkout import ROOT, files, modules, modules_below
 
 # The only file names that may import an SDK, wherever they lie below services/ and libs/.
 SDK_OWNERS = {
-    "kubernetes": "kube.py",
     "hf_xet": "xet.py",
     "huggingface_hub": "huggingface.py",
     "oci": "oracle.py",
