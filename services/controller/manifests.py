@@ -1,4 +1,4 @@
-"""Removes manifests that no listing, decision or assignment names any more.
+"""Removes manifests and facts of artifacts that no listing, decision or assignment names any more.
 
 A branch that moves leaves a manifest behind each time, and nobody else may say that none of the fleet still needs it.
 Owns the exceptions of nats-py on this path.
@@ -13,14 +13,17 @@ import nats.js.errors
 import structlog
 from nats.js import JetStreamContext
 
-from libs.artifact.names import MANIFESTS_BUCKET
+from libs.artifact.digest import digest_directory, is_digest
+from libs.artifact.names import FACTS_BUCKET, MANIFESTS_BUCKET
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
+from libs.chassis.nats_client import delete_key
 
 # Names of ADR-20 of nats-architecture-and-design.
 _STREAM = f"OBJ_{MANIFESTS_BUCKET}"
 _META_SUBJECT = f"$O.{MANIFESTS_BUCKET}.M.{{}}"
 _CHUNK_SUBJECT = f"$O.{MANIFESTS_BUCKET}.C.{{}}"
+_FACTS_PREFIX = f"$KV.{FACTS_BUCKET}."
 _PASS_SECONDS = 3600.0
 _log = structlog.get_logger()
 
@@ -37,6 +40,7 @@ class ManifestSweep:
         self._js = js
         self._referenced = referenced
         self._unreferenced: set[str] = set()
+        self._facts_unreferenced: set[str] = set()
 
     async def run(self, leading: Callable[[], bool]) -> None:
         """Sweep every hour while leading, until cancelled. What fails is left to the next pass."""
@@ -45,11 +49,11 @@ class ManifestSweep:
             if not leading():
                 continue
             try:
-                removed = await self.sweep()
+                removed, facts = await self.sweep(), await self.sweep_facts()
             except Unavailable as error:
                 _log.warning("manifests_not_swept", message=error.message)
                 continue
-            _log.info("manifests_swept", removed=len(removed))
+            _log.info("manifests_swept", removed=len(removed), facts_removed=len(facts))
 
     async def sweep(self) -> set[str]:
         """Make one pass; the digests of the manifests that it has removed. Raises Unavailable."""
@@ -67,6 +71,24 @@ class ManifestSweep:
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"NATS cannot sweep the manifests: {type(error).__name__}") from error
         self._unreferenced = found - removed
+        return removed
+
+    async def sweep_facts(self) -> set[str]:
+        """Make one pass over the facts; the keys that it has removed. Raises Unavailable.
+
+        Facts that are missed after all are asked for again by the next node that fetches the artifact.
+        """
+        try:
+            info = await self._js.stream_info(f"KV_{FACTS_BUCKET}", subjects_filter=f"{_FACTS_PREFIX}>")
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"NATS cannot list the facts: {type(error).__name__}") from error
+        stored = {subject.removeprefix(_FACTS_PREFIX) for subject in info.state.subjects or {}}
+        referenced = {digest_directory(digest) for digest in self._referenced() if is_digest(digest)}
+        found = {key for key in stored if key.partition(".")[0] not in referenced}
+        removed = found & self._facts_unreferenced
+        for key in sorted(removed):
+            await delete_key(self._js, FACTS_BUCKET, key)
+        self._facts_unreferenced = found - removed
         return removed
 
     async def _stored(self) -> set[str]:

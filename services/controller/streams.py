@@ -17,8 +17,6 @@ from libs.chassis.nats_client import MARKER_SECONDS
 
 # A mirror is one consumer, and the server's default limit is 1,000 of them per stream.
 _MAX_CONSUMERS = 100_000
-# Facts are asked for while a model is rolled out; a node that comes later asks again.
-_FACTS_SECONDS = 7 * 86400.0
 _DUPLICATE_WINDOW_SECONDS = 120.0
 # Long enough for one listing; a fetcher that works longer says so in between.
 _ACK_WAIT_SECONDS = 30.0
@@ -37,7 +35,7 @@ async def ensure_streams(js: JetStreamContext, replicas: int, heartbeat_ttl_seco
         names.PLANS_BUCKET: 0.0,
         names.RESOLVED_BUCKET: 0.0,
         names.NODES_BUCKET: heartbeat_ttl_seconds,
-        names.FACTS_BUCKET: _FACTS_SECONDS,
+        names.FACTS_BUCKET: 0.0,
     }
     configs = [_bucket(name, ttl, replicas) for name, ttl in buckets.items()]
     configs += [_object_store(names.MANIFESTS_BUCKET, replicas), _work_queue(replicas)]

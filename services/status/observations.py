@@ -1,11 +1,14 @@
 """What the fetchers and the controller say over NATS, indexed as the loops ask for it: by model and by node.
 
-Owns the mirrors of ome-plans, ome-observed and ome-nodes, the progress of running transfers, and the judgement whether
-a node's fetcher still reports. Must not write anything.
+Owns the mirrors of ome-plans, ome-observed, ome-facts and ome-nodes, the progress of running transfers, and the
+judgement whether a node's fetcher still reports. Joins what a node says with the facts that it refers to.
+Must not write anything.
 """
 
 import asyncio
+import functools
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,18 +19,22 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from libs.artifact.names import (
+    FACTS_BUCKET,
     NODES_BUCKET,
     OBSERVED_BUCKET,
     PLANS_BUCKET,
+    node_key,
     node_name,
     node_token,
     progress_subject,
     split_node_key,
 )
 from libs.chassis.nats_mirror import Mirror
-from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Progress
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Progress, SharedFacts
 from ome.model.v1.model_pb2 import NODE_PHASE_UPDATING
 
+# Different states that are kept as one message each. What goes beyond costs memory, and nothing else.
+_SHARED_STATES = 20_000
 _log = structlog.get_logger()
 
 
@@ -52,10 +59,13 @@ class Observations:
     def __init__(self, unreachable_seconds: float) -> None:
         self._unreachable_seconds = unreachable_seconds
         self._plans = Mirror(PLANS_BUCKET, ModelPlan.FromString)
-        self._states = Mirror(OBSERVED_BUCKET, NodeModelState.FromString)
+        self._states = Mirror(OBSERVED_BUCKET, decode_state)
+        self._facts = Mirror(FACTS_BUCKET, SharedFacts.FromString)
         self._heartbeats = Mirror(NODES_BUCKET, NodeHeartbeat.FromString)
         self._by_model: defaultdict[str, dict[str, NodeModelState]] = defaultdict(dict)
         self._by_node: defaultdict[str, dict[str, NodeModelState]] = defaultdict(dict)
+        # Models whose nodes refer to facts, by the key of these.
+        self._referring: defaultdict[str, set[str]] = defaultdict(set)
         self._progress: dict[tuple[str, str], Progress] = {}
         self._heard_at: dict[str, float] = {}
         # Nobody can be called silent for a time in which we were not listening.
@@ -107,7 +117,7 @@ class Observations:
     def reread(self) -> None:
         """Read everything again, as after a reconnect."""
         self._listening_since = asyncio.get_running_loop().time()
-        for mirror in (self._plans, self._states, self._heartbeats):
+        for mirror in (self._plans, self._states, self._facts, self._heartbeats):
             mirror.reread()
 
     async def synced(self) -> None:
@@ -122,6 +132,14 @@ class Observations:
             node, uid = split_node_key(key)
             listener.model_changed(uid)
             listener.node_changed(node)
+
+        def facts_changed(key: str) -> None:
+            for uid in tuple(self._referring.get(key, ())):
+                for node, state in list(self._by_model.get(uid, {}).items()):
+                    if state.facts_key == key:
+                        self._index(node_key(node, uid))
+                        listener.node_changed(node)
+                listener.model_changed(uid)
 
         def heartbeat_changed(token: str) -> None:
             if self._heartbeats.get(token):
@@ -144,6 +162,7 @@ class Observations:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._plans.run(client, listener.model_changed))
             group.create_task(self._states.run(client, state_changed))
+            group.create_task(self._facts.run(client, facts_changed))
             group.create_task(self._heartbeats.run(client, heartbeat_changed))
             group.create_task(self._watch_silence(client, listener))
 
@@ -178,8 +197,13 @@ class Observations:
         return desired | self._by_node.keys()
 
     def _index(self, key: str) -> None:
-        node, uid = split_node_key(key)
+        # Two strings for each pair of a large fleet would be more than all that is known of it.
+        node, uid = map(sys.intern, split_node_key(key))
         state = self._states.get(key)
+        if state and state.facts_key:
+            self._referring[state.facts_key].add(uid)
+            if shared := self._facts.entries.get(state.facts_key):
+                state = _joined(state.SerializeToString(deterministic=True), shared.value.SerializeToString())
         for index, first, second in ((self._by_model, uid, node), (self._by_node, node, uid)):
             if state:
                 index[first][second] = state
@@ -187,5 +211,32 @@ class Observations:
                 index[first].pop(second, None)
                 if not index[first]:
                     del index[first]
+        if uid not in self._by_model:
+            for facts_key in [each for each, models in self._referring.items() if uid in models]:
+                self._referring[facts_key].discard(uid)
+                if not self._referring[facts_key]:
+                    del self._referring[facts_key]
         if not state or state.phase != NODE_PHASE_UPDATING:
             self._progress.pop((node, uid), None)
+
+
+def decode_state(data: bytes) -> NodeModelState:
+    """What is reported of a node's state, in one message for all nodes that say the same."""
+    state = NodeModelState.FromString(data)
+    for field in ("model", "assignment_revision", "generation", "phase_since"):
+        state.ClearField(field)
+    return _shared(state.SerializeToString(deterministic=True))
+
+
+@functools.lru_cache(maxsize=_SHARED_STATES)
+def _shared(data: bytes) -> NodeModelState:
+    return NodeModelState.FromString(data)
+
+
+@functools.lru_cache(maxsize=_SHARED_STATES)
+def _joined(state: bytes, facts: bytes) -> NodeModelState:
+    """A state with the facts that it refers to."""
+    joined, shared = NodeModelState.FromString(state), SharedFacts.FromString(facts)
+    if shared.HasField("facts"):
+        joined.facts.CopyFrom(shared.facts)
+    return joined

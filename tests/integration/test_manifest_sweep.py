@@ -8,10 +8,10 @@ import pytest
 from nats.js import JetStreamContext
 
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
-from libs.artifact.names import MANIFESTS_BUCKET
+from libs.artifact.names import FACTS_BUCKET, MANIFESTS_BUCKET, facts_key
 from libs.chassis.errors import Missing, Unavailable
 from libs.chassis.health import Health
-from libs.chassis.nats_client import connect_nats
+from libs.chassis.nats_client import connect_nats, put_if, read_key
 from services.controller.manifests import ManifestSweep
 from services.controller.streams import ensure_streams
 from services.fetcher.fleet.manifests import Manifests
@@ -103,3 +103,17 @@ async def test_what_others_wrote_wrongly_keeps_no_manifest_from_being_removed(js
 
     await sweep.sweep()
     assert await sweep.sweep() == {unwanted.digest}
+
+
+async def test_facts_go_with_the_artifact_that_they_are_about(js: JetStreamContext) -> None:
+    wanted, unwanted = manifest("wanted").digest, manifest("unwanted").digest
+    keys = [facts_key(digest, "", "1") for digest in (wanted, unwanted)]
+    for key in keys:
+        await put_if(js, FACTS_BUCKET, key, b"", None)
+    sweep = ManifestSweep(js, lambda: {wanted})
+
+    assert await sweep.sweep_facts() == set()
+    assert await sweep.sweep_facts() == {keys[1]}
+
+    assert (await read_key(js, FACTS_BUCKET, keys[0]))[1] == b""
+    assert (await read_key(js, FACTS_BUCKET, keys[1]))[1] is None

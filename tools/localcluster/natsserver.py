@@ -41,8 +41,14 @@ def new_identities() -> Identities:
 
 
 def status_permissions() -> dict[str, object]:
-    """The status service reads four buckets and progress, and writes nothing."""
-    buckets = (names.PLANS_BUCKET, names.OBSERVED_BUCKET, names.NODES_BUCKET, names.DESIRED_BUCKET)
+    """The status service reads five buckets and progress, and writes nothing."""
+    buckets = (
+        names.PLANS_BUCKET,
+        names.OBSERVED_BUCKET,
+        names.FACTS_BUCKET,
+        names.NODES_BUCKET,
+        names.DESIRED_BUCKET,
+    )
     publish = ["$JS.API.INFO", "$JS.FC.>"]
     for stream in (f"KV_{bucket}" for bucket in buckets):
         publish += [

@@ -7,6 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -27,6 +28,14 @@ _LOOK_AGAIN_MAX_SECONDS = 2.0
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Facts:
+    """Facts about an artifact, and the key that holds them; empty when it is not certain that one does."""
+
+    facts: ModelFacts
+    key: str = ""
+
+
 class FactsExchange:
     """What the nodes of the fleet know about artifacts."""
 
@@ -37,18 +46,18 @@ class FactsExchange:
         self._node = node
         self._version = version
 
-    async def get(self, digest: str, schema_path: str, parse: Callable[[], Awaitable[ModelFacts]]) -> ModelFacts:
+    async def get(self, digest: str, schema_path: str, parse: Callable[[], Awaitable[ModelFacts]]) -> Facts:
         """The facts about an artifact, from whoever asked first, or by parse. Raises what parse raises."""
         key = facts_key(digest, schema_path, self._version)
         try:
             known = await self._known_or_claimed(key)
         except ServiceError as error:
             _log.info("facts_not_shared", digest=digest, reason=error.reason)
-            return await parse()
+            return Facts(await parse())
         if known.HasField("problem"):
             raise error_of(known.problem)
         if known.HasField("facts"):
-            return known.facts
+            return Facts(known.facts, key)
         try:
             answer = SharedFacts(facts=await parse())
         except Invalid as error:
@@ -58,8 +67,7 @@ class FactsExchange:
             # The others need not wait until the claim runs out.
             await self._tell(key, SharedFacts())
             raise
-        await self._tell(key, answer)
-        return answer.facts
+        return Facts(answer.facts, key if await self._tell(key, answer) else "")
 
     async def _known_or_claimed(self, key: str) -> SharedFacts:
         """What is known, or an empty record once it is ours to find out."""
@@ -85,12 +93,14 @@ class FactsExchange:
                 continue
             return SharedFacts()
 
-    async def _tell(self, key: str, answer: SharedFacts) -> None:
+    async def _tell(self, key: str, answer: SharedFacts) -> bool:
         try:
             await put_if(self._js, FACTS_BUCKET, key, answer.SerializeToString(), None)
         except ServiceError as error:
             # The claim expires, and the next node asks.
             _log.info("facts_not_shared", key=key, reason=error.reason)
+            return False
+        return True
 
     async def _read(self, key: str) -> tuple[int, SharedFacts]:
         revision, value = await read_key(self._js, FACTS_BUCKET, key)

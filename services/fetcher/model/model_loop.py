@@ -79,6 +79,8 @@ class Memory:
     parse_attempts: int = 0
     parsing: Parsing | None = None
     parsed: _FactsKey | None = None
+    # Key of the shared facts that was said last.
+    said_facts: str = ""
     # Time of the monotonic clock since when the model lacks an assignment.
     unassigned_since: float | None = None
 
@@ -134,6 +136,9 @@ class ModelLoop:
         memory.unassigned_since = None
         # Outside of what becomes the model's problem: that NATS is away says nothing about the model.
         stored = await self._reports.stored(model_uid)
+        if memory.said_facts and (stored is None or stored.facts_key != memory.said_facts):
+            # NATS has lost what was said, and perhaps the facts with it.
+            memory.parsing, memory.parsed, memory.said_facts = None, None, ""
         desired = Desired(entry.revision, entry.value)
         observed = Observed(complete=False)
         try:
@@ -153,6 +158,7 @@ class ModelLoop:
         if state.phase == NodePhase.NODE_PHASE_READY:
             memory.setback, memory.attempts = None, 0
         await self._say(model_uid, state)
+        memory.said_facts = state.facts_key
         return self._look_again_seconds(model_uid, state, memory)
 
     async def _reconcile_orphan(self, model_uid: str, memory: Memory) -> float | None:
@@ -276,7 +282,11 @@ class ModelLoop:
         try:
             parse = partial(self._parser.parse, directory, assignment.schema_path)
             digest = assignment.artifact.digest
-            facts = await (self._facts.get(digest, assignment.schema_path, parse) if digest else parse())
+            if digest:
+                shared = await self._facts.get(digest, assignment.schema_path, parse)
+                parsing = Parsing(facts_key=shared.key) if shared.key else Parsing(shared.facts)
+            else:
+                parsing = Parsing(await parse())
         except (ServiceError, InvalidValue) as error:
             problem = problem_of(error, "fetcher")
             retry_at = None
@@ -285,7 +295,7 @@ class ModelLoop:
                 retry_at = _appoint(problem, self._retry_delay_seconds(memory.parse_attempts, error))
             memory.parsing = Parsing(problem=problem, retry_at=retry_at)
             return
-        memory.parsing, memory.parse_attempts = Parsing(facts=facts), 0
+        memory.parsing, memory.parse_attempts = parsing, 0
 
     async def _model_directory(self, desired: Desired) -> Path:
         assignment = desired.assignment
@@ -420,11 +430,11 @@ def _recall_parsing(desired: Desired, copy: Copy, memory: Memory, stored: NodeMo
         if (
             desired.copies
             and stored is not None
-            and stored.HasField("facts")
+            and stored.facts_key
             and stored.artifact.digest == desired.assignment.artifact.digest
             and stored.generation == desired.assignment.generation
         ):
-            memory.parsing = Parsing(facts=stored.facts)
+            memory.parsing = Parsing(facts_key=stored.facts_key)
     return memory.parsing
 
 

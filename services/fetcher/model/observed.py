@@ -103,9 +103,16 @@ class Parsing:
     """What the parser said about the files that the model has now."""
 
     facts: ModelFacts | None = None
+    # Key under which the fleet shares these facts; it is enough to know that, as after a restart.
+    facts_key: str = ""
     problem: Problem | None = None
     # Of the next attempt after a problem, as in Setback; None when there is none.
     retry_at: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether there are facts."""
+        return self.facts is not None or bool(self.facts_key)
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def _plan_parsing(desired: Desired, observed: Observed, now: float) -> tuple[Act
     if desired.assignment.skip_parsing:
         return ()
     parsing = observed.parsing
-    if parsing is None or (parsing.facts is None and is_due(parsing.retry_at, now)):
+    if parsing is None or (not parsing.found and is_due(parsing.retry_at, now)):
         return (Parse(),)
     return ()
 
@@ -259,7 +259,9 @@ def _readable(observed: Observed) -> Publication | None:
 
 def _describe_parsing(state: NodeModelState, observed: Observed) -> None:
     parsing = observed.parsing
-    if parsing and parsing.facts is not None:
+    if parsing and parsing.facts_key:
+        state.facts_key = parsing.facts_key
+    elif parsing and parsing.facts is not None:
         state.facts.CopyFrom(parsing.facts)
     if parsing and parsing.problem is not None:
         state.parse_problem.CopyFrom(parsing.problem)

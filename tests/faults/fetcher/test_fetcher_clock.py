@@ -101,4 +101,4 @@ async def test_a_claim_of_a_node_in_another_year_is_waited_for_no_longer_than_ot
     async def parse() -> ModelFacts:
         return ModelFacts(model_type="llama")
 
-    assert (await facts.get("sha256:" + "0" * 64, "", parse)).model_type == "llama"
+    assert (await facts.get("sha256:" + "0" * 64, "", parse)).facts.model_type == "llama"

@@ -326,3 +326,11 @@ def test_retry_delay_grows_to_its_ceiling_and_never_falls_below_the_first_delay(
 
 def test_retry_delay_respects_what_the_other_side_asked_for() -> None:
     assert retry_delay_seconds(1, 2, 60, 0.0, 30.0) >= 30
+
+
+def test_facts_that_the_fleet_shares_are_referred_to_and_not_repeated() -> None:
+    shared = describe(HOLD, replace(PUBLISHED, parsing=Parsing(facts_key="key")))
+    assert (shared.facts_key, shared.HasField("facts")) == ("key", False)
+    alone = describe(HOLD, replace(PUBLISHED, parsing=Parsing(facts=FACTS)))
+    assert (alone.facts_key, alone.facts) == ("", FACTS)
+    assert plan(HOLD, replace(PUBLISHED, parsing=Parsing(facts_key="key")), NOW) == ()

@@ -1,0 +1,112 @@
+"""Facts are kept once for an artifact: nodes refer to them, and the status service joins both."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from libs.artifact import names
+from libs.chassis.health import Health
+from libs.chassis.nats_client import connect_nats, delete_key, put_if
+from ome.fetch.v1.fetch_pb2 import NodeModelState, SharedFacts
+from ome.model.v1.model_pb2 import NODE_PHASE_READY, Artifact
+from ome.parser.v1.parser_pb2 import ModelFacts
+from services.controller.streams import ensure_streams
+from services.fetcher.fleet.shared_facts import FactsExchange
+from services.status.observations import Listener, Observations
+from tests.support.nats_server import NatsServer
+
+DIGEST = "sha256:" + "a" * 64
+LLAMA = ModelFacts(model_type="llama")
+DEADLINE_SECONDS = 20
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    server = NatsServer(tmp_path)
+    await server.start()
+    async with connect_nats(server.url, Health(), "test") as client:
+        await ensure_streams(client.jetstream(), 1, 30)
+        yield client
+    await server.stop()
+
+
+class Heard:
+    """The status service's observations, and whether anything has changed."""
+
+    def __init__(self, client: Client) -> None:
+        self.observations = Observations(60)
+        self.models: list[str] = []
+        self.nodes: list[str] = []
+        self._changed = asyncio.Event()
+        listener = Listener(self._model, lambda uid: None, self._node, lambda node: None, lambda node, uid: None)
+        self.task = asyncio.ensure_future(self.observations.run(client, listener))
+
+    async def facts_are(self, expected: dict[str, str]) -> None:
+        """Wait until each node's state of model "m" comes with facts of these model types."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while self._types() != expected:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _types(self) -> dict[str, str]:
+        return {node: state.facts.model_type for node, state in self.observations.states_of_model("m").items()}
+
+    def _model(self, uid: str) -> None:
+        self.models.append(uid)
+        self._changed.set()
+
+    def _node(self, node: str) -> None:
+        self.nodes.append(node)
+
+
+def state(revision: int, key: str = "", facts: ModelFacts | None = None) -> bytes:
+    return NodeModelState(
+        phase=NODE_PHASE_READY,
+        artifact=Artifact(digest=DIGEST),
+        assignment_revision=revision,
+        facts_key=key,
+        facts=facts,
+    ).SerializeToString()
+
+
+async def test_states_are_joined_with_the_facts_that_they_refer_to_whichever_comes_first(client: Client) -> None:
+    js, heard, key = client.jetstream(), Heard(client), names.facts_key(DIGEST, "", "1")
+    await put_if(js, names.OBSERVED_BUCKET, "n1.m", state(1, key), None)
+    await heard.facts_are({"n1": ""})
+
+    await put_if(js, names.FACTS_BUCKET, key, SharedFacts(facts=LLAMA).SerializeToString(), None)
+    await heard.facts_are({"n1": "llama"})
+    assert heard.nodes.count("n1") == 2
+
+    # One that was written before facts were shared has its own.
+    await put_if(js, names.OBSERVED_BUCKET, "n2.m", state(2, key), None)
+    await put_if(js, names.OBSERVED_BUCKET, "n3.m", state(3, facts=ModelFacts(model_type="own")), None)
+    await heard.facts_are({"n1": "llama", "n2": "llama", "n3": "own"})
+    states = heard.observations.states_of_model("m")
+    assert states["n1"] is states["n2"]
+
+    await delete_key(js, names.FACTS_BUCKET, key)
+    await heard.facts_are({"n1": "", "n2": "", "n3": "own"})
+    heard.task.cancel()
+    await asyncio.gather(heard.task, return_exceptions=True)
+
+
+async def test_facts_are_referred_to_only_when_they_are_stored(client: Client) -> None:
+    js = client.jetstream()
+    parses = 0
+
+    async def parse() -> ModelFacts:
+        nonlocal parses
+        parses += 1
+        return LLAMA
+
+    first = await FactsExchange(js, "n1", "1").get(DIGEST, "", parse)
+    second = await FactsExchange(js, "n2", "1").get(DIGEST, "", parse)
+    assert (first.key, second.key, parses) == (names.facts_key(DIGEST, "", "1"),) * 2 + (1,)
+
+    await js.delete_stream(f"KV_{names.FACTS_BUCKET}")
+    alone = await FactsExchange(js, "n3", "1").get(DIGEST, "", parse)
+    assert (alone.key, alone.facts, parses) == ("", LLAMA, 2)
