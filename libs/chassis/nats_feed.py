@@ -66,7 +66,7 @@ class Feed(ABC):
 
     async def open(self, after: int) -> int:
         """Begin behind a sequence, 0 for everything that is stored; returns how many messages there are."""
-        self._subscription = await self._client.subscribe(self._inbox, cb=self._arrived.put)
+        self._subscription = await self._client.subscribe(self._listens_to, cb=self._arrived.put)
         config = api.ConsumerConfig(
             name=self._name,
             filter_subject=self._filter,
@@ -93,6 +93,10 @@ class Feed(ABC):
 
         Raises FeedLost, also when the patience ends without either.
         """
+
+    @property
+    def _listens_to(self) -> str:
+        return self._inbox
 
     @abstractmethod
     def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig: ...
@@ -128,6 +132,16 @@ class PulledFeed(Feed):
     def __init__(self, client: Client, stream: str, filter: str) -> None:
         super().__init__(client, stream, filter)
         self._requested = 0
+        self._requests = 0
+
+    @property
+    def _listens_to(self) -> str:
+        return f"{self._inbox}.*"
+
+    @property
+    def _reply(self) -> str:
+        # Another one for each request: the end of the last is told after its messages, when the next is under way.
+        return f"{self._inbox}.{self._requests}"
 
     def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig:
         return config
@@ -141,6 +155,8 @@ class PulledFeed(Feed):
             if status is None:
                 self._requested -= 1
                 return self._placed(message)
+            if message.subject != self._reply:
+                continue
             if status == _IDLE:
                 return None
             description = str((message.headers or {}).get("Description", ""))
@@ -151,6 +167,7 @@ class PulledFeed(Feed):
 
     async def _request(self) -> None:
         self._requested = _BATCH_MESSAGES
+        self._requests += 1
         request = {
             "batch": _BATCH_MESSAGES,
             # The server never ends a request that one message alone exceeds by anything but a refusal.
@@ -159,7 +176,7 @@ class PulledFeed(Feed):
             "idle_heartbeat": int(IDLE_HEARTBEAT_SECONDS * 1e9),
         }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-        await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
+        await self._client.publish(subject, json.dumps(request).encode(), reply=self._reply)
 
     def _has_lost(self, message: Msg) -> bool:
         """Whether the server has sent more of the request than has come."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
+from structlog.testing import capture_logs
 
 from libs.artifact import names
 from libs.chassis.errors import Conflict
@@ -167,3 +168,20 @@ async def test_streams_that_a_server_lost_are_made_again(server: NatsServer) -> 
         await js.stream_info(f"KV_{BUCKET}")
         assert not keeping.done()
         keeping.cancel()
+
+
+async def test_many_small_values_are_read_without_interruption(server: NatsServer) -> None:
+    async with connect_nats(server.url, Health(), "test") as client:
+        js = client.jetstream()
+        await ensure_streams(js, 1, 30)
+        # More than three batches, and one that ends with the bucket.
+        for count in (1000, 700):
+            await asyncio.gather(*(put_if(js, BUCKET, f"n{number}.m", b"1", None) for number in range(count)))
+        with capture_logs() as logs:
+            watched = Watched(client)
+            await watched.holds({f"n{number}.m": b"1" for number in range(1000)})
+            await put_if(js, BUCKET, "n0.m", b"2", None)
+            await watched.holds({f"n{number}.m": b"1" for number in range(1000)} | {"n0.m": b"2"})
+            await watched.stop()
+        assert logs == []
+        assert len(watched.changes) == 1001
