@@ -108,8 +108,12 @@ class Observations:
     def heartbeat_changed(self, key: str) -> None:
         """A fetcher has reported or has fallen silent."""
         node = names.node_name(key)
-        if self.heartbeats.get(key):
+        if heartbeat := self.heartbeats.get(key):
             self._silent_since.pop(node, None)
+            view = self._views.get(node)
+            if view and view.unreachable_since is None and view.pool == pool_of(heartbeat):
+                # A large fleet reports a hundred times a second, and hardly ever says anything new.
+                return
         else:
             self._silent_since.setdefault(node, time.monotonic())
         self._refresh_view(node)
@@ -372,5 +376,10 @@ def view_node(
         labels=node["metadata"].get("labels") or {},
         accepts_new=is_ready(node) and not (node.get("spec") or {}).get("unschedulable"),
         unreachable_since=unreachable_since,
-        pool=heartbeat.pool if heartbeat and _POOL.fullmatch(heartbeat.pool) else planning.DEFAULT_POOL,
+        pool=pool_of(heartbeat) if heartbeat else planning.DEFAULT_POOL,
     )
+
+
+def pool_of(heartbeat: fetch_pb2.NodeHeartbeat) -> str:
+    """The pool whose sources a fetcher can list."""
+    return heartbeat.pool if _POOL.fullmatch(heartbeat.pool) else planning.DEFAULT_POOL

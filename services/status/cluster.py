@@ -36,6 +36,11 @@ class Cluster:
         """A node's metadata-only object."""
         return self._nodes.objects.get(("", name))
 
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are."""
+        return len(self._nodes.objects)
+
     def node_names(self) -> list[str]:
         """Every node that exists."""
         return [name for _, name in self._nodes.objects]

@@ -20,7 +20,6 @@ from services.status.metrics import LEADER, MODELS
 from services.status.model_loop import ModelLoop
 from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
-from services.status.pacing import fold_patience_seconds
 from services.status.servicer import SERVICE, StatusServicer
 from services.status.settings import Settings
 
@@ -39,16 +38,17 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
     def model_placed(uid: str) -> None:
         for node in observations.states_of_model(uid):
-            nodes.add(node)
+            nodes.add_later(node, node_loop.patience_seconds(node))
 
     def node_placed(node: str) -> None:
         for uid in observations.models_of_node(node):
             models.add(uid)
 
+    # The loops are made below; nothing changes before they run.
     listener = Listener(
-        lambda uid: models.add_later(uid, fold_patience_seconds(len(observations.states_of_model(uid)))),
+        lambda uid: models.add_later(uid, model_loop.patience_seconds(uid)),
         model_placed,
-        nodes.add,
+        lambda node: nodes.add_later(node, node_loop.patience_seconds(node)),
         node_placed,
         lambda node, uid: catalog.touch(uid),
     )

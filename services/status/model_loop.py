@@ -4,6 +4,7 @@ Owns the order and the number of writes. What is written is decided by folding, 
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -19,7 +20,7 @@ from services.status.kube import Resource, Writer
 from services.status.messages import model_message
 from services.status.metrics import FOLD_SECONDS
 from services.status.observations import Observations
-from services.status.pacing import Pacer, status_patience_seconds
+from services.status.pacing import Budget, Pacer, fold_patience_seconds, status_patience_seconds
 from services.status.transitions import EventDraft
 
 EVENTS = Resource("events.k8s.io/v1", "events", "Event")
@@ -30,6 +31,9 @@ _EVENTS_NAMESPACE = "default"
 _EVENT_NAME_LENGTH = 230
 # Limit of Event.note in k8s.io/api/events/v1.
 _NOTE_LENGTH = 1024
+
+# Of the time, what folding all models may take while all of them change, and what requests to write may be under way.
+_FOLDING_SHARE, _WRITING_SHARE, _LONGEST_SECONDS = 0.2, 0.5, 10.0
 
 _log = structlog.get_logger()
 
@@ -53,10 +57,17 @@ class ModelLoop:
         self._leading = leading
         self._instance = instance
         self._pacer: Pacer[str] = Pacer()
+        self._folds: Budget[str] = Budget(_FOLDING_SHARE, _LONGEST_SECONDS)
+        self._writes: Budget[str] = Budget(_WRITING_SHARE, _LONGEST_SECONDS)
         # What was asked for and what the API server made of it: a schema that drops a field must not make us ask
         # again and again.
         self._written: dict[str, tuple[Object, Object]] = {}
         self._refused: dict[str, Object] = {}
+
+    def patience_seconds(self, uid: str) -> float:
+        """How long a model that has changed may wait to be folded."""
+        gathering = fold_patience_seconds(len(self._observations.states_of_model(uid)))
+        return max(gathering, self._folds.patience_seconds(uid))
 
     def show(self, uid: str) -> None:
         """Have gRPC tell of a model, without writing anything."""
@@ -85,7 +96,7 @@ class ModelLoop:
             return None
 
     def _fold(self, model: Object) -> StatusView:
-        uid = model["metadata"]["uid"]
+        uid, started = model["metadata"]["uid"], time.perf_counter()
         nodes = self._reachable_nodes(model)
         with FOLD_SECONDS.time():
             view = fold(
@@ -97,6 +108,7 @@ class ModelLoop:
                 datetime.now(UTC),
             )
         self._catalog.put(model_message(model, view))
+        self._folds.spent(uid, time.perf_counter() - started)
         return view
 
     def _reachable_nodes(self, model: Object) -> dict[str, bool]:
@@ -126,14 +138,20 @@ class ModelLoop:
         before = model.get("status") or {}
         if view.status == before or self._written.get(uid) == (view.status, before):
             self._pacer.settled(uid)
+            self._writes.forget(uid)
             return None
         now = asyncio.get_running_loop().time()
-        remaining = self._pacer.remaining_seconds(uid, status_patience_seconds(before, view.status), now)
+        patience = status_patience_seconds(before, view.status)
+        if patience:
+            patience = max(patience, self._writes.patience_seconds(uid))
+        remaining = self._pacer.remaining_seconds(uid, patience, now)
         if remaining > 0:
             return remaining
         body = {"metadata": _address(model), "status": view.status}
         applied = await self._writer.apply(MODELS[model["kind"]], body, "status", force=True)
-        self._pacer.written(uid, now, asyncio.get_running_loop().time())
+        ended = asyncio.get_running_loop().time()
+        self._pacer.written(uid, now, ended)
+        self._writes.spent(uid, ended - now)
         self._written[uid] = (view.status, applied.get("status") or {})
         self._cluster.absorb_model(applied)
         counts = view.status["nodes"]
@@ -169,6 +187,8 @@ class ModelLoop:
     def _forget(self, uid: str) -> None:
         self._catalog.remove(uid)
         self._pacer.forget(uid)
+        self._folds.forget(uid)
+        self._writes.forget(uid)
         self._written.pop(uid, None)
         self._refused.pop(uid, None)
 

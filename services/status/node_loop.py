@@ -5,6 +5,7 @@ decided by node_report, when by pacing.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from libs.artifact.reasons import Reason
@@ -16,16 +17,23 @@ from services.status.node_report import (
     CONFIG_MAP_LABELS,
     NodeReport,
     data_may_wait,
+    is_urgent,
     label_changes,
     may_wait,
     node_report,
 )
 from services.status.observations import Observations
-from services.status.pacing import WAITING_SECONDS, Pacer
+from services.status.pacing import WAITING_SECONDS, Budget, Pacer
 
 # The labels are what a scheduler goes by; the ConfigMap is for people, and gathers what a burst of models brings.
 _LABEL_INTERVAL_SECONDS = 0.03
 _CONFIG_MAP_PATIENCE_SECONDS = 0.3
+# Per node of the cluster, between two writes of one node: of a hundred models that come at once, each would be written
+# by itself otherwise, a hundred requests per node. At 1,000 nodes labels gather for 10 s at most.
+_LABEL_SPREAD_SECONDS = 0.01
+_CONFIG_MAP_SPREAD_SECONDS = 0.03
+# Reporting on all nodes may take this part of the time while everything changes.
+_SHARE, _LONGEST_SECONDS = 0.2, 10.0
 
 
 class NodeLoop:
@@ -45,18 +53,27 @@ class NodeLoop:
         self._leading = leading
         self._namespace = namespace
         self._label_pacer: Pacer[str] = Pacer(_LABEL_INTERVAL_SECONDS)
+        self._label_spread: Pacer[str] = Pacer()
         self._data_pacer: Pacer[str] = Pacer()
+        self._budget: Budget[str] = Budget(_SHARE, _LONGEST_SECONDS)
         # What was asked for and what became of it, so that keys which somebody added do not make us ask for ever.
         self._written: dict[str, tuple[Object, Object]] = {}
+
+    def patience_seconds(self, name: str) -> float:
+        """How long a node that has changed may wait for a look at it."""
+        return self._budget.patience_seconds(name)
 
     async def reconcile(self, name: str) -> float | None:
         """Bring a node's labels and ConfigMap up to date; returns when to look again, in seconds."""
         if not self._leading():
+            self._budget.forget(name)
             return None
+        started = time.perf_counter()
         node = self._cluster.node(name)
         report = NodeReport({}, {})
         if node:
             report = node_report(self._cluster.models, self._observations.states_of_node(name))
+        self._budget.spent(name, time.perf_counter() - started)
         try:
             waits = (
                 await self._write_labels(name, node, report.labels) if node else None,
@@ -69,6 +86,7 @@ class NodeLoop:
             return None
         if not node:
             self._label_pacer.forget(name)
+            self._label_spread.forget(name)
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def _write_labels(self, name: str, node: Object, wanted: dict[str, str]) -> float | None:
@@ -76,15 +94,20 @@ class NodeLoop:
         changes = label_changes(present, wanted)
         if not changes:
             self._label_pacer.settled(name)
+            self._label_spread.settled(name)
             return None
         now = asyncio.get_running_loop().time()
         patience = WAITING_SECONDS if may_wait(present, changes) else 0.0
         remaining = self._label_pacer.remaining_seconds(name, patience, now)
+        if not is_urgent(present, changes):
+            remaining = max(remaining, self._label_spread.remaining_seconds(name, patience, now))
         if remaining > 0:
             return remaining
         written = await self._writer.label(NODES, name, node["metadata"]["uid"], changes)
         self._cluster.absorb_node(written)
-        self._label_pacer.written(name, now, asyncio.get_running_loop().time())
+        ended, nodes = asyncio.get_running_loop().time(), self._cluster.nodes
+        self._label_pacer.written(name, now, ended)
+        self._label_spread.written(name, now, ended, _LABEL_SPREAD_SECONDS * nodes)
         return None
 
     async def _write_data(self, name: str, wanted: dict[str, str]) -> float | None:
@@ -110,5 +133,6 @@ class NodeLoop:
             applied = await self._writer.apply(CONFIG_MAPS, body, force=True)
             self._written[name] = (wanted, applied.get("data") or {})
             self._cluster.absorb_config_map(applied)
-        self._data_pacer.written(name, now, asyncio.get_running_loop().time())
+        spread = _CONFIG_MAP_SPREAD_SECONDS * self._cluster.nodes
+        self._data_pacer.written(name, now, asyncio.get_running_loop().time(), spread)
         return None

@@ -19,10 +19,11 @@ from services.status.labels import CONFIG_MAP_LABEL, data_key, readable_label, u
 
 CONFIG_MAP_LABELS = {CONFIG_MAP_LABEL: "true", "app.kubernetes.io/part-of": "ome"}
 
+READY = "Ready"
 UPDATING = "Updating"
 # Words of the labels for the states of a model on a node; a node that holds nothing has none.
 _PHASE_WORDS: dict[NodePhase, str] = {
-    NODE_PHASE_READY: "Ready",
+    NODE_PHASE_READY: READY,
     NODE_PHASE_UPDATING: UPDATING,
     NODE_PHASE_FAILED: "Failed",
 }
@@ -56,7 +57,7 @@ def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, No
 
 def label_changes(present: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str | None]:
     """The labels to set, and with None those to remove, for a node's labels to be as wanted. Others are not touched."""
-    changes: dict[str, str | None] = {key: None for key in present if is_model_label(key) and key not in wanted}
+    changes: dict[str, str | None] = {key: None for key in present if key not in wanted and is_model_label(key)}
     changes.update({key: value for key, value in wanted.items() if present.get(key) != value})
     return changes
 
@@ -67,6 +68,11 @@ def may_wait(present: Mapping[str, str], changes: Mapping[str, str | None]) -> b
     A label that leaves Ready or goes away never waits, for a scheduler would go on to trust it.
     """
     return all(value == UPDATING and key not in present for key, value in changes.items())
+
+
+def is_urgent(present: Mapping[str, str], changes: Mapping[str, str | None]) -> bool:
+    """Whether a label leaves Ready or goes away, which a scheduler should hear of at once."""
+    return any(present.get(key) == READY for key in changes)
 
 
 def data_may_wait(present: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

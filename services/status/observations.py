@@ -64,6 +64,8 @@ class Observations:
         self._heartbeats = Mirror(NODES_BUCKET, NodeHeartbeat.FromString)
         self._by_model: defaultdict[str, dict[str, NodeModelState]] = defaultdict(dict)
         self._by_node: defaultdict[str, dict[str, NodeModelState]] = defaultdict(dict)
+        # Nodes that must hold each model.
+        self._planned: dict[str, frozenset[str]] = {}
         # Models whose nodes refer to facts, by the key of these.
         self._referring: defaultdict[str, set[str]] = defaultdict(set)
         self._progress: dict[tuple[str, str], Progress] = {}
@@ -86,7 +88,7 @@ class Observations:
 
     def models_of_node(self, node: str) -> set[str]:
         """Models that a node holds or is meant to hold, by uid."""
-        planned = {uid for uid, entry in self._plans.entries.items() if node in entry.value.desired_nodes}
+        planned = {uid for uid, nodes in self._planned.items() if node in nodes}
         return planned | self._by_node.get(node, {}).keys()
 
     def heartbeat(self, node: str) -> NodeHeartbeat | None:
@@ -133,6 +135,14 @@ class Observations:
             listener.model_changed(uid)
             listener.node_changed(node)
 
+        def plan_changed(uid: str) -> None:
+            plan = self._plans.get(uid)
+            if plan:
+                self._planned[uid] = frozenset(map(sys.intern, plan.desired_nodes))
+            else:
+                self._planned.pop(uid, None)
+            listener.model_changed(uid)
+
         def facts_changed(key: str) -> None:
             for uid in tuple(self._referring.get(key, ())):
                 for node, state in list(self._by_model.get(uid, {}).items()):
@@ -160,7 +170,7 @@ class Observations:
 
         await client.subscribe(progress_subject("*", "*"), cb=progressed)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._plans.run(client, listener.model_changed))
+            group.create_task(self._plans.run(client, plan_changed))
             group.create_task(self._states.run(client, state_changed))
             group.create_task(self._facts.run(client, facts_changed))
             group.create_task(self._heartbeats.run(client, heartbeat_changed))
@@ -193,8 +203,7 @@ class Observations:
         self._heard_at = {node: at for node, at in self._heard_at.items() if at > oldest}
 
     def _known_nodes(self) -> Iterable[str]:
-        desired = {node for entry in self._plans.entries.values() for node in entry.value.desired_nodes}
-        return desired | self._by_node.keys()
+        return frozenset().union(*self._planned.values(), self._by_node)
 
     def _index(self, key: str) -> None:
         # Two strings for each pair of a large fleet would be more than all that is known of it.
