@@ -10,6 +10,7 @@ import structlog
 from nats.js import JetStreamContext
 
 from libs.artifact import names
+from libs.chassis.budget import Budget
 from libs.chassis.health import Health
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import delete_key, publish_once, put_if
@@ -24,6 +25,8 @@ from services.controller.streams import ensure_pool
 _TOLD_TO_NODES = (planning.Assign, planning.Forget)
 # Writes of one model that wait for their acknowledgements at a time. As many models are worked on as there are workers.
 _IN_FLIGHT = 32
+# Of the time, what planning all models may take while nodes have news of all of them.
+_PLANNING_SHARE, _LONGEST_SECONDS = 0.2, 10.0
 _log = structlog.get_logger()
 _actions = prometheus_client.Counter("ome_controller_actions", "Actions applied, by kind.", ["action"])
 
@@ -33,7 +36,8 @@ class ModelLoop:
 
     def __init__(self, settings: Settings, health: Health) -> None:
         self.queue: KeyedQueue[str] = KeyedQueue("models")
-        self.observations = Observations(settings, health, self.queue.add, self.queue.add_later)
+        self._budget: Budget[str] = Budget(_PLANNING_SHARE, _LONGEST_SECONDS)
+        self.observations = Observations(settings, health, self.queue.add, self.queue.add_later, self._changed_soon)
         self._resync_seconds = settings.resync_seconds
 
     def lead(self, leading: bool) -> None:
@@ -48,9 +52,10 @@ class ModelLoop:
 
         For the leader alone: two that write would undo each other's work.
         """
-        known = self.observations
+        known, started = self.observations, time.perf_counter()
         observed = known.observed_of(uid)
         decided = planning.plan(observed, known.rules, time.monotonic())
+        self._budget.spent(uid, time.perf_counter() - started)
         known.secrets.follow(uid, decided.awaited_secret)
         # What is told to one node does not depend on another; everything else happens in order.
         for told, actions in groupby(decided.actions, lambda action: isinstance(action, _TOLD_TO_NODES)):
@@ -68,6 +73,10 @@ class ModelLoop:
             known.forget_asking(uid)
             return None
         return min(filter(None, (decided.look_again_seconds, self._resync_seconds)))
+
+    def _changed_soon(self, uid: str) -> None:
+        """What one of a model's nodes says has changed: of a thousand that follow each other many make one plan."""
+        self.queue.add_later(uid, self._budget.patience_seconds(uid))
 
     async def _apply(self, kube: KubeClient, js: JetStreamContext, uid: str, action: planning.Action) -> None:
         known = self.observations

@@ -43,8 +43,13 @@ class Observations:
         health: Health,
         changed: Callable[[str], None],
         changed_later: Callable[[str, float], None],
+        changed_soon: Callable[[str], None],
     ) -> None:
-        """changed_later is called like changed, with the seconds for which there is time."""
+        """changed_later is called like changed, with the seconds for which there is time.
+
+        changed_soon is for what one node has to say of a model: others are about to say the same.
+        """
+        self._changed_soon = changed_soon
         self._changed = changed
         self._changed_later = changed_later
         self.desired = Mirror(names.DESIRED_BUCKET, decode_assignment)
@@ -126,7 +131,7 @@ class Observations:
         else:
             _remove(self._holders, uid, node)
             _remove(self._held_by, node, uid)
-        self._changed(uid)
+        self._changed_soon(uid)
 
     def state_changed(self, key: str) -> None:
         """What a node says of a model has changed, which matters here only when it is to let go of it or has failed.
@@ -311,7 +316,7 @@ class Observations:
                 uid for uid in self._specs if uid not in self._listings and name in self._placements.nodes_of(uid)
             }
         for uid in concerned:
-            self._changed(uid)
+            self._changed_soon(uid)
 
     def _is_letting_go(self, node: str, uid: str) -> bool:
         assignment = self.desired.get(names.node_key(node, uid))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import structlog
 
 from libs.artifact.reasons import Reason
+from libs.chassis.budget import Budget
 from libs.chassis.errors import Invalid, Missing, ServiceError
 from libs.chassis.kube import Object
 from services.status.catalog import Catalog
@@ -20,7 +21,7 @@ from services.status.kube import Resource, Writer
 from services.status.messages import model_message
 from services.status.metrics import FOLD_SECONDS
 from services.status.observations import Observations
-from services.status.pacing import Budget, Pacer, fold_patience_seconds, status_patience_seconds
+from services.status.pacing import Pacer, fold_patience_seconds, status_patience_seconds
 from services.status.transitions import EventDraft
 
 EVENTS = Resource("events.k8s.io/v1", "events", "Event")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from libs.artifact.reasons import Reason
+from libs.chassis.budget import Budget
 from libs.chassis.errors import Missing
 from libs.chassis.kube import Object
 from services.status.cluster import CONFIG_MAPS, NODES, Cluster
@@ -23,7 +24,7 @@ from services.status.node_report import (
     node_report,
 )
 from services.status.observations import Observations
-from services.status.pacing import WAITING_SECONDS, Budget, Pacer
+from services.status.pacing import WAITING_SECONDS, Pacer
 
 # The labels are what a scheduler goes by; the ConfigMap is for people, and gathers what a burst of models brings.
 _LABEL_INTERVAL_SECONDS = 0.03

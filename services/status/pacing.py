@@ -14,8 +14,6 @@ WAITING_SECONDS = 1.0
 _GATHER_SECONDS = 0.05
 # Per desired node: a status that lists thousands of nodes is large, and is written seldom enough for it.
 _GATHER_SECONDS_PER_NODE = 0.001
-# Of the mean that is taken over the last pieces of work.
-_WEIGHT_OF_LAST = 0.1
 # A fold takes a hundredth of a millisecond per node, and every node reports more than once while a model comes.
 _FOLD_SECONDS_PER_NODE = 0.0002
 
@@ -67,31 +65,3 @@ class Pacer(Generic[K]):
         """The key is gone."""
         self._pending_since.pop(key, None)
         self._written_until.pop(key, None)
-
-
-class Budget(Generic[K]):
-    """Spreads work on many keys, so that all of it together takes about a share of the time.
-
-    A single key is not held up. Of many that change all the time each waits the longer the more they are and the longer
-    the work takes: what a fleet costs then grows with its size and not with the square of it.
-    """
-
-    def __init__(self, share: float, longest_seconds: float) -> None:
-        self._share = share
-        self._longest_seconds = longest_seconds
-        self._pending: set[K] = set()
-        self._cost_seconds = 0.0
-
-    def patience_seconds(self, key: K) -> float:
-        """How long a key that has changed may wait before it is worked on."""
-        self._pending.add(key)
-        return min(self._longest_seconds, self._cost_seconds * len(self._pending) / self._share)
-
-    def spent(self, key: K, seconds: float) -> None:
-        """A key was worked on for so long."""
-        self._pending.discard(key)
-        self._cost_seconds += (seconds - self._cost_seconds) * _WEIGHT_OF_LAST
-
-    def forget(self, key: K) -> None:
-        """There is nothing to do about a key any more."""
-        self._pending.discard(key)

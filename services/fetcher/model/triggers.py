@@ -14,7 +14,7 @@ from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.roots import Roots
 
 # Somebody may have deleted what we said, or restored an older state of it.
-_REVISE_SECONDS = 300.0
+REVISE_SECONDS = 300.0
 
 
 class Triggers:
@@ -65,7 +65,7 @@ class Triggers:
     async def revise(self) -> None:
         """Doubt what was said every few minutes, until cancelled."""
         while True:
-            await asyncio.sleep(_REVISE_SECONDS)
+            await asyncio.sleep(REVISE_SECONDS)
             self.said_unsure()
 
     def _look_at_assigned(self) -> None:

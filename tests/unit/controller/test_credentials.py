@@ -33,7 +33,7 @@ def private_model(uri: str = "hf://org/private", **changes: Any) -> dict[str, An
 
 @pytest.fixture
 def observations() -> Observations:
-    known = Observations(SETTINGS, Health(), lambda _: None, lambda *_: None)
+    known = Observations(SETTINGS, Health(), lambda _: None, lambda *_: None, lambda _: None)
     known.heartbeats.remember(names.node_token(NODE), 1, fetch_pb2.NodeHeartbeat(node=NODE))
     return known
 

@@ -22,7 +22,7 @@ STABLE, NEXT = (fetch_pb2.ResolveTask(source_key=f"u.{name}", attempt=1) for nam
 
 @pytest.fixture
 def observations() -> Observations:
-    return Observations(SETTINGS, Health(), lambda _: None, lambda *_: None)
+    return Observations(SETTINGS, Health(), lambda _: None, lambda *_: None, lambda _: None)
 
 
 def test_a_listing_that_is_forgotten_is_asked_for_anew_when_the_model_comes_back_to_its_source(

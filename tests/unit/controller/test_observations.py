@@ -28,7 +28,8 @@ class Known:
             parser_image="parser",
         )
         self._changed: set[str] = set()
-        self.observations = Observations(settings, Health(), self._changed.add, lambda uid, seconds: None)
+        add = self._changed.add
+        self.observations = Observations(settings, Health(), add, lambda uid, seconds: None, add)
         self._nodes: dict[str, dict[str, Any]] = {}
 
     def model(self, uid: str, **storage: Any) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, REASON_INSUFFICIENT_DISK
-from services.status.node_report import data_may_wait, label_changes, may_wait, node_report
+from services.status.node_report import data_may_wait, is_urgent, label_changes, may_wait, node_report
 from tests.unit.status.samples import DIGEST, FACTS, UID, a_model, a_state, failed, ready, updating
 
 UID_LABEL = f"models.ome/{UID}"
@@ -89,3 +89,10 @@ def test_only_the_entry_of_a_beginning_may_wait_longer() -> None:
     assert not data_may_wait({}, done)
     assert not data_may_wait(done, began)
     assert not data_may_wait(began, {})
+
+
+def test_a_label_that_leaves_ready_or_goes_does_not_wait_for_others() -> None:
+    present = {"ready": "Ready", "updating": "Updating"}
+    assert is_urgent(present, {"ready": "Updating"})
+    assert is_urgent(present, {"ready": None, "new": "Ready"})
+    assert not is_urgent(present, {"updating": "Ready", "new": "Ready"})

@@ -1,7 +1,7 @@
 """What is written at once and what may wait."""
 
 from ome.model.v1.model_pb2 import REASON_INSUFFICIENT_DISK
-from services.status.pacing import WAITING_SECONDS, Budget, Pacer, status_patience_seconds
+from services.status.pacing import WAITING_SECONDS, Pacer, status_patience_seconds
 from tests.unit.status.samples import a_model, a_plan, failed, folded, ready, updating
 
 MODEL = a_model()
@@ -58,32 +58,3 @@ def test_a_slow_write_makes_the_next_wait_in_proportion() -> None:
     pacer.written("n", started=10.0, now=10.5)
 
     assert pacer.remaining_seconds("n", 0.0, now=10.5) == 1.0
-
-
-def test_one_key_waits_for_little_more_than_its_own_work() -> None:
-    budget: Budget[str] = Budget(share=0.25, longest_seconds=10)
-    for _ in range(100):
-        budget.patience_seconds("m")
-        budget.spent("m", 0.01)
-
-    assert 0.03 < budget.patience_seconds("m") < 0.05
-
-
-def test_many_keys_wait_so_that_all_of_them_together_take_their_share() -> None:
-    budget: Budget[int] = Budget(share=0.25, longest_seconds=100)
-    for number in range(400):
-        budget.patience_seconds(number)
-    for number in range(200):
-        budget.spent(number, 0.01)
-
-    # 200 that are left take 2 s, which are a quarter of 8 s.
-    assert 7.5 < budget.patience_seconds(399) < 8.5
-    budget.forget(399)
-    assert budget.patience_seconds(398) < 8
-
-
-def test_no_key_waits_longer_than_the_limit() -> None:
-    budget: Budget[int] = Budget(share=0.01, longest_seconds=10)
-    budget.spent(0, 100)
-
-    assert budget.patience_seconds(1) == 10
