@@ -19,7 +19,6 @@ from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.downloads import Downloads, Slots
 from services.fetcher.model.fetching import Fetching
-from services.fetcher.model.model_files import read_model_files
 from services.fetcher.model.model_loop import ModelLoop, decode_assignment
 from services.fetcher.model.parser_client import connect_parser
 from services.fetcher.model.roots import Roots
@@ -55,7 +54,7 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
         roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds)
         await stack.enter_async_context(roots.opened(health))
         parser = await stack.enter_async_context(
-            connect_parser(settings.parser_address, lambda path, schema: roots.run(read_model_files, path, schema))
+            connect_parser(settings.parser_address, roots.model_files)
         )
         client = await stack.enter_async_context(
             connect_nats(

@@ -11,7 +11,6 @@ from typing import Any
 
 from services.parser.errors import malformed
 
-MAX_HEADER_BYTES = 12 << 20
 _MAGIC = b"GGUF"
 _MAX_ENTRIES = 10_000
 _MAX_TENSORS = 100_000

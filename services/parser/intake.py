@@ -1,27 +1,30 @@
 """Takes a model directory in, file by file, and keeps of it what the facts need.
 
-Decides which names are safe, which files are read, and how large they may be. Must not touch a disk or a socket, nor
-interpret what it reads.
+Decides which names are safe and how much may be sent in all; libs/artifact/metadata_files says which files are read.
+Must not touch a disk or a socket, nor interpret what it reads.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from libs.artifact.metadata_files import (
+    CARD,
+    GGUF_SUFFIX,
+    INDEX_SUFFIX,
+    MAX_FILES,
+    MAX_GGUFS_BYTES,
+    MAX_TOTAL_BYTES,
+    WEIGHTS_SUFFIX,
+    is_read_in_part,
+    wanted_bytes,
+)
 from services.parser.documents import Document, read_document
 from services.parser.errors import INVALID_LISTING, ParseError, TooLarge
-from services.parser.gguf import MAX_HEADER_BYTES as MAX_GGUF_BYTES
 from services.parser.gguf import GgufHeader, read_gguf
-from services.parser.safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, Header, read_header
+from services.parser.safetensors import Header, read_header
 
-MAX_FILES = 50_000
 MAX_PATH_BYTES = 1024
-# The longest real configurations reach 3 MB.
-MAX_DOCUMENT_BYTES = 6 << 20
-# An index names every tensor: 280,000 of them, in 26 MB, in the largest quantized mixtures of experts.
-MAX_INDEX_BYTES = 40 << 20
-MAX_CARD_BYTES = 1 << 20
-MAX_TOTAL_BYTES = 80 << 20
 MAX_TENSORS = 320_000
 _MAX_SHARDS = 10_000
 # Of all documents together; a configuration that names the scheme of every layer has 100,000.
@@ -29,30 +32,8 @@ _MAX_VALUES = 500_000
 # Sparse files may claim any size; sums of these stay within 64 bits.
 MAX_CLAIMED_BYTES = 1 << 56
 
-_DOCUMENTS = frozenset(
-    {
-        "config.json",
-        "model_index.json",
-        "hf_quant_config.json",
-        "quantize_config.json",
-        "quant_config.json",
-        "modules.json",
-        "config_sentence_transformers.json",
-        "sentence_bert_config.json",
-        "adapter_config.json",
-        "params.json",
-        "genai_config.json",
-        "mlc-chat-config.json",
-    }
-)
 # Without these a directory has no facts; what is wrong with another file costs the facts that it holds.
 _ESSENTIAL = frozenset(("config.json", "model_index.json"))
-# A repository of many quantizations has as many headers, all alike but for their types.
-_MAX_GGUFS_BYTES = 36 << 20
-_GGUF_SUFFIX = ".gguf"
-_INDEX_SUFFIX = ".safetensors.index.json"
-_WEIGHTS_SUFFIX = ".safetensors"
-_CARD = "README.md"
 _SHARD = re.compile(rb':\s*"([^"\\]{1,1024}\.safetensors)"')
 _TOTAL = re.compile(rb'"total_(size|parameters)"\s*:\s*(\d{1,15})(?:\.0)?\s*[,}]')
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -112,12 +93,12 @@ class Intake:
         if not data:
             return
         limit = self._limit(path)
-        may_be_cut = path == _CARD or path.endswith(_GGUF_SUFFIX)
+        may_be_cut = is_read_in_part(path)
         if limit == 0 or (may_be_cut and self._received >= limit):
             return
-        if path.endswith(_GGUF_SUFFIX):
+        if path.endswith(GGUF_SUFFIX):
             self._gguf_bytes += len(data)
-            if self._gguf_bytes > _MAX_GGUFS_BYTES:
+            if self._gguf_bytes > MAX_GGUFS_BYTES:
                 return
         self._received += len(data)
         self._total += len(data)
@@ -151,16 +132,16 @@ class Intake:
         self._parts = []
         if path is None or not self._limit(path):
             return
-        if path.endswith(_WEIGHTS_SUFFIX):
+        if path.endswith(WEIGHTS_SUFFIX):
             if data:
                 self._read_header(path, data)
-        elif path.endswith(_GGUF_SUFFIX):
+        elif path.endswith(GGUF_SUFFIX):
             if data:
                 self._directory.ggufs[path] = read_gguf(path, data)
-        elif path.endswith(_INDEX_SUFFIX):
+        elif path.endswith(INDEX_SUFFIX):
             self._check_complete(path, data)
             self._directory.indexes[path] = _read_index(data)
-        elif path == _CARD:
+        elif path == CARD:
             self._directory.card = data.decode("utf-8", "replace")
         elif data or self._size == 0:
             self._check_complete(path, data)
@@ -202,20 +183,6 @@ def _read_index(data: bytes) -> Index:
             raise TooLarge(f"an index names more than {_MAX_SHARDS} files")
     totals = {match[1]: int(match[2]) for match in _TOTAL.finditer(data)}
     return Index(tuple(sorted(shards)), totals.get(b"size", 0), totals.get(b"parameters", 0))
-
-
-def wanted_bytes(path: str, schema_path: str) -> int:
-    """How many of its first bytes are read of a file at most; zero when its name and size are enough."""
-    name = path.rpartition("/")[2]
-    if path == schema_path or name in _DOCUMENTS:
-        return MAX_DOCUMENT_BYTES
-    if name.endswith(_INDEX_SUFFIX):
-        return MAX_INDEX_BYTES
-    if name.endswith(_GGUF_SUFFIX):
-        return MAX_GGUF_BYTES
-    if name.endswith(_WEIGHTS_SUFFIX):
-        return LENGTH_BYTES + MAX_HEADER_BYTES
-    return MAX_CARD_BYTES if path == _CARD else 0
 
 
 def check_path(path: str) -> None:

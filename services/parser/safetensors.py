@@ -5,12 +5,10 @@ Format: https://github.com/huggingface/safetensors#format. Never sees weights.
 
 from typing import Any, NamedTuple
 
+from libs.artifact.metadata_files import LENGTH_BYTES, MAX_HEADER_BYTES
 from services.parser.documents import read_header_document
 from services.parser.errors import TooLarge, malformed
 
-LENGTH_BYTES = 8
-# The reference accepts 100 MB; real headers stay under 10 MB, and a bound on memory and time is a promise of ours.
-MAX_HEADER_BYTES = 16 << 20
 # Counted before they are read, for each takes many times its bytes while it is read.
 _MAX_TENSORS = 120_000
 _MAX_RANK = 16

@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from libs.artifact.model_directory import is_left_alone
 from libs.model.reasons import number_of
 from ome.model.v1 import model_pb2
 from ome.parser.v1.parser_pb2 import Finding, InspectionReport
 from services.parser.errors import ParseError
-from services.parser.inspection import is_left_alone, read_files
+from services.parser.inspection import read_files
 from services.parser.intake import take_in
 from services.parser.parsing import parse_directory
 from services.parser.report import encode_report

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from libs.artifact.digest import digest_directory
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.model_directory import read_model_directory
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_READY
-from services.fetcher.model.model_files import read_model_files
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.journal import Journal
 from services.fetcher.transfer.acquire import acquire
@@ -164,7 +164,7 @@ def _use_engine(root: Path, url: str, manifest: Manifest) -> Peaks:
         peaks["restart"] = _peak()
         assert store.scrub(digest, stop) == ()
         peaks["scrub"] = _peak()
-        read_model_files(store.artifact_path(digest), "")
+        list(read_model_directory(str(store.artifact_path(digest))))
         peaks["parse"] = _peak()
         store.unpublish(MODEL_UID)
         peaks["delete"] = _peak()

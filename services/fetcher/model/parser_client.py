@@ -8,12 +8,12 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
+from libs.artifact.model_directory import ModelFile
 from libs.artifact.reasons import Reason, reason_named
 from libs.chassis.errors import Invalid, ServiceError, Unavailable
 from ome.parser.v1.parser_pb2 import FileChunk, ModelFacts, ParseOptions, ParseRequest, ParseResponse
 from ome.parser.v1.parser_pb2_grpc import ParserServiceStub
 from services.fetcher import metrics
-from services.fetcher.model.model_files import ModelFile
 
 _DEADLINE_SECONDS = 20
 # FileChunk.data takes at most this.

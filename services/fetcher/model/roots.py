@@ -14,13 +14,13 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
+from libs.artifact.model_directory import ModelFile, fingerprint, read_model_directory
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, ServiceError, Unavailable
 from libs.chassis.health import Health
 from ome.fetch.v1.fetch_pb2 import RootCapacity
 from ome.model.v1.model_pb2 import Artifact
 from services.fetcher import metrics
-from services.fetcher.model.model_files import fingerprint
 from services.fetcher.model.observed import Copy, Publication
 from services.fetcher.model.room import Room
 from services.fetcher.store import artifacts as store_artifacts
@@ -154,7 +154,12 @@ class Roots:
     async def local_copy(self, path: str) -> Copy:
         """The directory of a local:// model as it is now. Raises Missing, InvalidValue, or Unavailable (DiskError)."""
         directory = await self.local_directory(path)
-        return Copy(held=True, identity=await self.run(fingerprint, directory))
+        return Copy(held=True, identity=await self.run(fingerprint, str(directory), self._boundary(directory)))
+
+    async def model_files(self, directory: Path, schema_path: str) -> list[ModelFile]:
+        """What the parser is to be sent of a model. Raises Unavailable (DiskError) when it cannot be read."""
+        boundary = self._boundary(directory)
+        return await self.run(lambda: list(read_model_directory(str(directory), schema_path, boundary)))
 
     async def publish(self, model_uid: str, path: str, digest: str, leaving: Collection[str]) -> None:
         """Lead readers of path to an artifact that its root holds, in place of a model in leaving. Idempotent."""
@@ -226,6 +231,12 @@ class Roots:
         """A path as the node sees it."""
         below = isinstance(path, str) and Path(path).is_relative_to(self._host_root)
         return f"/{Path(str(path)).relative_to(self._host_root)}" if below else "an operation"
+
+    def _boundary(self, directory: Path) -> str:
+        """How far links of a model may lead: the outermost model root that holds it, else the directory alone."""
+        roots = [host_path(self._host_root, root) for root in self._roots]
+        holding = [root for root in roots if directory.is_relative_to(root)]
+        return str(min(holding, key=lambda root: len(root.parts), default=directory))
 
     def _usable(self) -> list[tuple[str, Store]]:
         return [(root, store) for root, store in self._stores.items() if root not in self._closed]

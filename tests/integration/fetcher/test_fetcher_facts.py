@@ -41,6 +41,31 @@ async def test_a_ready_model_comes_with_its_facts(driver: Driver, node: FetcherN
     assert not state.HasField("parse_problem")
 
 
+async def test_the_snapshot_of_a_hugging_face_cache_is_parsed_where_it_lies(driver: Driver, node: FetcherNode) -> None:
+    repository = node.path("/models/hub/models--org--one")
+    snapshot, blobs = repository / "snapshots" / "c0ffee", repository / "blobs"
+    for folder in (snapshot, blobs):
+        folder.mkdir(parents=True)
+    (blobs / "a-blob").write_text(CONFIG)
+    (snapshot / "config.json").symlink_to("../../blobs/a-blob")
+
+    await driver.hold("a", "local:///models/hub/models--org--one/snapshots/c0ffee")
+    state = await driver.state("a", NODE_PHASE_READY)
+
+    assert state.facts.model_type == "llama"
+
+
+async def test_links_of_a_local_model_out_of_the_model_roots_are_not_read(driver: Driver, node: FetcherNode) -> None:
+    node.path("/models/mine").mkdir(parents=True)
+    node.path("/outside.json").write_text(CONFIG)
+    node.path("/models/mine/config.json").symlink_to("../../outside.json")
+
+    await driver.hold("a", "local:///models/mine")
+    state = await driver.state("a", NODE_PHASE_READY)
+
+    assert state.parse_problem.reason == REASON_NO_CONFIG
+
+
 async def test_the_schema_path_names_the_configuration_to_read(driver: Driver, node: FetcherNode) -> None:
     write(node, "mine.json", CONFIG)
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from libs.artifact.model_directory import ModelFile
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, ServiceError, Unavailable
 from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health
 from ome.parser.v1.parser_pb2 import ParseRequest, ParseResponse
 from ome.parser.v1.parser_pb2_grpc import ParserServiceServicer, add_ParserServiceServicer_to_server
-from services.fetcher.model.model_files import ModelFile
 from services.fetcher.model.parser_client import connect_parser
 
 

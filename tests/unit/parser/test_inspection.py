@@ -65,6 +65,18 @@ def test_links_inside_are_followed_and_links_outside_are_not(model: Path, tmp_pa
     assert sorted(path for path, _, _ in read_files(str(model))) == ["config.json", "modules.json"]
 
 
+def test_a_snapshot_of_a_hugging_face_cache_is_parsed_through_its_links(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    snapshot, blobs = tmp_path / "models--org--one" / "snapshots" / "c0ffee", tmp_path / "models--org--one" / "blobs"
+    for folder in (snapshot, blobs):
+        folder.mkdir(parents=True)
+    (blobs / "a-blob").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    (snapshot / "config.json").symlink_to("../../blobs/a-blob")
+    assert main([str(snapshot)]) == 0
+    assert json.loads(capsys.readouterr().out)["modelType"] == "llama"
+
+
 def test_a_pipe_does_not_block_and_is_no_file(model: Path) -> None:
     (model / "config.json").unlink()
     os.mkfifo(model / "config.json")

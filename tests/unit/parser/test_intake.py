@@ -2,8 +2,9 @@
 
 import pytest
 
+from libs.artifact.metadata_files import MAX_DOCUMENT_BYTES, MAX_FILES
 from services.parser.errors import ParseError, TooLarge
-from services.parser.intake import MAX_DOCUMENT_BYTES, MAX_FILES, Intake, take_in
+from services.parser.intake import Intake, take_in
 from tests.support.safetensors_files import json_file, weights_file
 
 CONFIG = json_file("config.json", {"model_type": "llama"})

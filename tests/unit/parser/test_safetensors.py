@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from libs.artifact.metadata_files import MAX_HEADER_BYTES
 from services.parser.errors import ParseError, TooLarge
-from services.parser.safetensors import MAX_HEADER_BYTES, Tensor, read_header
+from services.parser.safetensors import Tensor, read_header
 from tests.support.safetensors_files import header_of
 
 PATH = "model.safetensors"

@@ -62,7 +62,6 @@ IN_THE_WORLD = {
     "services.fetcher.metrics",
     "services.fetcher.model.downloads",
     "services.fetcher.model.fetching",
-    "services.fetcher.model.model_files",
     "services.fetcher.model.model_loop",
     "services.fetcher.model.parser_client",
     "services.fetcher.model.room",
