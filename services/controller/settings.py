@@ -19,7 +19,7 @@ class Settings:
     nats_issuer_seed_file: Path = setting(help="file with the account seed (SA…) that signs the fetchers' identities")
     nats_account: str = setting("OME", help="NATS account that all services share")
     nats_ca_file: Path | None = setting(None, help="file with the CA of the NATS server; unset for no TLS")
-    nats_replicas: int = setting(1, help="copies of each stream: 3 in production", minimum=1)
+    nats_replicas: int = setting(3, help="copies of each stream: 1 where there is one NATS server", minimum=1)
     service_account_dir: Path = setting(
         Path("/var/run/secrets/kubernetes.io/serviceaccount"), help="directory with token and ca.crt"
     )

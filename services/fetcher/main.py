@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from libs.artifact.names import DESIRED_BUCKET, node_token
+from libs.artifact.version import VERSION
 from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.nats_mirror import Mirror
@@ -31,7 +32,6 @@ from services.fetcher.sources.vendor.driver_file import read_drivers
 from services.fetcher.sources.vendor.drivers import Driver
 from services.fetcher.transfer.sharing import Sharing
 
-VERSION = "0.1.0"
 ASSIGNMENTS_CHECK = "assignments"
 # A reconcile never waits for a transfer; it may wait for the parser, and must not keep a deletion waiting then.
 _RECONCILE_WORKERS = 32

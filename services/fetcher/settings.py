@@ -21,7 +21,7 @@ class Settings:
     )
     nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
     model_roots: tuple[str, ...] = setting(
-        ("/models", "/raid/models", "/opt/models", "/local/models"),
+        ("/models", "/raid/models", "/opt/models", "/local/models", "/raid/fine-tuned"),
         help="Directories, as the node sees them, below which models may lie; the first takes models without a path.",
     )
     pool: str = setting("default", help="Pool of fetchers that can list the same sources.")

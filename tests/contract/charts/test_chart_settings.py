@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from libs.artifact.version import VERSION
 from libs.chassis.settings import load_settings, variable_name
-from tests.support.programs import render
+from tests.support.programs import CHARTS, render
 
 pytestmark = pytest.mark.cluster
 
@@ -55,6 +57,33 @@ def test_the_service_accepts_what_the_chart_sets_by_default(service: str) -> Non
     settings = importlib.import_module(f"services.{service}.settings").Settings
 
     load_settings(settings, _environ(service) | _FROM_KUBELET)
+
+
+# What a chart sets although a process that is started by hand is better off with another default: it listens on the
+# address of its Pod, names its Lease as itself, and reserves the Secrets that it mounts.
+_ONLY_IN_PODS = {"listen_host", "lease_name", "reserved_secrets"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_value_of_the_chart_and_the_setting_it_becomes_have_one_default(service: str) -> None:
+    loaded = load_settings(
+        importlib.import_module(f"services.{service}.settings").Settings, _environ(service) | _FROM_KUBELET
+    )
+    drifted = {
+        field.name: (getattr(loaded, field.name), field.default)
+        for field in _fields(service)
+        if field.default is not dataclasses.MISSING
+        and not field.name.endswith("_file")
+        and field.name not in _ONLY_IN_PODS
+        and getattr(loaded, field.name) != field.default
+    }
+    assert drifted == {}
+
+
+@pytest.mark.parametrize("chart", ["crds", *SERVICES])
+def test_every_chart_has_the_version_of_the_project(chart: str) -> None:
+    described = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
+    assert (described["version"], described["appVersion"]) == (VERSION, VERSION)
 
 
 @pytest.mark.parametrize("service", SERVICES)
