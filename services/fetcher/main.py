@@ -53,9 +53,7 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
     async with AsyncExitStack() as stack:
         roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds)
         await stack.enter_async_context(roots.opened(health))
-        parser = await stack.enter_async_context(
-            connect_parser(settings.parser_address, roots.model_files)
-        )
+        parser = await stack.enter_async_context(connect_parser(settings.parser_address, roots.model_files))
         client = await stack.enter_async_context(
             connect_nats(
                 settings.nats_url,

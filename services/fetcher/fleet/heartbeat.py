@@ -1,7 +1,6 @@
 """Tells the fleet that this node's fetcher lives and how much room its model roots have, by a key that expires."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -25,7 +24,6 @@ async def send_heartbeats(
 ) -> None:
     """Write the node's heartbeat now and at every interval, until cancelled. A failed write is followed by the next."""
     heartbeat = NodeHeartbeat(node=node, version=version, pool=pool)
-    heartbeat.started_at.FromMilliseconds(int(time.time() * 1000))
     while True:
         del heartbeat.roots[:]
         heartbeat.roots.extend(await capacities())

@@ -27,7 +27,7 @@ from ome.model.v1 import model_pb2 as ome_dot_model_dot_v1_dot_model__pb2
 from ome.parser.v1 import parser_pb2 as ome_dot_parser_dot_v1_dot_parser__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ome/fetch/v1/fetch.proto\x12\x0come.fetch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ome/model/v1/model.proto\x1a\x1aome/parser/v1/parser.proto\"\x96\x01\n\x06Source\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x38\n\nparameters\x18\x02 \x03(\x0b\x32$.ome.fetch.v1.Source.ParametersEntry\x12\x12\n\nhas_secret\x18\x03 \x01(\x08\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb4\x02\n\nAssignment\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12 \n\x04goal\x18\x02 \x01(\x0e\x32\x12.ome.fetch.v1.Goal\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12$\n\x06source\x18\x04 \x01(\x0b\x32\x14.ome.fetch.v1.Source\x12(\n\x08\x61rtifact\x18\x05 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12\x0c\n\x04path\x18\x06 \x01(\t\x12\x13\n\x0bschema_path\x18\x07 \x01(\t\x12\x14\n\x0cskip_parsing\x18\x08 \x01(\x08\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x16\n\x0e\x63ontent_digest\x18\n \x01(\t\x12\x16\n\x0esecret_version\x18\x0b \x01(\t\"\xa1\x01\n\x07Problem\x12$\n\x06reason\x18\x01 \x01(\x0e\x32\x14.ome.model.v1.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x31\n\rproblem_class\x18\x03 \x01(\x0e\x32\x1a.ome.fetch.v1.ProblemClass\x12,\n\x08retry_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb8\x03\n\x0eNodeModelState\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12&\n\x05phase\x18\x02 \x01(\x0e\x32\x17.ome.model.v1.NodePhase\x12\x1b\n\x13\x61ssignment_revision\x18\x03 \x01(\x04\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12&\n\x07problem\x18\x05 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12(\n\x08\x61rtifact\x18\x06 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12\x0c\n\x04path\x18\x07 \x01(\t\x12(\n\x05\x66\x61\x63ts\x18\x08 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12,\n\rparse_problem\x18\t \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12/\n\x0bphase_since\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nbytes_done\x18\x0b \x01(\x03\x12\x16\n\x0e\x63ontent_digest\x18\x0c \x01(\t\x12\x11\n\tfacts_key\x18\r \x01(\t\"E\n\x0cRootCapacity\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03\x12\x12\n\nfree_bytes\x18\x03 \x01(\x03\"\xad\x01\n\rNodeHeartbeat\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05roots\x18\x04 \x03(\x0b\x32\x1a.ome.fetch.v1.RootCapacity\x12\x0c\n\x04pool\x18\x05 \x01(\t\x12\x14\n\x0cpeer_address\x18\x06 \x01(\t\"]\n\x08Manifest\x12\x17\n\x0fsource_revision\x18\x01 \x01(\t\x12)\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1a.ome.fetch.v1.ManifestFile\x12\r\n\x05place\x18\x03 \x01(\t\"k\n\x0cManifestFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12(\n\x08\x63hecksum\x18\x03 \x01(\x0b\x32\x16.ome.fetch.v1.Checksum\x12\x0f\n\x07version\x18\x04 \x01(\t\"M\n\x08\x43hecksum\x12\x32\n\talgorithm\x18\x01 \x01(\x0e\x32\x1f.ome.fetch.v1.ChecksumAlgorithm\x12\r\n\x05value\x18\x02 \x01(\t\"\x7f\n\x0bResolveTask\x12\x12\n\nsource_key\x18\x01 \x01(\t\x12$\n\x06source\x18\x02 \x01(\x0b\x32\x14.ome.fetch.v1.Source\x12%\n\x05model\x18\x03 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\"\xb8\x01\n\nResolution\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12&\n\x07problem\x18\x02 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12/\n\x0bresolved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esecret_version\x18\x05 \x01(\t\"\xa3\x01\n\x0bSharedFacts\x12(\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12&\n\x07problem\x18\x02 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12\x12\n\nclaimed_by\x18\x03 \x01(\t\x12.\n\nclaimed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa6\x02\n\tModelPlan\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12\x15\n\rdesired_nodes\x18\x04 \x03(\t\x12(\n\x08\x61rtifact\x18\x05 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12&\n\x07problem\x18\x06 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12\x10\n\x08\x64\x65leting\x18\x07 \x01(\x08\x12\x10\n\x08\x64isabled\x18\x08 \x01(\x08\x12\x16\n\x0e\x63ontent_digest\x18\t \x01(\t\x12$\n\x06volume\x18\n \x01(\x0b\x32\x14.ome.fetch.v1.Volume\"l\n\x06Volume\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x32\n\ninspection\x18\x04 \x01(\x0b\x32\x1e.ome.fetch.v1.VolumeInspection\"\xcf\x02\n\x10VolumeInspection\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x03\x12\x30\n\x0cinspected_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x66ound_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07problem\x18\x06 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12(\n\x08\x61rtifact\x18\x07 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12(\n\x05\x66\x61\x63ts\x18\x08 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12,\n\rparse_problem\x18\t \x01(\x0b\x32\x15.ome.fetch.v1.Problem\"\x8b\x01\n\x08Progress\x12\x12\n\nbytes_done\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x02 \x01(\x03\x12\x12\n\nfiles_done\x18\x03 \x01(\x03\x12\x13\n\x0b\x66iles_total\x18\x04 \x01(\x03\x12\x18\n\x10\x62ytes_per_second\x18\x05 \x01(\x03\x12\x13\n\x0b\x65ta_seconds\x18\x06 \x01(\x03\"\'\n\x12\x43redentialsRequest\x12\x11\n\tmodel_uid\x18\x01 \x01(\t\"\xbd\x01\n\x10\x43redentialsReply\x12:\n\x06values\x18\x01 \x03(\x0b\x32*.ome.fetch.v1.CredentialsReply.ValuesEntry\x12&\n\x07problem\x18\x02 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12\x16\n\x0esecret_version\x18\x03 \x01(\t\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01*<\n\x04Goal\x12\x14\n\x10GOAL_UNSPECIFIED\x10\x00\x12\r\n\tGOAL_HOLD\x10\x01\x12\x0f\n\x0bGOAL_ABSENT\x10\x02*\xb9\x01\n\x0cProblemClass\x12\x1d\n\x19PROBLEM_CLASS_UNSPECIFIED\x10\x00\x12\x19\n\x15PROBLEM_CLASS_INVALID\x10\x01\x12\x19\n\x15PROBLEM_CLASS_MISSING\x10\x02\x12\x1d\n\x19PROBLEM_CLASS_UNAVAILABLE\x10\x03\x12\x19\n\x15PROBLEM_CLASS_CORRUPT\x10\x04\x12\x1a\n\x16PROBLEM_CLASS_CONFLICT\x10\x05*\xd1\x01\n\x11\x43hecksumAlgorithm\x12\"\n\x1e\x43HECKSUM_ALGORITHM_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43HECKSUM_ALGORITHM_SHA256\x10\x01\x12\x1f\n\x1b\x43HECKSUM_ALGORITHM_GIT_SHA1\x10\x02\x12\x1a\n\x16\x43HECKSUM_ALGORITHM_MD5\x10\x03\x12\x1d\n\x19\x43HECKSUM_ALGORITHM_SHA384\x10\x04\x12\x1d\n\x19\x43HECKSUM_ALGORITHM_CRC32C\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ome/fetch/v1/fetch.proto\x12\x0come.fetch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ome/model/v1/model.proto\x1a\x1aome/parser/v1/parser.proto\"\x96\x01\n\x06Source\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x38\n\nparameters\x18\x02 \x03(\x0b\x32$.ome.fetch.v1.Source.ParametersEntry\x12\x12\n\nhas_secret\x18\x03 \x01(\x08\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb4\x02\n\nAssignment\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12 \n\x04goal\x18\x02 \x01(\x0e\x32\x12.ome.fetch.v1.Goal\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12$\n\x06source\x18\x04 \x01(\x0b\x32\x14.ome.fetch.v1.Source\x12(\n\x08\x61rtifact\x18\x05 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12\x0c\n\x04path\x18\x06 \x01(\t\x12\x13\n\x0bschema_path\x18\x07 \x01(\t\x12\x14\n\x0cskip_parsing\x18\x08 \x01(\x08\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x16\n\x0e\x63ontent_digest\x18\n \x01(\t\x12\x16\n\x0esecret_version\x18\x0b \x01(\t\"\xa1\x01\n\x07Problem\x12$\n\x06reason\x18\x01 \x01(\x0e\x32\x14.ome.model.v1.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x31\n\rproblem_class\x18\x03 \x01(\x0e\x32\x1a.ome.fetch.v1.ProblemClass\x12,\n\x08retry_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb8\x03\n\x0eNodeModelState\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12&\n\x05phase\x18\x02 \x01(\x0e\x32\x17.ome.model.v1.NodePhase\x12\x1b\n\x13\x61ssignment_revision\x18\x03 \x01(\x04\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12&\n\x07problem\x18\x05 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12(\n\x08\x61rtifact\x18\x06 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12\x0c\n\x04path\x18\x07 \x01(\t\x12(\n\x05\x66\x61\x63ts\x18\x08 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12,\n\rparse_problem\x18\t \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12/\n\x0bphase_since\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nbytes_done\x18\x0b \x01(\x03\x12\x16\n\x0e\x63ontent_digest\x18\x0c \x01(\t\x12\x11\n\tfacts_key\x18\r \x01(\t\"E\n\x0cRootCapacity\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03\x12\x12\n\nfree_bytes\x18\x03 \x01(\x03\"\xb5\x01\n\rNodeHeartbeat\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x32\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x02\x18\x01\x12)\n\x05roots\x18\x04 \x03(\x0b\x32\x1a.ome.fetch.v1.RootCapacity\x12\x0c\n\x04pool\x18\x05 \x01(\t\x12\x18\n\x0cpeer_address\x18\x06 \x01(\tB\x02\x18\x01\"]\n\x08Manifest\x12\x17\n\x0fsource_revision\x18\x01 \x01(\t\x12)\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1a.ome.fetch.v1.ManifestFile\x12\r\n\x05place\x18\x03 \x01(\t\"k\n\x0cManifestFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12(\n\x08\x63hecksum\x18\x03 \x01(\x0b\x32\x16.ome.fetch.v1.Checksum\x12\x0f\n\x07version\x18\x04 \x01(\t\"M\n\x08\x43hecksum\x12\x32\n\talgorithm\x18\x01 \x01(\x0e\x32\x1f.ome.fetch.v1.ChecksumAlgorithm\x12\r\n\x05value\x18\x02 \x01(\t\"\x7f\n\x0bResolveTask\x12\x12\n\nsource_key\x18\x01 \x01(\t\x12$\n\x06source\x18\x02 \x01(\x0b\x32\x14.ome.fetch.v1.Source\x12%\n\x05model\x18\x03 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\"\xb8\x01\n\nResolution\x12(\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12&\n\x07problem\x18\x02 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12/\n\x0bresolved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esecret_version\x18\x05 \x01(\t\"\xa3\x01\n\x0bSharedFacts\x12(\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12&\n\x07problem\x18\x02 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12\x12\n\nclaimed_by\x18\x03 \x01(\t\x12.\n\nclaimed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa6\x02\n\tModelPlan\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12\x15\n\rdesired_nodes\x18\x04 \x03(\t\x12(\n\x08\x61rtifact\x18\x05 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12&\n\x07problem\x18\x06 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12\x10\n\x08\x64\x65leting\x18\x07 \x01(\x08\x12\x10\n\x08\x64isabled\x18\x08 \x01(\x08\x12\x16\n\x0e\x63ontent_digest\x18\t \x01(\t\x12$\n\x06volume\x18\n \x01(\x0b\x32\x14.ome.fetch.v1.Volume\"l\n\x06Volume\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x32\n\ninspection\x18\x04 \x01(\x0b\x32\x1e.ome.fetch.v1.VolumeInspection\"\xcf\x02\n\x10VolumeInspection\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x03\x12\x30\n\x0cinspected_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x66ound_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07problem\x18\x06 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12(\n\x08\x61rtifact\x18\x07 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12(\n\x05\x66\x61\x63ts\x18\x08 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12,\n\rparse_problem\x18\t \x01(\x0b\x32\x15.ome.fetch.v1.Problem\"\x8b\x01\n\x08Progress\x12\x12\n\nbytes_done\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x02 \x01(\x03\x12\x12\n\nfiles_done\x18\x03 \x01(\x03\x12\x13\n\x0b\x66iles_total\x18\x04 \x01(\x03\x12\x18\n\x10\x62ytes_per_second\x18\x05 \x01(\x03\x12\x13\n\x0b\x65ta_seconds\x18\x06 \x01(\x03\"\'\n\x12\x43redentialsRequest\x12\x11\n\tmodel_uid\x18\x01 \x01(\t\"\xbd\x01\n\x10\x43redentialsReply\x12:\n\x06values\x18\x01 \x03(\x0b\x32*.ome.fetch.v1.CredentialsReply.ValuesEntry\x12&\n\x07problem\x18\x02 \x01(\x0b\x32\x15.ome.fetch.v1.Problem\x12\x16\n\x0esecret_version\x18\x03 \x01(\t\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01*<\n\x04Goal\x12\x14\n\x10GOAL_UNSPECIFIED\x10\x00\x12\r\n\tGOAL_HOLD\x10\x01\x12\x0f\n\x0bGOAL_ABSENT\x10\x02*\xb9\x01\n\x0cProblemClass\x12\x1d\n\x19PROBLEM_CLASS_UNSPECIFIED\x10\x00\x12\x19\n\x15PROBLEM_CLASS_INVALID\x10\x01\x12\x19\n\x15PROBLEM_CLASS_MISSING\x10\x02\x12\x1d\n\x19PROBLEM_CLASS_UNAVAILABLE\x10\x03\x12\x19\n\x15PROBLEM_CLASS_CORRUPT\x10\x04\x12\x1a\n\x16PROBLEM_CLASS_CONFLICT\x10\x05*\xd1\x01\n\x11\x43hecksumAlgorithm\x12\"\n\x1e\x43HECKSUM_ALGORITHM_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43HECKSUM_ALGORITHM_SHA256\x10\x01\x12\x1f\n\x1b\x43HECKSUM_ALGORITHM_GIT_SHA1\x10\x02\x12\x1a\n\x16\x43HECKSUM_ALGORITHM_MD5\x10\x03\x12\x1d\n\x19\x43HECKSUM_ALGORITHM_SHA384\x10\x04\x12\x1d\n\x19\x43HECKSUM_ALGORITHM_CRC32C\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +36,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SOURCE_PARAMETERSENTRY']._loaded_options = None
   _globals['_SOURCE_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_NODEHEARTBEAT'].fields_by_name['started_at']._loaded_options = None
+  _globals['_NODEHEARTBEAT'].fields_by_name['started_at']._serialized_options = b'\030\001'
+  _globals['_NODEHEARTBEAT'].fields_by_name['peer_address']._loaded_options = None
+  _globals['_NODEHEARTBEAT'].fields_by_name['peer_address']._serialized_options = b'\030\001'
   _globals['_CREDENTIALSREPLY_VALUESENTRY']._loaded_options = None
   _globals['_CREDENTIALSREPLY_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_GOAL']._serialized_start=3332
-  _globals['_GOAL']._serialized_end=3392
-  _globals['_PROBLEMCLASS']._serialized_start=3395
-  _globals['_PROBLEMCLASS']._serialized_end=3580
-  _globals['_CHECKSUMALGORITHM']._serialized_start=3583
-  _globals['_CHECKSUMALGORITHM']._serialized_end=3792
+  _globals['_GOAL']._serialized_start=3340
+  _globals['_GOAL']._serialized_end=3400
+  _globals['_PROBLEMCLASS']._serialized_start=3403
+  _globals['_PROBLEMCLASS']._serialized_end=3588
+  _globals['_CHECKSUMALGORITHM']._serialized_start=3591
+  _globals['_CHECKSUMALGORITHM']._serialized_end=3800
   _globals['_SOURCE']._serialized_start=130
   _globals['_SOURCE']._serialized_end=280
   _globals['_SOURCE_PARAMETERSENTRY']._serialized_start=231
@@ -57,31 +61,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROOTCAPACITY']._serialized_start=1200
   _globals['_ROOTCAPACITY']._serialized_end=1269
   _globals['_NODEHEARTBEAT']._serialized_start=1272
-  _globals['_NODEHEARTBEAT']._serialized_end=1445
-  _globals['_MANIFEST']._serialized_start=1447
-  _globals['_MANIFEST']._serialized_end=1540
-  _globals['_MANIFESTFILE']._serialized_start=1542
-  _globals['_MANIFESTFILE']._serialized_end=1649
-  _globals['_CHECKSUM']._serialized_start=1651
-  _globals['_CHECKSUM']._serialized_end=1728
-  _globals['_RESOLVETASK']._serialized_start=1730
-  _globals['_RESOLVETASK']._serialized_end=1857
-  _globals['_RESOLUTION']._serialized_start=1860
-  _globals['_RESOLUTION']._serialized_end=2044
-  _globals['_SHAREDFACTS']._serialized_start=2047
-  _globals['_SHAREDFACTS']._serialized_end=2210
-  _globals['_MODELPLAN']._serialized_start=2213
-  _globals['_MODELPLAN']._serialized_end=2507
-  _globals['_VOLUME']._serialized_start=2509
-  _globals['_VOLUME']._serialized_end=2617
-  _globals['_VOLUMEINSPECTION']._serialized_start=2620
-  _globals['_VOLUMEINSPECTION']._serialized_end=2955
-  _globals['_PROGRESS']._serialized_start=2958
-  _globals['_PROGRESS']._serialized_end=3097
-  _globals['_CREDENTIALSREQUEST']._serialized_start=3099
-  _globals['_CREDENTIALSREQUEST']._serialized_end=3138
-  _globals['_CREDENTIALSREPLY']._serialized_start=3141
-  _globals['_CREDENTIALSREPLY']._serialized_end=3330
-  _globals['_CREDENTIALSREPLY_VALUESENTRY']._serialized_start=3285
-  _globals['_CREDENTIALSREPLY_VALUESENTRY']._serialized_end=3330
+  _globals['_NODEHEARTBEAT']._serialized_end=1453
+  _globals['_MANIFEST']._serialized_start=1455
+  _globals['_MANIFEST']._serialized_end=1548
+  _globals['_MANIFESTFILE']._serialized_start=1550
+  _globals['_MANIFESTFILE']._serialized_end=1657
+  _globals['_CHECKSUM']._serialized_start=1659
+  _globals['_CHECKSUM']._serialized_end=1736
+  _globals['_RESOLVETASK']._serialized_start=1738
+  _globals['_RESOLVETASK']._serialized_end=1865
+  _globals['_RESOLUTION']._serialized_start=1868
+  _globals['_RESOLUTION']._serialized_end=2052
+  _globals['_SHAREDFACTS']._serialized_start=2055
+  _globals['_SHAREDFACTS']._serialized_end=2218
+  _globals['_MODELPLAN']._serialized_start=2221
+  _globals['_MODELPLAN']._serialized_end=2515
+  _globals['_VOLUME']._serialized_start=2517
+  _globals['_VOLUME']._serialized_end=2625
+  _globals['_VOLUMEINSPECTION']._serialized_start=2628
+  _globals['_VOLUMEINSPECTION']._serialized_end=2963
+  _globals['_PROGRESS']._serialized_start=2966
+  _globals['_PROGRESS']._serialized_end=3105
+  _globals['_CREDENTIALSREQUEST']._serialized_start=3107
+  _globals['_CREDENTIALSREQUEST']._serialized_end=3146
+  _globals['_CREDENTIALSREPLY']._serialized_start=3149
+  _globals['_CREDENTIALSREPLY']._serialized_end=3338
+  _globals['_CREDENTIALSREPLY_VALUESENTRY']._serialized_start=3293
+  _globals['_CREDENTIALSREPLY_VALUESENTRY']._serialized_end=3338
 # @@protoc_insertion_point(module_scope)
