@@ -267,7 +267,7 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         if observed.plan and observed.plan.HasField("volume"):
             intent.report.volume.CopyFrom(observed.plan.volume)
         intent.report.problem.CopyFrom(
-            new_problem(Reason.DISABLED, "spec.disabled is true: nothing is fetched or removed")
+            new_problem(Reason.DISABLED, "spec.disabled is true: no download starts; existing copies stay")
         )
         return intent
     try:
@@ -297,7 +297,7 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
 
 
 def _intend_volume(
-    intent: _Intent, place: volumes.Place, observed: Observed, model: ModelSpec, rules: Rules, now: float
+    intent: _Intent, place: volumes.ClaimDirectory, observed: Observed, model: ModelSpec, rules: Rules, now: float
 ) -> None:
     before = observed.plan.volume if observed.plan else fetch_pb2.Volume()
     paces = volumes.VolumeRules(rules.volume_inspect_seconds, rules.retry_initial_seconds, rules.retry_max_seconds)
@@ -328,11 +328,12 @@ def _intend_nodes(
     desired = sorted(view.name for view in matching if view.accepts_new or view.name in holding)
     intent.report.desired_nodes.extend(desired)
     if not desired:
-        why = (
-            f"{len(matching)} matching nodes are cordoned or not ready"
-            if matching
-            else "no node matches storage.nodeSelector and storage.nodeAffinity"
-        )
+        if len(matching) == 1:
+            why = f"node {matching[0].name} matches but is cordoned or not ready"
+        elif matching:
+            why = f"all {len(matching)} matching nodes are cordoned or not ready"
+        else:
+            why = "no node matches storage.nodeSelector and storage.nodeAffinity"
         intent.report.problem.CopyFrom(new_problem(Reason.NO_MATCHING_NODE, why))
         return
     artifact = model_pb2.Artifact()
@@ -348,8 +349,8 @@ def _intend_nodes(
         elif not storage.get("path"):
             intent.keep = {node for node in desired if node in holding}
             why = (
-                f"storageUri {source.source.uri!r}: storage.path must name the directory that the vendor's own tools "
-                "fill, as the fetchers have no driver for the vendor"
+                "storage.path must name the directory that the vendor's own tools fill: "
+                f"the fetchers have no driver for {source.source.uri}"
             )
             intent.report.problem.CopyFrom(new_problem(Reason.INVALID_PATH, why, fetch_pb2.PROBLEM_CLASS_INVALID))
             case = _listing_case(source, observed, model, desired, rules, now)

@@ -14,7 +14,7 @@ from services.controller.specification import SecretRef
 # However many models fail, the API server is asked no more often than this; each Secret is looked at less often then.
 _MOST_PER_SECOND = 10.0
 
-Place = tuple[str, str]
+SecretName = tuple[str, str]
 
 
 class SecretWatch:
@@ -23,12 +23,12 @@ class SecretWatch:
     def __init__(self, interval_seconds: float, on_change: Callable[[str], None]) -> None:
         """on_change is called with the uid of each model whose Secret turns out to be in another state."""
         # By namespace and name; an empty state is that of a Secret that does not exist.
-        self.states: dict[Place, str] = {}
+        self.states: dict[SecretName, str] = {}
         self._interval_seconds = interval_seconds
         self._on_change = on_change
-        self._places: dict[str, Place] = {}
-        self._uids: dict[Place, set[str]] = {}
-        self._queue: KeyedQueue[Place] = KeyedQueue("secrets")
+        self._places: dict[str, SecretName] = {}
+        self._uids: dict[SecretName, set[str]] = {}
+        self._queue: KeyedQueue[SecretName] = KeyedQueue("secrets")
 
     def follow(self, uid: str, secret: SecretRef | None) -> None:
         """Look at a Secret on behalf of a model from now on, at once for the first time; None ends that."""
@@ -59,7 +59,7 @@ class SecretWatch:
     async def run(self, kube: KubeClient) -> None:
         """Look until cancelled."""
 
-        async def look(place: Place) -> float | None:
+        async def look(place: SecretName) -> float | None:
             if place not in self._uids:
                 return None
             state = await read_secret_state(kube, *place)

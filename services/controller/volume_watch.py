@@ -34,7 +34,7 @@ class VolumeWatch:
         selector = inspection_jobs.SELECTOR
         self._jobs = Reflector(JOBS, "jobs", health, selector, project=inspection_jobs.kept_of_job)
         self._pods = Reflector(PODS, "pods", health, selector, project=inspection_jobs.kept_of_pod)
-        self._places: dict[str, volumes.Place] = {}
+        self._places: dict[str, volumes.ClaimDirectory] = {}
         self._readers: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._jobs_of: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         self._pods_of: defaultdict[str, dict[str, Object]] = defaultdict(dict)

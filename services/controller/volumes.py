@@ -31,7 +31,7 @@ _UNABLE = (model_pb2.REASON_UNAVAILABLE, model_pb2.REASON_VOLUME_NOT_READY, mode
 
 
 @dataclass(frozen=True)
-class Place:
+class ClaimDirectory:
     """Where a model lies: a claim and a directory in its volume, empty for the whole volume."""
 
     namespace: str
@@ -82,7 +82,7 @@ class CreateJob:
     """Have a volume inspected."""
 
     model: model_pb2.ModelRef
-    place: Place
+    place: ClaimDirectory
     schema_path: str
     skip_parsing: bool
     subject: str
@@ -129,7 +129,7 @@ class Look:
     look_again_seconds: float | None = None
 
 
-def place_of(model: ModelSpec) -> Place | None:
+def place_of(model: ModelSpec) -> ClaimDirectory | None:
     """Where the model lies; None unless its URI is a pvc:// one.
 
     Raises InvalidValue with reason InvalidUri when it names a claim that such a model may not use.
@@ -151,12 +151,12 @@ def place_of(model: ModelSpec) -> Place | None:
             f"storageUri {text!r} names a claim of another namespace, and a BaseModel reads only claims of its own: "
             f"write pvc://{rest}, or make it a ClusterBaseModel",
         )
-    return Place(own or uri.namespace, uri.claim, uri.sub_path)
+    return ClaimDirectory(own or uri.namespace, uri.claim, uri.sub_path)
 
 
 def look(
     model: ModelSpec,
-    place: Place,
+    place: ClaimDirectory,
     seen: Seen,
     before: fetch_pb2.Volume,
     rules: VolumeRules,
@@ -201,12 +201,12 @@ def look(
     return Look(volume, _problem(place, inspection, running, due, now), create, tuple(delete), again)
 
 
-def describe(place: Place) -> str:
+def describe(place: ClaimDirectory) -> str:
     """The claim in words."""
     return f"PersistentVolumeClaim {place.namespace}/{place.claim}"
 
 
-def _claim_problem(place: Place, claim: Claim | None) -> fetch_pb2.Problem | None:
+def _claim_problem(place: ClaimDirectory, claim: Claim | None) -> fetch_pb2.Problem | None:
     if claim is None:
         problem_class = fetch_pb2.PROBLEM_CLASS_MISSING
         message = f"{describe(place)} does not exist: create it, or name another in storage.storageUri"
@@ -230,12 +230,12 @@ def _claim_problem(place: Place, claim: Claim | None) -> fetch_pb2.Problem | Non
     return fetch_pb2.Problem(reason=model_pb2.REASON_VOLUME_NOT_READY, message=message, problem_class=problem_class)
 
 
-def _subject(place: Place, claim: Claim, schema_path: str, skip_parsing: bool) -> str:
+def _subject(place: ClaimDirectory, claim: Claim, schema_path: str, skip_parsing: bool) -> str:
     content = [place.namespace, place.claim, claim.uid, place.path, schema_path, skip_parsing]
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
-def _sort_out(jobs: Sequence[Job], place: Place, subject: str, number: int) -> tuple[Job | None, list[Job]]:
+def _sort_out(jobs: Sequence[Job], place: ClaimDirectory, subject: str, number: int) -> tuple[Job | None, list[Job]]:
     """The Job that makes the inspection of a number, and all others."""
     wanted = (place.namespace, subject, number, False)
     running = next((job for job in jobs if (job.namespace, job.subject, job.number, job.deleting) == wanted), None)
@@ -313,7 +313,7 @@ def _due(inspection: fetch_pb2.VolumeInspection, claim: Claim, rules: VolumeRule
 
 
 def _problem(
-    place: Place, inspection: fetch_pb2.VolumeInspection, running: Job | None, due: float, now: float
+    place: ClaimDirectory, inspection: fetch_pb2.VolumeInspection, running: Job | None, due: float, now: float
 ) -> fetch_pb2.Problem | None:
     if inspection.HasField("problem"):
         problem = fetch_pb2.Problem()

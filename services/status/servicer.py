@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, Unavailable
+from libs.model.kinds import KINDS, shown_ref
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_UNSPECIFIED, ModelKind, ModelRef
 from ome.status.v1 import status_pb2_grpc
 from ome.status.v1.status_pb2 import (
@@ -37,6 +38,7 @@ _DEFAULT_PAGE_SIZE = 100
 _LARGEST_PAGE_SIZE = 1000
 # A watcher that takes no message for so long will not catch up by waiting; it gets everything when it calls again.
 _SLOW_READER_SECONDS = 60.0
+_KINDS = {kind.number for kind in KINDS}
 
 
 class SlowReader(Unavailable):
@@ -59,14 +61,14 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
     async def GetModel(self, request: GetModelRequest, context: object) -> GetModelResponse:
         """One model by kind, namespace and name."""
         self._require_synced()
-        if not request.name or request.kind == MODEL_KIND_UNSPECIFIED:
+        if not request.name or request.kind not in _KINDS:
             raise Invalid(Reason.INVALID_PARAMETER, "kind and name of the model must be given")
         if (request.kind == MODEL_KIND_BASE_MODEL) != bool(request.namespace):
             raise Invalid(Reason.INVALID_PARAMETER, "a BaseModel has a namespace, and no other kind has one")
         model = self._catalog.find(_filter(request.kind, request.namespace, request.name))
         if model is None:
-            where = f" in namespace {request.namespace}" if request.namespace else ""
-            raise Missing(Reason.NOT_FOUND, f"there is no {ModelKind.Name(request.kind)} {request.name}{where}")
+            wanted = ModelRef(kind=request.kind, namespace=request.namespace, name=request.name)
+            raise Missing(Reason.NOT_FOUND, f"{shown_ref(wanted)} does not exist")
         return GetModelResponse(model=self._with_progress(model))
 
     async def ListModels(self, request: ListModelsRequest, context: object) -> ListModelsResponse:

@@ -12,7 +12,7 @@ import yaml
 
 from ome.model.v1 import model_pb2
 from services.controller.inspection_jobs import job_manifest
-from services.controller.volumes import CreateJob, Place
+from services.controller.volumes import ClaimDirectory, CreateJob
 from tests.support.apiserver import ApiServer, running_api_server
 from tests.support.programs import CHARTS, run
 
@@ -75,7 +75,7 @@ _DEADLINE_SECONDS = 20
 _PARSER_IMAGE = f"ome/parser:{yaml.safe_load((CHARTS / 'controller' / 'Chart.yaml').read_text())['appVersion']}"
 _REF = model_pb2.ModelRef(kind=model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL, name="llama", uid="u")
 _INSPECTION = job_manifest(
-    CreateJob(_REF, Place("default", "storage", "llama"), "config.json", True, "subject", 1, ""), _PARSER_IMAGE
+    CreateJob(_REF, ClaimDirectory("default", "storage", "llama"), "config.json", True, "subject", 1, ""), _PARSER_IMAGE
 )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from services.fetcher import metrics
-from services.fetcher.model.observed import SourceKey, Transfer, TransferPhase
+from services.fetcher.model.observed import SourceAddress, Transfer, TransferPhase
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.progress import Progress
 
@@ -37,7 +37,7 @@ class Order:
     priority: int
 
     @property
-    def source(self) -> SourceKey:
+    def source(self) -> SourceAddress:
         """What is asked, and how."""
         return self.uri, self.parameters
 

@@ -10,8 +10,8 @@ from ome.fetch.v1.fetch_pb2 import Assignment, Problem
 from ome.model.v1.model_pb2 import Artifact
 from ome.parser.v1.parser_pb2 import ModelFacts
 
-# URI and sorted parameters.
-SourceKey = tuple[str, tuple[tuple[str, str], ...]]
+# What is asked for the bytes: URI and sorted parameters.
+SourceAddress = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Desired:
         return bool(self.assignment.artifact.digest)
 
     @property
-    def source(self) -> SourceKey:
+    def source(self) -> SourceAddress:
         """What is asked for the bytes, and how."""
         source = self.assignment.source
         return source.uri, tuple(sorted(source.parameters.items()))
 
 
 @dataclass(frozen=True)
-class Publication:
+class PublishedName:
     """A name under which readers find a model: path as the node sees it, in the store of one root."""
 
     root: str
@@ -83,7 +83,7 @@ class Transfer:
     moving: bool = False
     priority: int = 0
     # What it asks; None when that is not for this model alone to change.
-    source: SourceKey | None = None
+    source: SourceAddress | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Observed:
     root: str = ""
     path: str = ""
     copy: Copy = field(default_factory=Copy)
-    publications: tuple[Publication, ...] = ()
+    publications: tuple[PublishedName, ...] = ()
     transfer: Transfer | None = None
     setback: Setback | None = None
     parsing: Parsing | None = None

@@ -26,7 +26,7 @@ from ome.model.v1.model_pb2 import (
     REASON_QUEUED,
     Reason,
 )
-from services.fetcher.model.observed import Desired, Observed, Publication, Setback, Transfer, TransferPhase
+from services.fetcher.model.observed import Desired, Observed, PublishedName, Setback, Transfer, TransferPhase
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _blocked(desired: Desired, observed: Observed, now: float) -> bool:
     return setback is not None and not is_due(setback.retry_at, now)
 
 
-def _readable(observed: Observed) -> Publication | None:
+def _readable(observed: Observed) -> PublishedName | None:
     """The complete copy that readers see while the desired one is not there."""
     for publication in observed.publications:
         damaged = observed.copy.damaged and publication.root == observed.root
@@ -272,7 +272,7 @@ def _describe_delay(
     desired: Desired,
     observed: Observed,
     setback: Setback | None,
-    readable: Publication | None,
+    readable: PublishedName | None,
 ) -> None:
     """Say why the model is not as desired: what is under way, or what went wrong last."""
     transfer = observed.transfer

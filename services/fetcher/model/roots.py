@@ -21,7 +21,7 @@ from libs.chassis.health import Health
 from ome.fetch.v1.fetch_pb2 import RootCapacity
 from ome.model.v1.model_pb2 import Artifact
 from services.fetcher import metrics
-from services.fetcher.model.observed import Copy, Publication
+from services.fetcher.model.observed import Copy, PublishedName
 from services.fetcher.model.room import Room
 from services.fetcher.store import artifacts as store_artifacts
 from services.fetcher.store.artifacts import Store
@@ -131,7 +131,7 @@ class Roots:
 
         return await self.run(check, self.store(root))
 
-    async def publications(self, model_uid: str) -> tuple[Publication, ...]:
+    async def publications(self, model_uid: str) -> tuple[PublishedName, ...]:
         """The names that a model has in the roots that can be used."""
         return await self.run(self._publications, model_uid)
 
@@ -212,7 +212,7 @@ class Roots:
                 _log.warning("root_unreadable", root=root, reason=error.reason, message=error.message)
         return found
 
-    def _publications(self, model_uid: str) -> tuple[Publication, ...]:
+    def _publications(self, model_uid: str) -> tuple[PublishedName, ...]:
         found = []
         for root, store in self._usable():
             publication = store.publication(model_uid)
@@ -224,7 +224,7 @@ class Roots:
                     artifact.bytes = manifest.size_bytes
                     artifact.files = len(manifest.files)
                 path = Place(root, publication.path).path
-                found.append(Publication(root, path, artifact, publication.intact))
+                found.append(PublishedName(root, path, artifact, publication.intact))
         return tuple(found)
 
     def _shown(self, path: object) -> str:

@@ -150,8 +150,8 @@ class Links:
     def _occupied(self, path: str, what: str) -> Unavailable:
         return Unavailable(
             Reason.PATH_OCCUPIED,
-            f"{what} that the operator has not made stands at {self._shown(path)}; it is left alone. "
-            "Move it away or choose another storage.path",
+            f"{self._shown(path)} is {what} that OME did not create, and is left alone: "
+            "move it away or choose another storage.path",
         )
 
     def _shown(self, path: str) -> str:

@@ -16,10 +16,10 @@ from services.controller.inspection_jobs import (
     view_claim,
     view_job,
 )
-from services.controller.volumes import Claim, CreateJob, Job, Place
+from services.controller.volumes import Claim, ClaimDirectory, CreateJob, Job
 
 REF = model_pb2.ModelRef(kind=model_pb2.MODEL_KIND_BASE_MODEL, namespace="team-a", name="m" * 253, uid="u")
-CREATE = CreateJob(REF, Place("team-a", "storage", "llama/$(HOME)"), "a/config.json", True, "s" * 64, 7, "")
+CREATE = CreateJob(REF, ClaimDirectory("team-a", "storage", "llama/$(HOME)"), "a/config.json", True, "s" * 64, 7, "")
 
 
 def stored(**status: Any) -> dict[str, Any]:

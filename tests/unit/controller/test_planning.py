@@ -308,6 +308,20 @@ def test_model_without_storage_says_that_there_is_nothing_to_fetch() -> None:
     assert report.plan.problem.reason == model_pb2.REASON_NO_STORAGE
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["n1"], "node n1 matches but is cordoned or not ready"),
+        (["n1", "n2", "n3"], "all 3 matching nodes are cordoned or not ready"),
+    ],
+)
+def test_a_model_whose_nodes_take_nothing_new_says_which_they_are(names: list[str], said: str) -> None:
+    shut = [NodeView(name, {}, False, None) for name in names]
+    [report] = plan(observe(item(), *shut), RULES, NOW).actions
+    assert isinstance(report, planning.Report)
+    assert (report.plan.problem.reason, report.plan.problem.message) == (model_pb2.REASON_NO_MATCHING_NODE, said)
+
+
 def test_model_that_no_node_matches_is_not_listed() -> None:
     decided = plan(observe(item({"storageUri": "hf://a/b", "nodeSelector": {"gpu": "yes"}})), RULES, NOW)
     assert kinds(decided) == ["Report"]

@@ -9,7 +9,7 @@ import pytest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from services.fetcher.model.downloads import Downloads, Failure, Order, Slots
-from services.fetcher.model.observed import SourceKey, TransferPhase
+from services.fetcher.model.observed import SourceAddress, TransferPhase
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.progress import Progress
 
@@ -128,7 +128,7 @@ async def test_a_transfer_runs_on_for_those_who_still_want_it(downloads: Downloa
 async def test_what_a_transfer_asks_is_for_its_model_to_change_only_while_no_other_waits_for_it(
     downloads: Downloads, origin: Origin
 ) -> None:
-    def source(model: str) -> SourceKey | None:
+    def source(model: str) -> SourceAddress | None:
         transfer = downloads.get(model)
         assert transfer
         return transfer.source

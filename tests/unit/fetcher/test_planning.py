@@ -35,7 +35,7 @@ from services.fetcher.model.observed import (
     Desired,
     Observed,
     Parsing,
-    Publication,
+    PublishedName,
     Setback,
     Transfer,
     TransferPhase,
@@ -68,11 +68,11 @@ ABSENT = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_ABSENT))
 
 NOTHING = Observed(root=ROOT, path=PATH)
 HELD = replace(NOTHING, copy=Copy(held=True))
-PUBLISHED = replace(HELD, publications=(Publication(ROOT, PATH, NEW, True),))
+PUBLISHED = replace(HELD, publications=(PublishedName(ROOT, PATH, NEW, True),))
 PARSED = replace(PUBLISHED, parsing=Parsing(facts=FACTS))
 DAMAGED = replace(PARSED, copy=Copy(held=True, damaged=("model.safetensors",)))
-OLD_PUBLISHED = replace(NOTHING, publications=(Publication(ROOT, PATH, OLD, True),))
-ELSEWHERE = replace(HELD, publications=(Publication(OTHER_ROOT, "/raid/models/a", NEW, True),))
+OLD_PUBLISHED = replace(NOTHING, publications=(PublishedName(ROOT, PATH, OLD, True),))
+ELSEWHERE = replace(HELD, publications=(PublishedName(OTHER_ROOT, "/raid/models/a", NEW, True),))
 INVALID_PATH = InvalidValue(Reason.INVALID_PATH, "no")
 BUSY = Problem(reason=REASON_UNAVAILABLE, problem_class=PROBLEM_CLASS_UNAVAILABLE)
 REFUSED = Problem(reason=REASON_INVALID_PATH, problem_class=PROBLEM_CLASS_INVALID)
@@ -102,13 +102,13 @@ PLANS = {
     "a damaged copy is repaired": (HOLD, DAMAGED, (StartTransfer(ROOT, NEW.digest, ("model.safetensors",)),)),
     "a link that was tampered with is put right": (
         HOLD,
-        replace(PARSED, publications=(Publication(ROOT, PATH, NEW, False),)),
+        replace(PARSED, publications=(PublishedName(ROOT, PATH, NEW, False),)),
         (Publish(ROOT, PATH, NEW.digest),),
     ),
     "a new revision is fetched beside the old one": (HOLD, OLD_PUBLISHED, (StartTransfer(ROOT, NEW.digest, ()),)),
     "another path of the same root is published without a transfer": (
         HOLD,
-        replace(PARSED, publications=(Publication(ROOT, "/models/b", NEW, True),)),
+        replace(PARSED, publications=(PublishedName(ROOT, "/models/b", NEW, True),)),
         (Publish(ROOT, PATH, NEW.digest),),
     ),
     "a name in another root goes after the new one stands": (
@@ -182,7 +182,7 @@ PLANS = {
     ),
     "a copy goes when the model is now read in place": (
         LOCAL,
-        replace(PARSED, publications=(Publication(ROOT, PATH, OLD, True),)),
+        replace(PARSED, publications=(PublishedName(ROOT, PATH, OLD, True),)),
         (Unpublish(ROOT),),
     ),
     "a deleted model loses its name": (ABSENT, PARSED, (Unpublish(ROOT),)),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, GOAL_HOLD, Assignment
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_READY, Artifact
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, Publication, Transfer, TransferPhase
+from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, PublishedName, Transfer, TransferPhase
 from services.fetcher.model.planning import (
     Abandon,
     Action,
@@ -41,7 +41,7 @@ class World:
 
     def observe(self, desired: Desired | None, root: str, path: str) -> Observed:
         names = tuple(
-            Publication(each, name, Artifact(digest=digest), (each, digest) in self.copies)
+            PublishedName(each, name, Artifact(digest=digest), (each, digest) in self.copies)
             for each, (name, digest) in sorted(self.names.items())
         )
         observed = Observed(publications=names, transfer=self.transfer, leftovers=tuple(sorted(self.fetched)))
