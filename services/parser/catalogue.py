@@ -93,6 +93,8 @@ def language_part(c: Section, name: str, model_type: str, architecture: str = "T
     Whether its head is tied is stated by c, or else by the section.
     """
     section = _inner(c, name, model_type, architecture)
+    if section.flag("tie_word_embeddings") and not c.flag("tie_word_embeddings"):
+        c.doubt("the whole and its language model state different heads")
     if "tie_word_embeddings" in c:
         section = section.merged({"tie_word_embeddings": c.flag("tie_word_embeddings")})
     return describe(section, model_type, architecture)

@@ -176,7 +176,9 @@ def _is_assumed(key: str, value: Any, known: _Known) -> bool:
         return value in known.assumes.get(key, ()) or (bool(value) and all(_is_word_of(key, item) for item in value))
     if isinstance(value, Mapping):
         return False
-    return value in known.assumes.get(key, ()) or value in ASSUMED.get(key, ())
+    if key in known.assumes:
+        return value in known.assumes[key]
+    return value in ASSUMED.get(key, ())
 
 
 def _is_repeated(key: str, value: Any, values: Mapping[str, Any]) -> bool:

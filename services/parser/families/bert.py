@@ -1,5 +1,7 @@
 """BERT and its kin: encoders with post-norm layers and the heads of their classes."""
 
+from typing import Any
+
 from services.parser.network import ENCODER, Family, Network, classes, labels
 from services.parser.section import Section
 from services.parser.tally import Tally, attention, embedding, gated, linear, norm, plain, uncached
@@ -48,11 +50,15 @@ def deberta_v2(c: Section) -> Network:
         stack += embedding(2 * buckets, width)
         stack += norm(width, bias=True) if "layer_norm" in c.text("norm_rel_ebd") else 0
         if not c.flag("share_att_key"):
-            stack += depth * len(c.text("pos_att_type").split("|")) * linear(width, width, bias=True)
+            stack += depth * len([word for word in _words(c, "pos_att_type") if word]) * linear(width, width, bias=True)
     kernel = c.stated_integer("conv_kernel_size")
     if kernel:
         stack += linear(width * kernel, width, bias=True) + norm(width, bias=True)
     return Network({"embeddings": tables, "layers": stack, "head": _head(c)})
+
+
+def _words(c: Section, name: str) -> list[Any]:
+    return c.items(name) or c.text(name).split("|")
 
 
 def electra(c: Section) -> Network:
@@ -140,11 +146,18 @@ def modernbert(c: Section) -> Network:
     stack = uncached(depth * layer) + norm(width, norm_bias)
     head = Tally()
     transform = linear(width, width, c.flag("classifier_bias")) + norm(width, norm_bias)
-    if c.architecture.endswith("ForMaskedLM"):
+    if c.architecture.endswith(("ForMaskedLM", "ForCausalLM")):
         head = transform + (c.integer("vocab_size") if c.flag("decoder_bias", default=True) else 0)
     elif c.architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
         head = transform + linear(width, labels(c), bias=True)
     return Network({"embeddings": embedding(c.integer("vocab_size"), width), "layers": stack, "head": head})
+
+
+def modernbert_decoder(c: Section) -> Network:
+    """ModernBERT that looks back only, and so keeps keys and values."""
+    network = modernbert(c)
+    cached = Tally(cached=2 * c.integer("num_hidden_layers") * c.integer("hidden_size"))
+    return Network({**network.parts, "cache": cached})
 
 
 def layers(c: Section) -> Tally:
@@ -267,6 +280,14 @@ FAMILIES = (
         ("jina_embeddings_v3",),
         jina_v3,
         classes=classes(ENCODER, "JinaEmbeddingsV3"),
+        assumes={"tie_word_embeddings": (True,)},
+    ),
+    Family(
+        ("modernbert-decoder",),
+        modernbert_decoder,
+        capabilities=("TEXT_GENERATION",),
+        classes=("ModernBertDecoderModel", "ModernBertDecoderForCausalLM"),
+        ignores=frozenset(("classifier_activation", "classifier_pooling", "decoder_bias")),
         assumes={"tie_word_embeddings": (True,)},
     ),
     Family(

@@ -11,6 +11,8 @@ def blip(c: Section) -> Network:
     """BLIP for captions: the decoder attends to the picture in every layer, its head is tied."""
     t, v = c.section("text_config"), c.section("vision_config")
     width, seen, patch = t.integer("hidden_size"), v.integer("hidden_size"), v.integer("patch_size")
+    if t.integer("encoder_hidden_size", default=seen) != seen:
+        c.doubt("the decoder attends to another width than the tower has")
     places = (v.integer("image_size") // patch) ** 2 + 1
     stem = convolution(3, seen, patch, patch) + embedding(places + 1, seen) + norm(seen, bias=True)
     heads, entries = t.integer("num_attention_heads"), t.integer("vocab_size")

@@ -17,6 +17,8 @@ def ernie_moe(c: Section) -> Network:
     """ERNIE 4.5 with experts; the correction that balances them is a stored parameter."""
     width, depth = c.integer("hidden_size"), c.integer("num_hidden_layers")
     bias = c.flag("use_bias")
+    if bias:
+        c.doubt("with biases, the experts of ERNIE are not described")
     attending = grouped_attention(c, bias=bias, output_bias=bias) + 2 * norm(width)
     count, inner = c.integer("moe_num_experts"), c.integer("moe_intermediate_size")
     shared = inner * (c.stated_integer("moe_num_shared_experts") or 0)

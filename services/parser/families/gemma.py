@@ -37,7 +37,9 @@ def gemma3_text(c: Section) -> Network:
 def gemma3(c: Section) -> Network:
     """Gemma 3 with its SigLIP tower, which has no pooling head."""
     vision = c.section("vision_config")
-    c = c.merged({"vision_config": {**vision.values, "vision_use_head": False}})
+    if "vision_use_head" not in vision:
+        c.doubt("the library adds a pooling head to the tower where the configuration does not say that there is none")
+    c = c.merged({"vision_config": {**vision.values, "vision_use_head": vision.flag("vision_use_head")}})
     language = catalogue.language_part(c, "text_config", "gemma3_text", "Gemma3ForCausalLM")
     tower = catalogue.tower(c, "vision_config", "siglip_vision_model")
     seen = vision.integer("hidden_size")
@@ -51,7 +53,7 @@ def _gemma(c: Section, *, norms: int, head_norm: bool = False) -> Network:
 
 
 FAMILIES = (
-    Family(("gemma",), gemma, classes=classes(DECODER, "Gemma")),
+    Family(("gemma", "vaultgemma"), gemma, classes=classes(DECODER, "Gemma", "VaultGemma")),
     Family(("gemma2",), gemma2, classes=classes(DECODER, "Gemma2")),
     Family(
         ("gemma3_text",),

@@ -53,6 +53,12 @@ def glm4(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * layer, c.integer("hidden_size"))
 
 
+def glm4v_text(c: Section) -> Network:
+    """The language model of GLM-4.1V, whose queries, keys and values have biases whatever the configuration says."""
+    layer = gated_layer(c, bias=True, output_bias=False, norms=4)
+    return decoder(c, c.integer("num_hidden_layers") * layer, c.integer("hidden_size"))
+
+
 def glm4_moe(c: Section) -> Network:
     """GLM-4.5: dense layers first, then routed and shared experts."""
     width = c.integer("hidden_size")
@@ -81,6 +87,11 @@ FAMILIES = (
         ),
         assumes={"rmsnorm": (True,), "tie_word_embeddings": (False,)},
     ),
-    Family(("glm4", "glm4v_text"), glm4, classes=classes(DECODER, "Glm4")),
-    Family(("glm4_moe",), glm4_moe, classes=("Glm4MoeModel", "Glm4MoeForCausalLM")),
+    Family(("glm4",), glm4, classes=classes(DECODER, "Glm4")),
+    Family(("glm4v_text",), glm4v_text, classes=("Glm4vTextModel",), ignores=frozenset(("attention_bias",))),
+    Family(
+        ("glm4_moe", "glm4v_moe_text"),
+        glm4_moe,
+        classes=("Glm4MoeModel", "Glm4MoeForCausalLM", "Glm4vMoeTextModel"),
+    ),
 )

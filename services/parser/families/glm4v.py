@@ -9,14 +9,16 @@ from services.parser.tally import attention, convolution, embedding, gated, line
 def glm4v(c: Section) -> Network:
     """GLM-4.1V with the dense language model; the tower's own blocks are as wide as its output."""
     if c.section("text_config"):
-        language = catalogue.language_part(c, "text_config", "glm4v_text")
+        language = catalogue.language_part(c, "text_config", f"{c.model_type}_text")
     else:
         language = catalogue.describe(c.merged({"model_type": "glm4"}), "", "TextForCausalLM")
     v = c.section("vision_config")
     width, patch, out = v.integer("hidden_size"), v.integer("patch_size"), v.integer("out_hidden_size")
     merge = v.integer("spatial_merge_size", default=2)
     layer = (
-        attention(width, v.integer("num_heads"), bias=v.flag("attention_bias")) + gated(width, out) + 2 * norm(width)
+        attention(width, v.integer("num_heads"), bias=v.flag("attention_bias"), output_bias=False)
+        + gated(width, out)
+        + 2 * norm(width)
     )
     patches = convolution(
         v.integer("in_channels", default=3), width, v.integer("temporal_patch_size", default=2), patch, patch
@@ -28,4 +30,11 @@ def glm4v(c: Section) -> Network:
     return Network({**language.parts, "vision_tower": uncached(tower), "projector": downsample + merger})
 
 
-FAMILIES = (Family(("glm4v",), glm4v, classes=("Glm4vForConditionalGeneration",)),)
+FAMILIES = (
+    Family(
+        ("glm4v", "glm4v_moe"),
+        glm4v,
+        classes=("Glm4vForConditionalGeneration", "Glm4vMoeForConditionalGeneration"),
+        parts=("glm4v_vision", "glm4v_moe_vision"),
+    ),
+)

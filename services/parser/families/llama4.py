@@ -28,7 +28,8 @@ def llama4_text(c: Section) -> Network:
         shared_inner=inner,
     )
     step = c.integer("interleave_moe_layer_step", default=1)
-    sparse = len(c.items("moe_layers")) or len(range(step - 1, depth, step))
+    listed = [index for index in c.items("moe_layers") if isinstance(index, int) and index < depth]
+    sparse = len(listed) or len(range(step - 1, depth, step))
     attending = grouped_attention(c) + 2 * norm(width)
     dense = (depth - sparse) * gated(width, c.integer("intermediate_size_mlp", default=16384))
     network = c.merged({"architectures": c.values.get("architectures") or ["Llama4ForCausalLM"]})
@@ -42,8 +43,9 @@ def _tower(v: Section) -> Tally:
     layer = attention(width, v.integer("num_attention_heads", default=16), bias=True) + plain(width, inner)
     layers = v.integer("num_hidden_layers", default=34) * (layer + 2 * norm(width, bias=True))
     stem = linear(v.integer("num_channels", default=3) * patch**2, width) + width + embedding(places, width)
-    shuffled = int(width / v.number("pixel_shuffle_ratio", default=0.5) ** 2)
-    adapter = linear(shuffled, joined) + linear(joined, v.integer("projector_output_dim", default=4096))
+    # What four neighbouring patches make is as wide as a block inside.
+    out = v.integer("projector_output_dim", default=4096)
+    adapter = linear(inner, joined) + linear(out, out)
     return uncached(stem + layers + 2 * norm(width, bias=True)) + adapter
 
 
@@ -56,6 +58,7 @@ FAMILIES = (
         ignores=frozenset(
             (
                 "for_llm_compressor",
+                "pixel_shuffle_ratio",
                 "multi_modal_projector_bias",
                 "use_qk_norm",
                 "nope_layer_interval",

@@ -25,7 +25,8 @@ def mllama_text(c: Section) -> Network:
     c = c.with_defaults(_TEXT)
     width, depth = c.integer("hidden_size"), c.integer("num_hidden_layers")
     heads, kv_heads = c.integer("num_attention_heads"), c.integer("num_key_value_heads")
-    crossings = len(c.items("cross_attention_layers")) or _CROSSING
+    stated = [index for index in c.items("cross_attention_layers") if isinstance(index, int)]
+    crossings = sum(1 for index in stated if index < depth) if stated else _CROSSING
     crossing = (
         attention(width, heads, kv_heads, inputs=width)
         + 2 * norm(width // heads)
@@ -34,7 +35,9 @@ def mllama_text(c: Section) -> Network:
         + 2
     )
     layers = (depth - crossings) * gated_layer(c) + crossings * crossing
-    network = decoder(c.merged({"architectures": ["MllamaForCausalLM"]}), layers, width)
+    # The head has no output for the extra tokens, so it is never tied.
+    untied = {"architectures": ["MllamaForCausalLM"], "tie_word_embeddings": False}
+    network = decoder(c.merged(untied), layers, width)
     return Network({**network.parts, "extra_embeddings": embedding(_EXTRA_EMBEDDINGS, width)})
 
 
@@ -69,5 +72,5 @@ FAMILIES = (
         assumes={"tie_word_embeddings": (True,)},
         parts=("mllama_text_model", "mllama_vision_model"),
     ),
-    Family(("mllama_text_model",), mllama_text, classes=("MllamaTextModel", "MllamaForCausalLM")),
+    Family(("mllama_text_model",), mllama_text, classes=("MllamaForCausalLM",)),
 )

@@ -21,4 +21,10 @@ def olmoe(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * layer, width)
 
 
-FAMILIES = (Family(("olmoe",), olmoe, classes=("OlmoeModel", "OlmoeForCausalLM")),)
+FAMILIES = (
+    Family(
+        ("olmoe", "flex_olmo"),
+        olmoe,
+        classes=("OlmoeModel", "OlmoeForCausalLM", "FlexOlmoModel", "FlexOlmoForCausalLM"),
+    ),
+)

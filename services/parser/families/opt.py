@@ -52,7 +52,7 @@ def bloom(c: Section) -> Network:
 def mpt(c: Section) -> Network:
     """MPT as the library builds it: ALiBi instead of positions, no bias."""
     width = c.integer("d_model", default=2048)
-    inner = c.integer("expansion_ratio", default=4) * width
+    inner = 4 * width
     heads = c.integer("n_heads", default=16)
     layer = attention(width, heads, _kv_heads(c, heads)) + plain(width, inner, bias=False) + 2 * norm(width)
     return Network(
@@ -109,7 +109,13 @@ FAMILIES = (
                 "norm_type",
             )
         ),
-        assumes={"qk_ln": (False,), "no_bias": (True,), "learned_pos_emb": (True,), "tie_word_embeddings": (True,)},
+        assumes={
+            "qk_ln": (False,),
+            "expansion_ratio": (4,),
+            "no_bias": (True,),
+            "learned_pos_emb": (True,),
+            "tie_word_embeddings": (True,),
+        },
         parts=("",),
     ),
 )

@@ -23,7 +23,9 @@ def qwen3_moe(c: Section) -> Network:
 def sparse_layers(c: Section) -> Tally:
     """The layers of a Qwen3 mixture of experts."""
     width, count = c.integer("hidden_size"), c.integer("num_experts", "num_local_experts", default=128)
-    attending = grouped_attention(_with_head_width(c), head_norm=True) + 2 * norm(width)
+    # Beside pictures the library has another default than alone.
+    attending = grouped_attention(c if c.model_type == "qwen3_moe" else _with_head_width(c), head_norm=True)
+    attending += 2 * norm(width)
     chosen = c.integer("num_experts_per_tok", default=8)
     mixture = routed(width, count, chosen, c.integer("moe_intermediate_size", default=768))
     step, dense_layers = c.integer("decoder_sparse_step", default=1), c.items("mlp_only_layers")

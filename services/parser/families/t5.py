@@ -14,6 +14,7 @@ def t5(c: Section) -> Network:
     parts["decoder"] = _stack(c, "num_decoder_layers", crossing=True)
     tied = c.flag("tie_word_embeddings", default=True)
     if not tied and c.architecture.endswith("ForConditionalGeneration"):
+        c.doubt("publishers store a head of its own, which newer versions of the library tie")
         parts["head"] = linear(width, entries)
     return Network(parts)
 
