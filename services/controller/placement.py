@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.labels import is_model_label
 from libs.artifact.reasons import Reason
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
@@ -51,9 +52,16 @@ def parse_quantity(text: str) -> Fraction | None:
 def check_placement(storage: Mapping[str, Any]) -> None:
     """Refuse a nodeSelector or nodeAffinity that cannot be evaluated.
 
-    Admission refuses the same; this is for objects that were stored before. Raises InvalidValue with reason
-    InvalidPlacement.
+    Admission refuses most of it; this is for objects that were stored before. Raises InvalidValue with reason
+    InvalidPlacement, also for a selector that names a label which OME writes: a model that follows the state of another
+    would come and go with each of its repairs, and the controller does not even keep these labels.
     """
+    own = sorted(filter(is_model_label, selected_keys(storage)))
+    if own:
+        raise _invalid(
+            f"{own[0]} is a label that OME itself writes; select nodes by a label of your own, such as the one that "
+            "the other model selects by"
+        )
     for term in _terms(storage) or ():
         for requirement in (*(term.get("matchExpressions") or ()), *(term.get("matchFields") or ())):
             _check_requirement(requirement)

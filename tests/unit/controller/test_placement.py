@@ -180,3 +180,21 @@ def test_label_that_no_model_selects_by_concerns_none() -> None:
     kept.node_changed("n", {"zone": "a"})
     assert kept.node_changed("n", {"zone": "a", "models.ome/x": "Ready"}) == set()
     assert selected_keys({"nodeSelector": {"zone": "a"}, **affinity({"matchExpressions": []})}) == {"zone"}
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"nodeSelector": {"models.ome.io/clusterbasemodel.llama": "Ready"}},
+        affinity(expression("models.ome.io/team-a.basemodel.llama", "Exists")),
+        affinity(expression("models.ome/0c0ffee0-0000-4000-8000-000000000000", "In", "Ready")),
+    ],
+)
+def test_a_selector_by_a_label_that_we_write_is_refused_in_words(storage: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match="is a label that OME itself writes") as refused:
+        check_placement(storage)
+    assert refused.value.reason == "InvalidPlacement"
+
+
+def test_other_labels_below_our_prefix_belong_to_users() -> None:
+    check_placement({"nodeSelector": {"models.ome.io/storage-tier": "fast-ssd"}})
