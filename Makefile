@@ -14,6 +14,8 @@ BLACK = git ls-files -z -co --exclude-standard '*BUILD' '*.pants' | xargs -0 $(B
 # Options of `make up`.
 NODES ?= 3
 ONCE ?=
+# Models of `make bench-fleet`, whose nodes are those of NODES as given.
+MODELS ?=
 # Arguments for pytest: `make test T=tests/unit/parser` or `make test T="-k resume"`.
 T ?=
 # Folder of model configurations with answers, for `make accuracy` and `make bench-parser`.
@@ -65,6 +67,11 @@ format: venv ## Rewrite the code as lint wants it
 .PHONY: bench
 bench: venv ## Measure an idle cluster: time to Ready, to gone, API requests
 	@$(PYTHON) -m tests.bench.cluster
+
+.PHONY: bench-fleet
+bench-fleet: venv ## Measure controller and status with a simulated fleet (NODES=1000 MODELS=100, ARGS="--idle-seconds 5")
+	@$(PYTHON) -m tests.bench.fleet $(if $(filter command,$(firstword $(origin NODES))),--nodes $(NODES)) \
+		$(if $(MODELS),--models $(MODELS)) $(ARGS)
 
 .PHONY: bench-transfer
 bench-transfer: venv ## Measure the transfer engine against huggingface_hub, rclone and aria2c

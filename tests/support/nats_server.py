@@ -31,6 +31,11 @@ class NatsServer:
         return f"nats://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """Process id of the running server, 0 while it does not run."""
+        return self._process.pid if self._process else 0
+
+    @property
     def log(self) -> str:
         """Everything that the server has printed so far."""
         path = self._folder / "nats-server.log"
