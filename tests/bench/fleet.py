@@ -229,8 +229,8 @@ class Bench:
         (account / "ca.crt").write_text((self._folder / "keys" / "ca.crt").read_text())
         settings = {
             "OME_NAMESPACE": NAMESPACE,
-            # Another name at each start, as a Pod's successor has.
-            "OME_POD_NAME": f"{service}-{time.monotonic_ns():x}",
+            # The same at each start, as a container has that the kubelet starts again in its Pod.
+            "OME_POD_NAME": f"{service}-0",
             "OME_NATS_URL": self._nats_server.url,
             "OME_NATS_PASSWORD_FILE": str(self._folder / f"{service}-password"),
             "OME_SERVICE_ACCOUNT_DIR": str(account),
@@ -241,7 +241,12 @@ class Bench:
         if service == "status":
             return {**settings, "OME_GRPC_PORT": str(free_port())}
         seed = str(self._folder / "issuer-seed")
-        return {**settings, "OME_PARSER_IMAGE": "parser", "OME_NATS_ISSUER_SEED_FILE": seed}
+        return {
+            **settings,
+            "OME_PARSER_IMAGE": "parser",
+            "OME_NATS_ISSUER_SEED_FILE": seed,
+            "OME_NATS_REPLICAS": "1",
+        }
 
 
 def is_complete(item: Object) -> bool:

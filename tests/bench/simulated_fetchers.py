@@ -33,7 +33,7 @@ from services.fetcher.fleet.heartbeat import send_heartbeats
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.model_loop import decode_assignment
-from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, Publication, Transfer, TransferPhase
+from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, PublishedName, Transfer, TransferPhase
 from services.fetcher.model.planning import describe
 from services.fetcher.model.triggers import REVISE_SECONDS
 
@@ -91,7 +91,7 @@ class SimulatedNode:
             root=_ROOT,
             path=path,
             copy=Copy(held=True, identity=digest),
-            publications=(Publication(_ROOT, path, assignment.artifact, intact=True),),
+            publications=(PublishedName(_ROOT, path, assignment.artifact, intact=True),),
             parsing=parsing,
         )
         await self._reports.write(uid, describe(desired, observed))
