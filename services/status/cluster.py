@@ -4,6 +4,7 @@ Owns their reflectors and says which models and nodes a change concerns. Must no
 """
 
 import asyncio
+import sys
 from collections.abc import Mapping
 
 from libs.chassis.health import Health
@@ -28,9 +29,10 @@ class Cluster:
         self._listener = listener
         self._models = {name: Reflector(resource.path(), resource.plural, health) for name, resource in MODELS.items()}
         # Nodes report their status every few seconds; of all that only the metadata comes here.
-        self._nodes = Reflector(NODES.path(), NODES.plural, health, metadata_only=True)
+        self._nodes = Reflector(NODES.path(), NODES.plural, health, metadata_only=True, project=kept_node)
         selector = {"labelSelector": f"{CONFIG_MAP_LABEL}=true"}
-        self._config_maps = Reflector(CONFIG_MAPS.path(namespace=namespace), CONFIG_MAPS.plural, health, selector)
+        path = CONFIG_MAPS.path(namespace=namespace)
+        self._config_maps = Reflector(path, CONFIG_MAPS.plural, health, selector, project=kept_config_map)
 
     def node(self, name: str) -> Object | None:
         """A node's metadata-only object."""
@@ -100,6 +102,26 @@ class Cluster:
 
     def _config_map_changed(self, before: Object | None, after: Object | None) -> None:
         self._listener.node_changed((after or before or {})["metadata"]["name"])
+
+
+def kept_node(item: Object) -> Object:
+    """What is read of a node here."""
+    return {"metadata": {**_identity(item), "labels": _shared(item["metadata"].get("labels") or {})}}
+
+
+def kept_config_map(item: Object) -> Object:
+    """What is read of a node's ConfigMap here."""
+    return {"metadata": _identity(item), "data": _shared(item.get("data") or {})}
+
+
+def _identity(item: Object) -> Object:
+    metadata = item["metadata"]
+    return {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion") if key in metadata}
+
+
+def _shared(words: Mapping[str, str]) -> dict[str, str]:
+    """The same words on all nodes of a fleet are kept once."""
+    return {sys.intern(key): sys.intern(value) for key, value in words.items()}
 
 
 def _labels(item: Object) -> Mapping[str, str]:

@@ -24,15 +24,15 @@ from services.status.node_report import (
     node_report,
 )
 from services.status.observations import Observations
-from services.status.pacing import WAITING_SECONDS, Pacer
+from services.status.pacing import WAITING_SECONDS, Pacer, Spread
 
 # The labels are what a scheduler goes by; the ConfigMap is for people, and gathers what a burst of models brings.
 _LABEL_INTERVAL_SECONDS = 0.03
 _CONFIG_MAP_PATIENCE_SECONDS = 0.3
-# Per node of the cluster, between two writes of one node: of a hundred models that come at once, each would be written
-# by itself otherwise, a hundred requests per node. At 1,000 nodes labels gather for 10 s at most.
-_LABEL_SPREAD_SECONDS = 0.01
-_CONFIG_MAP_SPREAD_SECONDS = 0.03
+# Between two writes of one node, per node of the cluster: while more of its models are to come, and afterwards. Of a
+# hundred models that come at once each would be written by itself otherwise, which is a hundred requests per node.
+_LABEL_SPREAD = Spread(busy_seconds_per_node=0.03, settled_seconds_per_node=0.005, longest_seconds=30.0)
+_CONFIG_MAP_SPREAD = Spread(busy_seconds_per_node=0.1, settled_seconds_per_node=0.01, longest_seconds=120.0)
 # Reporting on all nodes may take this part of the time while everything changes.
 _SHARE, _LONGEST_SECONDS = 0.2, 10.0
 
@@ -54,10 +54,12 @@ class NodeLoop:
         self._leading = leading
         self._namespace = namespace
         self._label_pacer: Pacer[str] = Pacer(_LABEL_INTERVAL_SECONDS)
-        self._label_spread: Pacer[str] = Pacer()
+        self._labels_written_at: dict[str, float] = {}
+        self._data_written_at: dict[str, float] = {}
         self._data_pacer: Pacer[str] = Pacer()
         self._budget: Budget[str] = Budget(_SHARE, _LONGEST_SECONDS)
-        # What was asked for and what became of it, so that keys which somebody added do not make us ask for ever.
+        # What was asked for and what became of it where that differs, so that keys which somebody added do not make us
+        # ask for ever.
         self._written: dict[str, tuple[Object, Object]] = {}
 
     def patience_seconds(self, name: str) -> float:
@@ -87,7 +89,8 @@ class NodeLoop:
             return None
         if not node:
             self._label_pacer.forget(name)
-            self._label_spread.forget(name)
+            self._labels_written_at.pop(name, None)
+            self._data_written_at.pop(name, None)
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def _write_labels(self, name: str, node: Object, wanted: dict[str, str]) -> float | None:
@@ -95,20 +98,18 @@ class NodeLoop:
         changes = label_changes(present, wanted)
         if not changes:
             self._label_pacer.settled(name)
-            self._label_spread.settled(name)
             return None
         now = asyncio.get_running_loop().time()
         patience = WAITING_SECONDS if may_wait(present, changes) else 0.0
         remaining = self._label_pacer.remaining_seconds(name, patience, now)
         if not is_urgent(present, changes):
-            remaining = max(remaining, self._label_spread.remaining_seconds(name, patience, now))
+            remaining = max(remaining, self._spread(_LABEL_SPREAD, name, self._labels_written_at, now))
         if remaining > 0:
             return remaining
         written = await self._writer.label(NODES, name, node["metadata"]["uid"], changes)
         self._cluster.absorb_node(written)
-        ended, nodes = asyncio.get_running_loop().time(), self._cluster.nodes
-        self._label_pacer.written(name, now, ended)
-        self._label_spread.written(name, now, ended, _LABEL_SPREAD_SECONDS * nodes)
+        self._labels_written_at[name] = asyncio.get_running_loop().time()
+        self._label_pacer.written(name, now, self._labels_written_at[name])
         return None
 
     async def _write_data(self, name: str, wanted: dict[str, str]) -> float | None:
@@ -121,6 +122,8 @@ class NodeLoop:
         now = asyncio.get_running_loop().time()
         patience = WAITING_SECONDS if wanted and data_may_wait(data, wanted) else _CONFIG_MAP_PATIENCE_SECONDS
         remaining = self._data_pacer.remaining_seconds(name, patience, now)
+        if wanted:
+            remaining = max(remaining, self._spread(_CONFIG_MAP_SPREAD, name, self._data_written_at, now))
         if remaining > 0:
             return remaining
         if present and not wanted:
@@ -132,8 +135,17 @@ class NodeLoop:
                 "data": wanted,
             }
             applied = await self._writer.apply(CONFIG_MAPS, body, force=True)
-            self._written[name] = (wanted, applied.get("data") or {})
+            self._written.pop(name, None)
+            if (became := applied.get("data") or {}) != wanted:
+                self._written[name] = (wanted, became)
             self._cluster.absorb_config_map(applied)
-        spread = _CONFIG_MAP_SPREAD_SECONDS * self._cluster.nodes
-        self._data_pacer.written(name, now, asyncio.get_running_loop().time(), spread)
+        self._data_written_at[name] = asyncio.get_running_loop().time()
+        self._data_pacer.written(name, now, self._data_written_at[name])
         return None
+
+    def _spread(self, spread: Spread, name: str, written_at: dict[str, float], now: float) -> float:
+        """How long a node waits because it was written a moment ago."""
+        if name not in written_at:
+            return 0.0
+        interval = spread.interval_seconds(self._cluster.nodes, self._observations.awaits_models(name))
+        return written_at[name] + interval - now

@@ -91,6 +91,14 @@ class Observations:
         planned = {uid for uid, nodes in self._planned.items() if node in nodes}
         return planned | self._by_node.get(node, {}).keys()
 
+    def awaits_models(self, node: str) -> bool:
+        """Whether a model that is meant for a node has yet to come there."""
+        states = self._by_node.get(node, {})
+        return any(
+            node in nodes and (uid not in states or states[uid].phase == NODE_PHASE_UPDATING)
+            for uid, nodes in self._planned.items()
+        )
+
     def heartbeat(self, node: str) -> NodeHeartbeat | None:
         """The last heartbeat of a node, unless it has expired."""
         return self._heartbeats.get(node_token(node))

@@ -4,6 +4,7 @@ Decides delays only, from what changes. The clock is an argument. Must not do I/
 """
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -37,6 +38,20 @@ def fold_patience_seconds(nodes: int) -> float:
     return _FOLD_SECONDS_PER_NODE * nodes
 
 
+@dataclass(frozen=True)
+class Spread:
+    """The time between two writes of one node: the API server takes so many a second, of however many nodes."""
+
+    busy_seconds_per_node: float
+    settled_seconds_per_node: float
+    longest_seconds: float
+
+    def interval_seconds(self, nodes: int, busy: bool) -> float:
+        """The interval in a cluster of so many nodes; busy while more of the node's models are to come."""
+        each = self.busy_seconds_per_node if busy else self.settled_seconds_per_node
+        return min(self.longest_seconds, each * nodes)
+
+
 class Pacer(Generic[K]):
     """Remembers since when each key has a change to write, and when it was last written."""
 
@@ -50,12 +65,11 @@ class Pacer(Generic[K]):
         since = self._pending_since.setdefault(key, now)
         return max(since + patience_seconds, self._written_until.get(key, now)) - now
 
-    def written(self, key: K, started: float, now: float, interval_seconds: float | None = None) -> None:
+    def written(self, key: K, started: float, now: float) -> None:
         """A write that began at started is done: the next waits in proportion, so that a slow server gets fewer."""
         self._pending_since.pop(key, None)
-        interval = self._interval_seconds if interval_seconds is None else interval_seconds
-        if interval:
-            self._written_until[key] = now + max(interval, 2 * (now - started))
+        if self._interval_seconds:
+            self._written_until[key] = now + max(self._interval_seconds, 2 * (now - started))
 
     def settled(self, key: K) -> None:
         """There is nothing to write any more."""

@@ -1,7 +1,7 @@
 """What is written at once and what may wait."""
 
 from ome.model.v1.model_pb2 import REASON_INSUFFICIENT_DISK
-from services.status.pacing import WAITING_SECONDS, Pacer, status_patience_seconds
+from services.status.pacing import WAITING_SECONDS, Pacer, Spread, status_patience_seconds
 from tests.unit.status.samples import a_model, a_plan, failed, folded, ready, updating
 
 MODEL = a_model()
@@ -58,3 +58,11 @@ def test_a_slow_write_makes_the_next_wait_in_proportion() -> None:
     pacer.written("n", started=10.0, now=10.5)
 
     assert pacer.remaining_seconds("n", 0.0, now=10.5) == 1.0
+
+
+def test_a_node_is_written_less_often_the_more_nodes_there_are_and_while_models_are_to_come() -> None:
+    spread = Spread(busy_seconds_per_node=0.03, settled_seconds_per_node=0.005, longest_seconds=30)
+
+    assert spread.interval_seconds(3, busy=True) < 0.1
+    assert spread.interval_seconds(1000, busy=False) == 5
+    assert spread.interval_seconds(1000, busy=True) == spread.interval_seconds(5000, busy=True) == 30
