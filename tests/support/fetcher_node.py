@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from libs.artifact import names
-from libs.chassis.nats_client import put_if
+from libs.chassis.nats_client import put_if, read_key
 from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
@@ -33,9 +33,11 @@ from ome.fetch.v1.fetch_pb2 import (
     NodeModelState,
     Resolution,
     ResolveTask,
+    SharedFacts,
     Source,
 )
 from ome.model.v1.model_pb2 import MODEL_KIND_CLUSTER_BASE_MODEL, Artifact, ModelRef, NodePhase
+from ome.parser.v1.parser_pb2 import ModelFacts
 from services.controller.permissions import node_permissions
 from services.controller.streams import ensure_pool, ensure_streams
 from tests.support.nats_server import NatsServer
@@ -164,6 +166,11 @@ class Driver:
                     await self._news.wait()
         except TimeoutError:
             raise AssertionError(f"{uid} is not as expected but: {state}") from None
+
+    async def facts(self, state: NodeModelState) -> ModelFacts:
+        """The facts that a state refers to, as they are shared."""
+        _, value = await read_key(self.js, names.FACTS_BUCKET, state.facts_key)
+        return SharedFacts.FromString(value or b"").facts
 
     def phases(self, uid: str) -> list[NodePhase]:
         """Every phase that the node has said a model to be in, in order, without repetitions."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from libs.artifact.names import progress_subject
+from libs.artifact.names import FACTS_BUCKET, OBSERVED_BUCKET, progress_subject
 from ome.fetch.v1.fetch_pb2 import Progress
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
@@ -113,6 +113,28 @@ async def test_restart_keeps_a_model_ready_without_a_word_a_byte_or_a_parse(
         assert [uid for uid, _ in driver.history[said:] if uid == "a"] == []
         assert hub.requests() == []
         assert not [name for name in await node.metrics() if name.startswith("ome_fetcher_parses_total{")]
+
+
+async def test_facts_that_nats_has_lost_with_the_report_are_shared_again(
+    driver: Driver, node: FetcherNode, server: NatsServer, tmp_path: Path
+) -> None:
+    async with running_parser(tmp_path) as address:
+        await node.stop()
+        await node.start(OME_PARSER_ADDRESS=address)
+        await hold_and_wait(driver, "a", "/models/a")
+        said = await driver.state("a", lambda state: bool(state.facts_key))
+        assert not said.HasField("facts")
+        assert (await driver.facts(said)).model_type == "llama"
+
+        for bucket in (FACTS_BUCKET, OBSERVED_BUCKET):
+            await driver.js.purge_stream(f"KV_{bucket}")
+        driver.reconnected()
+        await server.kill()
+        await server.start()
+
+        again = await driver.state("a", lambda state: state.phase_since != said.phase_since)
+        assert again.facts_key == said.facts_key
+        assert (await driver.facts(again)).model_type == "llama"
 
 
 async def test_a_corrupted_origin_fails_with_its_reason_and_recovers_by_itself(
