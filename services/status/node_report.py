@@ -3,6 +3,7 @@
 Pure: the reports follow from what the node said and from which models exist. Must not do I/O.
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,14 @@ from libs.artifact.specification import skips_parsing
 from libs.model.kinds import model_ref
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import NodeModelState
-from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING, NodePhase
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    NODE_PHASE_UPDATING,
+    ModelKind,
+    ModelRef,
+    NodePhase,
+)
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.status.labels import CONFIG_MAP_LABEL, data_key, readable_label, uid_label
 
@@ -21,6 +29,8 @@ CONFIG_MAP_LABELS = {CONFIG_MAP_LABEL: "true", "app.kubernetes.io/part-of": "ome
 
 READY = "Ready"
 UPDATING = "Updating"
+# A fleet has the same few models and states on all of its nodes.
+_KEPT = 20_000
 # Words of the labels for the states of a model on a node; a node that holds nothing has none.
 _PHASE_WORDS: dict[NodePhase, str] = {
     NODE_PHASE_READY: READY,
@@ -50,8 +60,10 @@ def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, No
         if not word or not model or "deletionTimestamp" in model["metadata"]:
             continue
         ref = model_ref(model)
-        labels[uid_label(uid)] = labels[readable_label(ref)] = word
-        data[data_key(ref)] = _entry(uid, word, state, skips_parsing(model["metadata"].get("annotations") or {}))
+        label, key = _names(ref.kind, ref.namespace, ref.name)
+        without_facts = skips_parsing(model["metadata"].get("annotations") or {})
+        labels[uid_label(uid)] = labels[label] = word
+        data[key] = _entry(uid, word, state.SerializeToString(deterministic=True), without_facts)
     return NodeReport(labels, data)
 
 
@@ -83,7 +95,16 @@ def data_may_wait(present: Mapping[str, str], wanted: Mapping[str, str]) -> bool
     return all(key not in present and json.loads(wanted[key])["state"] == UPDATING for key in changed)
 
 
-def _entry(uid: str, word: str, state: NodeModelState, without_facts: bool) -> str:
+@functools.lru_cache(maxsize=_KEPT)
+def _names(kind: ModelKind, namespace: str, name: str) -> tuple[str, str]:
+    ref = ModelRef(kind=kind, namespace=namespace, name=name)
+    return readable_label(ref), data_key(ref)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _entry(uid: str, word: str, said: bytes, without_facts: bool) -> str:
+    """What a ConfigMap says of a model, given a serialised state, which most nodes of a fleet have in common."""
+    state = NodeModelState.FromString(said)
     entry: dict[str, Any] = {"uid": uid, "state": word, "path": state.path}
     if state.problem.reason:
         entry["reason"] = word_of(state.problem.reason)
