@@ -432,6 +432,10 @@ def test_the_identity_of_the_pod_is_used_where_there_is_no_secret(
     ("status", "code", "kind", "reason", "word"),
     [
         (503, "SlowDown", Unavailable, "RateLimited", "slow down"),
+        (403, "InvalidObjectState", Missing, "Forbidden", "restore it in the bucket"),
+        (403, "RequestTimeTooSkewed", Missing, "Forbidden", "clock"),
+        (400, "ExpiredToken", Missing, "Forbidden", "renew"),
+        (403, "AccessDenied", Missing, "Forbidden", "Secret named by storage.storageKey"),
         (429, "TooManyRequests", Unavailable, "RateLimited", "slow down"),
         (500, "InternalError", Unavailable, "Unavailable", "InternalError"),
         (503, "ServiceUnavailable", Unavailable, "Unavailable", "ServiceUnavailable"),
@@ -448,6 +452,14 @@ def test_a_store_in_trouble_is_asked_once(
     assert error.reason == reason
     assert word in error.message
     assert len(asked) == 1
+
+
+def test_the_words_of_a_store_are_told_without_what_is_secret() -> None:
+    body = "<Error><Code>AccessDenied</Code><Message>Not for the key AKOWNER-hush-hush, sorry.</Message></Error>"
+    secret = {**OWNER, "AWS_SECRET_ACCESS_KEY": b"AKOWNER-hush-hush"}
+    with _serving(403, body) as (endpoint, _):
+        error = refusal(source(endpoint, secret=secret))
+    assert "(HTTP 403, AccessDenied: Not for the key ..., sorry)" in error.message
 
 
 def test_an_endpoint_where_nobody_listens_is_unavailable() -> None:

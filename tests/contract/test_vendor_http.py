@@ -240,6 +240,30 @@ def test_an_index_that_is_refused_says_why_and_what_to_do(
         assert found.retry_after_seconds == 7
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_an_index_that_a_proxy_compresses_is_read(server: OriginServer, coding: str) -> None:
+    publish(server, {"files": [entry("config.json", b"{}", url="config.json")], "note": "words " * 1000})
+    fault = server.inject(Fault("coded", INDEX, headers={"Content-Encoding": coding}))
+    assert [file.path for file in list_index(source_of(server), StopFlag()).files] == ["config.json"]
+    assert fault.fired == 1
+
+
+def test_an_index_in_a_coding_that_cannot_be_undone_is_refused_by_its_name(server: OriginServer) -> None:
+    publish(server, {"files": []})
+    server.inject(Fault("coded", INDEX, headers={"Content-Encoding": "br"}))
+    error = refusal(source_of(server))
+    assert isinstance(error, Unavailable)
+    assert "Content-Encoding is br" in error.message
+
+
+def test_what_the_host_says_of_a_refusal_is_told_without_the_secret(server: OriginServer) -> None:
+    body = b'{"error": {"message": "s3cret-token is for others", "status": "PERMISSION_DENIED"}}'
+    server.inject(Fault("status", INDEX, status=403, body=body))
+    error = refusal(source_of(server, secret=SECRET, headers={"Authorization": "Bearer {secret:token}"}))
+    assert error.reason == "Forbidden"
+    assert "(HTTP 403, PERMISSION_DENIED: ... is for others)" in error.message
+
+
 def test_a_refusal_without_a_secret_says_which_keys_are_wanted(server: OriginServer) -> None:
     server.require(INDEX, "Authorization", "Bearer s3cret-token")
     error = refusal(source_of(server, headers={"Authorization": "Bearer {secret:token}"}))

@@ -80,6 +80,16 @@ PASSING = {
     "504": Fault("status", CONFIG, times=2, status=504),
     "401 once": Fault("status", CONFIG, status=401),
     "chunked coding": Fault("chunked", times=3),
+    "a small file compressed by a proxy": Fault("coded", CONFIG, headers={"Content-Encoding": "gzip"}),
+    "a small file compressed in chunks": Fault("coded", CONFIG, headers={"Content-Encoding": "deflate"}, after_bytes=1),
+    "weights compressed by a proxy": Fault("coded", WEIGHTS, times=2, headers={"Content-Encoding": "gzip"}),
+    "weights compressed in chunks": Fault(
+        "coded", WEIGHTS, times=2, headers={"Content-Encoding": "x-gzip"}, after_bytes=1
+    ),
+    "a range in the middle compressed by a proxy": Fault(
+        "coded", WEIGHTS, skip=4, times=2, headers={"Content-Encoding": "gzip"}
+    ),
+    "slow down by a code": Fault("status", WEIGHTS, status=403, body=b"<Error><Code>SlowDown</Code></Error>"),
 }
 
 
@@ -117,6 +127,21 @@ LASTING = {
     "always silent": (Fault("stall", WEIGHTS, times=9999), Unavailable, "Unavailable"),
     "always cut": (Fault("cut", WEIGHTS, times=9999), Unavailable, "Unavailable"),
     "a status that nobody knows": (Fault("status", CONFIG, times=99, status=418), Unavailable, "Unavailable"),
+    "a coding that cannot be undone": (
+        Fault("coded", CONFIG, times=99, headers={"Content-Encoding": "br, gzip"}, after_bytes=1),
+        Unavailable,
+        "Unavailable",
+    ),
+    "ranges in a coding that is none": (
+        Fault("coded", WEIGHTS, times=99, headers={"Content-Encoding": "zstd"}),
+        Unavailable,
+        "Unavailable",
+    ),
+    "an archived object": (
+        Fault("status", WEIGHTS, times=99, status=403, body=b"<Error><Code>InvalidObjectState</Code></Error>"),
+        Missing,
+        "Forbidden",
+    ),
     "a redirect to nowhere": (Fault("status", CONFIG, times=99, status=302), Unavailable, "Unavailable"),
     "a redirect to no address": (
         Fault("status", CONFIG, times=99, status=302, headers={"Location": "http://[::1/x"}),
@@ -388,3 +413,44 @@ def test_many_faults_at_random_still_end_in_the_right_bytes(server: OriginServer
             assert_complete(store)
         assert sum(fault.fired for fault in faults) >= 1
         server.heal()
+
+
+def test_every_request_asks_for_content_without_a_coding(server: OriginServer, store: Store) -> None:
+    fetch(store, serve(server, MODEL))
+    assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
+
+
+def test_an_object_that_was_stored_compressed_is_what_was_listed(server: OriginServer, store: Store) -> None:
+    # As long as it says it is, and as the listing says: what is named in the header happened before it was stored.
+    fault = server.inject(Fault("coded", CONFIG, headers={"Content-Encoding": "zstd"}))
+    fetch(store, serve(server, MODEL))
+    assert fault.fired == 1
+    assert_complete(store)
+
+
+def test_what_decodes_to_more_than_was_listed_has_changed(server: OriginServer, store: Store) -> None:
+    origin = serve(server, MODEL)
+    server.add(CONFIG, bytes(1 << 20))
+    fault = server.inject(Fault("coded", CONFIG, times=99, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(Corrupt) as raised:
+        fetch(store, origin)
+    assert fault.fired >= 1
+    assert raised.value.reason == "SourceChanged"
+
+
+def test_what_a_store_says_reaches_the_person_without_what_was_sent_to_it(server: OriginServer, store: Store) -> None:
+    origin = replace(serve(server, MODEL), headers={"Authorization": "Bearer hush-hush-token"})
+    body = (
+        b'<?xml version="1.0"?>\n<Error><Code>InvalidObjectState</Code><Message>The operation is not valid for\n'
+        b"the object's\x1b[31m storage class; you sent hush-hush-token</Message></Error>"
+    )
+    fault = server.inject(Fault("status", WEIGHTS, times=99, status=403, body=body))
+    with pytest.raises(Missing) as raised:
+        fetch(store, origin)
+    assert fault.fired == 2
+    assert raised.value.reason == "Forbidden"
+    assert raised.value.message == (
+        "test://model: model.safetensors is in an archive tier and cannot be read from there: restore it in the bucket "
+        "first (HTTP 403, InvalidObjectState: The operation is not valid for the object's [31m storage class; you sent "
+        "...)"
+    )

@@ -5,6 +5,7 @@ process of their own: python -m tests.support.origin DIRECTORY [CHAIN KEY] print
 DIRECTORY, and lists them; over TLS when it is given a certificate.
 """
 
+import gzip
 import hashlib
 import os
 import re
@@ -12,6 +13,7 @@ import socket
 import ssl
 import sys
 import threading
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +33,8 @@ class Fault:
     after_bytes of the body), short (a body that is shorter by one, and says so), long (longer by one, and says so),
     overlong (longer than it says), whole (200 in spite of Range), other_range (Content-Range and body are off by one),
     other_total (Content-Range says another size), new_tag (another ETag), close (no answer at all), garbage (no HTTP),
-    chunked (chunked transfer coding).
+    chunked (chunked transfer coding), coded (what is sent, be it a range, in the Content-Encoding of headers, and not
+    by its length alone if after_bytes is set: then in chunks). body is that of a status.
     """
 
     kind: str
@@ -41,6 +44,7 @@ class Fault:
     after_bytes: int = 0
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b"as told\n"
     fired: int = 0
 
 
@@ -198,7 +202,7 @@ class OriginServer:
             connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
             return False
         if fault and kind == "status":
-            return self._status(connection, fault.status, fault.headers)
+            return self._status(connection, fault.status, fault.headers, fault.body)
         if path in self._required and headers.get(self._required[path][0]) != self._required[path][1]:
             return self._status(connection, 401, {})
         if path in self._redirects:
@@ -225,8 +229,10 @@ class OriginServer:
         connection.sendall(b"HTTP/1.1 200 OK\r\nAccept-Ranges: bytes\r\nContent-Length: %d\r\n\r\n" % size)
         return True
 
-    def _status(self, connection: socket.socket, status: int, headers: Mapping[str, str]) -> bool:
-        body = b"" if status in (204, 304) else b"as told\n"
+    def _status(
+        self, connection: socket.socket, status: int, headers: Mapping[str, str], body: bytes = b"as told\n"
+    ) -> bool:
+        body = b"" if status in (204, 304) else body
         lines = [
             f"HTTP/1.1 {status} Told",
             f"Content-Length: {len(body)}",
@@ -249,6 +255,8 @@ class OriginServer:
             start, end, status = int(match[1]), min(int(match[2] or size - 1) + 1, size), 206
             if start >= size:
                 return self._status(connection, 416, {"Content-Range": f"bytes */{size}"})
+        if fault and kind == "coded":
+            return self._send_coded(connection, content, (start, end, size), status, fault)
         if kind == "other_range":
             start, end = start + 1, min(end + 1, size)
         shown_end = end - 1 if kind == "short" else end
@@ -267,6 +275,31 @@ class OriginServer:
             self._send(connection, body)
             return True
         return self._send_wrongly(connection, body, fault, length)
+
+    def _send_coded(
+        self,
+        connection: socket.socket,
+        content: bytes | Path,
+        carried: tuple[int, int, int],
+        status: int,
+        fault: Fault,
+    ) -> bool:
+        start, end, size = carried
+        body = content.read_bytes() if isinstance(content, Path) else content
+        coded = encoded(body[start:end], fault.headers["Content-Encoding"])
+        lines = [f"HTTP/1.1 {status} OK", f"Content-Encoding: {fault.headers['Content-Encoding']}"]
+        if status == 206:
+            lines.append(f"Content-Range: bytes {start}-{end - 1}/{size}")
+        lines.append("Transfer-Encoding: chunked" if fault.after_bytes else f"Content-Length: {len(coded)}")
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        if fault.after_bytes:
+            coded = b"".join(
+                b"%x\r\n" % len(part) + part + b"\r\n"
+                for part in (coded[at : at + 10_000] for at in range(0, len(coded), 10_000))
+            )
+            coded += b"0\r\n\r\n"
+        self._send(connection, coded)
+        return True
 
     def _send_wrongly(self, connection: socket.socket, body: bytes, fault: Fault, length: int) -> bool:
         match fault.kind:
@@ -332,6 +365,17 @@ class OriginServer:
         with self._lock:
             self.bytes_sent += end - start
         return True
+
+
+def encoded(content: bytes, coding: str) -> bytes:
+    """Content as a proxy sends it with this Content-Encoding; by a name that nobody knows it is sent as it is."""
+    match coding:
+        case "gzip" | "x-gzip":
+            return gzip.compress(content)
+        case "deflate":
+            return zlib.compress(content)
+        case _:
+            return content
 
 
 def _is_established(connection: socket.socket) -> bool:

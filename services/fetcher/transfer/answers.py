@@ -3,7 +3,7 @@
 Also takes what the node has already of a file. Must not ask the origin for anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from libs.artifact.manifest import ChecksumAlgorithm
@@ -11,6 +11,7 @@ from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt
 from services.fetcher.store.checksums import matches, new_checksum
 from services.fetcher.store.ingest import IncomingFile, Ingest
+from services.fetcher.transfer.codings import CodingError, Decoded, coding_of_whole
 from services.fetcher.transfer.lanes import Lane, Request
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.pieces import FileState, Piece
@@ -27,6 +28,9 @@ from services.fetcher.transfer.verdicts import (
     next_start,
 )
 from services.fetcher.transfer.wire import Connection, Head, WireError
+
+# As a connection's receive.
+_Receive = Callable[[memoryview], int]
 
 
 class Answers:
@@ -104,14 +108,14 @@ class Answers:
         else:
             self._keep(piece)
 
-    def take_whole(self, piece: Piece, connection: Connection) -> None:
+    def take_whole(self, piece: Piece, connection: Connection, head: Head) -> None:
         """The origin sent the whole file where a range was asked for: fine at first, a fault in the middle."""
-        state, size = piece.state, piece.state.file.size_bytes
+        state = piece.state
         if not self._schedule.read_whole(piece):
             connection.close()
             raise WireError("the whole file was sent where a range was asked for")
-        length = connection.body_length()
-        if length is not None and length != size:
+        length, receive = self._uncoded(state, connection, head)
+        if length not in (None, state.file.size_bytes):
             connection.close()
             self.start_again(state, RESIZED, piece)
             return
@@ -120,8 +124,11 @@ class Answers:
             return
         complete = False
         try:
-            over = self._stream(piece, connection)
+            over = self._stream(piece, receive)
             complete = True
+        except CodingError as error:
+            connection.close()
+            raise WireError(str(error)) from error
         finally:
             self._schedule.end_whole(piece, complete)
         if over:
@@ -130,17 +137,21 @@ class Answers:
         else:
             self._complete(state)
 
-    def take_small(self, piece: Piece, connection: Connection, scratch: memoryview) -> None:
+    def take_small(self, piece: Piece, connection: Connection, head: Head, scratch: memoryview) -> None:
         """Take a small file, verify it and write it."""
         state, size = piece.state, piece.state.file.size_bytes
-        length = connection.body_length()
-        if length is not None and length != size:
+        length, receive = self._uncoded(state, connection, head)
+        if length not in (None, size):
             connection.close()
             what = f"has {length} bytes at the origin and had {size} when it was listed"
             self.start_again(state, Restart(RESIZED.reason, what), piece)
             return
-        received = connection.receive(scratch[:size])
-        if received < size or connection.receive(scratch[:1]):
+        try:
+            complete = receive(scratch[:size]) == size and not receive(memoryview(bytearray(1)))
+        except CodingError as error:
+            connection.close()
+            raise WireError(str(error)) from error
+        if not complete:
             connection.close()
             self.start_again(state, RESIZED, piece)
             return
@@ -213,7 +224,15 @@ class Answers:
         else:
             self.start_again(state, MISMATCH, None)
 
-    def _stream(self, piece: Piece, connection: Connection) -> bool:
+    def _uncoded(self, state: FileState, connection: Connection, head: Head) -> tuple[int | None, _Receive]:
+        """The length that a whole body says of itself and how to receive it, without a coding that nobody wanted."""
+        length = connection.body_length()
+        coding = coding_of_whole(head.headers, length, state.file.size_bytes)
+        if not coding:
+            return length, connection.receive
+        return None, Decoded(coding, connection.receive, state.file.size_bytes).receive
+
+    def _stream(self, piece: Piece, receive: _Receive) -> bool:
         """Take a whole body, passing over what is verified already; return whether it is too long."""
         state, buffer, incoming = piece.state, piece.buffer, piece.state.incoming
         if buffer is None or incoming is None:
@@ -223,7 +242,7 @@ class Answers:
         while position < size:
             known = position < state.frontier
             end = min(position + step, state.frontier if known else size)
-            if connection.receive(buffer[: end - position]) != end - position:
+            if receive(buffer[: end - position]) != end - position:
                 raise WireError("the body ended early")
             if not known:
                 incoming.write(position, buffer, end - position)
@@ -231,7 +250,7 @@ class Answers:
                 self._schedule.advanced(state, end)
                 piece.progressed()
             position = end
-        return connection.receive(buffer[:1]) > 0
+        return receive(buffer[:1]) > 0
 
 
 def _advance(state: FileState, buffer: memoryview | None, end: int) -> None:

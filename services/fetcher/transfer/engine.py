@@ -17,12 +17,14 @@ from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.addresses import AddressError, Endpoint, split_url
 from services.fetcher.transfer.answers import Answers
+from services.fetcher.transfer.codings import decoded_excerpt
 from services.fetcher.transfer.lanes import Lane, RecalledError, Request
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Origin
 from services.fetcher.transfer.pieces import FileState, Piece
 from services.fetcher.transfer.progress import Progress, ProgressCallback, RateMeter, remaining_seconds
 from services.fetcher.transfer.ranges import range_header
+from services.fetcher.transfer.refusals import BODY_BYTES, Said, said_by
 from services.fetcher.transfer.schedule import Schedule
 from services.fetcher.transfer.sharing import Pause, Sharing
 from services.fetcher.transfer.verdicts import (
@@ -30,6 +32,7 @@ from services.fetcher.transfer.verdicts import (
     Body,
     Follow,
     GiveUp,
+    ReadWhole,
     Renew,
     Restart,
     Retry,
@@ -38,6 +41,9 @@ from services.fetcher.transfer.verdicts import (
     next_attempt,
 )
 from services.fetcher.transfer.wire import Connection, Head, TrustError, WireError
+
+# The answers whose body is content.
+_WITH_CONTENT = (200, 206)
 
 
 def download(
@@ -271,27 +277,38 @@ class _Transfer:
             self._origin.name,
             state.name,
             request.location,
+            state.file.size_bytes,
             state.large,
             state.whole,
             request.redirected,
             piece.refusals,
             piece.redirects,
         )
-        match judge(asked, head.status, head.headers, datetime.now(UTC), self._limits):
+        said = Said()
+        if head.status not in _WITH_CONTENT:
+            body = decoded_excerpt(head.headers, connection.excerpt(BODY_BYTES), BODY_BYTES)
+            said = said_by(head.headers, body, request.location.secrets())
+        match judge(asked, head.status, head.headers, said, datetime.now(UTC), self._limits):
             case Body.RANGE:
                 self._answers.take_range(request, connection, head, lane)
             case Body.WHOLE:
-                self._answers.take_whole(piece, connection)
+                self._answers.take_whole(piece, connection, head)
             case Body.SMALL:
-                self._answers.take_small(piece, connection, lane.scratch)
+                self._answers.take_small(piece, connection, head, lane.scratch)
             case verdict:
-                connection.finish()
+                if head.status in _WITH_CONTENT:
+                    # Content that is of no use, and may be large.
+                    connection.close()
                 self._act(verdict, request)
 
     def _act(self, verdict: Verdict, request: Request) -> None:
         """Carry out a verdict on an answer without content."""
         piece, state = request.piece, request.piece.state
         match verdict:
+            case ReadWhole(why):
+                if not self._schedule.read_whole(piece):
+                    raise WireError(why)
+                self._schedule.put_back(piece)
             case Follow(location):
                 piece.redirects += 1
                 state.redirect = location

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
 from libs.artifact.manifest import ManifestFile
 
@@ -19,6 +20,12 @@ class Location:
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must not come back in anybody's words: values of headers and of the query, as sent and decoded."""
+        query = urlsplit(self.url).query
+        values = [value for _, _, value in (pair.partition("=") for pair in query.split("&"))]
+        return (query, *values, *map(unquote, values), *self.headers.values())
 
 
 class Origin(Protocol):

@@ -11,24 +11,19 @@ from enum import Enum
 from urllib.parse import urljoin
 
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
+from libs.chassis.errors import Corrupt, ServiceError, Unavailable
 from services.fetcher.transfer.addresses import AddressError, split_url
+from services.fetcher.transfer.codings import can_undo, coding_of, coding_of_whole
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.ranges import ContentRange, parse_content_range
+from services.fetcher.transfer.refusals import NOT_ALLOWED, NOT_FOUND, RATE_LIMITED, Said, refusal_of
 from services.fetcher.transfer.retry import asked_pause_seconds, backoff_seconds
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 # An answer that a token or a signed address has expired comes as any of these; object stores say 400 too.
 _REFUSALS = (400, 401, 403, 404, 410)
 _PASSING = (408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529)
-# X-Error-Code of the Hugging Face Hub, which answers 401 for what does not exist and 403 for much else.
-_ERROR_CODES = {
-    "GatedRepo": Reason.GATED,
-    "RepoNotFound": Reason.NOT_FOUND,
-    "RevisionNotFound": Reason.NOT_FOUND,
-    "EntryNotFound": Reason.NOT_FOUND,
-}
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,7 @@ class Asked:
     origin: str
     file: str
     location: Location
+    size: int
     large: bool = True
     whole: bool = False
     redirected: bool = False
@@ -60,6 +56,13 @@ class Body(Enum):
     RANGE = "range"
     WHOLE = "whole"
     SMALL = "small"
+
+
+@dataclass(frozen=True)
+class ReadWhole:
+    """Ask for the whole file: the answer is a range of something else than the file. `why` says of what."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class GiveUp:
     error: ServiceError
 
 
-Verdict = Body | Follow | Renew | Retry | Restart | GiveUp
+Verdict = Body | ReadWhole | Follow | Renew | Retry | Restart | GiveUp
 
 CHANGED = Restart(Reason.SOURCE_CHANGED, "has changed at the origin since it was listed")
 SHORTER = Restart(Reason.SOURCE_CHANGED, "is shorter at the origin than it was when it was listed")
@@ -109,11 +112,20 @@ RESIZED = Restart(Reason.SOURCE_CHANGED, "has another size at the origin than it
 MISMATCH = Restart(Reason.CHECKSUM_MISMATCH, "does not match its checksum")
 
 
-def judge(asked: Asked, status: int, headers: Mapping[str, str], now: datetime, limits: Limits) -> Verdict:
-    """What to do about an answer. `headers` have lower-case names; `now` serves an answer that has no date."""
+def judge(
+    asked: Asked, status: int, headers: Mapping[str, str], said: Said, now: datetime, limits: Limits
+) -> Verdict:
+    """What to do about an answer. `headers` have lower-case names, `said` is in the body of one without content.
+
+    `now` serves an answer that has no date.
+    """
     if status == 206 and asked.large and not asked.whole:
-        return Body.RANGE
+        return _coded(asked, coding_of(headers)) or Body.RANGE
     if status == 200:
+        length = headers.get("content-length", "")
+        coding = coding_of_whole(headers, int(length) if length.isdecimal() else None, asked.size)
+        if coding and not can_undo(coding):
+            return _coded(asked, coding) or Body.WHOLE
         return Body.WHOLE if asked.large else Body.SMALL
     if status in _REDIRECTS:
         return _redirect(asked, headers.get("location", ""), limits)
@@ -122,14 +134,13 @@ def judge(asked: Asked, status: int, headers: Mapping[str, str], now: datetime, 
     if status == 412:
         # The condition names the content that was listed: to ask for it again cannot help.
         return GiveUp(Corrupt(CHANGED.reason, f"{asked.subject} {CHANGED.what}"))
+    slow_down = status == 429 or refusal_of(said.code) is RATE_LIMITED
+    if slow_down or status in _PASSING:
+        reason = RATE_LIMITED.reason if slow_down else Reason.UNAVAILABLE
+        return Retry(f"the answer is {said.behind(status)}", reason, asked_pause_seconds(headers, now))
     if status in _REFUSALS:
-        return _refused(asked, status, headers)
-    if status in _PASSING:
-        reason = Reason.RATE_LIMITED if status == 429 else Reason.UNAVAILABLE
-        return Retry(f"the answer is HTTP {status}", reason, asked_pause_seconds(headers, now))
-    return GiveUp(
-        Unavailable(Reason.UNAVAILABLE, f"{asked.origin}: the answer to a request for {asked.file} is HTTP {status}")
-    )
+        return _refused(asked, status, said)
+    return _given_up(asked, status, said)
 
 
 def judge_range(
@@ -188,21 +199,32 @@ def _redirect(asked: Asked, target: str, limits: Limits) -> Verdict:
     return Follow(Location(url, asked.location.headers if after == before else {}))
 
 
-def _refused(asked: Asked, status: int, headers: Mapping[str, str]) -> Verdict:
+def _refused(asked: Asked, status: int, said: Said) -> Verdict:
     if asked.redirected and asked.refusals < 2:
         # A signed address has expired: the origin gives a new one.
         return Renew(again=False)
     if asked.refusals < 1:
         return Renew(again=True)
-    if status == 400:
-        return GiveUp(
-            Unavailable(Reason.UNAVAILABLE, f"{asked.origin} does not understand a request for {asked.file} (HTTP 400)")
+    return _given_up(asked, status, said)
+
+
+def _given_up(asked: Asked, status: int, said: Said) -> GiveUp:
+    known = refusal_of(said.code) or {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND, 410: NOT_FOUND}.get(status)
+    if known:
+        return GiveUp(known.error(asked.subject, said.behind(status)))
+    what = "the origin does not understand the request" if status == 400 else "the origin does not send the file"
+    return GiveUp(Unavailable(Reason.UNAVAILABLE, f"{asked.subject}: {what} ({said.behind(status)})"))
+
+
+def _coded(asked: Asked, coding: str) -> ReadWhole | GiveUp | None:
+    if not coding:
+        return None
+    if can_undo(coding):
+        return ReadWhole(f"a range came with Content-Encoding {coding}")
+    return GiveUp(
+        Unavailable(
+            Reason.UNAVAILABLE,
+            f"{asked.subject} comes with Content-Encoding {coding}, although none was asked for: have the proxy or "
+            "the origin send it as it is stored, or gzip at the most",
         )
-    code = headers.get("x-error-code", "")
-    reason = _ERROR_CODES.get(code, Reason.FORBIDDEN if status in (401, 403) else Reason.NOT_FOUND)
-    what = {
-        Reason.GATED: "is gated: accept its terms with the account that the token belongs to",
-        Reason.NOT_FOUND: "does not exist at the origin",
-        Reason.FORBIDDEN: "may not be read: check the token and its permissions",
-    }[reason]
-    return GiveUp(Missing(reason, f"{asked.subject} {what} (HTTP {status})"))
+    )

@@ -151,6 +151,13 @@ class Connection:
                 window_done, window_end = done, self._patient_time() + self._watch.stall_seconds
         return done
 
+    def excerpt(self, most_bytes: int) -> bytes:
+        """The beginning of a body that nobody wants otherwise, and finish it."""
+        buffer = bytearray(most_bytes)
+        count = self.receive(memoryview(buffer))
+        self.finish()
+        return bytes(buffer[:count])
+
     def finish(self) -> None:
         """Read what is left of a body that nobody wants, or give the connection up when that is much."""
         if self.receive(memoryview(bytearray(_DRAIN_BYTES))) == _DRAIN_BYTES and self.body_length() != 0:

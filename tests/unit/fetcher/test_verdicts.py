@@ -11,6 +11,7 @@ from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.ranges import ContentRange
+from services.fetcher.transfer.refusals import Said
 from services.fetcher.transfer.verdicts import (
     CHANGED,
     MISMATCH,
@@ -19,6 +20,7 @@ from services.fetcher.transfer.verdicts import (
     Body,
     Follow,
     GiveUp,
+    ReadWhole,
     Renew,
     Restart,
     Retry,
@@ -32,7 +34,7 @@ from services.fetcher.transfer.verdicts import (
 NOW = datetime(2026, 11, 27, 12, 0, 0, tzinfo=UTC)
 LIMITS = Limits(redirects=3, attempts=4, corrupt_attempts=2, longest_wait_seconds=60, backoff_initial_seconds=1)
 SIGNED = Location("https://hub.example/model/weights?signature=1", {"Authorization": "Bearer secret"})
-RANGE = Asked("hf://o/m", "weights", SIGNED)
+RANGE = Asked("hf://o/m", "weights", SIGNED, size=100)
 READ_WHOLE = replace(RANGE, whole=True)
 SMALL = replace(RANGE, file="config.json", large=False)
 REDIRECTED = replace(RANGE, redirected=True)
@@ -96,6 +98,21 @@ ANSWERS: dict[str, tuple[Asked, int, Mapping[str, str], Verdict]] = {
     "a range behind the end of the file starts it again": (RANGE, 416, {}, SHORTER),
     "a first refusal of the origin has the credentials renewed": (RANGE, 401, {}, Renew(again=True)),
     "a first refusal of a signed address has it signed anew": (REDIRECTED, 403, {}, Renew(again=False)),
+    "a range of a body that a proxy has compressed is not believed": (
+        RANGE,
+        206,
+        {"content-encoding": "gzip"},
+        ReadWhole("a range came with Content-Encoding gzip"),
+    ),
+    "a whole file that a proxy has compressed is taken": (RANGE, 200, {"content-encoding": "gzip"}, Body.WHOLE),
+    "a small file that a proxy has compressed is taken": (SMALL, 200, {"content-encoding": "deflate"}, Body.SMALL),
+    "an object that was stored compressed is taken as it is": (
+        SMALL,
+        200,
+        {"content-encoding": "br", "content-length": "100"},
+        Body.SMALL,
+    ),
+    "a coding that some stores keep by mistake is none": (RANGE, 206, {"content-encoding": "aws-chunked"}, Body.RANGE),
     "a second refusal of a signed address too": (replace(REDIRECTED, refusals=1), 403, {}, Renew(again=False)),
     "a refusal with 400 may be a token that has expired": (RANGE, 400, {}, Renew(again=True)),
 }
@@ -103,7 +120,7 @@ ANSWERS: dict[str, tuple[Asked, int, Mapping[str, str], Verdict]] = {
 
 @pytest.mark.parametrize(("asked", "status", "headers", "verdict"), ANSWERS.values(), ids=ANSWERS.keys())
 def test_what_an_answer_means(asked: Asked, status: int, headers: Mapping[str, str], verdict: Verdict) -> None:
-    assert judge(asked, status, headers, NOW, LIMITS) == verdict
+    assert judge(asked, status, headers, Said(), NOW, LIMITS) == verdict
 
 
 ENDS: dict[str, tuple[Asked, int, Mapping[str, str], type[ServiceError], str, str]] = {
@@ -120,21 +137,21 @@ ENDS: dict[str, tuple[Asked, int, Mapping[str, str], type[ServiceError], str, st
         "Forbidden",
         "may not be read",
     ),
-    "a hub that says that a repository is gated is believed": (
-        REFUSED,
-        403,
-        {"x-error-code": "GatedRepo"},
-        Missing,
-        "Gated",
-        "is gated",
+    "a small file in a coding that cannot be undone ends": (
+        SMALL,
+        200,
+        {"content-encoding": "br"},
+        Unavailable,
+        "Unavailable",
+        "Content-Encoding br",
     ),
-    "a hub that answers 401 for what does not exist is understood": (
-        REFUSED,
-        401,
-        {"x-error-code": "RepoNotFound"},
-        Missing,
-        "NotFound",
-        "does not exist",
+    "a range in a coding that cannot be undone ends": (
+        RANGE,
+        206,
+        {"content-encoding": "gzip, br"},
+        Unavailable,
+        "Unavailable",
+        "Content-Encoding gzip, br",
     ),
     "a condition that fails ends": (RANGE, 412, {}, Corrupt, "SourceChanged", "has changed"),
     "redirects in circles end": (CIRCLING, 302, moved("/x"), Unavailable, "Unavailable", "in circles"),
@@ -156,7 +173,7 @@ ENDS: dict[str, tuple[Asked, int, Mapping[str, str], type[ServiceError], str, st
 def test_which_answers_end_a_transfer(
     asked: Asked, status: int, headers: Mapping[str, str], kind: type[ServiceError], reason: str, words: str
 ) -> None:
-    verdict = judge(asked, status, headers, NOW, LIMITS)
+    verdict = judge(asked, status, headers, Said(), NOW, LIMITS)
     assert isinstance(verdict, GiveUp)
     assert type(verdict.error) is kind
     assert verdict.error.reason == reason
@@ -166,8 +183,39 @@ def test_which_answers_end_a_transfer(
     assert "signature" not in verdict.error.message
 
 
+SAYS = {
+    "a hub that answers 403 for a gated repository": (403, "GatedRepo", Missing, "Gated", "accept its terms"),
+    "a hub that answers 401 for what does not exist": (401, "RepoNotFound", Missing, "NotFound", "does not exist"),
+    "an object in an archive of Amazon's": (403, "InvalidObjectState", Missing, "Forbidden", "restore it"),
+    "a blob in an archive of Azure's": (409, "BlobArchived", Missing, "Forbidden", "restore it"),
+    "an object in an archive of Oracle's": (409, "NotRestored", Missing, "Forbidden", "restore it"),
+    "a token that has expired": (400, "ExpiredToken", Missing, "Forbidden", "renew"),
+    "a clock that is wrong": (403, "RequestTimeTooSkewed", Missing, "Forbidden", "clock"),
+    "a code that nobody knows": (403, "SomethingElse", Missing, "Forbidden", "may not be read"),
+    "a code that nobody knows beside 400": (400, "Odd", Unavailable, "Unavailable", "HTTP 400"),
+}
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "reason", "words"), SAYS.values(), ids=SAYS.keys())
+def test_what_a_store_says_itself_decides_and_is_told(
+    status: int, code: str, kind: type[ServiceError], reason: str, words: str
+) -> None:
+    verdict = judge(REFUSED, status, {}, Said(code, "It says so."), NOW, LIMITS)
+    assert isinstance(verdict, GiveUp)
+    assert type(verdict.error) is kind
+    assert verdict.error.reason == reason
+    assert words in verdict.error.message
+    assert f"(HTTP {status}, {code}: It says so)" in verdict.error.message
+
+
+def test_a_store_that_asks_to_slow_down_by_its_code_alone_is_asked_again_later() -> None:
+    for status in (400, 403, 503):
+        verdict = judge(RANGE, status, {"retry-after": "3"}, Said("SlowDown"), NOW, LIMITS)
+        assert verdict == Retry(f"the answer is HTTP {status}, SlowDown", Reason.RATE_LIMITED, 3.0)
+
+
 def test_an_address_of_another_scheme_is_not_followed() -> None:
-    verdict = judge(RANGE, 302, moved("file:///etc/passwd"), NOW, LIMITS)
+    verdict = judge(RANGE, 302, moved("file:///etc/passwd"), Said(), NOW, LIMITS)
     assert isinstance(verdict, Retry)
     assert "neither http nor https" in verdict.why
 

@@ -34,6 +34,7 @@ from services.fetcher.sources.bucket.signing import Signer, is_signable, signer_
 from services.fetcher.sources.bucket.source import BucketSource
 from services.fetcher.sources.selection import select_files
 from services.fetcher.transfer.origin import Location
+from services.fetcher.transfer.refusals import RATE_LIMITED, WRONG_REGION, refusal_of, said_in
 from services.fetcher.transfer.tls import tls_context
 
 if TYPE_CHECKING:
@@ -53,12 +54,10 @@ _USED_FOR_SECONDS = _SIGNED_FOR.total_seconds() / 2
 _REMEMBERED = 256
 
 _STATUS = re.compile(r"status code: (\d{3})|\bstatus: (\d{3})\b")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
 # Addresses at which pods and machines of the clouds ask for their identity.
 _IDENTITY = re.compile(
     r"169\.254\.\d+\.\d+|metadata\.google\.internal|\bsts\.|login\.microsoftonline|oauth2|token request"
 )
-_WRONG_REGION = ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException")
 
 Store = S3Store | GCSStore | AzureStore
 
@@ -241,7 +240,10 @@ def _open_s3(source: BucketSource, options: "ClientConfig") -> S3Store:
 
 @contextmanager
 def _errors_of(source: BucketSource) -> Iterator[None]:
-    """Turn what the SDK raises into what the caller does next, without its words: they may quote signed addresses."""
+    """Turn what the SDK raises into what the caller does next, without its words: they may quote signed addresses.
+
+    What the store itself has said is in them, and is told.
+    """
     try:
         yield
     except (ServiceError, InvalidValue):
@@ -253,26 +255,26 @@ def _errors_of(source: BucketSource) -> Iterator[None]:
     raise refusal
 
 
-def _refused(source: BucketSource, said: str) -> ServiceError:
-    status = next((int(one or other) for one, other in _STATUS.findall(said)), 0)
-    code = next(iter(_CODE.findall(said)), "")
-    named = f" ({code})" if code else f" (HTTP {status})" if status else ""
-    if _IDENTITY.search(said) and (status or not source.secret):
+def _refused(source: BucketSource, text: str) -> ServiceError:
+    status = next((int(one or other) for one, other in _STATUS.findall(text)), 0)
+    said = said_in(text, source.secret.values())
+    named = f" ({said.behind(status)})" if status or said.code else ""
+    known = refusal_of(said.code)
+    if _IDENTITY.search(text) and (status or not source.secret):
         return Missing(Reason.FORBIDDEN, f"{source.name}: the cloud gives no credentials{named}: {_advice(source)}")
-    if code in _WRONG_REGION or "redirect without LOCATION" in said:
-        return Invalid(
-            Reason.INVALID_PARAMETER,
-            f"{source.name} is in another region than was asked{named}: write the bucket's own in parameters.region",
-        )
+    if known is None and "redirect without LOCATION" in text:
+        known = WRONG_REGION
+    if known and not known.general:
+        return known.error(source.name, said.behind(status) or "a redirect that leads nowhere")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Missing(Reason.FORBIDDEN, f"{source.name}: access is refused{named}: {_advice(source)}")
     if status == HTTPStatus.NOT_FOUND:
         return Missing(Reason.NOT_FOUND, f"{source.name}: there is no such bucket{named}: check storageUri")
-    if status == HTTPStatus.TOO_MANY_REQUESTS or code == "SlowDown":
+    if status == HTTPStatus.TOO_MANY_REQUESTS or known is RATE_LIMITED:
         return Unavailable(Reason.RATE_LIMITED, f"{source.name}: the store asks to slow down{named}")
     if status == HTTPStatus.BAD_REQUEST:
         return Invalid(Reason.INVALID_PARAMETER, f"{source.name}: the store does not understand the request{named}")
-    if "path segment" in said or "invalid path" in said.lower():
+    if "path segment" in text or "invalid path" in text.lower():
         return Invalid(
             Reason.INVALID_LISTING,
             f"{source.name} holds an object whose name has an empty part, '.' or '..', of which no file can be made",

@@ -21,6 +21,7 @@ from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing, ServiceError, Unavailable
 from services.fetcher.sources.bucket.source import BucketSource
 from services.fetcher.transfer.origin import Location, Origin
+from services.fetcher.transfer.refusals import BODY_BYTES, RATE_LIMITED, Said, refusal_of, said_by
 from services.fetcher.transfer.retry import asked_pause_seconds
 from services.fetcher.transfer.tls import tls_context
 
@@ -63,26 +64,33 @@ def _ask(
             return headers
     except urllib.error.HTTPError as error:
         with error:
-            raise _refused(source, file, error.code, dict(error.headers.items())) from None
+            told = {name.lower(): value for name, value in error.headers.items()}
+            said = said_by(told, error.read(BODY_BYTES), location.secrets())
+            raise _refused(source, file, error.code, told, said) from None
     except (OSError, HTTPException) as error:
         raise Unavailable(
             Reason.UNAVAILABLE, f"{source.name}: the store cannot be asked for {file.path} ({type(error).__name__})"
         ) from None
 
 
-def _refused(source: BucketSource, file: ManifestFile, status: int, headers: Mapping[str, str]) -> ServiceError:
-    what = f"{source.name}: {file.path}"
+def _refused(
+    source: BucketSource, file: ManifestFile, status: int, headers: Mapping[str, str], said: Said
+) -> ServiceError:
+    what, known = f"{source.name}: {file.path}", refusal_of(said.code)
+    if known and not known.general:
+        return known.error(what, said.behind(status))
     match status:
         case HTTPStatus.NOT_FOUND | HTTPStatus.PRECONDITION_FAILED:
             return Unavailable(Reason.SOURCE_CHANGED, f"{what} has changed while the source was listed")
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return Missing(
                 Reason.FORBIDDEN,
-                f"{what} may not be read, only listed (HTTP {status}): check what the credentials allow",
+                f"{what} may not be read, only listed ({said.behind(status)}): check what the credentials allow",
             )
-    reason = Reason.RATE_LIMITED if status == HTTPStatus.TOO_MANY_REQUESTS else Reason.UNAVAILABLE
-    pause = asked_pause_seconds({name.lower(): value for name, value in headers.items()}, datetime.now(UTC))
-    return Unavailable(reason, f"{what}: the store answers HTTP {status}", pause)
+    slow_down = status == HTTPStatus.TOO_MANY_REQUESTS or known is RATE_LIMITED
+    pause = asked_pause_seconds(headers, datetime.now(UTC))
+    reason = Reason.RATE_LIMITED if slow_down else Reason.UNAVAILABLE
+    return Unavailable(reason, f"{what}: the store answers {said.behind(status)}", pause)
 
 
 def _checksum_of(headers: Message) -> tuple[ChecksumAlgorithm, str]:

@@ -33,6 +33,7 @@ from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.hub.source import HubOrigin, HubSource
 from services.fetcher.sources.selection import select_files
+from services.fetcher.transfer.refusals import said_by
 from services.fetcher.transfer.retry import asked_pause_seconds
 from services.fetcher.transfer.tls import tls_context
 
@@ -177,7 +178,9 @@ def _refused(source: HubSource, error: HfHubHTTPError) -> ServiceError:
         case GatedRepoError():
             return Missing(Reason.GATED, _gated_message(source))
         case DisabledRepoError():
-            return Missing(Reason.FORBIDDEN, f"{source.name} has been disabled by its owner or by Hugging Face")
+            return Missing(
+                Reason.FORBIDDEN, f"{source.name} has been disabled by its owner or by the hub{_said(source, error)}"
+            )
         case RevisionNotFoundError():
             return Missing(
                 Reason.NOT_FOUND,
@@ -206,7 +209,9 @@ def _refused(source: HubSource, error: HfHubHTTPError) -> ServiceError:
             f"{source.endpoint} asks to slow down (HTTP 429) when listing {source.name}{advice}",
             pause,
         )
-    return Unavailable(Reason.UNAVAILABLE, f"{source.endpoint} answers HTTP {status} when listing {source.name}", pause)
+    return Unavailable(
+        Reason.UNAVAILABLE, f"{source.endpoint} does not list {source.name}{_said(source, error)}", pause
+    )
 
 
 def _gated_message(source: HubSource) -> str:
@@ -228,11 +233,11 @@ def _missing_message(source: HubSource) -> str:
 
 
 def _said(source: HubSource, error: HfHubHTTPError) -> str:
-    message = error.response.headers.get("X-Error-Message", "")
-    if source.token:
-        # A mirror may repeat what it was sent.
-        message = message.replace(source.token, "...")
-    return f": {message}" if message else ""
+    response = error.response
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    # A mirror may repeat what it was sent.
+    said = said_by(headers, response.content, [source.token or ""])
+    return f" ({said.behind(response.status_code)})"
 
 
 def _commit(source: HubSource, sha: str | None) -> str:

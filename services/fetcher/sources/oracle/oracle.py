@@ -37,6 +37,7 @@ from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, UserKey
 from services.fetcher.sources.selection import select_files
 from services.fetcher.transfer.origin import Location
+from services.fetcher.transfer.refusals import Said, cleaned, refusal_of
 from services.fetcher.transfer.retry import asked_pause_seconds
 
 # Connect and read. A page of a listing is a small answer; what takes longer will not come.
@@ -369,7 +370,11 @@ def _no_identity(source: OracleSource, error: OracleError) -> ServiceError:
 
 
 def _list_refused(source: OracleSource, error: OracleError) -> ServiceError:
-    said = f"{_where(source)}: HTTP {error.status}, {error.code}, opc-request-id {error.request_id}"
+    told = _said(error)
+    said = f"{_where(source)}: {told.behind(error.status)}, opc-request-id {error.request_id}"
+    known = refusal_of(told.code)
+    if known and not known.general:
+        return known.error(source.name, said)
     match error.status:
         case HTTPStatus.UNAUTHORIZED:
             return Missing(
@@ -392,6 +397,10 @@ def _list_refused(source: OracleSource, error: OracleError) -> ServiceError:
         case HTTPStatus.TOO_MANY_REQUESTS:
             return Unavailable(Reason.RATE_LIMITED, f"{source.name}: asked to slow down ({said})", _asked_pause(error))
     return Unavailable(Reason.UNAVAILABLE, f"{source.name} cannot be listed now ({said})", _asked_pause(error))
+
+
+def _said(error: OracleError) -> Said:
+    return Said(str(error.code or ""), cleaned(str(error.message or "")))
 
 
 def _head_refused(source: OracleSource, file: ManifestFile, error: OracleError) -> ServiceError:

@@ -20,7 +20,9 @@ from services.fetcher.sources.vendor.index import Index, IndexBuilder, located, 
 from services.fetcher.sources.vendor.source import HttpSource
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.addresses import Endpoint, split_url
+from services.fetcher.transfer.codings import CodingError, Decoded, coding_of, decoded_excerpt
 from services.fetcher.transfer.origin import Location, Origin
+from services.fetcher.transfer.refusals import BODY_BYTES, Said, refusal_of, said_by
 from services.fetcher.transfer.retry import asked_pause_seconds
 from services.fetcher.transfer.wire import Connection, Head, TrustError, Watch, WireError
 
@@ -123,8 +125,12 @@ class _Reader:
             connection.flush()
             head = connection.head()
             if head.status != HTTPStatus.OK:
-                raise _refused(self._source, self._host, head)
-            return read_object(self._body(connection), self._source.name, str(self._host))
+                body = decoded_excerpt(head.headers, connection.excerpt(BODY_BYTES), BODY_BYTES)
+                said = said_by(head.headers, body, self._source.headers.values())
+                raise _refused(self._source, self._host, head, said)
+            return read_object(self._body(connection, head), self._source.name, str(self._host))
+        except CodingError as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"{self._source.name}: the vendor's index: {error}") from error
         except (WireError, TrustError) as error:
             raise Unavailable(
                 Reason.UNAVAILABLE, f"{self._source.name}: the vendor's index cannot be read: {error}"
@@ -133,10 +139,13 @@ class _Reader:
             if connection:
                 connection.close()
 
-    def _body(self, connection: Connection) -> bytes:
+    def _body(self, connection: Connection, head: Head) -> bytes:
         body = bytearray()
         buffer = memoryview(bytearray(_READ_BYTES))
-        while count := connection.receive(buffer):
+        receive, coding = connection.receive, coding_of(head.headers)
+        if coding:
+            receive = Decoded(coding, receive, self._bytes_left).receive
+        while count := receive(buffer):
             body += buffer[:count]
             self._bytes_left -= count
             if self._bytes_left < 0:
@@ -183,21 +192,22 @@ def _resolve(source: HttpSource, given: str) -> Location:
     return Location(url, headers)
 
 
-def _refused(source: HttpSource, host: Endpoint, head: Head) -> ServiceError:
-    status = head.status
+def _refused(source: HttpSource, host: Endpoint, head: Head, said: Said) -> ServiceError:
+    status, told = head.status, said.behind(head.status)
+    known = refusal_of(said.code)
+    if known and not known.general:
+        return known.error(source.name, f"{host}: {told}")
     pause = asked_pause_seconds(head.headers, datetime.now(UTC))
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return Missing(Reason.FORBIDDEN, f"{host} refuses to list {source.name} (HTTP {status}): {_advice(source)}")
+            return Missing(Reason.FORBIDDEN, f"{host} refuses to list {source.name} ({told}): {_advice(source)}")
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-            return Missing(Reason.NOT_FOUND, f"{host} has no {source.name} (HTTP {status}): check storageUri")
+            return Missing(Reason.NOT_FOUND, f"{host} has no {source.name} ({told}): check storageUri")
         case HTTPStatus.BAD_REQUEST | HTTPStatus.UNPROCESSABLE_ENTITY:
-            return Invalid(
-                Reason.INVALID_URI, f"{host} does not understand {source.name} (HTTP {status}): check storageUri"
-            )
+            return Invalid(Reason.INVALID_URI, f"{host} does not understand {source.name} ({told}): check storageUri")
         case HTTPStatus.TOO_MANY_REQUESTS:
             return Unavailable(
-                Reason.RATE_LIMITED, f"{host} asks to slow down (HTTP 429) when listing {source.name}", pause
+                Reason.RATE_LIMITED, f"{host} asks to slow down ({told}) when listing {source.name}", pause
             )
         case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             return Unavailable(
@@ -205,7 +215,7 @@ def _refused(source: HttpSource, host: Endpoint, head: Head) -> ServiceError:
                 f"{host} redirects the index of {source.name} (HTTP {status}), which is not followed: the vendor's "
                 "driver must name the address that it leads to",
             )
-    return Unavailable(Reason.UNAVAILABLE, f"{host} answers HTTP {status} when listing {source.name}", pause)
+    return Unavailable(Reason.UNAVAILABLE, f"{host} does not list {source.name} ({told})", pause)
 
 
 def _advice(source: HttpSource) -> str:
