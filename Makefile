@@ -74,7 +74,7 @@ bench-fleet: venv ## Measure controller and status with a simulated fleet (NODES
 		$(if $(MODELS),--models $(MODELS)) $(ARGS)
 
 .PHONY: bench-transfer
-bench-transfer: venv ## Measure the transfer engine against huggingface_hub, rclone and aria2c
+bench-transfer: venv ## Measure the transfer engine against huggingface_hub, rclone and aria2c, each verified and not
 	@$(PYTHON) -m tests.bench.transfer
 
 .PHONY: bench-memory
