@@ -40,6 +40,8 @@ class _PersistentClient(Client):
 
     nats-py closes for good when the server refuses a connection. But a refusal passes: the one who answers for our
     identity may be away for a moment, as after a restart of the server.
+
+    Overrides a private method and calls another. Remove when nats-py has an option to reconnect after refusals.
     """
 
     async def _process_err(self, err_msg: str) -> None:

@@ -98,7 +98,8 @@ def xet_hashes(source: HubSource, commit: str) -> dict[tuple[str, str], str]:
 class _Client(httpx2.Client):
     """One attempt per request, with a timeout, at the endpoint of the listing and nowhere else.
 
-    The SDK retries some calls five times, waits for rate limits in its thread, and has no timeout of its own.
+    The SDK retries some calls five times, waits for rate limits in its thread, and has no timeout of its own. Remove
+    when it takes a timeout and a number of attempts.
     """
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -141,7 +142,8 @@ def _new_client() -> httpx2.Client:
 
 # At import, because the SDK has one client for the whole process, and nobody else uses the SDK.
 set_client_factory(_new_client)
-# Otherwise the first request of a process asks the public hub, not the mirror, what to put into User-Agent.
+# Otherwise the first request of a process asks the public hub, not the mirror, what to put into User-Agent. The SDK
+# reads its variable at import only, and whoever sets it late is too late. Remove when it asks its endpoint, or nobody.
 constants.HF_HUB_DISABLE_TELEMETRY = True
 
 

@@ -160,7 +160,10 @@ class OracleOrigin:
 
 @dataclass
 class _Unsent:
-    """A request as the SDK's signers look at one."""
+    """A request as the SDK's signers look at one: the part of requests.PreparedRequest that they use.
+
+    Remove when the SDK signs addresses or headers without a request of that library.
+    """
 
     url: str
     path_url: str
@@ -186,7 +189,8 @@ class _Access:
     def sign(self, request: _Unsent, renew: bool) -> None:
         """Add the headers of a signature to a request; renew says that the last one was refused. Not thread-safe."""
         with _identity_errors(self._source):
-            # A token that expires is looked at by some of the SDK's signers only when they are asked for it.
+            # A token that expires is looked at by some of the SDK's signers only when they are asked for it. Which of
+            # them can renew it is in no interface. Remove when the base class of signers has both.
             if hasattr(self._signer, "get_security_token"):
                 self._signer.get_security_token()
             # What was refused to several threads at once is renewed once.
@@ -291,6 +295,7 @@ class _Client:
 
     def close(self) -> None:
         """Close the connections."""
+        # Of the SDK's inside. Remove when its clients can be closed.
         self._client.base_client.session.close()
 
 
