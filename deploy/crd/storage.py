@@ -1,69 +1,82 @@
 """Schema of spec.storage: where a model comes from, where it lies, and on which nodes.
 
-The rules on storageUri say in CEL what libs/artifact/uri.py says in Python; a test holds both against each other.
+The rules on storageUri and its parameters are those of libs/artifact/uri.py, written in CEL; a test holds both against
+each other.
 """
 
-from deploy.crd.schema import Schema, integer, listing, mapping, rule, structure, text
+from collections.abc import Iterator, Sequence
 
-_URI_FORMS = (
-    "hf://<organisation>/<model>[@<revision>], oci://n/<namespace>/b/<bucket>/o/<object path>, "
-    "pvc://[<namespace>:]<claim>/<path>, vendor://<vendor>/<resource type>/<resource path>, local:///<path>, "
-    "s3://<bucket>/<prefix>, gs://<bucket>/<prefix> or az://<container>/<prefix>"
+from deploy.crd.schema import Schema, integer, listing, mapping, rule, structure, text
+from libs.artifact.uri import SECRET_WORDS, SYNTAXES, TOKEN_KEY, Parameter, Syntax
+
+_URI_FORMS = " or ".join(
+    (", ".join(syntax.whole_form for syntax in SYNTAXES[:-1]), SYNTAXES[-1].whole_form),
 )
 _LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 _DNS_NAME = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"
-# Says what services/controller/specification.py says; a test holds both against each other.
-_SECRET_PARAMETER = (
-    "(?i)(password|passphrase|(private|account|api|secret[-_]?access)[-_]?key|secret[-_]key|client[-_]?secret|"  # noqa: S105
-    "(sas|session|access|auth|bearer|hf)[-_]?token)"
-)
-_REVISION = r"[A-Za-z0-9][A-Za-z0-9._/+-]*"
 
+
+def _cel(pattern: str) -> str:
+    """A regular expression as a string of CEL."""
+    return "'" + pattern.replace("\\", "\\\\") + "'"
+
+
+def _condition_rules(syntax: Syntax) -> Iterator[Schema]:
+    """What stands behind the scheme must be as the services read it."""
+    start = f"{syntax.scheme}://"
+    for condition in syntax.conditions:
+        expression = f"self.matches({_cel(f'^{start}({condition.pattern})$')})"
+        if condition.never:
+            anchored = condition.never.startswith("^")
+            never = condition.never[1:] if anchored else f".*({condition.never})"
+            expression = f"({expression} && !self.matches({_cel(f'^{start}{never}')}))"
+        yield rule(f"!self.startsWith('{start}') || {expression}", condition.sentence)
+
+
+def _parameter_rules(syntax: Syntax) -> Iterator[Schema]:
+    """Values that the services would refuse; what else a source says of them is known when it is asked."""
+    for parameter in syntax.parameters or ():
+        condition = parameter.value
+        if condition is None:
+            continue
+        value = f"self.parameters['{parameter.name}']"
+        expression = f"{value}.matches({_cel(f'^({condition.pattern})$')})"
+        if condition.never:
+            expression = f"({expression} && !{value}.matches({_cel(condition.never)}))"
+        yield rule(
+            f"!has(self.parameters) || !('{parameter.name}' in self.parameters) || !has(self.storageUri)"
+            f" || !self.storageUri.startsWith('{syntax.scheme}://') || {expression}",
+            f"parameters.{parameter.name} of an {syntax.scheme}:// model {condition.sentence}",
+        )
+
+
+def _parameter_meanings() -> str:
+    """The parameters of each scheme, with those apart that all of them share."""
+    known = {syntax.scheme: syntax.parameters for syntax in SYNTAXES if syntax.parameters}
+    shared = [each for each in next(iter(known.values())) if all(each in parameters for parameters in known.values())]
+    sentences = [f"{_meanings(shared)}."]
+    for scheme, parameters in known.items():
+        sentences.append(f"{scheme}://: {_meanings([each for each in parameters if each not in shared])}.")
+    return " ".join(sentences)
+
+
+def _meanings(parameters: Sequence[Parameter]) -> str:
+    return ", ".join(f"{parameter.name} ({parameter.meaning})" for parameter in parameters)
+
+
+_TOKEN_SCHEMES = " and ".join(f"{syntax.scheme}://" for syntax in SYNTAXES if syntax.secret_key)
+_SCHEMES = "|".join(syntax.scheme for syntax in SYNTAXES)
+_WITHOUT_PATH = "|".join(syntax.scheme for syntax in SYNTAXES if not syntax.is_path)
 _URI_RULES = (
-    rule(
-        "self.matches('^(hf|oci|pvc|vendor|local|s3|gs|az)://')",
-        f"must begin with a known scheme; write {_URI_FORMS}",
-    ),
+    rule(f"self.matches('^({_SCHEMES})://')", f"must begin with a known scheme; write {_URI_FORMS}"),
     rule(
         r"!self.matches('[\\pZ\\pC]')",
         "must not contain spaces or control characters; remove them",
     ),
+    *(each for syntax in SYNTAXES for each in _condition_rules(syntax)),
     rule(
-        r"!self.startsWith('hf://') || (self.matches('^hf://[A-Za-z0-9][\\w.-]*(/[A-Za-z0-9][\\w.-]*)?(@.*)?$')"
-        " && !self.matches('^hf://[^@]*([.][.]|--)'))",
-        "must be hf://<organisation>/<model>[@<revision>], as in hf://meta-llama/Llama-3.1-8B@main",
-    ),
-    rule(
-        f"!self.matches('^hf://[^@]*@') || (self.matches('^hf://[^@]*@{_REVISION}$')"
-        " && !self.matches('@.*([.][.]|//)'))",
-        "must name a Git branch, tag or commit after the @, as in hf://meta-llama/Llama-3.1-8B@main",
-    ),
-    rule(
-        "!self.startsWith('oci://') || self.matches('^oci://n/[^/]+/b/[^/]+/o(/.*)?$')",
-        "must be oci://n/<namespace>/b/<bucket>/o/<object path>, as in oci://n/mycompany/b/models/o/llama/llama-3-70b/",
-    ),
-    rule(
-        "!self.startsWith('pvc://') || self.matches("
-        "'^pvc://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?:)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(/.*)?$')",
-        "must be pvc://<claim>/<path> or pvc://<namespace>:<claim>/<path>, as in pvc://model-storage/llama-3-70b; "
-        "names of namespaces and claims have lower-case letters, digits and '-'",
-    ),
-    rule(
-        "!self.startsWith('vendor://') || self.matches('^vendor://[^/]+/[^/]+/.+$')",
-        "must be vendor://<vendor>/<resource type>/<resource path>, as in vendor://nvidia/models/llama-70b-tensorrt",
-    ),
-    rule(
-        "!self.startsWith('local://') || self.matches('^local:///.*[^/]')",
-        "must name an absolute path with three slashes, as in local:///models/my-model",
-    ),
-    rule(
-        "!self.matches('^(s3|gs|az)://') || self.matches('^(s3|gs|az)://[A-Za-z0-9$][A-Za-z0-9._-]*(/|$)')",
-        "must name a bucket, as in s3://my-bucket/llama-3-70b, and nothing else before the path: credentials belong "
-        "into a Secret",
-    ),
-    rule(
-        "self.startsWith('hf://') || !self.matches('/[.][.]?(/|$)')",
+        f"self.matches('^({_WITHOUT_PATH})://') || !self.matches('/[.][.]?(/|$)')",
         "must not contain '.' or '..' as a part of its path; write the path that is meant",
     ),
 )
@@ -230,19 +243,7 @@ def storage(*, cluster_scoped: bool) -> Schema:
             "!(has(self.storageKey) && has(self.key))",
             "storageKey and key are two spellings of one field; keep storageKey and remove key",
         ),
-        rule(
-            "!has(self.parameters) || !('auth_type' in self.parameters) || !has(self.storageUri)"
-            " || !self.storageUri.startsWith('oci://') || self.parameters['auth_type'] in"
-            " ['InstancePrincipal', 'UserPrincipal', 'ResourcePrincipal', 'OkeWorkloadIdentity']",
-            "parameters.auth_type of an oci:// model must be InstancePrincipal, UserPrincipal, ResourcePrincipal or "
-            "OkeWorkloadIdentity",
-        ),
-        rule(
-            "!has(self.parameters) || !('revision' in self.parameters) || !has(self.storageUri)"
-            f" || !self.storageUri.startsWith('hf://') || (self.parameters['revision'].matches('^{_REVISION}$')"
-            " && !self.parameters['revision'].matches('[.][.]|//'))",
-            "parameters.revision of an hf:// model must be a Git branch, tag or commit, as in main",
-        ),
+        *(each for syntax in SYNTAXES for each in _parameter_rules(syntax)),
         fields={
             "storageUri": text(
                 f"Where the model comes from: {_URI_FORMS}. {claim_place}",
@@ -264,17 +265,14 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 maxLength=1024,
             ),
             "storageKey": _secret_name(
-                f"Name of the Secret, in {secret_place}, with the credentials for the source. For hf://, the access "
-                "token is under the key token, or under the key that parameters.secretKey names."
+                f"Name of the Secret, in {secret_place}, with the credentials for the source. For {_TOKEN_SCHEMES}, "
+                f"the access token is under the key {TOKEN_KEY}, or under the key that parameters.secretKey names."
             ),
             "key": _secret_name("Another spelling of storageKey. Give one of the two."),
             "parameters": mapping(
-                "Settings of the source. hf://: revision (branch, tag or commit), endpoint, transport (auto, http or "
-                "xet), secretKey (key in the Secret; default token), cache_dir (no effect). oci://: region, endpoint, "
-                "auth_type (InstancePrincipal, UserPrincipal, ResourcePrincipal or OkeWorkloadIdentity). Buckets: "
-                "region, endpoint, account_name, skip_signature, virtual_hosted_style. allowPatterns and "
-                "ignorePatterns choose files. secretNamespace: namespace of the Secret of a cluster-scoped model, if "
-                "the administrator permits it.",
+                f"Settings of the source. {_parameter_meanings()} For each: secretKey (key in the Secret; default "
+                f"{TOKEN_KEY}) where the credentials are one token, and secretNamespace: namespace of the Secret of a "
+                "cluster-scoped model, if the administrator permits it.",
                 text("Value of the parameter.", maxLength=4096),
                 rule(
                     "!('secretKey' in self) || self['secretKey'].matches('^[-._A-Za-z0-9]{1,253}$')",
@@ -287,7 +285,7 @@ def storage(*, cluster_scoped: bool) -> Schema:
                     "model-secrets",
                 ),
                 rule(
-                    f"!self.exists(name, name.matches('{_SECRET_PARAMETER}'))",
+                    f"!self.exists(name, name.matches('{SECRET_WORDS}'))",
                     "must not hold keys or passwords, which everyone who may read the model could read; put them into "
                     "a Secret and name that in storageKey",
                 ),

@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from libs.artifact.uri import TOKEN_PARAMETER
+
 SKIP_PARSING_ANNOTATION = "ome.io/skip-config-parsing"
 PRIORITY_ANNOTATION = "models.ome.io/priority"
 FINALIZER = "models.ome.io/finalizer"
-TOKEN_PARAMETER = "token"  # noqa: S105 (the name of a parameter)
 
 _ANNOTATIONS = (SKIP_PARSING_ANNOTATION, PRIORITY_ANNOTATION)
 

@@ -1,25 +1,21 @@
-"""Model URIs: what storage.storageUri may say, and what each part of it means.
+"""Model URIs: what storage.storageUri and storage.parameters may say, scheme by scheme, and what each part means.
 
+One entry of SYNTAXES is all that the services and the CRDs know of a scheme: the CRDs write the same conditions in CEL.
 Decides syntax only; whether the thing named exists is for the adapters. Must not do I/O.
 """
 
+import difflib
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 
-SCHEMES = ("hf", "oci", "pvc", "vendor", "local", "s3", "gs", "az")
-
-# Repository names of the Hugging Face Hub: one or two parts of letters, digits, "-", "_" and ".".
-_HF_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 # Git reference names: see git-check-ref-format(1); narrower here, as the name becomes a part of URLs.
-_HF_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
-_OCI = re.compile(r"n/(?P<namespace>[^/]+)/b/(?P<bucket>[^/]+)/o(/(?P<prefix>.*))?")
-# What the three clouds allow or once allowed; so no credentials before an "@", which the object would show to all.
-_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
-_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_REVISION = r"[A-Za-z0-9][A-Za-z0-9._/+-]*"
+_NO_REVISION = r"[.][.]|//"
 
 
 @dataclass(frozen=True)
@@ -76,81 +72,329 @@ class BucketUri:
 ModelUri = HuggingFaceUri | OracleUri | VolumeClaimUri | VendorUri | LocalUri | BucketUri
 
 
+class Listing(Enum):
+    """Who says which files a model has."""
+
+    # The source, which is asked once for the fleet.
+    SOURCE = "source"
+    # The source, or else each node: fetchers know which vendors have a driver.
+    SOURCE_OR_NODE = "source or node"
+    # Whoever put the files where they are.
+    NODE = "node"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a whole text must match, and what no part of it may, as regular expressions that Python and RE2 read alike.
+
+    sentence says to whoever breaks it what to write instead; its subject is the text.
+    """
+
+    pattern: str
+    sentence: str
+    never: str = ""
+
+    def holds(self, text: str) -> bool:
+        """Whether a text is as it must be."""
+        never = self.never and re.search(self.never, text, re.ASCII)
+        return bool(re.fullmatch(self.pattern, text, re.ASCII)) and not never
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A word of storage.parameters that a scheme knows: what it says, for people, and how it must be written."""
+
+    name: str
+    meaning: str
+    value: Condition | None = None
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """Everything that is known of the URIs of one scheme.
+
+    form and conditions are about what stands behind "://". is_path says that it is taken apart at its slashes, where
+    "." and ".." have no place. parameters is None where any word may have a meaning to somebody. secret_key is the one
+    key of a Secret that is used, under the name that parameters.secretKey gives it, and empty where all of them are.
+    reads_secret tells by the parameters whether a Secret is looked at when a model names one.
+    """
+
+    scheme: str
+    form: str
+    conditions: tuple[Condition, ...]
+    read: Callable[[str], ModelUri]
+    listing: Listing
+    is_path: bool = True
+    parameters: tuple[Parameter, ...] | None = ()
+    secret_key: str = ""
+    reads_secret: Callable[[Mapping[str, str]], bool] = lambda parameters: True
+
+    @property
+    def whole_form(self) -> str:
+        """The form with the scheme before it."""
+        return f"{self.scheme}://{self.form}"
+
+
+# Parameters about where credentials are. They mean the same for every scheme, and no node is told of them.
+SECRET_KEY_PARAMETER = "secretKey"  # noqa: S105 (the name of a parameter)
+SECRET_NAMESPACE_PARAMETER = "secretNamespace"  # noqa: S105
+TOKEN_PARAMETER = "token"  # noqa: S105
+CREDENTIAL_PARAMETERS = (TOKEN_PARAMETER, SECRET_KEY_PARAMETER, SECRET_NAMESPACE_PARAMETER)
+# The name under which a node is handed the one key that it gets of a Secret.
+TOKEN_KEY = "token"  # noqa: S105
+# Names under which tools take keys and passwords. No source takes them as parameters, which everybody could read.
+SECRET_WORDS = (
+    "(?i)(password|passphrase|(private|account|api|secret[-_]?access)[-_]?key|secret[-_]key|client[-_]?secret|"  # noqa: S105
+    "(sas|session|access|auth|bearer|hf)[-_]?token)"
+)
+
+# Parameter of oci:// that says whose identity signs, and how OME itself spells it.
+AUTH_TYPE = "auth_type"
+_OLDER_AUTH_TYPE = "auth"
+# The one identity that a Secret holds the key of.
+USER_PRINCIPAL = "UserPrincipal"
+AUTH_TYPES = ("InstancePrincipal", USER_PRINCIPAL, "ResourcePrincipal", "OkeWorkloadIdentity")
+
+_PATTERNS = (
+    Parameter("allowPatterns", "files to fetch instead of those that OME would choose"),
+    Parameter("ignorePatterns", "files to leave out before anything is chosen"),
+)
+_REVISION_PARAMETER = Parameter(
+    "revision",
+    "branch, tag or commit",
+    Condition(_REVISION, "must be a Git branch, tag or commit, as in main", never=_NO_REVISION),
+)
+# So much alike, by difflib's measure, are words of which one is the other misspelt; "region" and "revision" are not.
+_NEAR = 0.75
+_SKIP_SIGNATURE = Parameter("skip_signature", "'true' for a public bucket")
+
+
+def _repository_of(build: Callable[[str, str], ModelUri]) -> Callable[[str], ModelUri]:
+    def read(rest: str) -> ModelUri:
+        repository, _, revision = rest.partition("@")
+        return build(repository, revision)
+
+    return read
+
+
+def _read_oracle(rest: str) -> ModelUri:
+    _, namespace, _, bucket, _, *prefix = rest.split("/", 5)
+    return OracleUri(namespace, bucket, _normal("".join(prefix)))
+
+
+def _read_volume_claim(rest: str) -> ModelUri:
+    head, _, sub_path = rest.partition("/")
+    namespace, _, claim = head.rpartition(":")
+    return VolumeClaimUri(namespace, claim, _normal(sub_path))
+
+
+def _read_vendor(rest: str) -> ModelUri:
+    vendor, resource_type, resource_path = rest.split("/", 2)
+    return VendorUri(vendor, resource_type, _normal(resource_path))
+
+
+def _normal(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part)
+
+
+def _revision_condition(example: str) -> Condition:
+    return Condition(
+        f"[^@]*(@{_REVISION})?",
+        f"must name a Git branch, tag or commit after the @, as in {example}",
+        never=f"@.*({_NO_REVISION})",
+    )
+
+
+def _bucket(scheme: str, container: str, *parameters: Parameter) -> Syntax:
+    def read(rest: str) -> ModelUri:
+        bucket, _, prefix = rest.partition("/")
+        return BucketUri(scheme, bucket, _normal(prefix))
+
+    return Syntax(
+        scheme,
+        f"<{container}>/<prefix>",
+        (
+            # What the three clouds allow or once allowed; so no credentials before an "@", which all could read.
+            Condition(
+                r"[A-Za-z0-9$][A-Za-z0-9._-]*(/.*)?",
+                f"must name a {container}, as in {scheme}://my-{container}/llama-3-70b, and nothing else before the "
+                "path: credentials belong into a Secret",
+            ),
+        ),
+        read,
+        Listing.SOURCE,
+        parameters=(*_PATTERNS, *parameters),
+    )
+
+
+SYNTAXES = (
+    Syntax(
+        "hf",
+        "<organisation>/<model>[@<revision>]",
+        (
+            # Repository names of the Hugging Face Hub: one or two parts of letters, digits, "-", "_" and ".".
+            Condition(
+                r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@.*)?",
+                "must be hf://<organisation>/<model>[@<revision>], as in hf://meta-llama/Llama-3.1-8B@main",
+                never="^[^@]*([.][.]|--)",
+            ),
+            _revision_condition("hf://meta-llama/Llama-3.1-8B@main"),
+        ),
+        _repository_of(HuggingFaceUri),
+        Listing.SOURCE,
+        is_path=False,
+        parameters=(
+            *_PATTERNS,
+            Parameter("cache_dir", "accepted, and without effect"),
+            Parameter("endpoint", "another hub"),
+            _REVISION_PARAMETER,
+            Parameter("transport", "auto, http or xet"),
+        ),
+        secret_key=TOKEN_KEY,
+    ),
+    Syntax(
+        "oci",
+        "n/<namespace>/b/<bucket>/o/<object path>",
+        (
+            Condition(
+                "n/[^/]+/b/[^/]+/o(/.*)?",
+                "must be oci://n/<namespace>/b/<bucket>/o/<object path>, as in "
+                "oci://n/mycompany/b/models/o/llama/llama-3-70b/",
+            ),
+        ),
+        _read_oracle,
+        Listing.SOURCE,
+        parameters=(
+            *_PATTERNS,
+            Parameter(_OLDER_AUTH_TYPE, f"another spelling of {AUTH_TYPE}"),
+            Parameter(
+                AUTH_TYPE,
+                f"whose identity signs: {', '.join(AUTH_TYPES[:-1])} or {AUTH_TYPES[-1]}",
+                Condition("|".join(AUTH_TYPES), f"must be {', '.join(AUTH_TYPES[:-1])} or {AUTH_TYPES[-1]}"),
+            ),
+            Parameter("endpoint", "address of the service"),
+            Parameter("region", "identifier of the bucket's region"),
+        ),
+        # Whatever Secret is named, the identity of a node or pod needs none.
+        reads_secret=lambda parameters: named_auth_type(parameters) in ("", USER_PRINCIPAL),
+    ),
+    Syntax(
+        "pvc",
+        "[<namespace>:]<claim>/<path>",
+        (
+            Condition(
+                "([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?:)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(/.*)?",
+                "must be pvc://<claim>/<path> or pvc://<namespace>:<claim>/<path>, as in "
+                "pvc://model-storage/llama-3-70b; names of namespaces and claims have lower-case letters, digits and "
+                "'-'",
+            ),
+        ),
+        _read_volume_claim,
+        Listing.NODE,
+        reads_secret=lambda parameters: False,
+    ),
+    Syntax(
+        "vendor",
+        "<vendor>/<resource type>/<resource path>",
+        (
+            Condition(
+                "[^/]+/[^/]+/.+",
+                "must be vendor://<vendor>/<resource type>/<resource path>, as in "
+                "vendor://nvidia/models/llama-70b-tensorrt",
+            ),
+        ),
+        _read_vendor,
+        Listing.SOURCE_OR_NODE,
+        # A driver's program is given all of them.
+        parameters=None,
+    ),
+    Syntax(
+        "local",
+        "/<path>",
+        (Condition("/.*[^/].*", "must name an absolute path with three slashes, as in local:///models/my-model"),),
+        lambda rest: LocalUri(f"/{_normal(rest)}"),
+        Listing.NODE,
+        reads_secret=lambda parameters: False,
+    ),
+    _bucket(
+        "s3",
+        "bucket",
+        Parameter("endpoint", "address of the store"),
+        Parameter("region", "region of the bucket"),
+        _SKIP_SIGNATURE,
+        Parameter("virtual_hosted_style", "'true' when the endpoint contains the bucket"),
+    ),
+    _bucket("gs", "bucket", Parameter("endpoint", "address of the store"), _SKIP_SIGNATURE),
+    _bucket(
+        "az",
+        "container",
+        Parameter("account_name", "name of the storage account"),
+        Parameter("endpoint", "address of the store"),
+        _SKIP_SIGNATURE,
+    ),
+)
+_BY_SCHEME = {syntax.scheme: syntax for syntax in SYNTAXES}
+SCHEMES = tuple(_BY_SCHEME)
+
+
+def syntax_of(text: str) -> Syntax:
+    """What is known of a storage URI's scheme. Raises InvalidValue InvalidUri for one that is not known."""
+    scheme, separator, _ = text.partition("://")
+    if not separator or scheme not in _BY_SCHEME:
+        raise _invalid(text, f"must begin with one of {', '.join(f'{name}://' for name in SCHEMES)}")
+    return _BY_SCHEME[scheme]
+
+
 def parse_uri(text: str) -> ModelUri:
     """Understand a storage URI.
 
     Raises InvalidValue with reason InvalidUri; the message says what to write instead.
     """
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in SCHEMES:
-        raise _invalid(text, f"must begin with one of {', '.join(f'{name}://' for name in SCHEMES)}")
+    syntax = syntax_of(text)
+    rest = text.removeprefix(f"{syntax.scheme}://")
     if any(character.isspace() or not character.isprintable() for character in text):
         raise _invalid(text, "must not contain spaces or control characters")
-    match scheme:
-        case "hf":
-            return _parse_hugging_face(text, rest)
-        case "oci":
-            return _parse_oracle(text, rest)
-        case "pvc":
-            return _parse_volume_claim(text, rest)
-        case "vendor":
-            return _parse_vendor(text, rest)
-        case "local":
-            return LocalUri(_absolute_path(text, rest))
-        case _:
-            bucket, _, prefix = rest.partition("/")
-            if not _BUCKET.fullmatch(bucket):
-                raise _invalid(text, f"must be {scheme}://<bucket>/<prefix>; credentials belong into a Secret")
-            return BucketUri(scheme, bucket, _relative_path(text, prefix))
+    for condition in syntax.conditions:
+        if not condition.holds(rest):
+            raise _invalid(text, condition.sentence)
+    if syntax.is_path and any(part in (".", "..") for part in rest.split("/")):
+        raise _invalid(text, "must not contain '.' or '..' as a part of its path; write the path that is meant")
+    return syntax.read(rest)
 
 
-def _parse_hugging_face(text: str, rest: str) -> HuggingFaceUri:
-    repository, separator, revision = rest.partition("@")
-    if not _HF_ID.fullmatch(repository) or ".." in repository or "--" in repository:
-        raise _invalid(
-            text, "must be hf://<organisation>/<model>[@<revision>], as in hf://meta-llama/Llama-3.1-8B@main"
+def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
+    """Refuse parameters that the scheme of a storage URI does not know: most likely a word is misspelt.
+
+    Raises InvalidValue with reason InvalidParameter; the message names the nearest word that is known.
+    """
+    syntax = syntax_of(text)
+    if syntax.parameters is None:
+        return
+    known = sorted(parameter.name for parameter in syntax.parameters)
+    for name in sorted(parameters.keys() - {*known, *CREDENTIAL_PARAMETERS}):
+        nearest = difflib.get_close_matches(name, [*known, *CREDENTIAL_PARAMETERS], 1, _NEAR)
+        meant = f": write {nearest[0]!r} if that is meant" if nearest else ""
+        others = f"; there are {', '.join(known)}" if known else ", which has none"
+        raise InvalidValue(
+            Reason.INVALID_PARAMETER, f"storage.parameters.{name} does not exist for {syntax.scheme}://{meant}{others}"
         )
-    if separator and (not _HF_REVISION.fullmatch(revision) or ".." in revision or "//" in revision):
-        raise _invalid(text, "names a revision that is no Git branch, tag or commit")
-    return HuggingFaceUri(repository, revision)
 
 
-def _parse_oracle(text: str, rest: str) -> OracleUri:
-    match = _OCI.fullmatch(rest)
-    if not match:
-        raise _invalid(text, "must be oci://n/<namespace>/b/<bucket>/o/<object path>")
-    return OracleUri(match["namespace"], match["bucket"], _relative_path(text, match["prefix"] or ""))
+def is_revision(text: str) -> bool:
+    """Whether a text can be the name of a branch, tag or commit."""
+    return bool(_REVISION_PARAMETER.value and _REVISION_PARAMETER.value.holds(text))
 
 
-def _parse_volume_claim(text: str, rest: str) -> VolumeClaimUri:
-    head, _, sub_path = rest.partition("/")
-    namespace, colon, claim = head.rpartition(":")
-    if not _DNS_SUBDOMAIN.fullmatch(claim) or (colon and not _DNS_LABEL.fullmatch(namespace)):
-        raise _invalid(text, "must be pvc://<claim>/<path>, or pvc://<namespace>:<claim>/<path>")
-    return VolumeClaimUri(namespace, claim, _relative_path(text, sub_path))
+def named_auth_type(parameters: Mapping[str, str]) -> str:
+    """Whose identity signs the requests to Oracle, as parameters say; empty when they do not.
 
-
-def _parse_vendor(text: str, rest: str) -> VendorUri:
-    parts = rest.split("/", 2)
-    if len(parts) != 3 or not all(parts):
-        raise _invalid(text, "must be vendor://<vendor>/<resource type>/<resource path>")
-    return VendorUri(parts[0], parts[1], _relative_path(text, parts[2]))
-
-
-def _relative_path(text: str, path: str) -> str:
-    parts = [part for part in path.split("/") if part]
-    if any(part in (".", "..") for part in parts):
-        raise _invalid(text, "must not contain '.' or '..' in its path")
-    return "/".join(parts)
-
-
-def _absolute_path(text: str, path: str) -> str:
-    if not path.startswith("/"):
-        raise _invalid(text, "must name an absolute path with three slashes, as in local:///models/my-model")
-    relative = _relative_path(text, path)
-    if not relative:
-        raise _invalid(text, "must name a directory below the root")
-    return "/" + relative
+    OME's own word for it is taken where ours is missing, and its values in either way that they are written in.
+    """
+    if named := parameters.get(AUTH_TYPE, "").strip():
+        return named
+    older = parameters.get(_OLDER_AUTH_TYPE, "").strip()
+    spellings = {known.lower(): known for known in AUTH_TYPES}
+    return spellings.get(older.replace("_", "").lower(), older)
 
 
 def _invalid(text: str, why: str) -> InvalidValue:

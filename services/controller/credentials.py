@@ -11,19 +11,14 @@ from nats.js import JetStreamContext
 from libs.artifact import names
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
-from libs.artifact.specification import TOKEN_PARAMETER
+from libs.artifact.uri import TOKEN_KEY, TOKEN_PARAMETER
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import read_key
 from libs.model.problems import new_problem
 from ome.fetch.v1 import fetch_pb2
 from services.controller.kube import read_secret
-from services.controller.specification import (
-    DEFAULT_SECRET_KEY,
-    ModelSource,
-    ModelSpec,
-    SecretRef,
-)
+from services.controller.specification import ModelSource, ModelSpec, SecretRef
 
 _QUEUE = "ome-credentials"
 # A subscription answers one request after the other, and each answer waits for the API server.
@@ -83,7 +78,7 @@ class CredentialsServer:
         elif source and source.token_version:
             parameters = (model.storage or {}).get("parameters") or {}
             reply.secret_version = source.token_version
-            reply.values[DEFAULT_SECRET_KEY] = parameters[TOKEN_PARAMETER].encode()
+            reply.values[TOKEN_KEY] = parameters[TOKEN_PARAMETER].encode()
         _log.info("credentials_handed_out", node=node, model=model.ref.name)
 
     async def _assignment(self, node: str, uid: str) -> fetch_pb2.Assignment:
@@ -112,4 +107,4 @@ def _select(data: Mapping[str, bytes] | None, secret: SecretRef) -> Mapping[str,
             f"Secret {secret.namespace}/{secret.name} has no key {secret.key!r} ({has}); "
             "name the key in parameters.secretKey",
         )
-    return {DEFAULT_SECRET_KEY: data[secret.key]}
+    return {TOKEN_KEY: data[secret.key]}

@@ -15,28 +15,28 @@ from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
     PRIORITY_ANNOTATION,
-    TOKEN_PARAMETER,
     planning_digest,
     skips_parsing,
 )
-from libs.artifact.uri import HuggingFaceUri, LocalUri, ModelUri, OracleUri, VolumeClaimUri, parse_uri
+from libs.artifact.uri import (
+    CREDENTIAL_PARAMETERS,
+    SECRET_KEY_PARAMETER,
+    SECRET_NAMESPACE_PARAMETER,
+    SECRET_WORDS,
+    TOKEN_PARAMETER,
+    Listing,
+    ModelUri,
+    Syntax,
+    VolumeClaimUri,
+    check_parameters,
+    parse_uri,
+    syntax_of,
+)
 from libs.model.kinds import model_ref
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
-# Of parameters.auth_type: the one identity that a Secret holds the key of.
-_USER_PRINCIPAL = "UserPrincipal"
-SECRET_KEY_PARAMETER = "secretKey"  # noqa: S105 (the name of a parameter)
-SECRET_NAMESPACE_PARAMETER = "secretNamespace"  # noqa: S105
-DEFAULT_SECRET_KEY = "token"  # noqa: S105
-# Parameters that name where credentials are, or hold them: no part of what is fetched, never sent to a node.
-_CREDENTIAL_PARAMETERS = (TOKEN_PARAMETER, SECRET_KEY_PARAMETER, SECRET_NAMESPACE_PARAMETER)
-# Names under which tools take keys and passwords. No backend takes them as parameters; they would be stored in NATS.
-_SECRET_NAME = re.compile(
-    r"password|passphrase|(private|account|api|secret[-_]?access)[-_]?key|secret[-_]key|client[-_]?secret"
-    r"|(sas|session|access|auth|bearer|hf)[-_]?token",
-    re.IGNORECASE,
-)
+_SECRET_NAME = re.compile(SECRET_WORDS)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class ModelSource:
 
         The listing of a vendor's model may say that it is read in place: fetchers know which vendors have a driver.
         """
-        return not isinstance(self.uri, LocalUri)
+        return syntax_of(self.source.uri).listing is not Listing.NODE
 
 
 def read_model(item: Mapping[str, Any]) -> ModelSpec:
@@ -139,10 +139,12 @@ def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = 
     if isinstance(uri, VolumeClaimUri):
         return None
     parameters = dict(model.storage.get("parameters") or {})
-    secret = _secret(model, uri, parameters, operator_namespace, secrets)
+    secret = _secret(model, syntax_of(text), parameters, operator_namespace, secrets)
     has_token = secret is None and TOKEN_PARAMETER in parameters
-    public = {name: value for name, value in parameters.items() if name not in _CREDENTIAL_PARAMETERS}
+    # What is said of credentials is no part of what is fetched, and never sent to a node.
+    public = {name: value for name, value in parameters.items() if name not in CREDENTIAL_PARAMETERS}
     _check_holds_no_secret(public)
+    check_parameters(text, public)
     identity = [text, sorted(public.items()), None if secret is None else [secret.namespace, secret.name, secret.key]]
     return ModelSource(
         uri=uri,
@@ -155,12 +157,12 @@ def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = 
 
 
 def _secret(
-    model: ModelSpec, uri: ModelUri, parameters: Mapping[str, str], operator_namespace: str, secrets: SecretRules
+    model: ModelSpec, syntax: Syntax, parameters: Mapping[str, str], operator_namespace: str, secrets: SecretRules
 ) -> SecretRef | None:
     storage = model.storage or {}
     namespace = _secret_namespace(model, parameters, operator_namespace, secrets)
     name = storage.get("storageKey") or storage.get("key")
-    if not name or isinstance(uri, LocalUri):
+    if not name:
         return None
     if namespace == operator_namespace and name in secrets.reserved:
         raise InvalidValue(
@@ -168,10 +170,9 @@ def _secret(
             f"storage.storageKey {name!r} is a Secret of the operator itself, which no model may use: "
             "put the model's credentials into a Secret of their own",
         )
-    if isinstance(uri, OracleUri) and parameters.get("auth_type", _USER_PRINCIPAL) != _USER_PRINCIPAL:
-        # Whatever Secret is named, the identity of a node or pod needs none.
+    if not syntax.reads_secret(parameters):
         return None
-    key = (parameters.get(SECRET_KEY_PARAMETER) or DEFAULT_SECRET_KEY) if isinstance(uri, HuggingFaceUri) else ""
+    key = syntax.secret_key and (parameters.get(SECRET_KEY_PARAMETER) or syntax.secret_key)
     return SecretRef(namespace, name, key)
 
 

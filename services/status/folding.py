@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import planning_digest, skips_parsing
+from libs.artifact.uri import Listing, syntax_of
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState
 from ome.model.v1.model_pb2 import (
@@ -42,9 +44,6 @@ from services.status.facts import facts_document, spec_to_apply
 from services.status.transitions import EventDraft, transitions
 
 FAILURES_LIMIT = 50
-
-# Sources that have to be listed before anything can be fetched; of the others nothing is copied.
-_LISTED_SCHEMES = ("hf://", "oci://", "s3://", "gs://", "az://")
 
 
 @dataclass(frozen=True)
@@ -154,10 +153,18 @@ def _assess(
         unreachable=unreachable,
         obstacle=_obstacle(spec, deleting, plan, wanted, unreachable),
         artifact=artifact,
-        listed=uri.startswith(_LISTED_SCHEMES),
+        listed=_is_listed(uri),
         volume=volume,
         nodes=views,
     )
+
+
+def _is_listed(uri: str) -> bool:
+    """Whether a source has to be listed before anything can be fetched; of others perhaps nothing is copied."""
+    try:
+        return syntax_of(uri).listing is Listing.SOURCE
+    except InvalidValue:
+        return False
 
 
 def _view(

@@ -6,13 +6,20 @@ from hypothesis import strategies as st
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.uri import (
+    AUTH_TYPES,
+    CREDENTIAL_PARAMETERS,
+    SCHEMES,
+    SYNTAXES,
     BucketUri,
     HuggingFaceUri,
     LocalUri,
     ModelUri,
     OracleUri,
+    Syntax,
     VendorUri,
     VolumeClaimUri,
+    check_parameters,
+    named_auth_type,
     parse_uri,
 )
 
@@ -43,8 +50,8 @@ REFUSED = {
     "hf://": "hf://<organisation>/<model>",
     "hf://a/b/c": "hf://<organisation>/<model>",
     "hf://../b": "hf://<organisation>/<model>",
-    "hf://a/b@": "no Git branch, tag or commit",
-    "hf://a/b@../x": "no Git branch, tag or commit",
+    "hf://a/b@": "must name a Git branch, tag or commit after the @",
+    "hf://a/b@../x": "must name a Git branch, tag or commit after the @",
     "hf://a/b c": "spaces",
     "oci://bucket/path": "oci://n/<namespace>/b/<bucket>/o/",
     "oci://n/a/b/c/o/../x": "'..'",
@@ -52,11 +59,11 @@ REFUSED = {
     "pvc://A:b/x": "pvc://<claim>/<path>",
     "vendor://nvidia/models": "vendor://<vendor>/<resource type>/<resource path>",
     "local://models": "three slashes",
-    "local:///": "below the root",
+    "local:///": "an absolute path",
     "local:///models/../etc": "'..'",
-    "s3:///key": "s3://<bucket>/<prefix>",
+    "s3:///key": "must name a bucket, as in s3://my-bucket/llama-3-70b",
     "s3://AKIA:secret@bucket/key": "credentials belong into a Secret",
-    "az://account.blob.core.windows.net:443/container": "az://<bucket>/<prefix>",
+    "az://account.blob.core.windows.net:443/container": "must name a container",
 }
 
 
@@ -68,7 +75,7 @@ def test_uri_that_cannot_be_used_is_refused_with_what_to_write(text: str, says: 
     assert refused.value.reason == "InvalidUri"
 
 
-@given(st.sampled_from(["hf", "oci", "pvc", "vendor", "local", "s3"]), st.text())
+@given(st.sampled_from(SCHEMES), st.text())
 def test_any_text_is_understood_or_refused_and_never_holds_a_parent(scheme: str, rest: str) -> None:
     answer = answer_to(f"{scheme}://{rest}")
     if isinstance(answer, InvalidValue):
@@ -97,3 +104,63 @@ def test_every_plain_name_is_understood_in_every_scheme(first: str, second: str,
     assert parse_uri(f"vendor://{first}/{second}/{path}") == VendorUri(first, second, path)
     assert parse_uri(f"local:///{path}") == LocalUri(f"/{path}")
     assert parse_uri(f"s3://{first}/{path}") == BucketUri("s3", first, path)
+
+
+EXAMPLES = {syntax.scheme: syntax.conditions[0].sentence.partition("as in ")[2] for syntax in SYNTAXES}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=SCHEMES)
+def test_the_sentence_of_a_scheme_gives_an_example_that_is_understood(syntax: Syntax) -> None:
+    example = EXAMPLES[syntax.scheme].partition(",")[0].partition(";")[0]
+    assert example.startswith(f"{syntax.scheme}://")
+    parse_uri(example)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=SCHEMES)
+def test_a_scheme_knows_its_own_parameters_and_those_about_credentials(syntax: Syntax) -> None:
+    names = [parameter.name for parameter in syntax.parameters or ()]
+    assert len(set(names)) == len(names)
+    check_parameters(f"{syntax.scheme}://x", dict.fromkeys((*names, *CREDENTIAL_PARAMETERS), "x"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "says"),
+    [
+        ("hf://org/model", "revison", "write 'revision' if that is meant"),
+        ("hf://org/model", "allowPattern", "write 'allowPatterns' if that is meant"),
+        ("hf://org/model", "secretkey", "write 'secretKey' if that is meant"),
+        ("hf://org/model", "region", "//; there are allowPatterns, cache_dir, endpoint, ignorePatterns, revision"),
+        ("oci://n/a/b/c/o/d", "authtype", "write 'auth_type' if that is meant"),
+        ("s3://bucket/x", "bucket_region", "; there are allowPatterns, endpoint, ignorePatterns, region"),
+        ("gs://bucket/x", "region", "does not exist for gs://"),
+        ("az://container/x", "accountName", "write 'account_name' if that is meant"),
+        ("local:///models/x", "region", "which has none"),
+    ],
+)
+def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_word(uri: str, name: str, says: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        check_parameters(uri, {name: "canary"})
+    assert refused.value.reason == "InvalidParameter"
+    assert refused.value.message.startswith(f"storage.parameters.{name} does not exist for ")
+    assert says in refused.value.message
+    assert "canary" not in refused.value.message
+
+
+def test_a_vendor_may_be_told_anything() -> None:
+    check_parameters("vendor://acme/models/llama", {"flavour": "int4"})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({}, ""),
+        ({"auth_type": "UserPrincipal", "auth": "InstancePrincipal"}, "UserPrincipal"),
+        ({"auth": "InstancePrincipal"}, "InstancePrincipal"),
+        ({"auth": "instance_principal"}, "InstancePrincipal"),
+        ({"auth": "oke_workload_identity"}, "OkeWorkloadIdentity"),
+        ({"auth": "password"}, "password"),
+    ],
+)
+def test_an_identity_may_be_named_in_the_words_of_ome(parameters: dict[str, str], named: str) -> None:
+    assert named_auth_type(parameters) == named
+    assert named in (*AUTH_TYPES, "", "password")

@@ -197,6 +197,8 @@ def test_secret_of_a_vendor_is_handed_out_with_all_its_keys() -> None:
         ({"auth_type": "UserPrincipal"}, True),
         ({"auth_type": "InstancePrincipal"}, False),
         ({"auth_type": "OkeWorkloadIdentity"}, False),
+        ({"auth": "InstancePrincipal"}, False),
+        ({"auth": "user_principal"}, True),
     ],
 )
 def test_secret_at_oracle_is_asked_for_only_where_it_is_a_users(parameters: dict[str, str], asked_for: bool) -> None:

@@ -81,9 +81,9 @@ def test_a_base_model_in_the_operators_namespace_may_not_use_the_operators_secre
 
 
 def test_no_parameter_about_credentials_leaves_the_controller() -> None:
-    item = model(token="canary", secretKey="access", secretNamespace="model-secrets", region="eu")
+    item = model(token="canary", secretKey="access", secretNamespace="model-secrets", revision="v1")
     found = source(item)
-    assert dict(found.source.parameters) == {"region": "eu"}
+    assert dict(found.source.parameters) == {"revision": "v1"}
     assert b"canary" not in found.source.SerializeToString()
 
 
@@ -104,6 +104,12 @@ def test_parameters_that_hold_credentials_are_refused_without_repeating_them(par
     with pytest.raises(InvalidValue, match="put them into a Secret") as caught:
         source(model(**parameters))  # type: ignore[arg-type]
     assert "canary" not in caught.value.message
+
+
+def test_a_misspelt_parameter_is_refused_by_the_object_itself() -> None:
+    with pytest.raises(InvalidValue, match=r"parameters.revison does not exist for hf://: write 'revision'") as caught:
+        source(model(revison="v1"))
+    assert caught.value.reason == "InvalidParameter"
 
 
 def test_versions_differ_by_place_key_and_state() -> None:

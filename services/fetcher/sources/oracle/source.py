@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
-from libs.artifact.uri import OracleUri
+from libs.artifact.uri import OracleUri, named_auth_type
 from services.fetcher.sources.selection import parse_patterns
 
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -74,7 +74,7 @@ def oracle_source(uri: OracleUri, parameters: Mapping[str, str], credentials: Ma
     Without auth_type, a Secret means UserPrincipal and none InstancePrincipal. Raises InvalidValue InvalidParameter.
     """
     values = _secret_values(credentials)
-    auth_type = _auth_type(parameters.get("auth_type", "").strip(), bool(values))
+    auth_type = _auth_type(named_auth_type(parameters), bool(values))
     region = parameters.get("region", "").strip() or values.get("region", "")
     if region and not _REGION.fullmatch(region):
         raise _invalid("region", f"is {region!r}: it must be the identifier of a region, such as us-phoenix-1")
