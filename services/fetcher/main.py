@@ -1,7 +1,6 @@
 """Puts the fetcher together: adapters, loops, and their order at the start and at the end."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from libs.artifact.names import DESIRED_BUCKET, node_token
@@ -27,9 +26,6 @@ from services.fetcher.model.scrubbing import scrub_artifacts
 from services.fetcher.model.triggers import Triggers
 from services.fetcher.settings import Settings
 from services.fetcher.sources.catalogue import Sources
-from services.fetcher.sources.hub.source import Transport
-from services.fetcher.sources.vendor.driver_file import read_drivers
-from services.fetcher.sources.vendor.drivers import Driver
 from services.fetcher.transfer.sharing import Sharing
 
 ASSIGNMENTS_CHECK = "assignments"
@@ -40,14 +36,14 @@ _RESOLVE_WORKERS = 2
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve the node until stop is set. What was downloaded by then stays for the next process."""
-    drivers = read_drivers(settings.vendor_drivers_file)
+    sources = Sources(settings)
     health = Health()
     health.declare(ASSIGNMENTS_CHECK, "not read yet")
     async with serve_http(health, settings.listen_host, settings.http_port):
-        await run_until(stop, _serve(settings, drivers, health))
+        await run_until(stop, _serve(settings, sources, health))
 
 
-async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Health) -> None:
+async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
     node, token = settings.node_name, node_token(settings.node_name)
     reconnected = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -68,7 +64,7 @@ async def _serve(settings: Settings, drivers: Mapping[str, Driver], health: Heal
         js = client.jetstream()
         assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>", pushed=True)
         manifests, credentials = Manifests(js), CredentialsClient(client, node)
-        sources = stack.enter_context(Sources(settings.hf_endpoint, Transport(settings.hf_transport), drivers))
+        stack.enter_context(sources)
         slots = Slots(settings.parallel_downloads, settings.small_model_bytes)
         sharing = Sharing(settings.bandwidth_bytes_per_second, settings.connections_per_origin)
         fetching = stack.enter_context(Fetching(slots.total, roots, manifests, credentials, sources, sharing))

@@ -508,8 +508,6 @@ def test_a_bucket_may_be_part_of_the_host() -> None:
 @pytest.mark.parametrize(
     ("uri", "parameters", "secret", "word"),
     [
-        ("s3://b/p", {"bucket_region": "x"}, {}, "there are allowPatterns, endpoint, ignorePatterns, region"),
-        ("gs://b/p", {"region": "x"}, {}, "does not exist for gs://"),
         ("az://b/p", {}, {}, "parameters.account_name is missing"),
         ("s3://b/p", {"endpoint": "minio:9000"}, {}, "must be a URL"),
         ("s3://b/p", {"endpoint": "https://me:secret@minio"}, {}, "into a Secret"),

@@ -69,14 +69,19 @@ IN_THE_WORLD = {
     "services.fetcher.model.scrubbing",
     "services.fetcher.model.triggers",
     "services.fetcher.settings",
+    "services.fetcher.sources.backend",
+    "services.fetcher.sources.bucket.backend",
     "services.fetcher.sources.bucket.buckets",
     "services.fetcher.sources.bucket.checksums",
     "services.fetcher.sources.catalogue",
+    "services.fetcher.sources.hub.backend",
     "services.fetcher.sources.hub.huggingface",
     "services.fetcher.sources.hub.xet",
     "services.fetcher.sources.hub.xet_streams",
+    "services.fetcher.sources.oracle.backend",
     "services.fetcher.sources.oracle.oracle",
     "services.fetcher.sources.renewal",
+    "services.fetcher.sources.vendor.backend",
     "services.fetcher.sources.vendor.driver_file",
     "services.fetcher.sources.vendor.exec_driver",
     "services.fetcher.sources.vendor.http_driver",
@@ -249,6 +254,20 @@ def test_tests_wait_for_conditions_instead_of_sleeping() -> None:
 def test_a_module_is_pure_unless_it_is_known_to_touch_the_world() -> None:
     touching = _touching_the_world()
     assert touching == IN_THE_WORLD
+
+
+def test_a_backend_uses_no_other_backend() -> None:
+    place = "services.fetcher.sources."
+    # By folder; what lies beside the folders is for all of them.
+    imports = {
+        (module.path.parent.name, name.removeprefix(place).split(".")[0])
+        for module in modules_below("services/fetcher/sources/")
+        for name in module.imports()
+        if name.startswith(place) and module.path.parent.name != "sources"
+    }
+    folders = {folder for folder, _ in imports}
+    assert len(folders) > 1
+    assert not {(folder, used) for folder, used in imports if used in folders - {folder}}
 
 
 def test_import_contracts_are_kept(tmp_path: Path) -> None:

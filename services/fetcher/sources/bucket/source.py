@@ -13,12 +13,6 @@ from libs.artifact.reasons import Reason
 from libs.artifact.uri import BucketUri
 from services.fetcher.sources.selection import parse_patterns
 
-_PATTERNS = ("allowPatterns", "ignorePatterns")
-_PARAMETERS = {
-    "s3": ("endpoint", "region", "skip_signature", "virtual_hosted_style"),
-    "gs": ("endpoint", "skip_signature"),
-    "az": ("account_name", "endpoint", "skip_signature"),
-}
 # What obstore takes where neither the model, its secret nor the pod's environment names a region.
 _DEFAULT_REGION = "us-east-1"
 # Keys of a Secret in lower case without the prefix that the environment variables of each cloud have.
@@ -82,10 +76,6 @@ class BucketSource:
 
 def bucket_source(uri: BucketUri, parameters: Mapping[str, str], credentials: Mapping[str, bytes]) -> BucketSource:
     """Understand a model's URI, storage.parameters and secret. Raises InvalidValue InvalidParameter."""
-    known = (*_PARAMETERS[uri.scheme], *_PATTERNS)
-    unknown = sorted(parameters.keys() - set(known))
-    if unknown:
-        raise _invalid(unknown[0], f"does not exist for {uri.scheme}://; there are {', '.join(sorted(known))}")
     secret = _secret(uri.scheme, credentials)
     account = secret.pop("account_name", "")
     region = secret.pop("region", "")

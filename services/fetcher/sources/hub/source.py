@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ManifestFile
-from libs.artifact.reasons import Reason
-from libs.artifact.uri import HuggingFaceUri, parse_uri
+from libs.artifact.uri import HuggingFaceUri
+from services.fetcher.sources.parameters import invalid_parameter, read_endpoint, read_revision, read_token
 from services.fetcher.sources.selection import parse_patterns
 from services.fetcher.transfer.origin import Location
-
-_TOKEN_KEY = "token"  # noqa: S105 (the name under which the controller hands a token out)
 
 
 class Transport(StrEnum):
@@ -54,21 +51,11 @@ def hub_source(
 
     cache_dir is accepted and has no effect: there is no cache beside the store. Raises InvalidValue InvalidParameter.
     """
-    revision = parameters.get("revision", "").strip()
-    if revision and uri.revision and revision != uri.revision:
-        raise _invalid(
-            "revision", f"is {revision!r}, but storageUri names {uri.revision!r}: write the revision in one place only"
-        )
-    if revision and not uri.revision:
-        try:
-            parse_uri(f"hf://{uri.repository}@{revision}")
-        except InvalidValue as error:
-            raise _invalid("revision", f"is {revision!r}, which is no Git branch, tag or commit") from error
     return HubSource(
         repository=uri.repository,
-        revision=uri.revision or revision,
-        endpoint=_endpoint(parameters.get("endpoint", "").strip() or default_endpoint),
-        token=_token(credentials),
+        revision=read_revision(parameters, uri.revision),
+        endpoint=read_endpoint(parameters, default_endpoint),
+        token=read_token(credentials, "Hugging Face", "hf_..."),
         allow=parse_patterns(parameters.get("allowPatterns", "")),
         ignore=parse_patterns(parameters.get("ignorePatterns", "")),
         transport=_transport(parameters.get("transport", "").strip(), default_transport),
@@ -88,42 +75,8 @@ class HubOrigin:
         return Location(f"{self._base}/{quote(file.path)}", self._headers)
 
 
-def _endpoint(text: str) -> str:
-    address = urlsplit(text)
-    if address.scheme not in ("http", "https") or not address.hostname or address.query or address.fragment:
-        raise _invalid("endpoint", f"is {text!r}: it must be a URL such as https://huggingface.co")
-    if address.username or address.password:
-        raise _invalid("endpoint", "must not contain a user or password: put a token into a Secret")
-    return text.rstrip("/")
-
-
 def _transport(text: str, default: Transport) -> Transport:
     try:
         return Transport(text) if text else default
     except ValueError:
-        raise _invalid("transport", f"is {text!r}: write {', '.join(Transport)} or leave it out") from None
-
-
-def _token(credentials: Mapping[str, bytes]) -> str | None:
-    try:
-        token = credentials.get(_TOKEN_KEY, b"").decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise _bad_token() from None
-    if not token:
-        return None
-    # What is no header value must not reach one: a line end would begin another header.
-    if not token.isprintable() or " " in token:
-        raise _bad_token()
-    return token
-
-
-def _bad_token() -> InvalidValue:
-    return InvalidValue(
-        Reason.INVALID_PARAMETER,
-        "the Secret named by storage.storageKey holds no Hugging Face token: it must be one line such as hf_..., "
-        "under the key that parameters.secretKey names (token by default)",
-    )
-
-
-def _invalid(parameter: str, why: str) -> InvalidValue:
-    return InvalidValue(Reason.INVALID_PARAMETER, f"storage.parameters.{parameter} {why}")
+        raise invalid_parameter("transport", f"is {text!r}: write {', '.join(Transport)} or leave it out") from None
