@@ -112,9 +112,7 @@ RESIZED = Restart(Reason.SOURCE_CHANGED, "has another size at the origin than it
 MISMATCH = Restart(Reason.CHECKSUM_MISMATCH, "does not match its checksum")
 
 
-def judge(
-    asked: Asked, status: int, headers: Mapping[str, str], said: Said, now: datetime, limits: Limits
-) -> Verdict:
+def judge(asked: Asked, status: int, headers: Mapping[str, str], said: Said, now: datetime, limits: Limits) -> Verdict:
     """What to do about an answer. `headers` have lower-case names, `said` is in the body of one without content.
 
     `now` serves an answer that has no date.

@@ -74,6 +74,7 @@ IN_THE_WORLD = {
     "services.fetcher.sources.bucket.buckets",
     "services.fetcher.sources.bucket.checksums",
     "services.fetcher.sources.catalogue",
+    "services.fetcher.sources.documents",
     "services.fetcher.sources.hub.backend",
     "services.fetcher.sources.hub.huggingface",
     "services.fetcher.sources.hub.xet",

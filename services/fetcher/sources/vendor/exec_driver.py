@@ -19,11 +19,11 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import Manifest, ManifestFile
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.documents import read_object
 from services.fetcher.sources.vendor.index import (
     IndexBuilder,
     manifest_of,
     read_location,
-    read_object,
     read_page,
     said_seconds,
 )

@@ -15,24 +15,21 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import Manifest, ManifestFile
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.documents import Allowance, Documents
 from services.fetcher.sources.vendor.drivers import secret_key, variables_of
-from services.fetcher.sources.vendor.index import Index, IndexBuilder, located, manifest_of, read_object, read_page
+from services.fetcher.sources.vendor.index import Index, IndexBuilder, located, manifest_of, read_page
 from services.fetcher.sources.vendor.source import HttpSource
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.addresses import Endpoint, split_url
-from services.fetcher.transfer.codings import CodingError, Decoded, coding_of, decoded_excerpt
 from services.fetcher.transfer.origin import Location, Origin
-from services.fetcher.transfer.refusals import BODY_BYTES, Said, refusal_of, said_by
+from services.fetcher.transfer.refusals import Said, refusal_of
 from services.fetcher.transfer.retry import asked_pause_seconds
-from services.fetcher.transfer.wire import Connection, Head, TrustError, Watch, WireError
+from services.fetcher.transfer.wire import Head
 
-_CONNECT_SECONDS = 10.0
-_STALL_SECONDS = 30.0
 # For a whole index, whatever its pages are; the controller asks another fetcher after two minutes.
 _INDEX_SECONDS = 90.0
 # 100,000 files with a checksum each; what is read takes several times as much memory.
 _INDEX_BYTES = 32 << 20
-_READ_BYTES = 256 << 10
 # What was refused to several threads at once is asked for once.
 _RENEWED_SECONDS = 5.0
 
@@ -94,74 +91,26 @@ class IndexOrigin:
 
 
 def _read_index(source: HttpSource, stop: StopFlag) -> Index:
-    reader, builder = _Reader(source, stop), IndexBuilder(source.name)
+    host = split_url(source.index_url)[0]
+    documents = Documents(
+        source.index_url,
+        source.headers,
+        source.name,
+        "the vendor's index",
+        stop,
+        Allowance(_INDEX_SECONDS, _INDEX_BYTES),
+        lambda head, said: _refused(source, host, head, said),
+    )
+    builder = IndexBuilder(source.name)
     url, seen = source.index_url, set[str]()
     while url not in seen:
         seen.add(url)
-        page = read_page(reader.document(url), source.name)
+        page = read_page(documents.read(url), source.name)
         builder.add(page)
         if not page.next:
             return builder.index()
         url = _next_url(source, url, page.next)
     raise InvalidValue(Reason.INVALID_LISTING, f"{source.name}: the pages of the vendor's index lead in a circle")
-
-
-class _Reader:
-    """Reads the pages of one index, within what all of them together may take of time and memory."""
-
-    def __init__(self, source: HttpSource, stop: StopFlag) -> None:
-        self._source = source
-        self._stop = stop
-        self._host = split_url(source.index_url)[0]
-        self._until = time.monotonic() + _INDEX_SECONDS
-        self._bytes_left = _INDEX_BYTES
-
-    def document(self, url: str) -> dict[str, object]:
-        """The JSON object at a URL of the index's host. Raises as list_index does."""
-        connection = None
-        try:
-            connection = Connection(self._host, Watch(self._check, _CONNECT_SECONDS, _STALL_SECONDS, stall_bytes=1))
-            connection.request(split_url(url)[1], {**self._source.headers, "Accept": "application/json"})
-            connection.flush()
-            head = connection.head()
-            if head.status != HTTPStatus.OK:
-                body = decoded_excerpt(head.headers, connection.excerpt(BODY_BYTES), BODY_BYTES)
-                said = said_by(head.headers, body, self._source.headers.values())
-                raise _refused(self._source, self._host, head, said)
-            return read_object(self._body(connection, head), self._source.name, str(self._host))
-        except CodingError as error:
-            raise Unavailable(Reason.UNAVAILABLE, f"{self._source.name}: the vendor's index: {error}") from error
-        except (WireError, TrustError) as error:
-            raise Unavailable(
-                Reason.UNAVAILABLE, f"{self._source.name}: the vendor's index cannot be read: {error}"
-            ) from error
-        finally:
-            if connection:
-                connection.close()
-
-    def _body(self, connection: Connection, head: Head) -> bytes:
-        body = bytearray()
-        buffer = memoryview(bytearray(_READ_BYTES))
-        receive, coding = connection.receive, coding_of(head.headers)
-        if coding:
-            receive = Decoded(coding, receive, self._bytes_left).receive
-        while count := receive(buffer):
-            body += buffer[:count]
-            self._bytes_left -= count
-            if self._bytes_left < 0:
-                raise InvalidValue(
-                    Reason.INVALID_LISTING,
-                    f"{self._source.name}: the vendor's index is larger than {_INDEX_BYTES >> 20} MiB",
-                )
-        return bytes(body)
-
-    def _check(self) -> None:
-        self._stop.check()
-        if time.monotonic() > self._until:
-            raise Unavailable(
-                Reason.UNAVAILABLE,
-                f"{self._source.name}: {self._host} took longer than {_INDEX_SECONDS:.0f} seconds to give its index",
-            )
 
 
 def _next_url(source: HttpSource, url: str, following: str) -> str:

@@ -3,7 +3,6 @@
 The format is described for vendors in docs/guides/vendor-drivers.md.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Corrupt, Invalid, Missing, Unavailable
+from libs.chassis.errors import Corrupt, Invalid, Missing
 from services.fetcher.sources.selection import select_files
 from services.fetcher.sources.vendor.drivers import is_free_header
 from services.fetcher.transfer.origin import Location
@@ -52,17 +51,6 @@ class Page:
     revision: str
     entries: tuple[Mapping[str, Any], ...]
     next: str
-
-
-def read_object(data: bytes, source: str, speaker: str) -> dict[str, Any]:
-    """The JSON object that bytes are. Raises Unavailable for anything else, as it is what a broken proxy answers."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise Unavailable(Reason.UNAVAILABLE, f"{source}: {speaker} answers with something that is no JSON object")
-    return document
 
 
 def read_page(document: Mapping[str, Any], source: str) -> Page:
