@@ -55,7 +55,7 @@ def test_services_that_are_not_used_are_left_out(packages: Path) -> None:
 
 
 def test_what_stays_is_enough_for_every_identity(packages: Path) -> None:
-    passed = run(packages, "-m", "pytest", "-q", "tests/contract/test_oracle.py", "-k", ENOUGH)
+    passed = run(packages, "-m", "pytest", "-q", "tests/contract/sources/test_oracle.py", "-k", ENOUGH)
 
     assert passed.returncode == 0, passed.stdout + passed.stderr
     assert int(re.findall(r"(\d+) passed", passed.stdout)[-1]) >= 14

@@ -88,6 +88,10 @@ class OriginServer:
         """Serve bytes or a file at a path such as "/model/config.json"."""
         self._contents[path] = content
 
+    def remove(self, path: str) -> None:
+        """Serve nothing at a path any more."""
+        self._contents.pop(path, None)
+
     def redirect(self, path: str, url: str) -> None:
         """Answer requests for a path with 302; an empty url takes the redirect away."""
         if url:

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
         files = (path for path in directory.rglob("*") if path.is_file())
         answer({"revision": "r1", "files": [described(path, directory) for path in files]})
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    url = f"{base_url}/{request['file']}?again={request['again']}&revision={request['revision']}"
+    url = f"{base_url}/{quote(request['file'])}?again={request['again']}&revision={request['revision']}"
     answer({"url": url, "headers": headers, **({"expiresInSeconds": 0} if "expires" in request["parameters"] else {})})
 
 

@@ -5,10 +5,10 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -27,8 +27,10 @@ from services.fetcher.sources.bucket.source import BucketSource, bucket_source
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.origin import Location
+from tests.contract.sources.suite import Access, Ground, SourceSuite, Trouble, closed_endpoint
 from tests.support.azurite import Azurite
 from tests.support.google_store import GoogleStore
+from tests.support.one_answer import Answer, answering
 from tests.support.seaweedfs import OWNER, STRANGER, SeaweedFs
 from tests.support.transfers import QUICK, new_store, small_model
 
@@ -96,6 +98,71 @@ def cloud(request: pytest.FixtureRequest) -> Cloud:
     """Each of them, which all hold CONTENTS below models/acme/tiny."""
     found: Cloud = request.getfixturevalue(request.param)
     return found
+
+
+class BucketGround:
+    """Prefixes of the private bucket of a cloud."""
+
+    # The SDK keeps the answer's headers to itself.
+    tells_pauses = False
+    takes_any_parameter = False
+
+    def __init__(self, cloud: Cloud, folder: str) -> None:
+        self._cloud = cloud
+        self._folder = folder
+        self._paths: dict[str, set[str]] = {}
+
+    @property
+    def access(self) -> Access:
+        return Access({**self._cloud.parameters, "endpoint": self._cloud.endpoint}, self._cloud.secret)
+
+    @property
+    def wrong_access(self) -> Access:
+        return Access(self.access.parameters, self._cloud.wrong_secret)
+
+    @property
+    def away(self) -> Access:
+        return self._at(closed_endpoint())
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """Every line of the credentials, but for names: of accounts, and of keys at Amazon."""
+        texts = [
+            value.decode()
+            for secret in (self._cloud.secret, self._cloud.wrong_secret)
+            for name, value in secret.items()
+            if "NAME" not in name and "KEY_ID" not in name
+        ]
+        texts = [str(json.loads(text)["private_key"]) if text.startswith("{") else text for text in texts]
+        return [line for text in texts for line in text.splitlines() if not line.startswith("-")]
+
+    def uri(self, name: str) -> str:
+        return f"{self._cloud.scheme}://models/{self._folder}/{name}"
+
+    def publish(self, name: str, contents: Mapping[str, bytes]) -> None:
+        for path in self._paths.get(name, set()) - contents.keys():
+            self._cloud.delete("models", f"{self._folder}/{name}/{path}")
+        self._cloud.put("models", f"{self._folder}/{name}", contents)
+        self._paths[name] = set(contents)
+
+    @contextmanager
+    def in_trouble(self, status: int) -> Iterator[Trouble]:
+        # No store can be brought to refuse; what its cloud would answer does not depend on the store.
+        with answering(_saying(status, "ServiceUnavailable")) as (endpoint, asked):
+            yield Trouble(self._at(endpoint), lambda: len(asked))
+
+    def _at(self, endpoint: str) -> Access:
+        return Access({**self.access.parameters, "endpoint": endpoint}, self.access.credentials)
+
+
+@pytest.fixture
+def ground(cloud: Cloud, request: pytest.FixtureRequest) -> Ground:
+    # The servers are those of the whole module, so each test has a folder of its own.
+    return BucketGround(cloud, f"suite-{zlib.crc32(request.node.name.encode()):08x}")
+
+
+class TestBuckets(SourceSuite):
+    """s3://, gs:// and az:// are sources like every other."""
 
 
 def of_cloud(
@@ -211,14 +278,6 @@ def test_a_public_bucket_is_read_without_a_signature(cloud: Cloud, tmp_path: Pat
     assert fetch(of, tmp_path) == {"config.json": b"{}", "nested/notes.txt": b"n"}
     assert "?" not in BucketOrigin(of).locate(ODD, again=False).url
     assert refusal(of_cloud(cloud, secret={}, skip_signature="true")).reason in ("Forbidden", "NotFound")
-
-
-def test_patterns_choose_the_files(cloud: Cloud) -> None:
-    manifest = list_prefix(of_cloud(cloud, allowPatterns="*.json", ignorePatterns="tokenizer/")).manifest
-    assert [file.path for file in manifest.files] == ["config.json"]
-    error = refusal(of_cloud(cloud, allowPatterns="*.gguf"))
-    assert isinstance(error, Invalid)
-    assert "allowPatterns" in error.message
 
 
 def test_what_is_missing_is_named(cloud: Cloud) -> None:
@@ -446,7 +505,7 @@ def test_the_identity_of_the_pod_is_used_where_there_is_no_secret(
 def test_a_store_in_trouble_is_asked_once(
     status: int, code: str, kind: type[ServiceError], reason: str, word: str
 ) -> None:
-    with _serving(status, f"<Error><Code>{code}</Code></Error>") as (endpoint, asked):
+    with answering(_saying(status, code)) as (endpoint, asked):
         error = refusal(source(endpoint))
     assert isinstance(error, kind)
     assert error.reason == reason
@@ -475,7 +534,7 @@ def test_an_azure_sas_token_is_put_behind_each_address() -> None:
     of = source("", "az://container/m", secret, account_name="acct")
     url = BucketOrigin(of).locate(ODD, again=False).url
     assert url.endswith("/container/m/a%20folder/n%C3%A4me%2B1%25.txt?sv=2023-11-03&sp=rl&sig=abc%3D")
-    with _serving(403, "<Error><Code>AuthenticationFailed</Code></Error>") as (endpoint, asked):
+    with answering(_saying(403, "AuthenticationFailed")) as (endpoint, asked):
         error = refusal(source(endpoint, "az://container/m", secret, account_name="acct"))
     assert "sig=abc" in asked[0]
     assert error.reason == "Forbidden"
@@ -602,30 +661,7 @@ class _Watched:
         return self._origin.locate(file, again)
 
 
-@contextmanager
-def _serving(status: int, body: str) -> Iterator[tuple[str, list[str]]]:
-    """A store with one answer to everything, and the targets that it was asked for."""
-    asked: list[str] = []
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            content = body.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/xml")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def _saying(status: int, code: str) -> Answer:
+    """The answer of a store that refuses everything."""
+    body = f"<Error><Code>{code}</Code></Error>".encode()
+    return lambda _target: (status, {"Content-Type": "application/xml"}, body)

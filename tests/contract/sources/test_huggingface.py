@@ -6,10 +6,9 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,13 @@ import pytest
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm
 from libs.artifact.uri import HuggingFaceUri, parse_uri
-from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from libs.chassis.errors import Missing, ServiceError, Unavailable
 from services.fetcher.sources.hub.huggingface import list_revision, xet_hashes
 from services.fetcher.sources.hub.source import HubOrigin, HubSource, Transport, hub_source
+from tests.contract.sources.suite import PAUSE_SECONDS, Access, Ground, SourceSuite, Trouble, closed_endpoint
 from tests.support.hub import Fault, Hub
 from tests.support.hub.xet import xet_hash
+from tests.support.one_answer import Answer, answering
 
 MODEL = "acme/tiny"
 WEIGHTS = bytes(range(256)) * 40
@@ -31,9 +32,7 @@ FILES: dict[str, bytes | str] = {
     "pytorch_model.bin": WEIGHTS,
     "nested/notes.txt": "hello\n",
 }
-ROOT = Path(__file__).parents[2]
-# Status, headers and body for a path.
-Answer = Callable[[str], tuple[int, dict[str, str], bytes]]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -43,6 +42,58 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         hub.add_token("hf_reader", [MODEL])
         hub.add_token("hf_other")
         yield hub
+
+
+class HubGround:
+    """Private repositories, and a token that may read them."""
+
+    tells_pauses = True
+    takes_any_parameter = False
+    secrets = ("hf_reader", "hf_revoked")
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._paths: dict[str, set[str]] = {}
+
+    @property
+    def access(self) -> Access:
+        return Access(credentials={"token": b"hf_reader"}, settings={"hf_endpoint": self._hub.endpoint})
+
+    @property
+    def wrong_access(self) -> Access:
+        return replace(self.access, credentials={"token": b"hf_revoked"})
+
+    @property
+    def away(self) -> Access:
+        return replace(self.access, settings={"hf_endpoint": closed_endpoint()})
+
+    def uri(self, name: str) -> str:
+        return f"hf://{name}"
+
+    def publish(self, name: str, contents: Mapping[str, bytes]) -> None:
+        if name in self._paths:
+            self._hub.push(name, contents, delete=sorted(self._paths[name] - contents.keys()))
+        else:
+            self._hub.add_model(name, contents, private=True)
+        self._paths[name] = set(contents)
+        self._hub.add_token("hf_reader", [name])
+
+    @contextmanager
+    def in_trouble(self, status: int) -> Iterator[Trouble]:
+        pause = str(PAUSE_SECONDS) if status == 429 else ""
+        fault = self._hub.inject(Fault("status", path="/api/models/*", status=status, retry_after=pause))
+        yield Trouble(self.access, lambda: fault.fired)
+        fault.remove()
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    with Hub(cache_dir=tmp_path / "cache") as hub:
+        yield HubGround(hub)
+
+
+class TestHuggingFace(SourceSuite):
+    """hf:// is a source like every other."""
 
 
 def source(hub: Hub, uri: str = f"hf://{MODEL}", token: str = "", **parameters: str) -> HubSource:
@@ -105,15 +156,6 @@ def test_a_listing_of_many_pages_is_complete(hub: Hub) -> None:
     assert len(list_revision(source(hub, "hf://acme/many")).manifest.files) == 25
 
 
-def test_patterns_choose_the_files(hub: Hub) -> None:
-    listing = list_revision(source(hub, allowPatterns="*.bin,*.json"))
-    assert [file.path for file in listing.manifest.files] == ["config.json", "pytorch_model.bin"]
-    error = refusal(source(hub, allowPatterns="*.gguf"))
-    assert isinstance(error, Invalid)
-    assert error.reason == "InvalidParameter"
-    assert "allowPatterns" in error.message
-
-
 def test_what_is_missing_is_named(hub: Hub) -> None:
     for of, word in (
         (source(hub, "hf://acme/nothing"), "storage.storageKey"),
@@ -124,11 +166,6 @@ def test_what_is_missing_is_named(hub: Hub) -> None:
         assert isinstance(error, Missing)
         assert error.reason == "NotFound"
         assert word in error.message
-
-
-def test_an_empty_repository_is_missing_its_files(hub: Hub) -> None:
-    hub.add_model("acme/empty", {})
-    assert refusal(source(hub, "hf://acme/empty")).reason == "NotFound"
 
 
 @pytest.mark.parametrize("listing_gated", [False, True])
@@ -209,7 +246,7 @@ def test_an_endpoint_where_nobody_listens_is_unavailable(hub: Hub) -> None:
 
 
 def test_an_endpoint_that_is_no_hub_is_told_so(hub: Hub) -> None:
-    with _serving(lambda _path: (200, {}, b"<html>log in</html>")) as endpoint:
+    with answering(lambda _path: (200, {}, b"<html>log in</html>")) as (endpoint, _):
         error = refusal(source(hub, endpoint=endpoint))
     assert isinstance(error, Unavailable)
     assert "proxies" in error.message
@@ -217,14 +254,14 @@ def test_an_endpoint_that_is_no_hub_is_told_so(hub: Hub) -> None:
 
 def test_a_mirror_that_hands_out_the_public_hubs_pages_is_asked_for_them_itself(hub: Hub) -> None:
     answers = _pages_of_a_mirror("https://huggingface.co")
-    with _serving(answers) as endpoint:
+    with answering(answers) as (endpoint, _):
         listing = list_revision(source(hub, endpoint=f"{endpoint}/mirror", token="hf_secret"))
     assert [file.path for file in listing.manifest.files] == ["a.txt", "b.txt"]
 
 
 def test_a_listing_that_continues_elsewhere_is_not_followed(hub: Hub) -> None:
     error = None
-    with _serving(_pages_of_a_mirror(hub.endpoint)) as endpoint:
+    with answering(_pages_of_a_mirror(hub.endpoint)) as (endpoint, _):
         error = refusal(source(hub, endpoint=endpoint, token="hf_secret"))
     assert isinstance(error, Unavailable)
     assert "continues" in error.message
@@ -233,7 +270,7 @@ def test_a_listing_that_continues_elsewhere_is_not_followed(hub: Hub) -> None:
 
 def test_an_unsafe_listing_is_refused(hub: Hub) -> None:
     with (
-        _serving(_pages_of_a_mirror("https://huggingface.co", second="../evil")) as endpoint,
+        answering(_pages_of_a_mirror("https://huggingface.co", second="../evil")) as (endpoint, _),
         pytest.raises(InvalidValue) as error,
     ):
         list_revision(source(hub, endpoint=f"{endpoint}/mirror"))
@@ -345,30 +382,3 @@ def _pages_of_a_mirror(next_host: str, second: str = "b.txt") -> Answer:
         return 200, {"Link": link}, json.dumps(entry("a.txt")).encode()
 
     return answer
-
-
-@contextmanager
-def _serving(answer: Answer) -> Iterator[str]:
-    """A server that is no hub, or one with habits of its own."""
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, headers, body = answer(self.path)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -404,7 +404,7 @@ def test_the_log_knows_that_a_token_was_sent_but_not_which(hub: Hub, client: Cli
 
 
 def test_a_hub_of_its_own_process_keeps_its_state_over_a_restart(tmp_path: Path) -> None:
-    ready, root = tmp_path / "ready", Path(__file__).parents[2]
+    ready, root = tmp_path / "ready", Path(__file__).parents[3]
     command = [sys.executable, "-m", "tests.support.hub", "--no-real-model", "--cache-dir", str(tmp_path / "cache")]
     command += ["--state-dir", str(tmp_path / "state"), "--ready-file", str(ready)]
     commits = []

@@ -1,11 +1,9 @@
 """The adapter of Oracle's Object Storage against a store that speaks the real API and checks signatures."""
 
 import hashlib
-import os
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from services.fetcher.sources.oracle.oracle import OracleOrigin, list_objects
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, oracle_source
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.acquire import acquire
+from tests.contract.sources.suite import PAUSE_SECONDS, Access, Ground, SourceSuite, Trouble, closed_endpoint
 from tests.support.oracle_identity import OracleIdentity
 from tests.support.oracle_store import BUCKET, NAMESPACE, Fault, OracleStore
 from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
@@ -27,7 +26,7 @@ from tests.support.transfers import QUICK, contents_of, leftovers, new_store, sm
 MODEL = small_model(weights_bytes=1_500_123)
 URI = f"oci://n/{NAMESPACE}/b/{BUCKET}/o/llama/tiny/"
 WEIGHTS = "llama/tiny/model.safetensors"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _SMALL_AND_LARGE = (("small", 1), ("large", 1 << 30))
 
 
@@ -52,6 +51,64 @@ def source(
 ) -> OracleSource:
     parameters = {"auth_type": "UserPrincipal", "endpoint": oracle.endpoint, **parameters}
     return oracle_source(uri_of(uri), parameters, oracle.secret() if secret is None else secret)
+
+
+class OracleGround:
+    """Prefixes of a bucket, and the key of a user who may read it."""
+
+    tells_pauses = True
+    takes_any_parameter = False
+
+    def __init__(self, oracle: OracleStore, stranger: OracleStore) -> None:
+        self._oracle = oracle
+        self._stranger = stranger
+        self._paths: dict[str, set[str]] = {}
+
+    @property
+    def access(self) -> Access:
+        return Access({"auth_type": "UserPrincipal", "endpoint": self._oracle.endpoint}, self._oracle.secret())
+
+    @property
+    def wrong_access(self) -> Access:
+        return Access(self.access.parameters, self._stranger.secret())
+
+    @property
+    def away(self) -> Access:
+        return Access({**self.access.parameters, "endpoint": closed_endpoint()}, self.access.credentials)
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        keys = (store.secret()["private_key"].decode() for store in (self._oracle, self._stranger))
+        return [line for key in keys for line in key.splitlines() if not line.startswith("-")]
+
+    def uri(self, name: str) -> str:
+        return f"oci://n/{NAMESPACE}/b/{BUCKET}/o/{name}"
+
+    def publish(self, name: str, contents: Mapping[str, bytes]) -> None:
+        for path in self._paths.get(name, set()) - contents.keys():
+            self._oracle.delete(f"{name}/{path}")
+        for path, content in contents.items():
+            self._oracle.put(f"{name}/{path}", content)
+        self._paths[name] = set(contents)
+
+    @contextmanager
+    def in_trouble(self, status: int) -> Iterator[Trouble]:
+        fault = Fault(path="/o", status=status, code="ServiceUnavailable")
+        if status == 429:
+            fault = replace(fault, code="TooManyRequests", retry_after=str(PAUSE_SECONDS))
+        self._oracle.inject(fault)
+        yield Trouble(self.access, lambda: fault.fired)
+        self._oracle.heal()
+
+
+@pytest.fixture
+def ground() -> Iterator[Ground]:
+    with OracleStore() as oracle, OracleStore() as stranger:
+        yield OracleGround(oracle, stranger)
+
+
+class TestOracle(SourceSuite):
+    """oci:// is a source like every other."""
 
 
 def refusal(of: OracleSource) -> ServiceError:
@@ -198,15 +255,6 @@ def test_an_object_that_may_be_listed_but_not_read_says_so(oracle: OracleStore) 
     assert error.reason == "NotFound"
     assert "not to read" in error.message
     assert hidden.fired == 1
-
-
-def test_patterns_choose_the_objects(oracle: OracleStore) -> None:
-    manifest = list_objects(source(oracle, allowPatterns="*.json", ignorePatterns="tokenizer/")).manifest
-    assert [file.path for file in manifest.files] == ["config.json"]
-    error = refusal(source(oracle, allowPatterns="*.gguf"))
-    assert isinstance(error, Invalid)
-    assert error.reason == "InvalidParameter"
-    assert "allowPatterns" in error.message
 
 
 @pytest.mark.parametrize(
@@ -549,15 +597,3 @@ def test_a_workload_identity_needs_a_pod(oracle: OracleStore, monkeypatch: pytes
     error = refusal(source(oracle, auth_type="OkeWorkloadIdentity", secret={}))
     assert isinstance(error, Unavailable)
     assert "OkeWorkloadIdentity does not work on this node: Kubernetes service host" in error.message
-
-
-def test_an_idle_fetcher_does_not_load_the_sdk() -> None:
-    program = (
-        "import sys, services.fetcher.main\n"
-        "print('services.fetcher.sources.catalogue' in sys.modules, 'oci' in sys.modules)"
-    )
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "proto"))}
-    output = subprocess.run(
-        [sys.executable, "-c", program], env=environ, cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    assert output.split() == ["True", "False"]

@@ -3,9 +3,12 @@
 import ctypes
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from services.fetcher.sources.vendor.exec_driver import ExecOrigin, list_index
 from services.fetcher.sources.vendor.source import ExecSource, exec_source
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.acquire import acquire
+from tests.contract.sources.suite import MODEL as MODEL_OF_THE_SUITE
+from tests.contract.sources.suite import Access, Ground, SourceSuite, Trouble
 from tests.support import vendor_driver
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
@@ -58,6 +63,69 @@ def vendor(tmp_path: Path, server: OriginServer) -> Path:
         file.write_bytes(content)
         server.add(f"/{path}", content)
     return directory
+
+
+class ProgramGround:
+    """A vendor with a program, which lists a directory and leads to a server that wants a token."""
+
+    tells_pauses = True
+    takes_any_parameter = True
+    secrets = ("s3cret-token", "wr0ng-token")
+
+    def __init__(self, server: OriginServer, folder: Path) -> None:
+        self._server = server
+        self._directory = folder / "tiny"
+        self._drivers = folder / "drivers.json"
+        command = [sys.executable, vendor_driver.__file__, str(self._directory), server.url]
+        self._drivers.write_text(json.dumps({"acme": {"driver": "exec", "command": command}}))
+
+    @property
+    def access(self) -> Access:
+        return Access(credentials={"token": b"s3cret-token"}, settings={"vendor_drivers_file": self._drivers})
+
+    @property
+    def wrong_access(self) -> Access:
+        return replace(self.access, credentials={"token": b"wr0ng-token"})
+
+    @property
+    def away(self) -> Access:
+        return replace(self.access, parameters={"fail": f"silent:{os.EX_UNAVAILABLE}"})
+
+    def uri(self, name: str) -> str:
+        # The program knows models by the last part of their names.
+        return f"vendor://acme/{name}"
+
+    def publish(self, name: str, contents: Mapping[str, bytes]) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.mkdir()
+        for path in list(MODEL_OF_THE_SUITE):
+            self._server.remove(f"/{path}")
+        for path, content in contents.items():
+            file = self._directory / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+            self._server.add(f"/{path}", content)
+            self._server.require(f"/{path}", "Authorization", "Bearer s3cret-token")
+
+    @contextmanager
+    def in_trouble(self, status: int) -> Iterator[Trouble]:
+        exit_status = os.EX_TEMPFAIL if status == 429 else os.EX_UNAVAILABLE
+        access = replace(self.access, parameters={"fail": f"status:{exit_status}"})
+        before = self._runs()
+        yield Trouble(access, lambda: self._runs() - before)
+
+    def _runs(self) -> int:
+        log = Path(f"{self._directory}.requests")
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+@pytest.fixture
+def ground(server: OriginServer, tmp_path: Path) -> Ground:
+    return ProgramGround(server, tmp_path)
+
+
+class TestVendorProgram(SourceSuite):
+    """vendor:// with a program is a source like every other."""
 
 
 def source_of(

@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from services.fetcher.sources.vendor.http_driver import list_index, open_origin
 from services.fetcher.sources.vendor.source import HttpSource, http_source
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.acquire import acquire
+from tests.contract.sources.suite import PAUSE_SECONDS, Access, Ground, SourceSuite, Trouble, closed_endpoint
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
 
@@ -31,6 +34,72 @@ SECRET = {"token": b"s3cret-token\n"}
 def server() -> Iterator[OriginServer]:
     with OriginServer() as server:
         yield server
+
+
+class IndexGround:
+    """A vendor with an index and a template, who wants a token."""
+
+    tells_pauses = True
+    takes_any_parameter = False
+    secrets = ("s3cret-token", "wr0ng-token")
+
+    def __init__(self, server: OriginServer, folder: Path) -> None:
+        self._server = server
+        self._folder = folder
+        self._published: dict[str, set[str]] = {}
+
+    @property
+    def access(self) -> Access:
+        return self._at(self._server.url)
+
+    @property
+    def wrong_access(self) -> Access:
+        return replace(self.access, credentials={"token": b"wr0ng-token"})
+
+    @property
+    def away(self) -> Access:
+        return self._at(closed_endpoint())
+
+    def _at(self, url: str) -> Access:
+        driver = {
+            "driver": "http",
+            "index": f"{url}/{{type}}/{{path}}/index.json",
+            "file": f"{url}/files/{{path}}/{{file}}",
+            "headers": {"Authorization": "Bearer {secret:token}"},
+        }
+        drivers = self._folder / f"drivers-{url.rpartition(':')[2]}.json"
+        drivers.write_text(json.dumps({"acme": driver}))
+        return Access(credentials={"token": b"s3cret-token"}, settings={"vendor_drivers_file": drivers})
+
+    def uri(self, name: str) -> str:
+        return f"vendor://acme/models/{name}"
+
+    def publish(self, name: str, contents: Mapping[str, bytes]) -> None:
+        files = [entry(path, content) for path, content in contents.items()]
+        served = {f"/files/{name}/{path}": content for path, content in contents.items()}
+        served[f"/models/{name}/index.json"] = json.dumps({"files": files}).encode()
+        for path in self._published.get(name, set()) - served.keys():
+            self._server.remove(path)
+        for path, content in served.items():
+            self._server.add(path, content)
+            self._server.require(path, "Authorization", "Bearer s3cret-token")
+        self._published[name] = set(served)
+
+    @contextmanager
+    def in_trouble(self, status: int) -> Iterator[Trouble]:
+        headers = {"Retry-After": str(PAUSE_SECONDS)} if status == 429 else {}
+        fault = self._server.inject(Fault("status", times=99, status=status, headers=headers))
+        yield Trouble(self.access, lambda: fault.fired)
+        self._server.heal()
+
+
+@pytest.fixture
+def ground(server: OriginServer, tmp_path: Path) -> Ground:
+    return IndexGround(server, tmp_path)
+
+
+class TestVendorIndex(SourceSuite):
+    """vendor:// with an index is a source like every other."""
 
 
 def driver_of(server: OriginServer, **fields: Any) -> HttpDriver:
@@ -196,7 +265,7 @@ def test_md5_is_checked_where_there_is_no_sha256(server: OriginServer, tmp_path:
     assert raised.value.reason == "ChecksumMismatch"
 
 
-def test_patterns_choose_the_files_and_nothing_else_does(server: OriginServer) -> None:
+def test_only_patterns_choose_among_the_files(server: OriginServer) -> None:
     names = ["model.safetensors", "pytorch_model.bin", "onnx/model.onnx", "engine.plan"]
     publish(server, {"files": [entry(name, b"") for name in names]})
 
@@ -206,9 +275,6 @@ def test_patterns_choose_the_files_and_nothing_else_does(server: OriginServer) -
 
     assert listed() == sorted(names)
     assert listed(ignorePatterns="onnx/", allowPatterns="*.plan,*.onnx") == ["engine.plan"]
-    error = refusal(source_of(server, {"allowPatterns": "*.gguf"}))
-    assert isinstance(error, Invalid)
-    assert error.reason == "InvalidParameter"
 
 
 @pytest.mark.parametrize(
