@@ -27,6 +27,14 @@ class HuggingFaceUri:
 
 
 @dataclass(frozen=True)
+class ModelScopeUri:
+    """ms://{owner}/{name}[@{revision}]; revision is empty when the URI names none."""
+
+    repository: str
+    revision: str
+
+
+@dataclass(frozen=True)
 class OracleUri:
     """oci://n/{namespace}/b/{bucket}/o/{object_path}; prefix may be empty: the whole bucket."""
 
@@ -69,7 +77,7 @@ class BucketUri:
     prefix: str
 
 
-ModelUri = HuggingFaceUri | OracleUri | VolumeClaimUri | VendorUri | LocalUri | BucketUri
+ModelUri = HuggingFaceUri | ModelScopeUri | OracleUri | VolumeClaimUri | VendorUri | LocalUri | BucketUri
 
 
 class Listing(Enum):
@@ -250,6 +258,23 @@ SYNTAXES = (
             _REVISION_PARAMETER,
             Parameter("transport", "auto, http or xet"),
         ),
+        secret_key=TOKEN_KEY,
+    ),
+    Syntax(
+        "ms",
+        "<owner>/<model>[@<revision>]",
+        (
+            Condition(
+                r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@.*)?",
+                "must be ms://<owner>/<model>[@<revision>], as in ms://Qwen/Qwen2.5-7B-Instruct@master",
+                never="^[^@]*[.][.]",
+            ),
+            _revision_condition("ms://Qwen/Qwen2.5-7B-Instruct@master"),
+        ),
+        _repository_of(ModelScopeUri),
+        Listing.SOURCE,
+        is_path=False,
+        parameters=(*_PATTERNS, Parameter("endpoint", "another hub"), _REVISION_PARAMETER),
         secret_key=TOKEN_KEY,
     ),
     Syntax(

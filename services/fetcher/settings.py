@@ -62,6 +62,11 @@ class Settings:
         choices=tuple(Transport),
         help="How large files come from the Hub: over http, over xet where they can, or auto: HTTP first, else Xet.",
     )
+    modelscope_endpoint: str = setting(
+        "https://www.modelscope.cn",
+        name="MODELSCOPE_ENDPOINT",
+        help="Address of ModelScope, of its international site, or of a mirror of it.",
+    )
     vendor_drivers_file: Path | None = setting(
         None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
     )

@@ -117,6 +117,18 @@ REFUSED = {
         stored(storageUri="hf://a/b@"),
         "must name a Git branch, tag or commit after the @",
     ),
+    "an ms:// URI without an owner": (
+        stored(storageUri="ms://Qwen2.5-7B-Instruct"),
+        "must be ms://<owner>/<model>[@<revision>], as in ms://Qwen/Qwen2.5-7B-Instruct@master",
+    ),
+    "an ms:// URI with a bad revision": (
+        stored(storageUri="ms://Qwen/Qwen2.5-7B-Instruct@a//b"),
+        "must name a Git branch, tag or commit after the @",
+    ),
+    "a revision parameter of an ms:// model that is none": (
+        stored(storageUri="ms://Qwen/Qwen2.5-7B-Instruct", parameters={"revision": "a b"}),
+        "parameters.revision of an ms:// model must be a Git branch, tag or commit",
+    ),
     "an oci:// URI without its letters": (
         stored(storageUri="oci://mycompany/models/llama"),
         "must be oci://n/<namespace>/b/<bucket>/o/<object path>",
@@ -309,6 +321,14 @@ ADMITTED = {
         "BaseModel", storageKey="hf", parameters={"secretNamespace": _NAMESPACE}
     ),
     "key instead of storageKey": stored(key="hf-token"),
+    "a model of ModelScope": stored(
+        storageUri="ms://Qwen/Qwen2.5-7B-Instruct",
+        storageKey="modelscope",
+        parameters={"revision": "v1.0", "endpoint": "https://www.modelscope.ai", "secretKey": "access-token"},
+    ),
+    "an identity at Oracle in the words of OME": stored(
+        storageUri="oci://n/a/b/c/o/d", parameters={"auth": "instance_principal", "region": "eu-frankfurt-1"}
+    ),
     "an empty key, as templates write it": stored(key=""),
     "an empty term, which matches nothing": _required([{}]),
     "a condition on the node's name": on_field(),
@@ -380,6 +400,18 @@ URIS = (
     "hf:///model",
     "hf://",
     "HF://org/model",
+    "ms://Qwen/Qwen2.5-7B-Instruct",
+    "ms://damo/nlp_structbert_word--segmentation@v1.0.2",
+    "ms://Qwen/Qwen2.5-7B-Instruct@a//b",
+    "ms://Qwen/Qwen2.5-7B-Instruct@",
+    "ms://Qwen/Qwen2..5",
+    "ms://Qwen",
+    "ms://Qwen/a/b",
+    "ms:///a",
+    "oci://n/../b/bucket/o/x",
+    "vendor://../models/x",
+    "vendor://acme/./x",
+    "s3://../x",
     "oci://n/ns/b/bucket/o/path/to/model/",
     "oci://n/ns/b/bucket/o",
     "oci://n/ns/b/bucket/o/",

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import TOKEN_KEY, is_revision
+from services.fetcher.transfer.addresses import AddressError, split_url
 
 
 def invalid_parameter(parameter: str, why: str) -> InvalidValue:
@@ -29,10 +30,15 @@ def read_endpoint(parameters: Mapping[str, str], default: str) -> str:
     """The base URL of the hub that a model names, or else the default, without a slash at its end."""
     text = parameters.get("endpoint", "").strip() or default
     address = urlsplit(text)
-    if address.scheme not in ("http", "https") or not address.hostname or address.query or address.fragment:
-        raise invalid_parameter("endpoint", f"is {text!r}: it must be a URL such as {default}")
     if address.username or address.password:
         raise invalid_parameter("endpoint", "must not contain a user or password: put a token into a Secret")
+    try:
+        split_url(text)
+        usable = not (address.query or address.fragment)
+    except AddressError:
+        usable = False
+    if not usable:
+        raise invalid_parameter("endpoint", f"is {text!r}: it must be a URL such as {default}")
     return text.rstrip("/")
 
 

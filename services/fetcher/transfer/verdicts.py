@@ -117,7 +117,7 @@ def judge(asked: Asked, status: int, headers: Mapping[str, str], said: Said, now
 
     `now` serves an answer that has no date.
     """
-    if status == 206 and asked.large and not asked.whole:
+    if (status == 206 or (status == 200 and _is_part(headers))) and asked.large and not asked.whole:
         return _coded(asked, coding_of(headers)) or Body.RANGE
     if status == 200:
         length = headers.get("content-length", "")
@@ -154,6 +154,12 @@ def judge_range(
     if length is not None and length != carried.end - carried.start:
         return Retry(f"an answer of {carried.end - carried.start} bytes says that it has {length}")
     return carried if carried.total in (None, size) else CHANGED
+
+
+def _is_part(headers: Mapping[str, str]) -> bool:
+    """Whether an answer says that it carries a part of a file. ModelScope's does, with the status of a whole one."""
+    carried = parse_content_range(headers.get("content-range", ""))
+    return carried is not None and carried.total is not None and carried.end - carried.start < carried.total
 
 
 def next_attempt(subject: str, retry: Retry, attempts: int, limits: Limits, jitter: float) -> float | GiveUp:

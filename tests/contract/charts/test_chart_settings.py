@@ -20,7 +20,12 @@ _FROM_KUBELET = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT
 # Every value whose default leaves a variable out.
 _OPTIONS = {
     "controller": ["nats.caSecret=ca"],
-    "fetcher": ["nats.caSecret=ca", "hfEndpoint=http://mirror", "vendorDrivers.acme.driver=preprovisioned"],
+    "fetcher": [
+        "nats.caSecret=ca",
+        "hfEndpoint=http://mirror",
+        "modelscopeEndpoint=http://mirror",
+        "vendorDrivers.acme.driver=preprovisioned",
+    ],
     "parser": [],
     "status": ["nats.caSecret=ca"],
 }

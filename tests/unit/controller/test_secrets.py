@@ -106,6 +106,13 @@ def test_parameters_that_hold_credentials_are_refused_without_repeating_them(par
     assert "canary" not in caught.value.message
 
 
+def test_a_token_of_modelscope_is_one_key_like_that_of_the_hub() -> None:
+    item = model(secretKey="access")
+    item["spec"]["storage"]["storageUri"] = "ms://org/private"
+    assert source(item).secret == SecretRef("ome", "hf", "access")
+    assert source(item).needs_listing
+
+
 def test_a_misspelt_parameter_is_refused_by_the_object_itself() -> None:
     with pytest.raises(InvalidValue, match=r"parameters.revison does not exist for hf://: write 'revision'") as caught:
         source(model(revison="v1"))

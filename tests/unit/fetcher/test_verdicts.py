@@ -49,6 +49,19 @@ def moved(url: str) -> Mapping[str, str]:
 ANSWERS: dict[str, tuple[Asked, int, Mapping[str, str], Verdict]] = {
     "a range that was asked for is taken": (RANGE, 206, {}, Body.RANGE),
     "the whole of a large file is taken": (RANGE, 200, {}, Body.WHOLE),
+    "a range is taken that comes with the status of a whole file": (
+        RANGE,
+        200,
+        {"content-range": "bytes 0-99/1000"},
+        Body.RANGE,
+    ),
+    "a whole file that says which bytes it has is taken": (RANGE, 200, {"content-range": "bytes 0-9/10"}, Body.WHOLE),
+    "a part of a file that is read in one go is none of its answers": (
+        READ_WHOLE,
+        200,
+        {"content-range": "bytes 0-99/1000"},
+        Body.WHOLE,
+    ),
     "the whole of a large file that is read in one go is taken": (READ_WHOLE, 200, {}, Body.WHOLE),
     "a small file is taken": (SMALL, 200, {}, Body.SMALL),
     "a redirect to another host goes there without the token": (

@@ -79,6 +79,8 @@ IN_THE_WORLD = {
     "services.fetcher.sources.hub.huggingface",
     "services.fetcher.sources.hub.xet",
     "services.fetcher.sources.hub.xet_streams",
+    "services.fetcher.sources.modelscope.backend",
+    "services.fetcher.sources.modelscope.listing",
     "services.fetcher.sources.oracle.backend",
     "services.fetcher.sources.oracle.oracle",
     "services.fetcher.sources.renewal",
