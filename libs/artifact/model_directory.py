@@ -60,9 +60,12 @@ def read_model_directory(root: str, schema_path: str = "", boundary: str = "") -
 
 
 def fingerprint(root: str, boundary: str = "") -> str:
-    """Changes when a file of the directory is added, removed or written. Raises OSError."""
+    """Changes when a file of the directory is added, removed or written. Raises OSError.
+
+    Folders that may not be read are passed over: what is in them is for the parser to miss, not for the model to fail.
+    """
     running = hashlib.sha256()
-    for name, path in sorted(_walk(root, os.path.realpath(boundary or root))):
+    for name, path in sorted(_walk(root, os.path.realpath(boundary or root), passes_over=PermissionError)):
         status = os.lstat(path)
         if stat.S_ISREG(status.st_mode):
             told = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0"
@@ -75,17 +78,21 @@ def is_left_alone(entry: "os.DirEntry[str]") -> bool:
     return entry.is_dir(follow_symlinks=False) and (entry.name.startswith(".") or entry.name == _LOST_AND_FOUND)
 
 
-def _walk(folder: str, boundary: str, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+def _walk(
+    folder: str, boundary: str, prefix: str = "", depth: int = 0, passes_over: type[OSError] | tuple[()] = ()
+) -> Iterator[tuple[str, str]]:
     """Name below the model and real path of everything that is no folder and lies within the boundary."""
     try:
         entries = list(os.scandir(folder))
+    except passes_over:
+        return
     except OSError as error:
         raise UnreadableFolder(error.errno, error.strerror, folder) from error
     for entry in entries:
         name = prefix + entry.name
         if entry.is_dir(follow_symlinks=False):
             if depth < _MAX_DEPTH and not is_left_alone(entry):
-                yield from _walk(entry.path, boundary, f"{name}/", depth + 1)
+                yield from _walk(entry.path, boundary, f"{name}/", depth + 1, passes_over)
             continue
         # A link may lead out of the boundary, where nothing is ours to read, or to nothing.
         path = os.path.realpath(entry.path)

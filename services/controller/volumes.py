@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import VolumeClaimUri, parse_uri
+from libs.model.problems import new_problem
+from libs.model.reasons import reason_of
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from ome.parser.v1 import parser_pb2
@@ -286,11 +288,10 @@ def _conclude(
 
 def _as_problem(finding: parser_pb2.Finding) -> fetch_pb2.Problem:
     unable = finding.reason in _UNABLE
-    known = finding.reason in model_pb2.Reason.values()
-    return fetch_pb2.Problem(
-        reason=finding.reason if known and finding.reason else model_pb2.REASON_INTERNAL,
-        message=finding.message,
-        problem_class=fetch_pb2.PROBLEM_CLASS_UNAVAILABLE if unable else fetch_pb2.PROBLEM_CLASS_MISSING,
+    return new_problem(
+        reason_of(finding.reason) or Reason.INTERNAL,
+        finding.message,
+        fetch_pb2.PROBLEM_CLASS_UNAVAILABLE if unable else fetch_pb2.PROBLEM_CLASS_MISSING,
     )
 
 

@@ -1,10 +1,13 @@
 """What the parser is sent of a model directory."""
 
 import os
+import tempfile
 from pathlib import Path
 
+import pytest
+
 from libs.artifact.metadata_files import MAX_CARD_BYTES, MAX_DOCUMENT_BYTES, MAX_INDEX_BYTES, MAX_TOTAL_BYTES
-from libs.artifact.model_directory import fingerprint, read_model_directory
+from libs.artifact.model_directory import UnreadableFolder, fingerprint, read_model_directory
 
 HEADER = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
 SAFETENSORS = len(HEADER).to_bytes(8, "little") + HEADER + b"\1\2\3\4"
@@ -105,3 +108,22 @@ def test_fingerprint_changes_with_the_files(tmp_path: Path) -> None:
 
     os.utime(config, ns=(1, 1))
     assert fingerprint(str(tmp_path)) != before
+
+
+def test_a_folder_that_may_not_be_read_fails_reading_and_changes_no_fingerprint() -> None:
+    # pytest's own folders are closed to other users.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "config.json").write_text("{}")
+        before = fingerprint(folder)
+        (Path(folder) / "shut").mkdir(mode=0)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65532)
+            assert fingerprint(folder) == before
+            with pytest.raises(UnreadableFolder, match="shut"):
+                list(read_model_directory(folder))
+        finally:
+            os.seteuid(user)
+            (Path(folder) / "shut").chmod(0o700)
