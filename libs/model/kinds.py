@@ -45,7 +45,8 @@ def kind_numbered(number: ModelKind) -> Kind:
 
 def shown_ref(ref: ModelRef) -> str:
     """A model as people name it, such as "BaseModel team-a/llama"."""
-    return f"{kind_numbered(ref.kind).name} {'/'.join(filter(None, (ref.namespace, ref.name)))}"
+    kind = _BY_NUMBER.get(ref.kind)
+    return f"{kind.name if kind else 'model'} {'/'.join(filter(None, (ref.namespace, ref.name)))}"
 
 
 def model_ref(model: Mapping[str, Any]) -> ModelRef:

@@ -10,20 +10,16 @@ from libs.artifact.reasons import Reason
 from libs.artifact.specification import FINALIZER
 from libs.chassis.errors import Conflict, Invalid, Missing
 from libs.chassis.kube import JSON, JSON_PATCH, METADATA_ONLY, KubeClient, Object
+from libs.model.kinds import GROUP_VERSION, KINDS, kind_named
 
-GROUP = "/apis/ome.io/v1beta1"
-MODEL_COLLECTIONS = (f"{GROUP}/basemodels", f"{GROUP}/clusterbasemodels", f"{GROUP}/finetunedweights")
+GROUP = f"/apis/{GROUP_VERSION}"
+MODEL_COLLECTIONS = tuple(f"{GROUP}/{kind.plural}" for kind in KINDS)
 NODES = "/api/v1/nodes"
 CLAIMS = "/api/v1/persistentvolumeclaims"
 JOBS = "/apis/batch/v1/jobs"
 PODS = "/api/v1/pods"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_PLURALS = {
-    "BaseModel": "basemodels",
-    "ClusterBaseModel": "clusterbasemodels",
-    "FineTunedWeight": "finetunedweights",
-}
 
 
 async def add_finalizer(client: KubeClient, item: Object) -> None:
@@ -125,7 +121,7 @@ def _jobs_in(namespace: str) -> str:
 async def _patch(client: KubeClient, item: Object, operations: list[dict[str, Any]]) -> None:
     metadata = item["metadata"]
     scope = f"/namespaces/{metadata['namespace']}" if metadata.get("namespace") else ""
-    path = f"{GROUP}{scope}/{_PLURALS[item['kind']]}/{metadata['name']}"
+    path = f"{GROUP}{scope}/{kind_named(item['kind']).plural}/{metadata['name']}"
     operations = [{"op": "test", "path": "/metadata/uid", "value": metadata["uid"]}, *operations]
     try:
         await client.request("PATCH", path, operations, content_type=JSON_PATCH)

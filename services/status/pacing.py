@@ -7,6 +7,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from libs.artifact.reasons import Reason
+
 K = TypeVar("K", bound=Hashable)
 
 # Most transfers that are short end within this time, and nobody reads an intermediate state so soon.
@@ -24,7 +26,10 @@ def status_patience_seconds(before: Mapping[str, Any], after: Mapping[str, Any])
     counts = after["nodes"]
     settled = bool(counts["desired"]) and not counts["updating"]
     conditions = {condition["type"]: condition for condition in after["conditions"]}
-    idle = conditions["Stalled"]["status"] == "True" or conditions["Complete"]["reason"] in ("NoStorage", "Disabled")
+    idle = conditions["Stalled"]["status"] == "True" or conditions["Complete"]["reason"] in (
+        Reason.NO_STORAGE,
+        Reason.DISABLED,
+    )
     if settled or idle:
         return 0.0
     outcome = ("state", "nodesReady", "nodesFailed")

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from libs.artifact.reasons import Reason
+
 NORMAL = "Normal"
 WARNING = "Warning"
 
@@ -45,8 +47,8 @@ def _progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[E
     lifecycle = after.get("lifecycle")
     if lifecycle in ("Deleting", "Disabled") and lifecycle != before.get("lifecycle"):
         yield EventDraft(NORMAL, str(lifecycle), now["Complete"]["message"])
-    if _reason("Complete", now) == "NoStorage" != _reason("Complete", was):
-        yield EventDraft(NORMAL, "NoStorage", now["Complete"]["message"])
+    if _reason("Complete", now) == Reason.NO_STORAGE != _reason("Complete", was):
+        yield EventDraft(NORMAL, str(Reason.NO_STORAGE), now["Complete"]["message"])
 
 
 def _warnings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventDraft]:

@@ -17,12 +17,13 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from libs.model.kinds import KINDS
 from ome.model.v1 import model_pb2
 from ome.status.v1 import status_pb2, status_pb2_grpc
 from tools.localcluster.kubelet.images import REPOSITORY
 
 SAMPLES = REPOSITORY / "deploy" / "samples"
-_KINDS = {"BaseModel", "ClusterBaseModel", "FineTunedWeight"}
+_KINDS = {kind.name for kind in KINDS}
 _DEADLINE_SECONDS = 600.0
 
 Phase = model_pb2.NodePhase

@@ -20,12 +20,10 @@ from libs.artifact.reasons import Reason
 from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_mirror import Mirror
-from libs.model.kinds import shown_ref
+from libs.model.kinds import kind_numbered, shown_ref
 from libs.model.problems import is_defect, problem_of
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState, Problem
 from ome.model.v1.model_pb2 import (
-    MODEL_KIND_BASE_MODEL,
-    MODEL_KIND_CLUSTER_BASE_MODEL,
     REASON_PATH_CONFLICT,
     REASON_PATH_OCCUPIED,
     ModelRef,
@@ -398,10 +396,13 @@ class ModelLoop:
                     metrics.MODELS.labels(phase=_word(each)).set(counts[each])
 
     def _default_path(self, model: ModelRef) -> str:
-        kind = {MODEL_KIND_CLUSTER_BASE_MODEL: "ClusterBaseModel", MODEL_KIND_BASE_MODEL: "BaseModel"}.get(
-            model.kind, "FineTunedWeight"
-        )
-        return default_path(self._settings.model_roots[0], kind, model.namespace, model.name)
+        try:
+            kind = kind_numbered(model.kind)
+        except KeyError:
+            raise InvalidValue(
+                Reason.INVALID_PATH, "a model of a kind that is not known needs a storage.path"
+            ) from None
+        return default_path(self._settings.model_roots[0], kind.name, model.namespace, model.name)
 
 
 def decode_assignment(data: bytes) -> Assignment:
