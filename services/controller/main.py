@@ -78,7 +78,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         credentials = CredentialsServer(kube, js, known.model_for_credentials, known.source_of)
         models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
         nodes = Reflector(NODES, "nodes", health, project=project_node)
-        leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name)
+        leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name, settings.lease_seconds)
 
         async def reconcile(uid: str) -> float | None:
             # Asked each time: a process that was stopped may find its term over before anything has told it so.

@@ -29,6 +29,7 @@ class Settings:
     log_format: str = setting("json", help="form of log lines", choices=FORMATS)
     fetcher_service_account: str = setting("ome-fetcher", help="ServiceAccount that fetchers run as")
     parser_image: str = setting(help="image of the parser, which the Jobs that look into volumes run")
+    lease_seconds: float = setting(15.0, help="a leader that is silent for so long has lost the Lease", minimum=1)
     heartbeat_ttl_seconds: float = setting(30.0, help="a fetcher without a heartbeat for so long is away", minimum=1)
     node_unreachable_seconds: float = setting(
         300.0, help="deletion no longer waits for a node that has been unreachable for so long", minimum=0

@@ -23,6 +23,7 @@ from services.status.observations import Listener, Observations
 from services.status.servicer import SERVICE, StatusServicer
 from services.status.settings import Settings
 
+LEASE = "ome-status"
 _SYNCED = "synced"
 _WORKERS = 8
 
@@ -90,7 +91,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             look_at_everything()
 
         leadership = Leadership(
-            kube, settings.namespace, settings.lease_name, settings.pod_name, settings.lease_seconds
+            kube, settings.namespace, LEASE, settings.pod_name, settings.lease_seconds
         )
 
         def leading() -> bool:

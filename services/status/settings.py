@@ -20,7 +20,6 @@ class Settings:
     service_account_dir: Path = setting(
         Path("/var/run/secrets/kubernetes.io/serviceaccount"), help="Directory with token and ca.crt."
     )
-    lease_name: str = setting("ome-status", help="Lease that lets one replica write.")
     lease_seconds: float = setting(15.0, minimum=1, help="A leader that is silent for so long has lost the Lease.")
     node_unreachable_seconds: float = setting(
         45.0, minimum=0.1, help="A node whose fetcher is silent for so long is reported as unreachable."

@@ -65,8 +65,8 @@ def test_the_service_accepts_what_the_chart_sets_by_default(service: str) -> Non
 
 
 # What a chart sets although a process that is started by hand is better off with another default: it listens on the
-# address of its Pod, names its Lease as itself, and reserves the Secrets that it mounts.
-_ONLY_IN_PODS = {"listen_host", "lease_name", "reserved_secrets"}
+# address of its Pod, and reserves the Secrets that it mounts.
+_ONLY_IN_PODS = {"listen_host", "reserved_secrets"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
