@@ -25,6 +25,8 @@ from services.parser.weights import Weights
 
 # A thousand times the largest network there is; more means nonsense in the configuration.
 MOST_PARAMETERS = 10**15
+# The share of parameters that quantizers' own tensors, of names that are not known, may seem to add.
+_AIDS = 0.02
 _NONSENSE = "the configuration states sizes that no network has"
 
 
@@ -102,6 +104,10 @@ def _from_headers(page: Page, weights: Weights, counted: Counted) -> Verdict:
         for held in (stored, stored - counted.head):
             if held == total and counted.is_decoded:
                 return Verdict(ParameterCount(count=total, source=COUNT_SOURCE_HEADERS, exact=True))
+        # Quantizers keep small tensors of their own beside the weights, under names without end.
+        aids = counted.is_decoded and counted.quantized and total <= stored <= total * (1 + _AIDS)
+        if aids and page.is_proven:
+            return Verdict(ParameterCount(count=total, source=COUNT_SOURCE_FORMULA, exact=True))
         if not counted.is_decoded and counted.lowest - counted.head <= total <= counted.highest:
             # What is stored allows the page's number, and tells no better one.
             if page.is_proven:

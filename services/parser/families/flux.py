@@ -24,7 +24,7 @@ def chroma(c: Section) -> Network:
     """Chroma: one network makes the modulation of all blocks, which have none of their own."""
     width, hidden = _width(c, heads=24), c.integer("approximator_hidden_dim", default=5120)
     depth = c.integer("approximator_layers", default=5)
-    inputs = 4 * c.integer("approximator_in_factor", "approximator_num_channels", default=16)
+    inputs = c.stated_integer("approximator_num_channels") or 4 * c.integer("approximator_in_factor", default=16)
     guidance = linear(inputs, hidden, bias=True) + linear(hidden, width, bias=True)
     guidance += depth * (2 * linear(hidden, hidden, bias=True) + norm(hidden))
     return _network(c, width, guidance, _double(c, width), _single(c, width), Tally())

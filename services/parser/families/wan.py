@@ -2,7 +2,7 @@
 
 from services.parser.network import Family, Network
 from services.parser.section import Section
-from services.parser.tally import attention, convolution, linear, norm, plain, uncached
+from services.parser.tally import Tally, attention, convolution, linear, norm, plain, uncached
 
 # The length of UMT5's states, which the authors' own format leaves to the code.
 _TEXT = 4096
@@ -10,7 +10,7 @@ _PATCH = (1, 2, 2)
 
 
 def wan(c: Section) -> Network:
-    """Wan 2.1 and 2.2 text to video, in the authors' format and in that of diffusers."""
+    """Wan 2.1 and 2.2, in the authors' format and in that of diffusers."""
     heads = c.integer("num_heads", "num_attention_heads")
     width = c.stated_integer("dim") or heads * c.integer("attention_head_dim", default=128)
     inner, time = c.integer("ffn_dim"), c.integer("freq_dim", default=256)
@@ -23,10 +23,31 @@ def wan(c: Section) -> Network:
     text = linear(c.integer("text_dim", default=_TEXT), width, bias=True) + linear(width, width, bias=True)
     volume = patch[0] * patch[1] * patch[2] if len(patch) == 3 else 4
     ends = convolution(inputs, width, volume) + linear(width, volume * outputs, bias=True) + 2 * width
-    parts = {"conditions": conditions, "text": text, "blocks": c.integer("num_layers") * block, "ends": ends}
-    if c.model_type.startswith("i2v") or c.stated_integer("image_dim"):
-        return Network(parts, exact=False, why="the part of Wan that reads a first picture is not described")
+    depth = c.integer("num_layers")
+    parts = {"conditions": conditions, "text": text, "blocks": depth * block, "ends": ends}
+    seen, added = c.stated_integer("image_dim"), c.stated_integer("added_kv_proj_dim")
+    if c.model_type.startswith("i2v") and not seen:
+        c.doubt("of models that start from a picture, Wan 2.1 has a part for it and 2.2 has none")
+    elif c.model_type and not c.model_type.startswith(("t2v", "ti2v", "i2v")):
+        c.doubt(f"what Wan adds for {c.model_type[:40]!r} is not described")
+    picture = Tally()
+    if seen:
+        picture += linear(seen, seen, bias=True) + linear(seen, width, bias=True)
+        picture += norm(seen, bias=True) + norm(width, bias=True)
+        picture += (c.stated_integer("pos_embed_seq_len") or 0) * seen
+    if added:
+        # Keys and values of the picture beside those of the text.
+        picture += depth * (2 * linear(added, width, bias=True) + norm(width))
+    parts["picture"] = picture
     return Network(parts)
 
 
-FAMILIES = (Family((), wan, ("WanModel", "WanTransformer3DModel")),)
+FAMILIES = (
+    Family(
+        (),
+        wan,
+        ("WanModel", "WanTransformer3DModel"),
+        ignores=frozenset(("rope_max_seq_len",)),
+        assumes={"cross_attn_norm": (True,), "qk_norm": (True, "rms_norm_across_heads")},
+    ),
+)

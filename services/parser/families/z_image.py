@@ -13,7 +13,7 @@ def z_image(c: Section) -> Network:
     width, heads = c.integer("dim", default=3840), c.integer("n_heads", default=30)
     head = width // heads
     # The width of the feed-forward block is fixed at eight thirds.
-    block = attention(width, heads, c.integer("n_kv_heads", default=heads), head) + gated(width, width * 8 // 3)
+    block = attention(width, heads, heads, head) + gated(width, width * 8 // 3)
     block = uncached(block) + 4 * norm(width) + (2 * norm(head) if c.flag("qk_norm", default=True) else 0)
     modulation = linear(min(width, _TIME), 4 * width, bias=True)
     refiners, depth = c.integer("n_refiner_layers", default=2), c.integer("n_layers", default=30)
@@ -36,5 +36,10 @@ def z_image(c: Section) -> Network:
 
 
 FAMILIES = (
-    Family((), z_image, ("ZImageTransformer2DModel",), ignores=frozenset(("axes_dims", "axes_lens", "t_scale"))),
+    Family(
+        (),
+        z_image,
+        ("ZImageTransformer2DModel",),
+        ignores=frozenset(("axes_dims", "n_kv_heads", "axes_lens", "t_scale")),
+    ),
 )
