@@ -19,6 +19,15 @@ _EXPERT_WIDTHS = ("moe_intermediate_size", "expert_intermediate_size", "expert_f
 # What a configuration does not describe, such as a projector or a tower that it only names.
 _UNDESCRIBED = 2 * 10**9
 _MAX_DEPTH = 3
+# Sections that describe no part of a network.
+_NO_PARTS = frozenset(
+    (
+        *("id2label", "label2id", "rope_scaling", "rope_parameters", "quantization_config", "quantization", "auto_map"),
+        *("compression_config", "task_specific_params", "pruned_heads", "generation_config"),
+    )
+)
+# Alphabets are smaller; what speaks them is rarely built like a language model.
+_SMALL_VOCABULARY = 1000
 # Types of layers that keep keys and values of every token.
 _CACHING = frozenset(("full_attention", "attention", "global_attention", "global", "mla", "attn", "full"))
 # Words of configurations whose layers are not all of attention.
@@ -37,13 +46,18 @@ class Estimate:
 def estimate(c: Section) -> Estimate:
     """An estimate for a decoder or encoder. Raises Undescribed when not even its width and depth are stated."""
     section = next((s for s in text_sections(c) if _stated(s, *_WIDTHS)), c)
-    likely = _language(c, section)
-    if likely.parameters <= 0:
+    language = _language(c, section)
+    if language.parameters <= 0:
         raise Undescribed("the configuration states no sizes")
-    towers = sections_size(c, but=section)
-    likely += Tally(towers)
-    unread = _further_experts(section)
-    return Estimate(likely, (likely.parameters - towers) * 3 // 10, likely.parameters * 3 * unread + _UNDESCRIBED)
+    likely = language + Tally(sections_size(c, but=section))
+    # At the least, what may not be there is not: experts without a width, tables beside the embeddings, other widths.
+    least = min(language.parameters, _language(c, section, least=True).parameters)
+    most = likely.parameters * 5 // 2 * _further_experts(section)
+    if not _names_parts(c):
+        return Estimate(likely, least // 3, most)
+    if not _has_vocabulary(section) and "patch_size" not in section:
+        raise Undescribed("the configuration describes neither a language model nor a vision tower")
+    return Estimate(likely, least // 5, most + min(_UNDESCRIBED, 3 * likely.parameters))
 
 
 def sections_size(c: Section, but: Section | None = None) -> int:
@@ -51,13 +65,32 @@ def sections_size(c: Section, but: Section | None = None) -> int:
     return sum(_tower(section) for section in _inner(c, 0) if but is None or section.values is not but.values)
 
 
-def _language(c: Section, section: Section) -> Tally:
-    width, depth = section.integer(*_WIDTHS), section.integer(*_DEPTHS)
+def _names_parts(c: Section) -> bool:
+    """Whether a configuration speaks of parts that it may not describe, such as a tower."""
+    parts = (key for key, value in c.values.items() if isinstance(value, Mapping) and key not in _NO_PARTS)
+    words = ("vision", "visual", "image", "audio", "speech", "video", "mel_bins", "encoder")
+    return any(parts) or any(word in key.lower() for key in c.values for word in words if "token" not in key)
+
+
+def _has_vocabulary(section: Section) -> bool:
+    return (_stated(section, "vocab_size", "padded_vocab_size")) >= _SMALL_VOCABULARY
+
+
+def _depth(section: Section) -> int:
+    both = (section.stated_integer("encoder_layers") or 0) + (section.stated_integer("decoder_layers") or 0)
+    return both or section.integer(*_DEPTHS)
+
+
+def _language(c: Section, section: Section, least: bool = False) -> Tally:
+    widths = [width for name in _WIDTHS if (width := _stated(section, name))]
+    width, depth = min(widths) if least and widths else section.integer(*_WIDTHS), _depth(section)
     heads = section.integer(*_HEADS, default=max(width // 128, 1)) or 1
     inner = _stated(section, *_INNERS) or 4 * width
     entries = section.integer("vocab_size", "padded_vocab_size", default=0)
     attending = _attention(section, width, heads, depth) + depth * 2 * norm(width)
     count = _stated(section, *_EXPERTS)
+    if least and not _stated(section, *_EXPERT_WIDTHS):
+        count = min(count, 1)
     chosen = _stated(section, *_CHOSEN) or 1
     expert = _stated(section, *_EXPERT_WIDTHS) or inner
     blocks = depth * gated(width, inner)
@@ -68,7 +101,7 @@ def _language(c: Section, section: Section) -> Tally:
         blocks = (depth - dense) * block + dense * gated(width, inner)
     tied = section.flag("tie_word_embeddings", default=c.flag("tie_word_embeddings"))
     tables = embedding(entries, width) + (Tally() if tied else linear(width, entries))
-    side = section.stated_integer("hidden_size_per_layer_input") or 0
+    side = 0 if least else section.stated_integer("hidden_size_per_layer_input") or 0
     tables += embedding(section.integer("vocab_size_per_layer_input", default=entries), depth * side)
     return attending + blocks + tables
 
