@@ -7,6 +7,7 @@ Hugging Face task in the same spelling. What nothing tells stays empty, since sp
 import re
 from collections.abc import Iterable
 
+from services.parser.context import text_sections
 from services.parser.intake import Directory
 from services.parser.network import Family, labels
 from services.parser.section import Section
@@ -62,6 +63,11 @@ _EYES = re.compile(
     r"VJEPA|Eomt|RTDetr|RtDetr|DFine|SuperPoint|SuperGlue|LightGlue|TimmWrapper|Aimv2Vision|MLCD|Siglip2?Vision|"
     r"CLIPVision|InternVision|Pixtral)"
 )
+_VISION_TOWER = re.compile(
+    r"(Vision|Image|Visual|Video)(Model|Encoder|Transformer|Tower|Backbone|Classifier|TransformerPretrainedModel)$"
+)
+# Two encoders whose vectors meet in one space.
+_MEETING = re.compile(r"(CLIP|Clip2?|Siglip2?|Align|OwlViT|Owlv2|GroupViT|Aimv2|Flava|Clap|CLAP|VipLlava|Blip)Model$")
 _HEARS = re.compile(
     r"ForCTC$|ForSpeechSeq2Seq$|ForRNNT$|ForTDT$|SpeechToText|Speech2Text|SpeechEncoderDecoder|Parakeet|Canary|Whisper"
     r"|ASR|Asr[A-Z]|Moonshine|Conformer|Paraformer|SenseVoice"
@@ -100,7 +106,9 @@ def capabilities_of(c: Section, family: Family | None, directory: Directory) -> 
         return [task]
     if (architecture.endswith(("Model", "Encoder")) or not architecture) and _embeds(c):
         return [EMBEDDING]
-    senses = _senses(c)
+    senses = _senses(c) if _speaks(c) or _WRITES.search(architecture) or family is not None else []
+    if _MEETING.search(architecture):
+        return [EMBEDDING, AUDIO if AUDIO_TEXT_TO_TEXT in senses else VISION]
     if _WRITES.search(architecture) or senses or family is not None or _generates(c):
         return [TEXT_GENERATION, *senses]
     return []
@@ -114,8 +122,10 @@ def _task(architecture: str) -> str:
         return CLASSIFICATION
     if re.search(r"AudioClassification|AudioFrameClassification|XVector", architecture):
         return AUDIO
-    if _SEES.search(architecture) or _EYES.match(architecture):
+    if _SEES.search(architecture) or _EYES.match(architecture) or _VISION_TOWER.search(architecture):
         return VISION
+    if re.search(r"Audio(Model|Encoder|Tower)$|Diarization", architecture):
+        return AUDIO
     return SPEECH_TO_TEXT if _HEARS.search(architecture) else ""
 
 
@@ -152,6 +162,13 @@ def _has_sentence_modules(directory: Directory) -> bool:
     return any(path in directory.documents for path in ("modules.json", "config_sentence_transformers.json"))
 
 
+def _speaks(c: Section) -> bool:
+    """Whether there is a vocabulary to answer in, or a part that has one."""
+    if any("CausalLM" in key or "Seq" in key for key in c.section("auto_map").values):
+        return True
+    return "vocab_size" in c or any(section.values is not c.values for section in text_sections(c))
+
+
 def _generates(c: Section) -> bool:
     """Whether a configuration without a class keeps a cache for generating tokens of a vocabulary."""
     return not c.architecture and bool(c.model_type) and "vocab_size" in c and c.flag("use_cache")
@@ -171,6 +188,8 @@ def _senses(c: Section) -> list[str]:
     # Phi-4 multimodal describes its embeddings of pictures and sounds together.
     embeddings = c.section("embd_layer")
     sees = sees or bool(embeddings.section("image_embd_layer"))
+    # What reads pages has an encoder for them instead of a tower.
+    sees = sees or ("image_size" in c and c.architecture.endswith("ForConditionalGeneration"))
     if sees or re.search(r"VL|Vision|Image|MiniCPMV|Llava", c.architecture):
         senses.append(IMAGE_TEXT_TO_TEXT)
     if any(s.section(name) for s in (c, inner) for name in _AUDIO_SECTIONS) or "Audio" in c.architecture:

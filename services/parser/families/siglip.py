@@ -77,6 +77,7 @@ FAMILIES = (
     Family(
         ("siglip_text_model", "siglip2_text_model"),
         text,
+        capabilities=("EMBEDDING",),
         defaults=_TEXT,
         classes=("SiglipTextModel", "Siglip2TextModel"),
     ),

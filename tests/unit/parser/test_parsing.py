@@ -346,10 +346,41 @@ def test_quantization_may_be_stated_beside_the_configuration() -> None:
         ({"architectures": ["LlamaForCausalLMEagle3"]}, ["DRAFT_MODEL"]),
         ({"vision_config": {"hidden_size": 8}}, ["TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"]),
         ({"audio_config": {"d_model": 8}}, ["TEXT_GENERATION", "AUDIO_TEXT_TO_TEXT"]),
+        ({"architectures": ["Sam3Model"], "model_type": "sam3", "vocab_size": None}, ["VISION"]),
+        ({"architectures": ["DINOv3ViTModel"], "model_type": "dinov3_vit", "vocab_size": None}, ["VISION"]),
+        ({"architectures": ["NovelVisionModel"], "model_type": "novel"}, ["VISION"]),
+        ({"architectures": ["NovelAudioEncoder"], "model_type": "novel"}, ["AUDIO"]),
+        ({"architectures": ["ParakeetForCTC"], "model_type": "parakeet_ctc"}, ["SPEECH_TO_TEXT"]),
+        ({"architectures": ["NovelAsrForConditionalGeneration"], "model_type": "novel"}, ["SPEECH_TO_TEXT"]),
+        ({"architectures": ["MetaClip2Model"], "model_type": "metaclip_2"}, ["EMBEDDING", "VISION"]),
+        ({"architectures": ["NovelForCausalLM"], "model_type": "novel"}, ["TEXT_GENERATION"]),
+        ({"architectures": ["NovelBackbone"], "model_type": "novel", "vocab_size": None}, []),
+        ({"architectures": None, "model_type": "novel", "vocab_size": None}, []),
     ],
 )
 def test_capabilities_follow_class_and_sections(changes: dict[str, Any], capabilities: list[str]) -> None:
     assert list(facts(**changes).capabilities) == capabilities
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "capabilities"),
+    [
+        ("FluxPipeline", "FluxTransformer2DModel", ["TEXT_TO_IMAGE"]),
+        ("FluxKontextPipeline", "FluxTransformer2DModel", ["IMAGE_TEXT_TO_IMAGE"]),
+        ("WanPipeline", "WanTransformer3DModel", ["TEXT_TO_VIDEO"]),
+        ("WanImageToVideoPipeline", "WanTransformer3DModel", ["IMAGE_TEXT_TO_VIDEO"]),
+        ("NovelPipeline", "HunyuanVideoTransformer3DModel", ["TEXT_TO_VIDEO"]),
+        ("StableVideoDiffusionPipeline", "UNetSpatioTemporalConditionModel", ["IMAGE_TEXT_TO_VIDEO"]),
+        ("StableAudioPipeline", "StableAudioDiTModel", ["AUDIO"]),
+    ],
+)
+def test_pictures_films_and_sounds_are_told_apart(name: str, part: str, capabilities: list[str]) -> None:
+    index = json_file("model_index.json", {"_class_name": name, "transformer": ["diffusers", part]})
+    assert list(parse_files([index]).capabilities) == capabilities
+
+
+def test_an_autoencoder_alone_draws_nothing() -> None:
+    assert not parse_files([json_file("config.json", {"_class_name": "AutoencoderKL"})]).capabilities
 
 
 def test_sentence_transformers_are_embedding_models() -> None:
