@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.crd.schema import Schema, flag, free_form, integer, listing, mapping, structure, text
+from deploy.crd.schema import Schema, flag, free_form, integer, listing, mapping, number, structure, text
 from deploy.crd.storage import storage
 
 
@@ -220,7 +220,9 @@ def _facts() -> Schema:
             "parameterSize": text("Number of parameters as people write it, such as 7B."),
             "bytesByDtype": mapping("Bytes of weights by number format, such as BF16.", integer("Bytes.")),
             "weightBytes": integer("Memory that the weights take, in bytes."),
+            "weightBytesCertainty": text("How weightBytes is known: exact or estimated."),
             "kvCacheBytesPerToken": integer("Bytes that one token adds to the key-value cache."),
+            "kvCacheCertainty": text("How kvCacheBytesPerToken is known: exact or estimated."),
             "contextLength": integer("Longest context as the configuration states it, in tokens."),
             "usableContextLength": integer("Longest context that can be served, in tokens."),
             "vocabularySize": integer("Number of tokens in the vocabulary."),
@@ -230,6 +232,18 @@ def _facts() -> Schema:
             "warnings": listing("What is odd about the files.", text("One remark.")),
             "predictionParameters": integer(
                 "Parameters of layers that predict further tokens (MTP); not part of parameters."
+            ),
+            "adapter": structure(
+                "What an adapter changes; parameters are its own.",
+                fields={
+                    "type": text("Kind, such as LORA."),
+                    "rank": integer("Rank of low-rank matrices.", format="int32"),
+                    "alpha": number("What the change is scaled by, over the rank."),
+                    "targetModules": listing("Modules that are changed: names, or one pattern.", text("One module.")),
+                    "baseModel": text("The model that is changed, as the publisher names it."),
+                    "wholeModules": listing("Modules that are stored whole.", text("One module.")),
+                    "task": text("What the base model is used for, such as CAUSAL_LM."),
+                },
             ),
         },
         # A newer parser may know more than an older CRD has fields for.

@@ -15,6 +15,11 @@ def integer(description: str, **extra: Any) -> Schema:
     return {"type": "integer", "format": "int64", "description": description, **extra}
 
 
+def number(description: str, **extra: Any) -> Schema:
+    """A number that need not be whole."""
+    return {"type": "number", "format": "double", "description": description, **extra}
+
+
 def flag(description: str, **extra: Any) -> Schema:
     """A boolean."""
     return {"type": "boolean", "description": description, **extra}

@@ -171,7 +171,7 @@ def _unknown(values: Mapping[str, Any], reading: Reading, path: str, known: _Kno
 
 def _is_assumed(key: str, value: Any, known: _Known) -> bool:
     if key == "model_type":
-        return value in known.parts
+        return isinstance(value, str) and value in known.parts
     if isinstance(value, list):
         return value in known.assumes.get(key, ()) or (bool(value) and all(_is_word_of(key, item) for item in value))
     if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ MAX_BYTES = 4096
 # Each character may take six bytes.
 _MAX_SENTENCE = 600
 # What may be long, in the order in which it can be done without. Real models stay below a quarter of the room.
-_DISPENSABLE = ("warnings", "components", "bytesByDtype", "capabilities", "apiCapabilities")
+_DISPENSABLE = ("warnings", "components", "bytesByDtype", "adapter", "capabilities", "apiCapabilities")
 _TOO_LONG = Finding(
     reason=REASON_PARSE_FAILED, message="the configuration holds names that are too long for what they name"
 )

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from ome.parser.v1.parser_pb2 import COUNT_SOURCE_HEADERS, Component, ModelFacts, ParameterCount, Quantization
+from ome.parser.v1.parser_pb2 import (
+    CERTAINTY_ESTIMATED,
+    COUNT_SOURCE_HEADERS,
+    Adapter,
+    Component,
+    ModelFacts,
+    ParameterCount,
+    Quantization,
+)
 from services.status.facts import FIELD_MANAGER, facts_document, spec_to_apply
 from tests.unit.status.samples import a_model
 
@@ -48,6 +56,17 @@ def test_an_estimate_fills_no_field_of_the_spec() -> None:
 
     assert spec_to_apply(a_model(), guessed) == {"modelType": "novel"}
     assert facts_document(guessed)["parameterSize"] == "8B"
+
+
+def test_adapters_and_certainties_are_spelt_as_kubernetes_does() -> None:
+    adapter = Adapter(type="LORA", rank=8, alpha=16, target_modules=["q_proj"], base_model="org/base")
+    facts = ModelFacts(adapter=adapter, weight_bytes=9, weight_bytes_certainty=CERTAINTY_ESTIMATED)
+
+    assert facts_document(facts) == {
+        "adapter": {"type": "LORA", "rank": 8, "alpha": 16.0, "targetModules": ["q_proj"], "baseModel": "org/base"},
+        "weightBytes": 9,
+        "weightBytesCertainty": "estimated",
+    }
 
 
 def test_what_the_user_set_is_left_alone() -> None:
