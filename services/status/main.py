@@ -90,9 +90,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             LEADER.set(leading)
             look_at_everything()
 
-        leadership = Leadership(
-            kube, settings.namespace, LEASE, settings.pod_name, settings.lease_seconds
-        )
+        leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name, settings.lease_seconds)
 
         def leading() -> bool:
             return leadership.leading

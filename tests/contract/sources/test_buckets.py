@@ -514,9 +514,9 @@ def test_a_store_in_trouble_is_asked_once(
 
 
 def test_the_words_of_a_store_are_told_without_what_is_secret() -> None:
-    body = "<Error><Code>AccessDenied</Code><Message>Not for the key AKOWNER-hush-hush, sorry.</Message></Error>"
+    body = b"<Error><Code>AccessDenied</Code><Message>Not for the key AKOWNER-hush-hush, sorry.</Message></Error>"
     secret = {**OWNER, "AWS_SECRET_ACCESS_KEY": b"AKOWNER-hush-hush"}
-    with _serving(403, body) as (endpoint, _):
+    with answering(lambda _: (403, {}, body)) as (endpoint, _):
         error = refusal(source(endpoint, secret=secret))
     assert "(HTTP 403, AccessDenied: Not for the key ..., sorry)" in error.message
 
