@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -282,6 +283,18 @@ def test_import_contracts_are_kept(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_pants_and_import_linter_have_one_order_of_the_rooms_of_the_fetcher() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [linted] = (contract["layers"] for contract in contracts if contract["name"] == "Rooms of the fetcher")
+    [call] = (
+        node
+        for node in ast.walk(ast.parse((ROOT / "services/fetcher/BUILD").read_text()))
+        if isinstance(node, ast.Call)
+    )
+    [rooms] = (ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg == "rooms")
+    assert rooms == linted
 
 
 def test_no_file_carries_a_path_of_somebodys_machine() -> None:
