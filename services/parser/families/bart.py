@@ -50,10 +50,15 @@ def _layer(c: Section, side: str) -> Tally:
 
 FAMILIES = (
     Family(
-        ("bart",),
+        ("bart", "mvp", "plbart"),
         bart,
         capabilities=("TEXT_GENERATION",),
-        classes=("BartModel", "BartForConditionalGeneration"),
+        classes=(
+            "BartModel",
+            "BartForConditionalGeneration",
+            "MvpForConditionalGeneration",
+            "PLBartForConditionalGeneration",
+        ),
         ignores=frozenset(
             (
                 "_num_labels",
@@ -68,10 +73,10 @@ FAMILIES = (
         assumes={"tie_word_embeddings": (True,), "add_bias_logits": (False,), "normalize_embedding": (True,)},
     ),
     Family(
-        ("pegasus",),
+        ("pegasus", "blenderbot"),
         pegasus,
         capabilities=("TEXT_GENERATION",),
-        classes=("PegasusModel", "PegasusForConditionalGeneration"),
+        classes=("PegasusModel", "PegasusForConditionalGeneration", "BlenderbotForConditionalGeneration"),
         ignores=frozenset(
             (
                 "_num_labels",

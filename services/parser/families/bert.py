@@ -193,6 +193,7 @@ def _head(c: Section) -> Tally:
     return Tally() if c.model_type.startswith("deberta") else square
 
 
+_BERTS = ("Bert", "Roberta", "XLMRoberta", "XLMRobertaXL", "Camembert", "Ernie", "IBert")
 _BERT_LANGUAGE = (
     *("BertForPreTraining", "BertLMHeadModel", "RobertaForCausalLM", "XLMRobertaForCausalLM"),
     *("XLMRobertaXLForCausalLM", "CamembertForCausalLM"),
@@ -200,9 +201,9 @@ _BERT_LANGUAGE = (
 
 FAMILIES = (
     Family(
-        ("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"),
+        ("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "ernie", "ibert"),
         bert,
-        classes=(*classes(ENCODER, "Bert", "Roberta", "XLMRoberta", "XLMRobertaXL", "Camembert"), *_BERT_LANGUAGE),
+        classes=(*classes(ENCODER, *_BERTS), *_BERT_LANGUAGE),
         ignores=frozenset(
             (
                 "sbert_ce_default_activation_function",

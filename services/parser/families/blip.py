@@ -13,6 +13,8 @@ def blip(c: Section) -> Network:
     width, seen, patch = t.integer("hidden_size"), v.integer("hidden_size"), v.integer("patch_size")
     if t.integer("encoder_hidden_size", default=seen) != seen:
         c.doubt("the decoder attends to another width than the tower has")
+    if not t.flag("is_decoder", default=True):
+        c.doubt("without a decoder there is nothing that attends to the picture")
     places = (v.integer("image_size") // patch) ** 2 + 1
     stem = convolution(3, seen, patch, patch) + embedding(places + 1, seen) + norm(seen, bias=True)
     heads, entries = t.integer("num_attention_heads"), t.integer("vocab_size")
@@ -65,7 +67,7 @@ FAMILIES = (
                 "num_channels",
             )
         ),
-        assumes={"is_decoder": (True,), "tie_word_embeddings": (True,)},
+        assumes={"tie_word_embeddings": (True,)},
         parts=("blip_text_model", "blip_vision_model"),
     ),
     Family(

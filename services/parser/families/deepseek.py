@@ -90,9 +90,9 @@ def _deepseek(c: Section, indexers: int) -> Network:
 
 FAMILIES = (
     Family(
-        ("deepseek_v2", "deepseek_v3", "kimi_k2", "deepseek", "glm4_moe_lite", "mistral4"),
+        ("deepseek_v2", "deepseek_v3", "kimi_k2", "deepseek", "glm4_moe_lite", "mistral4", "youtu"),
         deepseek,
-        classes=classes(DECODER, "DeepseekV2", "DeepseekV3", "Deepseek", "Glm4MoeLite", "Mistral4"),
+        classes=classes(DECODER, "DeepseekV2", "DeepseekV3", "Deepseek", "Glm4MoeLite", "Mistral4", "Youtu"),
         ignores=frozenset(("num_key_value_heads", "head_dim")),
         assumes={"moe_layer_freq": (1,), "mlp_bias": (False,)},
     ),

@@ -53,6 +53,11 @@ def glm4(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * layer, c.integer("hidden_size"))
 
 
+def glm(c: Section) -> Network:
+    """GLM-4 9B in the library's format."""
+    return decoder(c, c.integer("num_hidden_layers") * gated_layer(c, output_bias=False), c.integer("hidden_size"))
+
+
 def glm4v_text(c: Section) -> Network:
     """The language model of GLM-4.1V, whose queries, keys and values have biases whatever the configuration says."""
     layer = gated_layer(c, bias=True, output_bias=False, norms=4)
@@ -87,7 +92,8 @@ FAMILIES = (
         ),
         assumes={"rmsnorm": (True,), "tie_word_embeddings": (False,)},
     ),
-    Family(("glm4",), glm4, classes=classes(DECODER, "Glm4")),
+    Family(("glm4", "hyperclovax"), glm4, classes=classes(DECODER, "Glm4", "HyperCLOVAX")),
+    Family(("glm",), glm, classes=classes(DECODER, "Glm")),
     Family(("glm4v_text",), glm4v_text, classes=("Glm4vTextModel",), ignores=frozenset(("attention_bias",))),
     Family(
         ("glm4_moe", "glm4v_moe_text"),

@@ -9,7 +9,9 @@ from services.parser.tally import attention, convolution, embedding, gated, line
 def glm4v(c: Section) -> Network:
     """GLM-4.1V with the dense language model; the tower's own blocks are as wide as its output."""
     if c.section("text_config"):
-        language = catalogue.language_part(c, "text_config", f"{c.model_type}_text")
+        language = catalogue.language_part(
+            c, "text_config", "glm4v_moe_text" if c.model_type == "glm4v_moe" else "glm4v_text"
+        )
     else:
         language = catalogue.describe(c.merged({"model_type": "glm4"}), "", "TextForCausalLM")
     v = c.section("vision_config")
@@ -32,9 +34,9 @@ def glm4v(c: Section) -> Network:
 
 FAMILIES = (
     Family(
-        ("glm4v", "glm4v_moe"),
+        ("glm4v", "glm4v_moe", "glm46v"),
         glm4v,
-        classes=("Glm4vForConditionalGeneration", "Glm4vMoeForConditionalGeneration"),
+        classes=("Glm4vForConditionalGeneration", "Glm4vMoeForConditionalGeneration", "Glm46VForConditionalGeneration"),
         parts=("glm4v_vision", "glm4v_moe_vision"),
     ),
 )

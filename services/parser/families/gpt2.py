@@ -34,7 +34,7 @@ def _gpt2(c: Section, kv_heads: int) -> Network:
 
 FAMILIES = (
     Family(
-        ("gpt2",),
+        ("gpt2", "gpt-sw3"),
         gpt2,
         classes=("GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassification", "GPT2ForTokenClassification"),
         ignores=frozenset(("summary_proj_to_labels", "summary_type", "summary_use_proj", "summary_activation")),

@@ -100,9 +100,12 @@ FAMILIES = (
     ),
     Family(("paddleocr_vl",), paddleocr_vl, classes=("PaddleOCRVLForConditionalGeneration",)),
     Family(
-        ("minicpmv4_6",),
+        ("minicpmv4_6", "minicpmv4_7"),
         minicpm_v46,
-        classes=("MiniCPMV4_6ForConditionalGeneration",),
+        classes=(
+            "MiniCPMV4_6ForConditionalGeneration",
+            "MiniCPMV4_7ForConditionalGeneration",
+        ),
         ignores=frozenset(
             (
                 "drop_vision_last_layer",
@@ -113,7 +116,10 @@ FAMILIES = (
                 "downsample_mode",
             )
         ),
-        parts=("minicpmv4_6_vision",),
+        parts=(
+            "minicpmv4_6_vision",
+            "minicpmv4_7_vision",
+        ),
     ),
     Family(
         ("lfm2_vl",),

@@ -36,10 +36,10 @@ _MISTRAL = {**_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8}
 
 FAMILIES = (
     Family(
-        ("mistral", "ministral", "ministral3"),
+        ("mistral", "ministral", "ministral3", "cwm"),
         llama,
         defaults=_MISTRAL,
-        classes=classes(DECODER, "Mistral", "Ministral", "Ministral3"),
+        classes=classes(DECODER, "Mistral", "Ministral", "Ministral3", "Cwm"),
     ),
     Family(
         ("exaone", "granite"), llama, classes=("ExaoneModel", "ExaoneForCausalLM", "GraniteModel", "GraniteForCausalLM")

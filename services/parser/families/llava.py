@@ -56,9 +56,9 @@ FAMILIES = (
         ignores=frozenset(("head_dim", "projection_dim", "vocab_size", "pretraining_projection_dim")),
     ),
     Family(
-        ("mistral3",),
+        ("mistral3", "lighton_ocr"),
         mistral3,
-        classes=("Mistral3ForConditionalGeneration",),
+        classes=("Mistral3ForConditionalGeneration", "LightOnOcrForConditionalGeneration"),
         ignores=frozenset(("head_dim", "image_size", "vocab_size")),
     ),
     Family((), original, ("LlavaLlamaForCausalLM",)),

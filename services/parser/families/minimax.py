@@ -97,7 +97,7 @@ FAMILIES = (
                 "use_sparse_attention",
             )
         ),
-        assumes={"attention_output_gate": (False,), "hidden_act": ("swigluoai",), "qk_norm_type": ("per_head",)},
+        assumes={"attention_output_gate": (False,), "hidden_act": ("swigluoai", "gelu"), "qk_norm_type": ("per_head",)},
         parts=("clip_vision_model",),
     ),
 )

@@ -45,10 +45,10 @@ FAMILIES = (
         ("qwen3", "qwen3_vl_text", "qwen3_asr_text"), qwen3, classes=(*classes(DECODER, "Qwen3"), "Qwen3VLTextModel")
     ),
     Family(
-        ("qwen3_moe", "qwen3_vl_moe_text"),
+        ("qwen3_moe", "qwen3_vl_moe_text", "mellum"),
         qwen3_moe,
         architectures=("Qwen3MoeForCausalLM",),
-        classes=(*classes(DECODER, "Qwen3Moe"), "Qwen3VLMoeTextModel"),
+        classes=(*classes(DECODER, "Qwen3Moe", "Mellum"), "Qwen3VLMoeTextModel"),
         ignores=frozenset(("intermediate_size",)),
         assumes={"qkv_bias": (False,), "shared_expert_intermediate_size": (0,), "use_qk_norm": (True,)},
     ),

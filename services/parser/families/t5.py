@@ -37,7 +37,7 @@ def _stack(c: Section, name: str, *, crossing: bool) -> Tally:
 
 FAMILIES = (
     Family(
-        ("t5", "mt5", "umt5"),
+        ("t5", "mt5", "umt5", "longt5"),
         t5,
         architectures=("T5EncoderModel", "UMT5EncoderModel", "MT5EncoderModel"),
         classes=(
@@ -47,6 +47,7 @@ FAMILIES = (
             "MT5ForConditionalGeneration",
             "UMT5Model",
             "UMT5ForConditionalGeneration",
+            "LongT5ForConditionalGeneration",
         ),
         ignores=frozenset(("n_positions", "num_decoder_layers", "scale_decoder_outputs", "tie_word_embeddings")),
         assumes={"dense_act_fn": ("gelu_new", "gelu_pytorch_tanh", "relu", "gelu", "silu")},
