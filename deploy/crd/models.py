@@ -8,15 +8,15 @@ from deploy.crd.storage import storage
 
 def _matching(what: str, example_names: str) -> Schema:
     return structure(
-        f"The {what} of the model's files. OME fills in what you leave empty when it has parsed the model.",
+        f"The {what} of the model's files. OME fills in empty fields after it has parsed the model.",
         fields={
             "name": text(f"Name of the {what}, such as {example_names}."),
             "version": text(f"Version of the {what}, such as 1 or 4.36.0."),
             "operator": text(
-                "How a serving runtime compares the version: Equal, GreaterThan or GreaterThanOrEqual. OME does not "
-                "use it."
+                "Comparison of the version by a serving runtime: Equal, GreaterThan or GreaterThanOrEqual. OME does "
+                "not use it."
             ),
-            "weight": integer("How much a match counts when a serving runtime is chosen. OME does not use it."),
+            "weight": integer("Weight of a match in the choice of a serving runtime. OME does not use it."),
         },
     )
 
@@ -36,11 +36,11 @@ def _product_fields() -> dict[str, Schema]:
         "vendor": text("Vendor of the model, such as meta, mistral or openai."),
         "version": text('Version of the model, such as "3.1".'),
         "disabled": flag(
-            "Stops new downloads. Running downloads finish, and existing copies stay.",
+            "With true, OME starts no new download. Running downloads finish, and existing copies stay.",
             default=False,
         ),
         "displayName": text("Name of the model for people."),
-        "compartmentID": text("Compartment of a cloud that the model belongs to; for people."),
+        "compartmentID": text("Compartment of a cloud that the model belongs to. OME does not use it."),
     }
 
 
@@ -49,8 +49,8 @@ def base_model_spec(*, cluster_scoped: bool) -> Schema:
     components = ("scheduler", "textEncoder", "tokenizer", "transformer", "vae")
     names = {"textEncoder": "text encoder", "vae": "VAE"}
     return structure(
-        "What the model is, where it comes from and which nodes hold it. OME fills in descriptive fields that you "
-        "leave empty, from the model's files, once a node has fetched it. It never changes a field that you set.",
+        "Description of the model, its source, and the nodes that hold it. When a node has fetched the model, OME "
+        "fills in empty descriptive fields from the model's files. OME never changes a field that you set.",
         fields={
             **_product_fields(),
             "modelType": text("Architecture family, such as llama, mistral or deepseek_v3."),
@@ -58,34 +58,34 @@ def base_model_spec(*, cluster_scoped: bool) -> Schema:
                 "Class that implements the model, such as LlamaForCausalLM or MistralForCausalLM."
             ),
             "modelParameterSize": text(
-                "Number of parameters as people write it, such as 7B, 70B or 8x7B; not a size in bytes."
+                "Number of parameters as people write it, such as 7B, 70B or 8x7B. It is not a size in bytes."
             ),
-            "maxTokens": integer("Largest number of tokens that the model can process.", format="int32", minimum=1),
+            "maxTokens": integer("Longest context of the model, in tokens.", format="int32", minimum=1),
             "modelCapabilities": listing(
-                "What the model can do, such as text-to-text, TEXT_GENERATION or EMBEDDING. Any word is accepted.",
+                "Tasks of the model, such as text-to-text, TEXT_GENERATION or EMBEDDING. Any word is accepted.",
                 text("One capability.", maxLength=128),
                 maxItems=64,
             ),
             "apiCapabilities": listing(
-                "APIs that the model can be served by, such as OPENAI_V1_CHAT_COMPLETIONS. Any word is accepted.",
+                "APIs that can serve the model, such as OPENAI_V1_CHAT_COMPLETIONS. Any word is accepted.",
                 text("One API.", maxLength=128),
                 maxItems=64,
             ),
             "modelFormat": _matching("format", "safetensors, onnx or pytorch"),
             "modelFramework": _matching("framework", "transformers, onnx or tensorrt"),
             "quantization": text(
-                "How the weights are quantized: fp8 (8-bit floating point), fbgemm_fp8 (Facebook GEMM FP8) or int4 "
+                "Quantization of the weights: fp8 (8-bit floating point), fbgemm_fp8 (Facebook GEMM FP8) or int4 "
                 "(4-bit integers).",
                 enum=["fp8", "fbgemm_fp8", "int4"],
             ),
             "storage": storage(cluster_scoped=cluster_scoped),
             "servingMode": listing(
-                "How the model may be served, such as On-demand or Dedicated; for those who serve it.",
+                "Ways to serve the model, such as On-demand or Dedicated. OME does not use them.",
                 text("One mode.", maxLength=128),
                 maxItems=16,
             ),
             "diffusionPipeline": structure(
-                "Parts of a diffusion pipeline; for those who serve it.",
+                "Parts of a diffusion pipeline. OME does not use them.",
                 fields={
                     "className": text("Class of the pipeline, such as StableDiffusionPipeline."),
                     **{name: _pipeline_component(names.get(name, name)) for name in components},
@@ -98,7 +98,7 @@ def base_model_spec(*, cluster_scoped: bool) -> Schema:
                 "Configuration of the model: an object, or a string that holds a JSON object. OME keeps it as it is."
             ),
             "additionalMetadata": mapping(
-                "Anything else to keep with the model, such as licence or owner.", text("Value of the entry.")
+                "Further keys with string values, such as a licence or an owner.", text("Value of the entry.")
             ),
         },
     )
@@ -115,14 +115,14 @@ def _reference(description: str, name: str, namespace: str) -> Schema:
 def fine_tuned_weight_spec() -> Schema:
     """Spec of FineTunedWeight."""
     return structure(
-        "Weights that adapt a base model, where they come from and which nodes hold them.",
+        "Description of weights that adapt a base model, their source, and the nodes that hold them.",
         required=["baseModelRef"],
         fields={
             "baseModelRef": _reference(
                 "The model that the weights adapt. OME does not check that it exists.",
                 "Name of the BaseModel or ClusterBaseModel.",
-                "Namespace of the BaseModel. Without it, or if there is no such BaseModel, a ClusterBaseModel is "
-                "meant.",
+                "Namespace of the BaseModel. Without namespace, or if this BaseModel does not exist, the reference "
+                "means a ClusterBaseModel.",
             ),
             "modelType": text("Method of fine-tuning, such as LoRA or Adapter."),
             "hyperParameters": free_form(
@@ -134,7 +134,9 @@ def fine_tuned_weight_spec() -> Schema:
             ),
             "storage": storage(cluster_scoped=True),
             "trainingJobRef": _reference(
-                "The training job that made the weights; for people.", "Name of the job.", "Namespace of the job."
+                "The training job that made the weights. OME does not use it.",
+                "Name of the job.",
+                "Namespace of the job.",
             ),
             **_product_fields(),
         },
@@ -148,24 +150,27 @@ def _condition() -> Schema:
         fields={
             "type": text(
                 "Available: at least one node is Ready. Complete: every node that must hold the model is Ready. "
-                "Degraded: a node has failed or is unreachable, or the source has a problem. Resolved: the source has "
-                "been listed. Parsed: OME has read facts from the files. Stalled: OME cannot go on until the model, a "
-                "Secret, a node or the source changes.",
+                "Degraded: a node has failed or is unreachable, or the source has a problem. Resolved: OME has listed "
+                "the source, or needs no list. Parsed: OME has read facts from the files. Stalled: OME expects no "
+                "progress until the model, a Secret, a node or the source changes.",
                 maxLength=316,
             ),
-            "status": text("Whether the condition holds.", enum=["True", "False", "Unknown"]),
-            "observedGeneration": integer(
-                "metadata.generation that this condition is about; not set today.", minimum=0
+            "status": text(
+                "True if the condition holds, False if not, Unknown if OME cannot tell yet.",
+                enum=["True", "False", "Unknown"],
             ),
-            "lastTransitionTime": text("When status last changed.", format="date-time"),
+            "observedGeneration": integer(
+                "metadata.generation that this condition describes. OME does not set it today.", minimum=0
+            ),
+            "lastTransitionTime": text("Time of the last change of status.", format="date-time"),
             "reason": text(
-                "Why, as one word for programs, such as Downloading or InsufficientDisk. "
-                "docs/guides/troubleshooting.md has all.",
+                "The cause as one word for programs, such as Downloading or InsufficientDisk. "
+                "docs/guides/troubleshooting.md explains all reasons.",
                 maxLength=1024,
                 minLength=1,
                 pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
             ),
-            "message": text("Why, as a sentence for people.", maxLength=32768),
+            "message": text("The cause as a sentence for people.", maxLength=32768),
         },
     )
 
@@ -174,9 +179,9 @@ def _count(description: str) -> Schema:
     return structure(
         description,
         fields={
-            "count": integer("Number of parameters, tied tensors once."),
-            "source": text("Where the number comes from: headers, index, formula or estimate."),
-            "exact": flag("Whether the number is exact rather than an estimate."),
+            "count": integer("Number of parameters. Tied tensors count once."),
+            "source": text("Basis of the number: headers, index, formula or estimate."),
+            "exact": flag("The number is exact if true, and an estimate if false."),
             "minimum": integer("Lower bound of an estimate."),
             "maximum": integer("Upper bound of an estimate."),
         },
@@ -185,17 +190,17 @@ def _count(description: str) -> Schema:
 
 def _facts() -> Schema:
     return structure(
-        "What the model's own files say, even if spec says otherwise.",
+        "Facts from the model's own files, even if spec contradicts them.",
         fields={
             "modelType": text("model_type of config.json, such as llama."),
             "architecture": text("Class that implements the model, such as LlamaForCausalLM."),
-            "framework": text("Library that the files are for, such as transformers or diffusers."),
+            "framework": text("Library that reads the files, such as transformers or diffusers."),
             "frameworkVersion": text("Version of the library that wrote the files."),
             "format": text("Format of the weights, such as safetensors."),
             "formatVersion": text("Version of the format."),
             "dtype": text("Precision of the weights as the configuration states it, such as bfloat16."),
             "quantization": structure(
-                "How the weights are packed.",
+                "Packing of the weights.",
                 fields={
                     "specValue": text("Word for spec.quantization; empty if there is none."),
                     "method": text("Method as the publisher writes it, such as gptq or compressed-tensors."),
@@ -205,7 +210,7 @@ def _facts() -> Schema:
                 },
             ),
             "parameters": _count("All parameters of the model."),
-            "activeParameters": _count("Parameters that one token passes through, for mixtures of experts."),
+            "activeParameters": _count("For mixtures of experts: the parameters that one token passes through."),
             "components": listing(
                 "Parts of a pipeline.",
                 structure(
@@ -226,10 +231,10 @@ def _facts() -> Schema:
             "contextLength": integer("Longest context as the configuration states it, in tokens."),
             "usableContextLength": integer("Longest context that can be served, in tokens."),
             "vocabularySize": integer("Number of tokens in the vocabulary."),
-            "capabilities": listing("What the model can do.", text("One capability.")),
-            "apiCapabilities": listing("APIs that the model can be served by.", text("One API.")),
+            "capabilities": listing("Tasks of the model.", text("One capability.")),
+            "apiCapabilities": listing("APIs that can serve the model.", text("One API.")),
             "license": text("Licence, if a file states it."),
-            "warnings": listing("What is odd about the files.", text("One remark.")),
+            "warnings": listing("Remarks about doubtful files or values.", text("One remark.")),
             "predictionParameters": integer(
                 "Parameters of layers that predict further tokens (MTP); not part of parameters."
             ),
@@ -256,18 +261,27 @@ def model_status() -> Schema:
     node_name = text("Name of a node.")
     counts: dict[str, Any] = {"format": "int32", "minimum": 0}
     return structure(
-        "How the model stands. Only OME writes it.",
+        "State of the model. Only OME writes it.",
         fields={
             "state": text(
-                "Ready: at least one node holds a verified copy, or the claim holds the model. Failed: no node has a "
-                "copy, and every node, or the source itself, has failed. Creating: still under way.",
+                "Ready: at least one node holds a verified copy, or the claim holds the model. Failed: no node holds "
+                "a copy, and all nodes have failed or the source cannot be used as spec describes it. Creating: "
+                "neither of the two.",
                 enum=["Creating", "Ready", "Failed"],
             ),
-            "lifecycle": text("Deleting or Disabled where the model is that, else its state: what kubectl get shows."),
-            "reason": text("The foremost reason: of what is wrong, else of what is awaited, else of what holds."),
+            "lifecycle": text(
+                "Deleting for a model that is being deleted, Disabled for a disabled one, otherwise the state. The "
+                "column STATE of kubectl get shows it."
+            ),
+            "reason": text(
+                "The reason to read first: that of the condition Stalled or Degraded if one of them is True, otherwise "
+                "that of Complete."
+            ),
             "nodesReady": listing("Nodes that hold a verified copy, sorted.", node_name),
-            "nodesFailed": listing("Nodes on which the model has failed, sorted. failures says why.", node_name),
-            "observedGeneration": integer("metadata.generation that this status answers.", minimum=0),
+            "nodesFailed": listing(
+                "Nodes on which the model has failed, sorted. The field failures has the causes.", node_name
+            ),
+            "observedGeneration": integer("metadata.generation that this status describes.", minimum=0),
             "conditions": listing(
                 "Aspects of the state, each with its reason.",
                 _condition(),
@@ -276,7 +290,7 @@ def model_status() -> Schema:
             "nodes": structure(
                 "Numbers of nodes.",
                 fields={
-                    "summary": text("Ready and desired nodes in short, such as 2/3; - for a model in a claim."),
+                    "summary": text("Ready and desired nodes in short, such as 2/3. It is - for a model in a claim."),
                     "desired": integer("Nodes that must hold the model.", **counts),
                     "ready": integer("Of those, nodes that hold a verified copy.", **counts),
                     "updating": integer("Of those, nodes that are fetching it.", **counts),
@@ -287,21 +301,21 @@ def model_status() -> Schema:
                 "The set of files that every node must hold.",
                 fields={
                     "digest": text("Name of the set: a SHA-256 over the list of all files and their checksums."),
-                    "sourceRevision": text("What the source calls the revision, such as a Git commit."),
+                    "sourceRevision": text("Name of the revision at the source, such as a Git commit."),
                     "bytes": integer("Sum of the sizes of all files.", minimum=0),
                     "files": integer("Number of files.", minimum=0),
                 },
             ),
             "path": text("Where the model lies on the nodes."),
             "failures": listing(
-                "What went wrong on which node, for at most 50 nodes.",
+                "Failures by node, for at most 50 nodes.",
                 structure(
-                    "What went wrong on one node.",
+                    "The failure on one node.",
                     required=["node", "reason"],
                     fields={
                         "node": text("Name of the node."),
-                        "reason": text("Why, as one word for programs, such as InsufficientDisk."),
-                        "message": text("Why, as a sentence for people."),
+                        "reason": text("The cause as one word for programs, such as InsufficientDisk."),
+                        "message": text("The cause as a sentence for people."),
                     },
                 ),
                 maxItems=50,

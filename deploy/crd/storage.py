@@ -77,13 +77,13 @@ _URI_RULES = (
     *(each for syntax in SYNTAXES for each in _condition_rules(syntax)),
     rule(
         f"self.matches('^({_WITHOUT_PATH})://') || !self.matches('/[.][.]?(/|$)')",
-        "must not contain '.' or '..' as a part of its path; write the path that is meant",
+        "must not contain '.' or '..' as a part of its path; write the path without them",
     ),
 )
 _CLUSTER_CLAIM_RULE = rule(
     "!self.startsWith('pvc://') || self.matches('^pvc://[^/]*:')",
-    "must name the namespace of the claim, as the model is in none: write pvc://<namespace>:<claim>/<path>",
-    computed="'must name the namespace of the claim, as the model is in none: write pvc://<namespace>:'"
+    "must name the namespace of the claim, because the model is in none: write pvc://<namespace>:<claim>/<path>",
+    computed="'must name the namespace of the claim, because the model is in none: write pvc://<namespace>:'"
     " + self.substring(6)",
 )
 
@@ -97,7 +97,7 @@ _PATH_RULES = (
         "!self.startsWith('/') || self.matches('[^/]')",
         "must name a directory below a model root, as in /models/llama-3-70b",
     ),
-    rule("!self.matches('(^|/)[.][.]?(/|$)')", "must not contain '.' or '..'; write the path that is meant"),
+    rule("!self.matches('(^|/)[.][.]?(/|$)')", "must not contain '.' or '..'; write the path without them"),
     rule(r"!self.matches('\\pC')", "must not contain control characters"),
 )
 
@@ -135,9 +135,9 @@ def _label_requirement() -> Schema:
                 maxLength=317,
             ),
             "operator": text(
-                "How to compare the label. In: its value is one of values. NotIn: it is none of them, or the node "
-                "lacks the label. Exists, DoesNotExist: the node has or lacks the label. Gt, Lt: its value is a larger "
-                "or smaller number or quantity (500Gi) than the one value.",
+                "Comparison of the label. In: the label has one of the values. NotIn: the label has another value, or "
+                "the node lacks the label. Exists: the node has the label. DoesNotExist: the node lacks the label. "
+                "Gt: the label is a larger number or quantity (500Gi) than the value. Lt: it is a smaller one.",
                 enum=["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"],
             ),
             "values": listing(
@@ -155,7 +155,7 @@ def _field_requirement() -> Schema:
         "One condition on a field of a node. Its name is the only field that Kubernetes compares.",
         rule(
             "has(self.values) && size(self.values) == 1",
-            "needs exactly one value, the name of a node; for several nodes write one of nodeSelectorTerms for each",
+            "needs exactly one value, the name of a node; for several nodes, write one term of nodeSelectorTerms each",
         ),
         required=["key", "operator"],
         fields={
@@ -182,8 +182,8 @@ def _term(description: str) -> Schema:
 
 def _node_affinity() -> Schema:
     return structure(
-        "Which nodes hold the model, by conditions on their labels, as in a Pod. OME evaluates them continuously: a "
-        "node that stops matching loses the model at once. A node must match nodeSelector as well if both are given.",
+        "Conditions on the labels of nodes that hold the model, as in a Pod. OME evaluates them continuously: a node "
+        "that stops matching loses the model at once. If you also set nodeSelector, a node must match both.",
         fields={
             "requiredDuringSchedulingIgnoredDuringExecution": structure(
                 "Conditions that a node must meet to hold the model.",
@@ -198,7 +198,8 @@ def _node_affinity() -> Schema:
                 },
             ),
             "preferredDuringSchedulingIgnoredDuringExecution": listing(
-                "Accepted as in a Pod, without effect: every node that matches the required terms holds the model.",
+                "Preferences as in a Pod. They have no effect: every node that matches the required terms holds the "
+                "model.",
                 structure(
                     "A preference and its weight.",
                     required=["preference", "weight"],
@@ -227,18 +228,18 @@ def _secret_name(description: str) -> Schema:
 def storage(*, cluster_scoped: bool) -> Schema:
     """The schema of spec.storage; cluster_scoped for a kind whose objects are in no namespace."""
     secret_place = (
-        "the operator's namespace or the one that parameters.secretNamespace names"
+        "the namespace of OME or the one that parameters.secretNamespace names"
         if cluster_scoped
         else "the namespace of the model"
     )
     claim_place = (
-        "A pvc:// URI must name the namespace of the claim."
+        "A pvc:// URI must name the namespace of the claim, because the model is in none."
         if cluster_scoped
-        else "A pvc:// URI means a claim in the namespace of the model and cannot name another."
+        else "A pvc:// URI names a claim in the namespace of the model."
     )
     return structure(
-        "Where the model comes from, where it lies on the nodes, and which nodes hold it. Without storageUri, OME "
-        "fetches nothing.",
+        "Source of the model, its place on the nodes, and the nodes that hold it. Without storageUri, OME fetches "
+        "nothing.",
         rule(
             "!(has(self.storageKey) && has(self.key))",
             "storageKey and key are two spellings of one field; keep storageKey and remove key",
@@ -246,27 +247,27 @@ def storage(*, cluster_scoped: bool) -> Schema:
         *(each for syntax in SYNTAXES for each in _parameter_rules(syntax)),
         fields={
             "storageUri": text(
-                f"Where the model comes from: {_URI_FORMS}. {claim_place}",
+                f"Source of the model: {_URI_FORMS}. {claim_place}",
                 *_URI_RULES,
                 *((_CLUSTER_CLAIM_RULE,) if cluster_scoped else ()),
                 maxLength=2048,
             ),
             "path": text(
-                "Where the model lies on each node: an absolute path below one of the model roots of the fetcher's "
+                "Place of the model on each node: an absolute path below one of the model roots of the fetcher's "
                 "chart, as in /models/llama. OME sets a symbolic link to the verified files there. Without path, OME "
-                "chooses a place; status.path says which.",
+                "chooses a place, and status.path names it.",
                 *_PATH_RULES,
                 maxLength=1024,
             ),
             "schemaPath": text(
                 "The configuration file to parse instead of config.json, relative to the model's directory.",
                 rule("!self.startsWith('/')", "must be relative to the model's directory, as in config.json"),
-                rule("!self.matches('(^|/)[.][.](/|$)')", "must stay in the model's directory; write it without '..'"),
+                rule("!self.matches('(^|/)[.][.](/|$)')", "must stay in the model's directory; remove '..'"),
                 maxLength=1024,
             ),
             "storageKey": _secret_name(
                 f"Name of the Secret, in {secret_place}, with the credentials for the source. For {_TOKEN_SCHEMES}, "
-                f"the access token is under the key {TOKEN_KEY}, or under the key that parameters.secretKey names."
+                f"the Secret holds the access token under the key {TOKEN_KEY}, or under the key that parameters.secretKey names."
             ),
             "key": _secret_name("Another spelling of storageKey. Give one of the two."),
             "parameters": mapping(
@@ -286,17 +287,18 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 ),
                 rule(
                     f"!self.exists(name, name.matches('{SECRET_WORDS}'))",
-                    "must not hold keys or passwords, which everyone who may read the model could read; put them into "
-                    "a Secret and name that in storageKey",
+                    "must not hold keys or passwords, because everyone who may read the model could read them; put "
+                    "them into a Secret and name the Secret in storageKey",
                 ),
                 rule(
                     "!('endpoint' in self) || !self['endpoint'].contains('@')",
-                    "endpoint must not contain a user or password; put them into a Secret and name that in storageKey",
+                    "endpoint must not contain a user or password; put them into a Secret and name the Secret in "
+                    "storageKey",
                 ),
                 maxProperties=64,
             ),
             "nodeSelector": mapping(
-                "Labels that a node must have, each with exactly this value, to hold the model. OME evaluates them "
+                "Labels of the nodes that hold the model: a node must have all of them. OME evaluates them "
                 "continuously: a node that stops matching loses the model at once, even while Pods use it. Without "
                 "nodeSelector and nodeAffinity, every node holds the model.",
                 text(
@@ -315,8 +317,8 @@ def storage(*, cluster_scoped: bool) -> Schema:
             ),
             "nodeAffinity": _node_affinity(),
             "downloadPolicy": text(
-                "Accepted for manifests of earlier versions of OME, without effect: OME never downloads bytes again "
-                "that a node holds and has verified.",
+                "No effect; exists for manifests of earlier versions of OME. OME never downloads bytes again that a "
+                "node holds and has verified.",
                 enum=["AlwaysDownload", "ReuseIfExists"],
             ),
         },

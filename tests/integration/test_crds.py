@@ -147,7 +147,7 @@ REFUSED = {
     ),
     "a pvc:// URI into another namespace in a BaseModel": (
         stored("BaseModel", storageUri="pvc://team-b:model-storage/llama"),
-        "this BaseModel reads only claims of research: write pvc://<claim>/<path>, or make it a ClusterBaseModel",
+        "reads only claims of namespace research: write pvc://<claim>/<path>, or make it a ClusterBaseModel",
     ),
     "a vendor:// URI without a path": (
         stored(storageUri="vendor://nvidia/models"),
@@ -177,11 +177,11 @@ REFUSED = {
     ),
     "a BaseModel with a Secret of another namespace": (
         stored("BaseModel", storageKey="hf", parameters={"secretNamespace": "ome"}),
-        f"this BaseModel uses only Secrets of {_NAMESPACE}: remove the parameter and put the Secret there",
+        f"this BaseModel uses only Secrets of namespace {_NAMESPACE}: remove the parameter and put the Secret there",
     ),
     "a key among the parameters": (
         stored(storageUri="s3://b/m", parameters={"aws_secret_access_key": "x"}),
-        "put them into a Secret and name that in storageKey",
+        "put them into a Secret and name the Secret in storageKey",
     ),
     "a password in the endpoint": (
         stored(parameters={"endpoint": "https://me:canary@mirror"}),
@@ -491,7 +491,7 @@ async def test_kubectl_warns_of_what_is_probably_not_meant(server: ApiServer) ->
 
     found = await kubectl(server, "apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(manifest))
 
-    assert "put it in a Secret and name that in spec.storage.storageKey" in found.stderr
+    assert "put it into a Secret and name the Secret in spec.storage.storageKey" in found.stderr
     assert "has no effect: a model is on every node that matches" in found.stderr
 
 

@@ -184,7 +184,9 @@ def test_a_base_model_uses_the_secret_of_its_own_namespace_and_may_name_no_other
     fleet.apply(secret("hf", "team-a", token=GOOD), secret("hf", "ome", token=BAD))
     foreign = private("foreign", "BaseModel", "team-b", secretNamespace="team-a")
     refusal = fleet.cluster.kubectl("apply", "-f", "-", input=json.dumps(foreign), check=False)
-    assert "this BaseModel uses only Secrets of team-b: remove the parameter and put the Secret there" in refusal
+    assert (
+        "this BaseModel uses only Secrets of namespace team-b: remove the parameter and put the Secret there" in refusal
+    )
     assert fleet.get(foreign) is None
     ours = private("ours", "BaseModel", "team-a", secretNamespace="team-a")
     theirs = private("theirs", "BaseModel", "team-b")
