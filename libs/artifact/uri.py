@@ -226,7 +226,7 @@ def _bucket(scheme: str, container: str, *parameters: Parameter) -> Syntax:
             Condition(
                 r"[A-Za-z0-9$][A-Za-z0-9._-]*(/.*)?",
                 f"must name a {container}, as in {scheme}://my-{container}/llama-3-70b, and nothing else before the "
-                "path: credentials belong into a Secret",
+                "path; put credentials into a Secret",
             ),
         ),
         read,
@@ -383,7 +383,7 @@ def parse_uri(text: str) -> ModelUri:
         if not condition.holds(rest):
             raise _invalid(text, condition.sentence)
     if syntax.is_path and any(part in (".", "..") for part in rest.split("/")):
-        raise _invalid(text, "must not contain '.' or '..' as a part of its path; write the path that is meant")
+        raise _invalid(text, "must not contain '.' or '..' as a part of its path; write the path without them")
     return syntax.read(rest)
 
 

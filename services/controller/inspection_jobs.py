@@ -198,7 +198,7 @@ def _report_of(pod: Object) -> parser_pb2.InspectionReport | None:
     except json_format.ParseError:
         code = f"exit code {ended['exitCode']}" if "exitCode" in ended else ""
         why = (status.get("reason") or ended.get("reason"), code, status.get("message"))
-        how = ", ".join(filter(None, why)) or "nothing says why"
+        how = ", ".join(filter(None, why)) or "no cause is known"
         problem = _unavailable(f"Pod {_name(pod)} ended without a report ({how})")
         return parser_pb2.InspectionReport(problem=problem)
 
@@ -218,7 +218,7 @@ def _wait_of(job: Object, pod: Object | None) -> parser_pb2.Finding | None:
     if pod is None:
         return _unavailable(
             f"Job {_name(job)} has no Pod yet; "
-            f"'kubectl describe job -n {namespace} {job['metadata']['name']}' says what keeps it"
+            f"'kubectl describe job -n {namespace} {job['metadata']['name']}' names the cause"
         )
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     for condition in status.get("conditions") or ():
@@ -236,10 +236,11 @@ def _wait_of(job: Object, pod: Object | None) -> parser_pb2.Finding | None:
     if message:
         return _not_ready(f"Pod {_name(pod)} cannot start: {message}")
     # The kubelet tells only the Pod's events why a volume is not mounted.
-    node = (pod.get("spec") or {}).get("nodeName") or "no node"
+    node = (pod.get("spec") or {}).get("nodeName")
+    where = f" on {node}" if node else ""
     return _not_ready(
-        f"Pod {_name(pod)} waits on {node} for the volume or its image; "
-        f"'kubectl describe pod -n {namespace} {name}' says why"
+        f"Pod {_name(pod)} waits{where} for the volume or its image; "
+        f"'kubectl describe pod -n {namespace} {name}' names the cause"
     )
 
 

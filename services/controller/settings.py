@@ -11,7 +11,7 @@ from libs.chassis.settings import setting
 class Settings:
     """What the controller reads from its environment."""
 
-    namespace: str = setting(help="namespace of the operator: its Lease and the Secrets of cluster-scoped models")
+    namespace: str = setting(help="namespace of OME: its Lease and the Secrets of cluster-scoped models")
     pod_name: str = setting(help="name of this Pod: the identity that holds the Lease")
     nats_url: str = setting(help="address of the NATS server, such as nats://nats.ome:4222")
     nats_user: str = setting("controller", help="user name at the NATS server")
@@ -41,10 +41,10 @@ class Settings:
         3600.0, help="a volume in which a model was found is looked at again after so long", minimum=1
     )
     secret_namespaces: tuple[str, ...] = setting(
-        (), help="namespaces, besides the operator's, in which cluster-scoped models may name Secrets"
+        (), help="namespaces, besides OME's, in which cluster-scoped models may name Secrets"
     )
     reserved_secrets: tuple[str, ...] = setting(
-        (), help="Secrets in the operator's namespace that no model may name, such as passwords of services"
+        (), help="Secrets in OME's namespace that no model may name, such as passwords of services"
     )
     secret_check_seconds: float = setting(
         2.0, help="how often a Secret is looked at while a model that names it fails", minimum=0.1

@@ -167,8 +167,8 @@ def _secret(
     if namespace == operator_namespace and name in secrets.reserved:
         raise InvalidValue(
             Reason.INVALID_PARAMETER,
-            f"storage.storageKey {name!r} is a Secret of the operator itself, which no model may use: "
-            "put the model's credentials into a Secret of their own",
+            f"storage.storageKey {name!r} is a Secret of OME itself, which no model may use: "
+            "put the model's credentials into another Secret",
         )
     if not syntax.reads_secret(parameters):
         return None
@@ -192,8 +192,8 @@ def _secret_namespace(
     permitted = " or ".join(map(repr, (own, *secrets.namespaces)))
     raise InvalidValue(
         Reason.INVALID_PARAMETER,
-        f"storage.parameters.secretNamespace is {named!r}, where the operator reads no Secrets of models: put the "
-        f"Secret into {permitted}, or have {named!r} added to secretNamespaces of the controller's chart",
+        f"storage.parameters.secretNamespace is {named!r}, where OME reads no Secrets of models: put the Secret "
+        f"into {permitted}, or ask the administrator to add {named!r} to secretNamespaces of the controller's chart",
     )
 
 
@@ -202,8 +202,8 @@ def _check_holds_no_secret(parameters: Mapping[str, str]) -> None:
         if _SECRET_NAME.search(name) or (name == "endpoint" and "@" in value):
             raise InvalidValue(
                 Reason.INVALID_PARAMETER,
-                f"storage.parameters.{name} holds credentials, which everyone who may read the model could read: "
-                "put them into a Secret and name that in storage.storageKey",
+                f"storage.parameters.{name} holds credentials, which everyone who may read the model can read: "
+                "put them into a Secret and name the Secret in storage.storageKey",
             )
 
 

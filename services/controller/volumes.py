@@ -144,14 +144,14 @@ def place_of(model: ModelSpec) -> ClaimDirectory | None:
     if not own and not uri.namespace:
         raise InvalidValue(
             Reason.INVALID_URI,
-            f"storageUri {text!r} must name the namespace of the claim, as the model is in none: "
+            f"storageUri {text!r} must name the namespace of the claim, because the model is in none: "
             f"write pvc://<namespace>:{rest}",
         )
     if own and uri.namespace not in ("", own):
         raise InvalidValue(
             Reason.INVALID_URI,
-            f"storageUri {text!r} names a claim of another namespace, and a BaseModel reads only claims of its own: "
-            f"write pvc://{rest}, or make it a ClusterBaseModel",
+            f"storageUri {text!r} names a claim of another namespace, but a BaseModel reads only claims of its own "
+            f"namespace: write pvc://{rest}, or make it a ClusterBaseModel",
         )
     return ClaimDirectory(own or uri.namespace, uri.claim, uri.sub_path)
 
@@ -227,7 +227,7 @@ def _claim_problem(place: ClaimDirectory, claim: Claim | None) -> fetch_pb2.Prob
         problem_class = fetch_pb2.PROBLEM_CLASS_UNAVAILABLE
         message = (
             f"{describe(place)} is {claim.phase or 'Pending'} and has no volume yet; "
-            f"'kubectl describe pvc -n {place.namespace} {place.claim}' says what it waits for"
+            f"'kubectl describe pvc -n {place.namespace} {place.claim}' names the cause"
         )
     return fetch_pb2.Problem(reason=model_pb2.REASON_VOLUME_NOT_READY, message=message, problem_class=problem_class)
 
@@ -327,7 +327,7 @@ def _problem(
     if running is not None and running.waiting and now >= running.known_since + _SILENCE_SECONDS:
         return _as_problem(running.waiting)
     return fetch_pb2.Problem(
-        reason=model_pb2.REASON_RESOLVING, message=f"waiting for a Job to look into {describe(place)}"
+        reason=model_pb2.REASON_RESOLVING, message=f"waiting for a Job to inspect {describe(place)}"
     )
 
 

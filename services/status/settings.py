@@ -11,7 +11,7 @@ from libs.chassis.settings import setting
 class Settings:
     """What a replica must be told."""
 
-    namespace: str = setting(help="Namespace of the operator: its Lease and the ConfigMaps of the nodes.")
+    namespace: str = setting(help="Namespace of OME: its Lease and the ConfigMaps of the nodes.")
     pod_name: str = setting(help="Name of this Pod: the identity that holds the Lease.")
     nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
     nats_password_file: Path = setting(help="File with the password at nats-server.")

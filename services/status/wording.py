@@ -11,18 +11,18 @@ NO_DETAILS = "No further details were given."
 NOT_REPORTED = "The node has not reported yet."
 NODE_GONE = "The node does not exist."
 NODE_SILENT = "The node's fetcher does not report."
-NODE_OUTDATED = "The node holds what was asked for earlier and has yet to begin with this."
+NODE_OUTDATED = "The node holds the model as of an earlier edit, and has not begun with the latest one."
 NOT_PLANNED = "The controller has not planned this model yet."
 NO_STORAGE = "The model has no spec.storage: there is nothing to fetch."
 DISABLED = "The model is disabled (spec.disabled): no download starts; existing copies stay."
 NO_MATCHING_NODE = "No node matches storage.nodeSelector and storage.nodeAffinity."
 NOT_LISTED = "Waiting for the source to be listed."
 NOT_PARSED = "The model's files have not been parsed yet."
-PARSING_SKIPPED = "The annotation ome.io/skip-config-parsing asks for no facts."
+PARSING_SKIPPED = "The annotation ome.io/skip-config-parsing turns the parsing off."
 NOTHING_WRONG = "Nothing is wrong."
 NO_NODE_IN_TROUBLE = "No node is in trouble."
 NOTHING_STUCK = "Nothing is stuck."
-NOTHING_COPIED = "The model is used where it lies: nothing is copied."
+NOTHING_COPIED = "OME copies nothing: the model is used in place."
 
 _NAMES_LISTED = 3
 # A word of plain English; what holds a dot, a dash, a digit or a capital is the name of a field, a file or an object.
@@ -88,7 +88,7 @@ def found(artifact: Artifact | None) -> str:
     """What lies in a volume."""
     if artifact is None or not artifact.files:
         return NOTHING_COPIED
-    return f"The model has {_files(artifact)} and is used where it lies: nothing is copied."
+    return f"The model has {_files(artifact)}. {NOTHING_COPIED}"
 
 
 def parsed(described: Sequence[str]) -> str:

@@ -174,7 +174,10 @@ def test_a_model_in_no_namespace_may_name_a_secret_where_the_settings_permit_it(
     fleet.apply(manifest)
     fleet.await_failure(manifest, "InvalidParameter")
     said = fleet.describe(manifest)
-    assert "put the Secret into 'ome' or 'model-secrets', or have 'team-a' added to secretNamespaces" in said
+    assert (
+        "put the Secret into 'ome' or 'model-secrets', or ask the administrator to add 'team-a' to secretNamespaces"
+        in said
+    )
     manifest["spec"]["storage"]["parameters"] = {"secretNamespace": "model-secrets"}
     fleet.apply(manifest)
     fleet.await_state(manifest, "Ready", {"node-1"})
@@ -201,5 +204,5 @@ def test_the_operators_own_secrets_are_no_models(fleet: Fleet) -> None:
     fleet.hub.forget_requests()
     fleet.apply(with_seed)
     fleet.await_failure(with_seed, "InvalidParameter")
-    assert "is a Secret of the operator itself" in fleet.describe(with_seed)
+    assert "is a Secret of OME itself" in fleet.describe(with_seed)
     assert not fleet.hub.requests()

@@ -92,4 +92,6 @@ async def _exists(store: ObjectStore, digest: str) -> bool:
 
 
 def _unavailable(verb: str, digest: str, error: Exception) -> Unavailable:
-    return Unavailable(Reason.UNAVAILABLE, f"NATS did not let us {verb} the manifest {digest}: {type(error).__name__}")
+    return Unavailable(
+        Reason.UNAVAILABLE, f"the fetcher cannot {verb} the manifest {digest} in NATS: {type(error).__name__}"
+    )

@@ -286,13 +286,13 @@ def _describe_delay(
             state.problem.ClearField("retry_at")
     elif observed.copy.damaged:
         files = ", ".join(observed.copy.damaged[:3]) + (" and more" if len(observed.copy.damaged) > 3 else "")
-        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"fetching again what is damaged on disk: {files}"))
+        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"fetching damaged files again: {files}"))
     elif transfer and transfer.phase is TransferPhase.RUNNING:
         state.bytes_done = transfer.bytes_done
         size = shown_size(desired.assignment.artifact.bytes)
         state.problem.CopyFrom(_waiting(REASON_DOWNLOADING, f"fetching {size} from {desired.assignment.source.uri}"))
     else:
-        state.problem.CopyFrom(_waiting(REASON_QUEUED, "waiting for other transfers of the node"))
+        state.problem.CopyFrom(_waiting(REASON_QUEUED, "waiting for other downloads on this node"))
 
 
 def _waiting(reason: Reason, message: str) -> Problem:

@@ -112,7 +112,7 @@ class Links:
     def _parent(self, path: str, make: Sequence[str]) -> Iterator[tuple[int, str]]:
         parts = path.split("/")
         if not path or any(part in ("", ".", "..") for part in parts) or STATE_DIRECTORY in parts:
-            raise Invalid(Reason.INVALID_PATH, f"{self._shown(path)} is not a place for a model")
+            raise Invalid(Reason.INVALID_PATH, f"{self._shown(path)} is no valid path for a model")
         fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for depth, part in enumerate(parts[:-1]):

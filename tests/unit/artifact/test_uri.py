@@ -69,7 +69,7 @@ REFUSED = {
     "local:///": "an absolute path",
     "local:///models/../etc": "'..'",
     "s3:///key": "must name a bucket, as in s3://my-bucket/llama-3-70b",
-    "s3://AKIA:secret@bucket/key": "credentials belong into a Secret",
+    "s3://AKIA:secret@bucket/key": "put credentials into a Secret",
     "az://account.blob.core.windows.net:443/container": "must name a container",
 }
 

@@ -60,12 +60,15 @@ def test_a_secret_is_looked_for_where_scope_and_parameters_say(item: Any, expect
 @pytest.mark.parametrize(
     ("item", "words"),
     [
-        (model(secretNamespace="team-a"), "put the Secret into 'ome' or 'model-secrets', or have 'team-a' added"),
-        (model("FineTunedWeight", secretNamespace="team-a"), "where the operator reads no Secrets of models"),
+        (
+            model(secretNamespace="team-a"),
+            "into 'ome' or 'model-secrets', or ask the administrator to add 'team-a'",
+        ),
+        (model("FineTunedWeight", secretNamespace="team-a"), "where OME reads no Secrets of models"),
         (model("BaseModel", secretNamespace="model-secrets"), "remove the parameter and put the Secret into 'team-a'"),
         (model("BaseModel", secretNamespace="ome"), "a BaseModel uses Secrets of its own namespace only"),
-        (model(storage_key="ome-nats-issuer"), "is a Secret of the operator itself"),
-        (model(storage_key="ome-nats-issuer", secretNamespace="ome"), "is a Secret of the operator itself"),
+        (model(storage_key="ome-nats-issuer"), "is a Secret of OME itself"),
+        (model(storage_key="ome-nats-issuer", secretNamespace="ome"), "is a Secret of OME itself"),
     ],
 )
 def test_a_secret_elsewhere_is_refused_with_what_to_write_instead(item: Any, words: str) -> None:
@@ -76,7 +79,7 @@ def test_a_secret_elsewhere_is_refused_with_what_to_write_instead(item: Any, wor
 
 def test_a_base_model_in_the_operators_namespace_may_not_use_the_operators_secrets_either() -> None:
     item = model("BaseModel", storage_key="ome-nats-issuer")
-    with pytest.raises(InvalidValue, match="operator itself"):
+    with pytest.raises(InvalidValue, match="OME itself"):
         source(item, namespace="team-a")
 
 

@@ -452,7 +452,7 @@ def test_a_model_in_a_claim_concerns_no_node_and_tells_what_lies_there() -> None
 
     assert view.status["nodes"] == {"desired": 0, "ready": 0, "updating": 0, "failed": 0, "summary": "-"}
     assert message(view, "Available") == "PersistentVolumeClaim team-a/storage holds the model."
-    found = "The model has 9 files of 86.8 MiB and is used where it lies: nothing is copied."
+    found = "The model has 9 files of 86.8 MiB. OME copies nothing: the model is used in place."
     assert message(view, "Resolved") == found
     assert view.status["metadata"]["modelType"] == "bert"
     assert view.spec_facts is not None
