@@ -267,7 +267,8 @@ def storage(*, cluster_scoped: bool) -> Schema:
             ),
             "storageKey": _secret_name(
                 f"Name of the Secret, in {secret_place}, with the credentials for the source. For {_TOKEN_SCHEMES}, "
-                f"the Secret holds the access token under the key {TOKEN_KEY}, or under the key that parameters.secretKey names."
+                f"the Secret holds the access token under the key {TOKEN_KEY}, or under the key that "
+                "parameters.secretKey names."
             ),
             "key": _secret_name("Another spelling of storageKey. Give one of the two."),
             "parameters": mapping(
