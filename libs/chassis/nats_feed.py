@@ -192,6 +192,9 @@ class PushedFeed(Feed):
     """
 
     def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig:
+        # Everything that is stored, as the other way is, but found by the index of subjects: to look through the whole
+        # stream for each of a thousand nodes takes the server minutes.
+        config.deliver_policy = api.DeliverPolicy.LAST_PER_SUBJECT
         config.deliver_subject = self._inbox
         config.idle_heartbeat = IDLE_HEARTBEAT_SECONDS
         return config

@@ -4,6 +4,8 @@ Decides when a copy can be continued and when everything must be read again. Mus
 """
 
 import asyncio
+import contextlib
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,7 +26,8 @@ V = TypeVar("V")
 
 # How often a copy is compared with the stream although nothing has happened.
 _COMPARE_SECONDS = 300.0
-_RETRY_SECONDS = 0.5
+# After the first interruption, and after many in a row: a server that is too busy to answer gets no more to do for it.
+_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.5, 30.0
 # Messages by which a stream is recognised; those that another has replaced since cannot be asked for.
 _REMEMBERED_MESSAGES = 256
 # The time of a message comes in nanoseconds with it, and in another form when it is asked for.
@@ -66,6 +69,8 @@ class Mirror(Generic[V]):
         self._pushed = pushed
         self._synced = asyncio.Event()
         self._feed: PulledFeed | PushedFeed | None = None
+        self._interruptions = 0
+        self._asked = asyncio.Event()
         # Keys that the current reading of everything has not come across yet; None when nothing is being read so.
         self._unconfirmed: set[str] | None = None
         self._created: datetime | None = None
@@ -79,6 +84,7 @@ class Mirror(Generic[V]):
 
     def reread(self) -> None:
         """Ask for what may have been missed to be read, as after a reconnect."""
+        self._asked.set()
         if self._feed:
             self._feed.interrupt()
 
@@ -109,11 +115,24 @@ class Mirror(Generic[V]):
             except FeedLost as lost:
                 if str(lost):
                     _log.warning("mirror_interrupted", bucket=self.bucket, error=str(lost))
-                    await asyncio.sleep(_RETRY_SECONDS)
-            except (TimeoutError, nats.errors.Error, nats.js.errors.Error, OSError) as error:
-                # The bucket may not exist yet, or the server may be away: what is known stays known meanwhile.
+                    await self._pause()
+            except (nats.js.errors.NotFoundError, nats.js.errors.ServiceUnavailableError) as error:
+                # The bucket may not exist yet, or JetStream has yet to start: soon it will.
                 _log.info("mirror_interrupted", bucket=self.bucket, error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(_RETRY_SECONDS)
+            except (TimeoutError, nats.errors.Error, nats.js.errors.Error, OSError) as error:
+                # What is known stays known meanwhile.
+                _log.info("mirror_interrupted", bucket=self.bucket, error=f"{type(error).__name__}: {error}")
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait the longer the more interruptions there were in a row, or until somebody asks for a look."""
+        self._interruptions += 1
+        longest = min(_LONGEST_RETRY_SECONDS, _RETRY_SECONDS * 2.0 ** min(self._interruptions - 1, 10))
+        self._asked.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest * random.uniform(0.5, 1.0)):
+                await self._asked.wait()
 
     async def _follow(self, client: Client, on_change: Callable[[str], None]) -> None:
         kind = PushedFeed if self._pushed else PulledFeed
@@ -156,7 +175,8 @@ class Mirror(Generic[V]):
             distance *= 2
 
     async def _consume(self, feed: PulledFeed | PushedFeed, pending: int, on_change: Callable[[str], None]) -> None:
-        compare_at = time.monotonic() + self._compare_seconds
+        # A little off, so that a thousand mirrors that began in one moment do not compare in one.
+        compare_at = time.monotonic() + self._compare_seconds * random.uniform(0.75, 1.25)
         idle = pending == 0
         while True:
             if idle:
@@ -176,7 +196,7 @@ class Mirror(Generic[V]):
         for key in gone:
             if self.entries.pop(key, None):
                 on_change(key)
-        self._current_at = time.monotonic()
+        self._current_at, self._interruptions = time.monotonic(), 0
         self._synced.set()
 
     def _take(self, delivered: Delivered, on_change: Callable[[str], None]) -> None:
