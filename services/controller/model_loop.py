@@ -26,7 +26,7 @@ _TOLD_TO_NODES = (planning.Assign, planning.Forget)
 # Writes of one model that wait for their acknowledgements at a time. As many models are worked on as there are workers.
 _IN_FLIGHT = 32
 # Of the time, what planning all models may take while nodes have news of all of them.
-_PLANNING_SHARE, _LONGEST_SECONDS = 0.2, 10.0
+_PLANNING_SHARE, _LONGEST_SECONDS = 0.1, 10.0
 _log = structlog.get_logger()
 _actions = prometheus_client.Counter("ome_controller_actions", "Actions applied, by kind.", ["action"])
 

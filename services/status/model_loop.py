@@ -34,7 +34,7 @@ _EVENT_NAME_LENGTH = 230
 _NOTE_LENGTH = 1024
 
 # Of the time, what folding all models may take while all of them change, and what requests to write may be under way.
-_FOLDING_SHARE, _WRITING_SHARE, _LONGEST_SECONDS = 0.2, 0.5, 10.0
+_FOLDING_SHARE, _WRITING_SHARE, _LONGEST_SECONDS = 0.1, 0.5, 10.0
 
 _log = structlog.get_logger()
 
