@@ -3,7 +3,7 @@
 from services.parser import catalogue
 from services.parser.network import Family, Network
 from services.parser.section import Section
-from services.parser.tally import linear, norm
+from services.parser.tally import Tally, linear, norm
 
 
 def llava(c: Section) -> Network:
@@ -14,6 +14,12 @@ def llava(c: Section) -> Network:
     width, bias = _width(c), c.flag("multimodal_projector_bias", default=True)
     projector = linear(seen, width, bias) + linear(width, width, bias)
     return Network({**language.parts, "vision_tower": tower, "projector": projector}, language.prediction)
+
+
+def llava_next(c: Section) -> Network:
+    """LLaVA-NeXT and OneVision: LLaVA and a token that ends each line of a picture."""
+    network = llava(c)
+    return Network({**network.parts, "newline": Tally(_width(c))}, network.prediction)
 
 
 def mistral3(c: Section) -> Network:
@@ -54,6 +60,22 @@ FAMILIES = (
         llava,
         classes=("LlavaForConditionalGeneration",),
         ignores=frozenset(("head_dim", "projection_dim", "vocab_size", "pretraining_projection_dim")),
+    ),
+    Family(
+        ("llava_next", "llava_next_video", "llava_onevision"),
+        llava_next,
+        classes=(
+            "LlavaNextForConditionalGeneration",
+            "LlavaNextVideoForConditionalGeneration",
+            "LlavaOnevisionForConditionalGeneration",
+        ),
+        ignores=frozenset(
+            (
+                *("head_dim", "projection_dim", "vocab_size", "image_grid_pinpoints", "vision_aspect_ratio"),
+                *("spatial_pool_mode", "spatial_pool_stride", "spatial_pool_out_channels", "video_seq_length"),
+                *("use_image_newline_parameter", "hidden_size"),
+            )
+        ),
     ),
     Family(
         ("mistral3", "lighton_ocr"),

@@ -22,10 +22,15 @@ def minimax_m2(c: Section) -> Network:
 def minimax_m3(c: Section) -> Network:
     """MiniMax M3: dense layers first, then experts; an indexer where attention is sparse; a CLIP-like tower."""
     t, v = c.section("text_config"), c.section("vision_config")
-    t = t.merged({"architectures": ["MiniMaxM3ForCausalLM"]})
+    language = minimax_m3_text(t.merged({"architectures": ["MiniMaxM3ForCausalLM"]}))
+    return Network({**language.parts, **_vision(c, v, t.integer("hidden_size"))})
+
+
+def minimax_m3_text(t: Section) -> Network:
+    """The language model of MiniMax M3, alone or beside its tower."""
     width, depth = t.integer("hidden_size"), t.integer("num_hidden_layers")
     sparse = sum(1 for routes in t.integers("moe_layer_freq", default=(1,) * depth)[:depth] if routes)
-    inner = t.integer("intermediate_size")
+    inner = t.integer("moe_intermediate_size", "intermediate_size")
     mixture = routed(
         width,
         t.integer("num_local_experts"),
@@ -45,7 +50,7 @@ def minimax_m3(c: Section) -> Network:
         + (depth - sparse) * gated(width, t.integer("dense_intermediate_size", default=inner))
         + indexed * indexer
     )
-    return Network({**decoder(t, layers, width).parts, **_vision(c, v, width)})
+    return decoder(t, layers, width)
 
 
 def _vision(c: Section, v: Section, width: int) -> dict[str, Tally]:
@@ -63,6 +68,19 @@ def _vision(c: Section, v: Section, width: int) -> dict[str, Tally]:
 
 _TEMPORAL = 2
 
+_SPARSE = frozenset(
+    (
+        *("use_gemma_norm", "num_mtp_modules", "use_routing_bias", "num_reward_heads", "use_sparse_attention"),
+        *("sparse_topk_blocks", "sparse_block_size", "sparse_disable_index_value", "sparse_score_type"),
+        *("sparse_init_block", "sparse_local_block"),
+    )
+)
+_ASSUMED = {
+    "attention_output_gate": (False,),
+    "hidden_act": ("swigluoai", "gelu"),
+    "qk_norm_type": ("per_head",),
+}
+
 FAMILIES = (
     Family(
         ("minimax_m2",),
@@ -74,30 +92,19 @@ FAMILIES = (
         assumes={"qk_norm_type": ("per_layer",), "shared_intermediate_size": (0,)},
     ),
     Family(
+        ("minimax_m3",),
+        minimax_m3_text,
+        classes=("MiniMaxM3ForCausalLM",),
+        ignores=_SPARSE | {"first_k_dense_replace", "num_nextn_predict_layers"},
+        assumes=_ASSUMED,
+    ),
+    Family(
         ("minimax_m3_vl",),
         minimax_m3,
         capabilities=("TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"),
         classes=("MiniMaxM3SparseForConditionalGeneration",),
-        ignores=frozenset(
-            (
-                "use_gemma_norm",
-                "num_mtp_modules",
-                "use_routing_bias",
-                "sparse_topk_blocks",
-                "sparse_block_size",
-                "sparse_disable_index_value",
-                "sparse_score_type",
-                "sparse_init_block",
-                "sparse_local_block",
-                "image_size",
-                "projection_dim",
-                "vocab_size",
-                "img_token_compression_config",
-                "num_reward_heads",
-                "use_sparse_attention",
-            )
-        ),
-        assumes={"attention_output_gate": (False,), "hidden_act": ("swigluoai", "gelu"), "qk_norm_type": ("per_head",)},
+        ignores=_SPARSE | {"image_size", "projection_dim", "vocab_size", "img_token_compression_config"},
+        assumes=_ASSUMED,
         parts=("clip_vision_model",),
     ),
 )

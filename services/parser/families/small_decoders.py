@@ -46,7 +46,28 @@ def helium(c: Section) -> Network:
     return decoder(c, c.integer("num_hidden_layers") * layer, width)
 
 
+def apertus(c: Section) -> Network:
+    """Apertus: norms over heads, and an activation with two parameters of its own in each layer."""
+    width = c.integer("hidden_size")
+    layer = grouped_attention(c, head_norm=True) + plain(width, c.integer("intermediate_size"), c.flag("mlp_bias")) + 2
+    return decoder(c, c.integer("num_hidden_layers") * (layer + 2 * norm(width)), width)
+
+
+def olmo(c: Section) -> Network:
+    """OLMo 1: norms without weights."""
+    layer = gated_layer(c, norms=0)
+    return decoder(c, c.integer("num_hidden_layers") * layer, c.integer("hidden_size"), norms=0)
+
+
 FAMILIES = (
+    Family(
+        ("apertus",),
+        apertus,
+        classes=("ApertusModel", "ApertusForCausalLM"),
+        ignores=frozenset(("post_norm",)),
+        assumes={"hidden_act": ("xielu",), "qk_norm": (True,)},
+    ),
+    Family(("olmo",), olmo, classes=("OlmoModel", "OlmoForCausalLM")),
     Family(("helium",), helium, classes=classes(DECODER, "Helium")),
     Family(("nanochat",), nanochat, classes=("NanoChatModel", "NanoChatForCausalLM")),
     Family(("jais2",), jais2, classes=("Jais2Model", "Jais2ForCausalLM"), ignores=frozenset(("head_dim",))),

@@ -41,6 +41,20 @@ def dinov2(c: Section) -> Network:
     return Network({"embeddings": _stem(c) + width, "layers": stack})
 
 
+def dinov3(c: Section) -> Network:
+    """DINOv3: rotary positions, registers, and biases of its own choice."""
+    width, inner, patch = c.integer("hidden_size"), c.integer("intermediate_size"), c.integer("patch_size", default=16)
+    biases = sum(width for name in ("query", "value", "proj") if c.flag(f"{name}_bias", default=True))
+    biases += width if c.flag("key_bias") else 0
+    bias = c.flag("mlp_bias", default=True)
+    block = linear(width, inner, bias) + linear(inner, width, bias)
+    block += linear(width, inner, bias) if c.flag("use_gated_mlp") else 0
+    layer = 4 * linear(width, width) + biases + block + 2 * norm(width, bias=True) + 2 * width
+    tokens = (2 + c.integer("num_register_tokens", default=0)) * width
+    stem = convolution(c.integer("num_channels", default=3), width, patch, patch) + tokens
+    return Network({"embeddings": stem, "layers": c.integer("num_hidden_layers") * layer + norm(width, bias=True)})
+
+
 def _stem(c: Section) -> Tally:
     width, patch = c.integer("hidden_size"), c.integer("patch_size")
     places = (c.integer("image_size") // patch) ** 2 + 1
@@ -48,6 +62,15 @@ def _stem(c: Section) -> Tally:
 
 
 FAMILIES = (
+    Family(
+        ("dinov3_vit",),
+        dinov3,
+        capabilities=("VISION",),
+        classes=("DINOv3ViTModel",),
+        ignores=frozenset(
+            ("pos_embed_rescale", "pos_embed_jitter", "pos_embed_shift", "image_size", "num_attention_heads")
+        ),
+    ),
     Family(
         ("vit",),
         vit,
