@@ -9,7 +9,7 @@ Applying the actions, in order and up to the first failure, is for the loop.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from libs.artifact.errors import InvalidValue
@@ -251,7 +251,7 @@ def _plan_life(observed: Observed, model: ModelSpec, rules: Rules, now: float) -
 
 
 def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _Intent:
-    holding = {node for node, held in observed.held.items() if held.assignment.goal == fetch_pb2.GOAL_HOLD}
+    holding = _holding(observed)
     existing = {node for node in holding if node in observed.nodes}
     intent = _Intent(
         fetch_pb2.ModelPlan(
@@ -260,10 +260,10 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
     )
     if model.disabled:
         # Disabling removes nothing and starts nothing.
-        intent.keep = existing
+        _keep(intent, existing, observed, model)
         intent.report.desired_nodes.extend(sorted(existing))
         if existing:
-            intent.report.artifact.CopyFrom(observed.held[min(existing)].assignment.artifact)
+            intent.report.artifact.CopyFrom(_artifact_of(min(existing), observed))
         if observed.plan and observed.plan.HasField("volume"):
             intent.report.volume.CopyFrom(observed.plan.volume)
         intent.report.problem.CopyFrom(
@@ -276,7 +276,7 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         check_placement(model.storage or {})
     except InvalidValue as error:
         # What the nodes hold is better than nothing while the spec cannot be used.
-        intent.keep = existing
+        _keep(intent, existing, observed, model)
         intent.delete = _delete_jobs(observed, "the spec cannot be used")
         intent.report.desired_nodes.extend(sorted(existing))
         intent.report.problem.CopyFrom(new_problem(error.reason, error.message, fetch_pb2.PROBLEM_CLASS_INVALID))
@@ -284,7 +284,7 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
     if place is not None:
         _intend_volume(intent, place, observed, model, rules, now)
         if not intent.report.volume.inspection.HasField("found_at"):
-            intent.keep = existing
+            _keep(intent, existing, observed, model)
         return intent
     intent.delete = _delete_jobs(observed, "the model is no longer read from a claim")
     if intent.source is None:
@@ -294,6 +294,67 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         return intent
     _intend_nodes(intent, intent.source, observed, model, holding, rules, now)
     return intent
+
+
+def _holding(observed: Observed) -> set[str]:
+    """Nodes that have something of the model: as they were told, or as they say although nothing tells them to.
+
+    NATS may have lost what they were told. So nothing is taken away from them because a key is missing.
+    """
+    told = {node for node, held in observed.held.items() if held.assignment.goal != fetch_pb2.GOAL_ABSENT}
+    return told | {node for node, state in observed.states.items() if _claims(node, state, observed)}
+
+
+def _claims(node: str, state: fetch_pb2.NodeModelState, observed: Observed) -> bool:
+    """Whether a node says that it has something of the model although no assignment is stored for it."""
+    return node not in observed.held and state.phase != model_pb2.NODE_PHASE_DELETED
+
+
+def _keep(intent: _Intent, nodes: Iterable[str], observed: Observed, model: ModelSpec) -> None:
+    """Leave nodes as they are, and say so to those that have not been told anything.
+
+    What a node claims earns it nothing but this: no credentials, and no say in what others hold.
+    """
+    kept = fetch_pb2.Assignment(
+        model=model.ref, goal=fetch_pb2.GOAL_KEEP, generation=model.generation, artifact=model.recorded
+    )
+    for node in nodes:
+        held = observed.held.get(node)
+        if held and held.assignment.goal != fetch_pb2.GOAL_ABSENT:
+            intent.keep.add(node)
+        else:
+            intent.assign[node] = kept
+
+
+def _artifact_of(node: str, observed: Observed) -> model_pb2.Artifact:
+    """What a node is to hold or, where it was only told to keep what it has, says that it holds."""
+    held, state = observed.held.get(node), observed.states.get(node)
+    if held and held.assignment.artifact.digest:
+        return held.assignment.artifact
+    return state.artifact if state else model_pb2.Artifact()
+
+
+def _adopt(intent: _Intent, observed: Observed, model: ModelSpec) -> None:
+    """Go on reporting what is known of this very spec while its source is not listed, as after NATS has lost its data.
+
+    What is known is what was decided before or the object's own status, never what a node alone says. Where all nodes
+    hold it, the listing that is missing is no problem.
+    """
+    before = observed.plan
+    if before and before.spec_digest == model.spec_digest and before.artifact.digest:
+        known = before.artifact
+    elif model.recorded.digest and model.recorded_generation == model.generation:
+        known = model.recorded
+    else:
+        return
+    intent.report.artifact.CopyFrom(known)
+    states = (observed.states.get(node) for node in intent.report.desired_nodes)
+    if all(_is_ready_with(state, known.digest) for state in states):
+        intent.report.ClearField("problem")
+
+
+def _is_ready_with(state: fetch_pb2.NodeModelState | None, digest: str) -> bool:
+    return state is not None and state.phase == model_pb2.NODE_PHASE_READY and state.artifact.digest == digest
 
 
 def _intend_volume(
@@ -340,14 +401,15 @@ def _intend_nodes(
     if source.needs_listing:
         resolution = observed.resolutions.get(source.key)
         if resolution is None or not resolution.HasField("artifact"):
-            intent.keep = {node for node in desired if node in holding}
+            _keep(intent, {node for node in desired if node in holding or model.recorded.digest}, observed, model)
             _heed(intent, listings.await_listing(_listing_case(source, observed, model, desired, rules, now)))
+            _adopt(intent, observed, model)
             return
         artifact = resolution.artifact
         if artifact.digest:
             intent.report.artifact.CopyFrom(artifact)
         elif not storage.get("path"):
-            intent.keep = {node for node in desired if node in holding}
+            _keep(intent, {node for node in desired if node in holding}, observed, model)
             why = (
                 "storage.path must name the directory that the vendor's own tools fill: "
                 f"the fetchers have no driver for {source.source.uri}"
@@ -374,7 +436,7 @@ def _intend_nodes(
     for node in desired:
         if node in holding and not observed.nodes[node].accepts_new:
             # A cordoned or unready node keeps what it has and gets nothing new.
-            intent.keep.add(node)
+            _keep(intent, {node}, observed, model)
         else:
             state = observed.states.get(node)
             if state and listings.awaits_credentials(source, state.problem):
@@ -395,7 +457,7 @@ def _secret_version(source: ModelSource, observed: Observed, node: str, is_holdi
         current = listings.secret_version_of(source, observed.secret_states)
         if current:
             return current
-    if is_holding:
+    if is_holding and node in observed.held:
         return observed.held[node].assignment.secret_version
     return resolution.secret_version if resolution else ""
 
@@ -447,12 +509,10 @@ def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float
     if view is None:
         return Forget(node, "the node no longer exists"), None
     held, state = observed.held.get(node), observed.states.get(node)
-    if held is None:
+    if held is None and (state is None or state.phase == model_pb2.NODE_PHASE_DELETED):
         return Forget(node, "nothing is assigned to the node"), None
-    if held.assignment.goal != fetch_pb2.GOAL_ABSENT:
-        model = observed.model.ref if observed.model else held.assignment.model
-        absent = fetch_pb2.Assignment(model=model, goal=fetch_pb2.GOAL_ABSENT, generation=held.assignment.generation)
-        return Assign(node, absent, held.revision, reason), None
+    if held is None or held.assignment.goal != fetch_pb2.GOAL_ABSENT:
+        return Assign(node, _absence(observed, held, state), held.revision if held else 0, reason), None
     if state and state.phase == model_pb2.NODE_PHASE_DELETED and state.assignment_revision == held.revision:
         return Forget(node, "the node has confirmed that it holds nothing"), None
     if view.unreachable_since is None:
@@ -461,6 +521,20 @@ def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float
     if remaining <= 0:
         return Forget(node, f"the node has been unreachable for {rules.node_unreachable_seconds:g} s"), None
     return None, remaining
+
+
+def _absence(
+    observed: Observed, held: Held | None, state: fetch_pb2.NodeModelState | None
+) -> fetch_pb2.Assignment:
+    """That a node is to hold nothing, with what it had: a fetcher that has been restarted knows nothing else of it."""
+    before = held.assignment if held else state or fetch_pb2.NodeModelState()
+    return fetch_pb2.Assignment(
+        model=observed.model.ref if observed.model else before.model,
+        goal=fetch_pb2.GOAL_ABSENT,
+        generation=before.generation,
+        artifact=before.artifact if before.artifact.digest else None,
+        unclaimed=held is None and observed.model is None,
+    )
 
 
 def _content_digest(assignment: fetch_pb2.Assignment) -> str:

@@ -7,9 +7,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from libs.artifact.digest import is_digest
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
@@ -65,6 +66,9 @@ class ModelSpec:
     storage: Mapping[str, Any] | None
     skip_parsing: bool
     priority: int
+    # What the nodes were last told to hold, as the object's status says, and the generation that this was said of.
+    recorded: model_pb2.Artifact = field(default_factory=model_pb2.Artifact)
+    recorded_generation: int = 0
 
     @property
     def has_finalizer(self) -> bool:
@@ -113,7 +117,7 @@ class ModelSource:
 def read_model(item: Mapping[str, Any]) -> ModelSpec:
     """Read a model object of the API. Total: what is unusable is left to source_of and check_placement."""
     metadata, spec = item["metadata"], item.get("spec") or {}
-    annotations = metadata.get("annotations") or {}
+    annotations, status = metadata.get("annotations") or {}, item.get("status") or {}
     return ModelSpec(
         ref=model_ref(item),
         generation=metadata.get("generation", 0),
@@ -124,6 +128,8 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         storage=spec.get("storage"),
         skip_parsing=skips_parsing(annotations),
         priority=_priority(annotations.get(PRIORITY_ANNOTATION, "")),
+        recorded=_recorded(status.get("artifact") or {}),
+        recorded_generation=status.get("observedGeneration", 0),
     )
 
 
@@ -209,6 +215,17 @@ def _check_holds_no_secret(parameters: Mapping[str, str]) -> None:
 
 def _digest(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def _recorded(artifact: Mapping[str, Any]) -> model_pb2.Artifact:
+    if not is_digest(artifact.get("digest", "")):
+        return model_pb2.Artifact()
+    return model_pb2.Artifact(
+        digest=artifact["digest"],
+        source_revision=artifact.get("sourceRevision", ""),
+        bytes=artifact.get("bytes", 0),
+        files=artifact.get("files", 0),
+    )
 
 
 def _priority(text: str) -> int:

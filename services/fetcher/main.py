@@ -73,7 +73,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         reports = Reports(js, node)
         facts = FactsExchange(js, node, VERSION)
         model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts)
-        triggers = Triggers(queue, assignments, roots, reports, model_loop)
+        triggers = Triggers(queue, assignments, roots, reports, model_loop, settings.orphan_grace_seconds)
         workers = [ListingWorker(js, settings.pool, sources, credentials, manifests) for _ in range(_RESOLVE_WORKERS)]
 
         async def reconcile() -> None:
@@ -98,6 +98,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             catch_up(),
             triggers.revise(),
             triggers.room_freed(),
+            triggers.collect_leftovers(),
             downloads.run(),
             roots.reopen(health, triggers.root_opened),
             scrub_artifacts(

@@ -43,7 +43,7 @@ class Settings:
     orphan_grace_seconds: float = setting(
         3600.0,
         minimum=0.0,
-        help="How long a model on disk may lack an assignment before it is removed; covers a NATS that lost its data.",
+        help="How long something on disk stays that no object of the Kubernetes API asks for.",
     )
     recheck_seconds: float = setting(
         300.0, minimum=0.1, help="Interval at which a held model's files are compared with its manifest by size."

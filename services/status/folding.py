@@ -77,7 +77,7 @@ def fold(
     situation = _assess(spec, deleting, plan, states, nodes)
 
     facts, parse_cause = _facts(model, situation, states)
-    metadata = facts_document(facts) if facts else _kept_metadata(model, situation, previous)
+    metadata = facts_document(facts) if facts else _kept_metadata(model, plan, situation, previous)
     conditions = judge(situation, metadata if facts or metadata else None, parse_cause, previous, now)
     status: dict[str, Any] = {
         "state": situation.state,
@@ -105,6 +105,9 @@ def fold(
             "bytes": situation.artifact.bytes,
             "files": situation.artifact.files,
         }
+    elif plan is None and previous.get("artifact"):
+        # NATS may have lost what was decided; the controller goes by this until the source is listed again.
+        status["artifact"] = dict(previous["artifact"])
     path = next((view.path for view in situation.desired if view.phase == NODE_PHASE_READY and view.path), "")
     if path:
         status["path"] = path
@@ -253,13 +256,16 @@ def _facts(
     return None, None
 
 
-def _kept_metadata(model: Mapping[str, Any], situation: Situation, previous: Mapping[str, Any]) -> dict[str, Any]:
-    """What was known of the same artifact stays known while no node says it."""
+def _kept_metadata(
+    model: Mapping[str, Any], plan: ModelPlan | None, situation: Situation, previous: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was known of the same artifact stays known while no node says it, or while nobody says what it is."""
     if situation.volume:
         # The plan says all that is known of a volume.
         return {}
     digest = situation.artifact.digest if situation.artifact else ""
-    if skips_parsing(_annotations(model)) or (previous.get("artifact") or {}).get("digest", "") != digest:
+    other = plan is not None and (previous.get("artifact") or {}).get("digest", "") != digest
+    if skips_parsing(_annotations(model)) or other:
         return {}
     return dict(previous.get("metadata") or {})
 

@@ -26,6 +26,7 @@ from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     GOAL_HOLD,
+    GOAL_KEEP,
     Assignment,
     CredentialsReply,
     CredentialsRequest,
@@ -71,6 +72,8 @@ class Driver:
         self.secrets: dict[str, dict[str, bytes]] = {}
         self._observed = Mirror(names.OBSERVED_BUCKET, NodeModelState.FromString)
         self._news = asyncio.Event()
+        # What the node was last told to hold of each model.
+        self._artifacts: dict[str, Artifact | None] = {}
 
     async def ensure(self) -> None:
         """Create the buckets and streams as the controller does."""
@@ -107,13 +110,21 @@ class Driver:
         source = Source(uri=uri, parameters=parameters, has_secret=uid in self.secrets)
         model = ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name=uid, uid=uid)
         fields = {"generation": 1, **fields}
+        self._artifacts[uid] = artifact
         return await self._assign(
             uid, Assignment(model=model, goal=GOAL_HOLD, source=source, artifact=artifact, path=path, **fields)
         )
 
-    async def drop(self, uid: str) -> int:
+    async def drop(self, uid: str, unclaimed: bool = False) -> int:
         """Ask the node to remove a model; the revision of the assignment."""
-        return await self._assign(uid, Assignment(model=ModelRef(uid=uid, name=uid), goal=GOAL_ABSENT))
+        model, artifact = ModelRef(uid=uid, name=uid), self._artifacts.get(uid)
+        return await self._assign(
+            uid, Assignment(model=model, goal=GOAL_ABSENT, artifact=artifact, unclaimed=unclaimed)
+        )
+
+    async def keep(self, uid: str) -> int:
+        """Tell the node to leave a model as it is; the revision of the assignment."""
+        return await self._assign(uid, Assignment(model=ModelRef(uid=uid, name=uid), goal=GOAL_KEEP))
 
     async def forget(self, uid: str) -> None:
         """Delete the keys of a model, as the controller does when nothing is left of it."""

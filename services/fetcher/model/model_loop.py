@@ -22,7 +22,14 @@ from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
 from libs.chassis.nats_mirror import Mirror
 from libs.model.kinds import kind_numbered, shown_ref
 from libs.model.problems import is_defect, problem_of
-from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, PROBLEM_CLASS_INVALID, Assignment, NodeModelState, Problem
+from ome.fetch.v1.fetch_pb2 import (
+    GOAL_ABSENT,
+    GOAL_KEEP,
+    PROBLEM_CLASS_INVALID,
+    Assignment,
+    NodeModelState,
+    Problem,
+)
 from ome.model.v1.model_pb2 import (
     REASON_PATH_CONFLICT,
     REASON_PATH_OCCUPIED,
@@ -79,8 +86,10 @@ class Memory:
     parsed: _FactsKey | None = None
     # Key of the shared facts that was said last.
     said_facts: str = ""
-    # Time of the monotonic clock since when the model lacks an assignment.
-    unassigned_since: float | None = None
+    # The digest of an assignment to hold nothing, once what earlier processes left of it is among fetched.
+    left: str = ""
+    # Time of the monotonic clock since when it is known that no object names the model.
+    unclaimed_since: float | None = None
 
 
 class ModelLoop:
@@ -125,19 +134,42 @@ class ModelLoop:
                 short.append(model_uid)
         return short
 
+    def unassigned_models(self) -> list[str]:
+        """Uids of the models that the node has something of although no assignment says so."""
+        assigned = {split_node_key(key)[1] for key in self._assignments.entries}
+        return [model_uid for model_uid in self._memory if model_uid not in assigned]
+
+    def knows_what_is_wanted(self) -> bool:
+        """Whether what no assignment names is of no use to any model.
+
+        Not where there are no assignments at all, or not of all that has a name here, or not of known contents: so it
+        is after NATS has lost its data, until the controller has said everything again.
+        """
+        entries = [entry.value for entry in self._assignments.entries.values()]
+        if not entries or self.unassigned_models():
+            return False
+        return all(each.goal != GOAL_KEEP or each.artifact.digest for each in entries)
+
     async def reconcile(self, model_uid: str) -> float | None:
         """Bring one model closer to what is desired; in how many seconds to look again, if at all."""
         entry = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
         memory = self._memory.setdefault(model_uid, Memory())
-        if entry is None:
-            return await self._reconcile_orphan(model_uid, memory)
-        memory.unassigned_since = None
+        if entry is None and not await self._has_anything(model_uid, memory):
+            self._reports.forget(model_uid)
+            self._count(model_uid, None)
+            del self._memory[model_uid]
+            return None
         # Outside of what becomes the model's problem: that NATS is away says nothing about the model.
         stored = await self._reports.stored(model_uid)
         if memory.said_facts and (stored is None or stored.facts_key != memory.said_facts):
             # NATS has lost what was said, and perhaps the facts with it.
             memory.parsing, memory.parsed, memory.said_facts = None, None, ""
-        desired = Desired(entry.revision, entry.value)
+        # Only the controller says that a model is to go. A key that is merely missing may mean that NATS has lost its
+        # storage, and the models of a whole fleet are not thrown away for that.
+        desired = Desired(entry.revision, entry.value) if entry else _keeping(0, stored or NodeModelState(), model_uid)
+        grace_seconds = self._remaining_grace_seconds(model_uid, desired, memory)
+        if grace_seconds > 0:
+            desired = _keeping(desired.revision, desired.assignment, model_uid)
         observed = Observed(complete=False)
         try:
             observed = await self._observe(model_uid, desired, memory, stored)
@@ -157,39 +189,33 @@ class ModelLoop:
             memory.setback, memory.attempts = None, 0
         await self._say(model_uid, state)
         memory.said_facts = state.facts_key
-        return self._look_again_seconds(model_uid, state, memory)
+        look_again = self._look_again_seconds(model_uid, state, memory)
+        return min(look_again, grace_seconds) if look_again and grace_seconds > 0 else look_again
 
-    async def _reconcile_orphan(self, model_uid: str, memory: Memory) -> float | None:
-        """Remove a model without an assignment, once it has lacked one for long enough.
-
-        The controller says GOAL_ABSENT when it wants a model gone. A key that is merely missing may mean that NATS has
-        lost its storage, and the models of a whole fleet are not thrown away for that.
-        """
-        observed = Observed(
-            publications=await self._roots.publications(model_uid),
-            transfer=self._downloads.get(model_uid),
-            leftovers=tuple(sorted(memory.fetched)),
+    async def _has_anything(self, model_uid: str, memory: Memory) -> bool:
+        return bool(
+            memory.fetched or self._downloads.get(model_uid) or await self._roots.publications(model_uid)
         )
-        self._reports.forget(model_uid)
-        self._count(model_uid, None)
-        if not (observed.publications or observed.transfer or observed.leftovers):
-            del self._memory[model_uid]
-            return None
+
+    def _remaining_grace_seconds(self, model_uid: str, desired: Desired, memory: Memory) -> float:
+        """How long a model stays that is to go because no object names it, rather than because it was deleted."""
+        if not desired.assignment.unclaimed:
+            memory.unclaimed_since = None
+            return 0.0
         now = time.monotonic()
-        if memory.unassigned_since is None:
-            memory.unassigned_since = now
-            _log.info("model_unassigned", model=model_uid, grace_seconds=self._settings.orphan_grace_seconds)
-        remaining = memory.unassigned_since + self._settings.orphan_grace_seconds - now
-        if remaining > 0:
-            return remaining
-        for action in plan(None, observed, time.monotonic()):
-            await self._remove(model_uid, action, memory)
-        return None if self._downloads.get(model_uid) else 0.0
+        if memory.unclaimed_since is None:
+            memory.unclaimed_since = now
+            _log.info("model_unclaimed", model=model_uid, grace_seconds=self._settings.orphan_grace_seconds)
+        return max(0.0, memory.unclaimed_since + self._settings.orphan_grace_seconds - now)
 
     async def _observe(
         self, model_uid: str, desired: Desired, memory: Memory, stored: NodeModelState | None
     ) -> Observed:
         publications = await self._roots.publications(model_uid)
+        if desired.assignment.goal == GOAL_ABSENT and memory.left != desired.assignment.artifact.digest:
+            # What an earlier process has begun to fetch has no other name than this.
+            memory.left = desired.assignment.artifact.digest
+            memory.fetched |= {(root, memory.left) for root in self._roots.usable_roots()}
         # In one step with the look at the transfer: one that ends in between would be begun anew and then set back.
         self._note_failed_transfer(model_uid, desired, memory)
         observed = Observed(
@@ -201,6 +227,8 @@ class ModelLoop:
         if desired.assignment.goal == GOAL_ABSENT:
             self._roots.refuse_contested()
             return observed
+        if desired.assignment.goal == GOAL_KEEP:
+            return await self._observe_kept(observed, memory, stored)
         try:
             if desired.copies:
                 observed = await self._observe_copy(model_uid, desired.assignment, observed)
@@ -212,6 +240,19 @@ class ModelLoop:
         except (ServiceError, InvalidValue) as error:
             return replace(observed, obstacle=error)
         return replace(observed, parsing=_recall_parsing(desired, observed.copy, memory, stored))
+
+    async def _observe_kept(self, observed: Observed, memory: Memory, stored: NodeModelState | None) -> Observed:
+        published = next((each for each in observed.publications if each.intact), None)
+        if published is None:
+            self._roots.refuse_contested_for_now()
+            return observed
+        digest = published.artifact.digest
+        observed = replace(observed, copy=await self._roots.copy(published.root, digest))
+        if memory.parsed and memory.parsed[0] == digest:
+            return replace(observed, parsing=memory.parsing)
+        if stored and stored.facts_key and stored.artifact.digest == digest:
+            return replace(observed, parsing=Parsing(facts_key=stored.facts_key))
+        return observed
 
     async def _observe_copy(self, model_uid: str, assignment: Assignment, observed: Observed) -> Observed:
         path = assignment.path or self._default_path(assignment.model)
@@ -225,12 +266,14 @@ class ModelLoop:
     def _leaving(self, path: str) -> set[str]:
         """Uids of the models that are not meant to stand at a path, whether or not they still do.
 
-        One without an assignment is not among them: see _reconcile_orphan.
+        One without an assignment is not among them: nobody has said that it is to go.
         """
         entries = self._assignments.entries.items()
         return {split_node_key(key)[1] for key, entry in entries if not self._is_meant_for(path, entry.value)}
 
     def _is_meant_for(self, path: str, assignment: Assignment) -> bool:
+        if assignment.goal == GOAL_KEEP:
+            return True
         if assignment.goal == GOAL_ABSENT or not assignment.artifact.digest:
             return False
         try:
@@ -411,6 +454,12 @@ def decode_assignment(data: bytes) -> Assignment:
         return Assignment.FromString(data)
     except DecodeError:
         return Assignment()
+
+
+def _keeping(revision: int, told: Assignment | NodeModelState, model_uid: str) -> Desired:
+    """That what there is of a model stays as it is, in the words of what was last said about it."""
+    model = told.model if told.HasField("model") else ModelRef(uid=model_uid)
+    return Desired(revision, Assignment(model=model, goal=GOAL_KEEP, generation=told.generation))
 
 
 def _appoint(problem: Problem, delay_seconds: float) -> float:

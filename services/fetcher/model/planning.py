@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from libs.artifact.sizes import shown_size
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
+    GOAL_KEEP,
     PROBLEM_CLASS_INVALID,
     PROBLEM_CLASS_UNAVAILABLE,
     NodeModelState,
@@ -24,6 +25,7 @@ from ome.model.v1.model_pb2 import (
     REASON_DELETING,
     REASON_DOWNLOADING,
     REASON_QUEUED,
+    REASON_RESOLVING,
     Reason,
 )
 from services.fetcher.model.observed import Desired, Observed, PublishedName, Setback, Transfer, TransferPhase
@@ -91,13 +93,14 @@ class Parse:
 Action = StopTransfer | Refuse | StartTransfer | Prioritize | Publish | Unpublish | Abandon | Parse
 
 
-def plan(desired: Desired | None, observed: Observed, now: float) -> tuple[Action, ...]:
+def plan(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
     """The actions that bring the node closer to what is desired, in order; none when there is nothing to do now.
 
-    now is the time of a clock that is never set. No assignment means that nothing of the model may stay; whoever calls
-    waits until that is certain.
+    now is the time of a clock that is never set.
     """
-    if desired is None or desired.assignment.goal == GOAL_ABSENT:
+    if desired.assignment.goal == GOAL_KEEP:
+        return ()
+    if desired.assignment.goal == GOAL_ABSENT:
         return _plan_absence(desired, observed, now)
     if desired.copies:
         return _plan_copy(desired, observed, now)
@@ -114,6 +117,9 @@ def describe(desired: Desired, observed: Observed) -> NodeModelState:
         content_digest=assignment.content_digest,
     )
     setback = _setback(desired, observed)
+    if assignment.goal == GOAL_KEEP:
+        _describe_kept(state, observed)
+        return state
     if assignment.goal == GOAL_ABSENT:
         if observed.complete and not (observed.publications or observed.transfer or observed.leftovers):
             state.phase = NODE_PHASE_DELETED
@@ -157,8 +163,8 @@ def retry_delay_seconds(
     return delay + (retry_after_seconds or 0.0)
 
 
-def _plan_absence(desired: Desired | None, observed: Observed, now: float) -> tuple[Action, ...]:
-    if desired and _blocked(desired, observed, now):
+def _plan_absence(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
+    if _blocked(desired, observed, now):
         return ()
     if observed.transfer:
         return _stop(observed.transfer, "the model is deleted")
@@ -255,6 +261,23 @@ def _readable(observed: Observed) -> PublishedName | None:
         if publication.intact and not damaged:
             return publication
     return None
+
+
+def _describe_kept(state: NodeModelState, observed: Observed) -> None:
+    """Say what there is of a model of which nobody knows what it is to be."""
+    readable = next((each for each in observed.publications if each.intact), None)
+    state.phase = NODE_PHASE_UPDATING
+    if readable is None:
+        state.problem.CopyFrom(_waiting(REASON_RESOLVING, "waiting to be told what the model is"))
+        return
+    state.path = readable.path
+    if not observed.copy.complete:
+        why = "some of its files are damaged on disk, which are fetched again once the source is listed"
+        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, why))
+        return
+    state.phase = NODE_PHASE_READY
+    state.artifact.CopyFrom(readable.artifact)
+    _describe_parsing(state, observed)
 
 
 def _describe_parsing(state: NodeModelState, observed: Observed) -> None:

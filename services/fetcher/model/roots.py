@@ -109,6 +109,16 @@ class Roots:
         kind = Conflict if time.monotonic() < self._contested_until.get(root, 0.0) else Unavailable
         raise kind(error.reason, error.message)
 
+    def refuse_contested_for_now(self) -> None:
+        """Raise Conflict while another process holds a root and may be about to let go of it; see store."""
+        for root, error in self._closed.items():
+            if isinstance(error, Conflict):
+                self.store(root)
+
+    def usable_roots(self) -> list[str]:
+        """The roots that can be used just now."""
+        return [root for root, _ in self._usable()]
+
     def place(self, path: str) -> Place:
         """The place that a path means. Raises InvalidValue with reason InvalidPath."""
         return place_model(path, self._roots)

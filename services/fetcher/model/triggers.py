@@ -15,6 +15,8 @@ from services.fetcher.model.roots import Roots
 
 # Somebody may have deleted what we said, or restored an older state of it.
 REVISE_SECONDS = 300.0
+# How often it is looked whether it has become known what is wanted, at the most.
+_DOUBT_SECONDS = 1.0
 
 
 class Triggers:
@@ -27,12 +29,16 @@ class Triggers:
         roots: Roots,
         reports: Reports,
         model_loop: ModelLoop,
+        grace_seconds: float,
     ) -> None:
+        """grace_seconds is how long what nobody asks for stays in a root that was opened."""
         self._queue = queue
         self._assignments = assignments
         self._roots = roots
         self._reports = reports
         self._model_loop = model_loop
+        self._grace_seconds = grace_seconds
+        self._root_opened = asyncio.Event()
 
     def assignment_changed(self, key: str) -> None:
         """An assignment is new, different or gone."""
@@ -49,11 +55,21 @@ class Triggers:
         self._look_at_assigned()
 
     async def root_opened(self) -> None:
-        """A root has become usable: what nobody wants goes, and what has a name may be an orphan."""
-        await self._roots.collect(self._model_loop.wanted_digests())
+        """A root has become usable: what has a name there is looked at, also if no assignment says so."""
+        self._root_opened.set()
         for model_uid in await self._roots.published_models():
             self._queue.add(model_uid)
         self._look_at_assigned()
+
+    async def collect_leftovers(self) -> None:
+        """Some time after a root was opened, remove from all of them what no model asks for, until cancelled."""
+        while True:
+            await self._root_opened.wait()
+            self._root_opened.clear()
+            await asyncio.sleep(self._grace_seconds)
+            while not self._model_loop.knows_what_is_wanted():
+                await asyncio.sleep(max(self._grace_seconds, _DOUBT_SECONDS))
+            await self._roots.collect(self._model_loop.wanted_digests())
 
     async def room_freed(self) -> None:
         """Have what did not fit on the disk attempted again as soon as there may be room, until cancelled."""
@@ -71,3 +87,5 @@ class Triggers:
     def _look_at_assigned(self) -> None:
         for key in self._assignments.entries:
             self.assignment_changed(key)
+        for model_uid in self._model_loop.unassigned_models():
+            self._queue.add(model_uid)

@@ -1,6 +1,5 @@
 """Where the fetcher puts models, where it refuses to, and what it leaves alone."""
 
-import asyncio
 
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
@@ -18,7 +17,7 @@ from tests.integration.fetcher.ground import (
     hold_and_wait,
 )
 from tests.support.fetcher_node import Driver, FetcherNode
-from tests.support.hub import Hub
+from tests.support.hub import Fault, Hub, generated_model
 
 
 async def test_a_model_without_a_path_lies_below_the_first_root_by_kind_and_name(
@@ -133,19 +132,70 @@ async def test_two_models_with_equal_files_share_one_copy_until_the_last_goes(
     assert node.leftovers() == []
 
 
-async def test_a_key_that_is_merely_missing_removes_a_model_only_after_the_grace(
+async def test_a_key_that_is_merely_missing_removes_nothing_and_the_node_says_what_it_has(
     driver: Driver, node: FetcherNode
 ) -> None:
-    await hold_and_wait(driver, "a", "/models/a")
+    artifact = await hold_and_wait(driver, "a", "/models/a")
     await node.stop()
     await driver.forget("a")
-    await node.start()
+    await node.start(OME_ORPHAN_GRACE_SECONDS="0")
+
+    state = await driver.state("a", lambda state: state.assignment_revision == 0)
+
+    assert (state.phase, state.artifact, state.path) == (NODE_PHASE_READY, artifact, "/models/a")
     revision = await driver.drop("marker")
     await driver.state("marker", NODE_PHASE_DELETED, revision)
-    assert node.path("/models/a").is_symlink(), "the grace of an hour has only begun"
+    assert node.path("/models/a").is_symlink()
+
+
+async def test_a_model_that_is_to_be_kept_stays_ready_as_it_is(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    artifact = await hold_and_wait(driver, "a", "/models/a")
+    hub.forget_requests()
+
+    state = await driver.state("a", NODE_PHASE_READY, await driver.keep("a"))
+    await node.kill()
+    await node.start(OME_ORPHAN_GRACE_SECONDS="0")
+    revision = await driver.drop("marker")
+    await driver.state("marker", NODE_PHASE_DELETED, revision)
+
+    assert (state.artifact, state.path) == (artifact, "/models/a")
+    assert driver.phases("a")[-1] == NODE_PHASE_READY
+    assert node.path("/models/a").is_symlink()
+    assert hub.requests() == []
+
+
+async def test_what_no_object_names_goes_only_after_the_grace(driver: Driver, node: FetcherNode) -> None:
+    await hold_and_wait(driver, "a", "/models/a")
+    await driver.forget("a")
+    revision = await driver.drop("a", unclaimed=True)
+    state = await driver.state("a", lambda state: state.assignment_revision == revision)
+    assert state.phase == NODE_PHASE_READY, "the grace of an hour has only begun"
 
     await node.stop()
     await node.start(OME_ORPHAN_GRACE_SECONDS="0.2")
-    async with asyncio.timeout(10):
-        while node.leftovers():
-            await asyncio.sleep(0.05)
+    await driver.state("a", NODE_PHASE_DELETED, revision)
+
+    assert node.leftovers() == []
+
+
+async def test_what_was_begun_for_a_model_stays_while_its_key_is_missing(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    hub.add_model("org/other", generated=generated_model(1 << 20))
+    await hold_and_wait(driver, "other", "/models/other", "hf://org/other")
+    stall = hub.inject(Fault("stall", path="*/model-00002-*", after_bytes=1000))
+    await driver.hold("a", URI, await driver.artifact(URI), "/models/a")
+    stall.wait_fired()
+    await node.kill()
+    begun = [path.name for path in node.path("/models/.ome/staging").iterdir()]
+    assert begun
+    for uid in ("a", "other"):
+        await driver.forget(uid)
+
+    await node.start(OME_ORPHAN_GRACE_SECONDS="0.1")
+    await driver.state("other", lambda state: state.assignment_revision == 0)
+    await driver.heartbeats(4)
+
+    assert [path.name for path in node.path("/models/.ome/staging").iterdir()] == begun

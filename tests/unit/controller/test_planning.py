@@ -395,6 +395,101 @@ def test_source_that_no_longer_has_what_was_listed_is_listed_again_and_nothing_i
     assert plan(asked, RULES, NOW + 1).actions == ()
 
 
+ARTIFACT = model_pb2.Artifact(digest=DIGEST, bytes=5, files=1)
+# As a fetcher says it that has found a model on its disk and no assignment of it.
+FOUND = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY, artifact=ARTIFACT)
+
+
+def lost(model: dict[str, object] | None, *nodes: NodeView, **states: fetch_pb2.NodeModelState) -> Observed:
+    """What is known once NATS has lost its data and the nodes have said what they hold."""
+    return observe(model, *nodes, states=states)
+
+
+def remembered(generation: int = 1, **changes: object) -> dict[str, object]:
+    """A model whose status tells of an artifact."""
+    status = {"observedGeneration": generation, "artifact": {"digest": DIGEST, "bytes": 5, "files": 1}}
+    return {**item(**changes), "status": status}  # type: ignore[arg-type]
+
+
+def goals(observed: Observed) -> dict[str, int]:
+    return {node: held.assignment.goal for node, held in observed.held.items()}
+
+
+KEEP, ABSENT = fetch_pb2.GOAL_KEEP, fetch_pb2.GOAL_ABSENT
+
+
+def test_whoever_holds_a_model_of_which_everything_was_lost_is_told_to_keep_it_before_it_is_listed() -> None:
+    after = apply(known := lost(item(), n1=FOUND), plan(known, RULES, NOW).actions)
+    assert goals(after) == {"n1": KEEP}
+    assert after.plan is not None
+    assert after.plan.problem.reason == model_pb2.REASON_RESOLVING
+    assert not after.plan.artifact.digest, "what a node says alone is no decision"
+
+
+def test_a_model_whose_status_tells_its_artifact_is_reported_with_it_as_long_as_all_nodes_hold_that() -> None:
+    known = lost(remembered(), n1=FOUND, n2=FOUND)
+    after = apply(known, plan(known, RULES, NOW).actions)
+    assert goals(after) == {"n1": KEEP, "n2": KEEP}
+    assert {held.assignment.artifact.digest for held in after.held.values()} == {DIGEST}
+    assert after.plan is not None
+    assert (after.plan.artifact, after.plan.HasField("problem")) == (ARTIFACT, False)
+    failed = replace(after, resolutions=listing(after, problem=fetch_pb2.Problem(reason=model_pb2.REASON_NOT_FOUND)))
+    assert plan(failed, RULES, NOW).actions[1:] == (), "it is listed once more, and nothing else"
+
+
+def test_nodes_that_say_nothing_yet_are_told_to_keep_what_the_status_tells_of() -> None:
+    known = lost(remembered())
+    after = apply(known, plan(known, RULES, NOW).actions)
+    assert goals(after) == {"n1": KEEP, "n2": KEEP}
+    assert after.plan is not None
+    assert after.plan.artifact == ARTIFACT
+    assert after.plan.problem.reason == model_pb2.REASON_RESOLVING
+
+
+def test_an_artifact_of_an_earlier_generation_is_kept_and_not_reported_as_this_one() -> None:
+    known = lost(remembered(generation=0), n1=FOUND)
+    after = apply(known, plan(known, RULES, NOW).actions)
+    assert goals(after) == {"n1": KEEP, "n2": KEEP}
+    assert after.plan is not None
+    assert not after.plan.artifact.digest
+
+
+def test_what_was_kept_is_held_as_soon_as_the_source_is_listed() -> None:
+    known = lost(remembered(), n1=FOUND, n2=FOUND)
+    after = resolved(apply(known, plan(known, RULES, NOW).actions))
+    assert goals(settle(after)) == {"n1": fetch_pb2.GOAL_HOLD, "n2": fetch_pb2.GOAL_HOLD}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [item(disabled=True), item({"storageUri": "ftp://x"}), item({"storageUri": "pvc://claim/m"})],
+    ids=["disabled", "invalid", "moved into a claim"],
+)
+def test_what_is_lost_of_a_model_that_nothing_is_fetched_for_is_kept(model: dict[str, object]) -> None:
+    known = lost(model, n1=FOUND)
+    assert goals(apply(known, plan(known, RULES, NOW).actions)) == {"n1": KEEP}
+
+
+def test_a_cordoned_node_keeps_what_it_has_after_a_loss_and_is_given_nothing_for_saying_so() -> None:
+    known = resolved(lost(item(), NodeView("n1", {}, False, None), NodeView("n2", {}, True, None), n1=FOUND))
+    assert goals(apply(known, plan(known, RULES, NOW).actions)) == {"n1": KEEP, "n2": fetch_pb2.GOAL_HOLD}
+
+
+def test_what_no_object_names_is_told_to_go_as_unclaimed_and_is_forgotten_once_it_has_gone() -> None:
+    known = lost(None, n1=FOUND)
+    told = apply(known, plan(known, RULES, NOW).actions)
+    [held] = told.held.values()
+    assert (held.assignment.goal, held.assignment.unclaimed) == (ABSENT, True)
+    assert plan(told, RULES, NOW).actions == ()
+    assert settle(told).held == {}
+
+
+def test_what_a_node_holds_of_a_model_that_is_being_deleted_goes_at_once() -> None:
+    known = deleted(lost(item(), n1=FOUND))
+    [held] = apply(known, plan(known, RULES, NOW).actions).held.values()
+    assert (held.assignment.goal, held.assignment.unclaimed, held.assignment.artifact) == (ABSENT, False, ARTIFACT)
+
+
 def deleted(observed: Observed) -> Observed:
     return replace(observed, model=read_model(item(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})))
 

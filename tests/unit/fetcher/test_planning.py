@@ -10,6 +10,7 @@ from libs.artifact.reasons import Reason
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     GOAL_HOLD,
+    GOAL_KEEP,
     PROBLEM_CLASS_INVALID,
     PROBLEM_CLASS_UNAVAILABLE,
     Assignment,
@@ -25,6 +26,7 @@ from ome.model.v1.model_pb2 import (
     REASON_DOWNLOADING,
     REASON_INVALID_PATH,
     REASON_QUEUED,
+    REASON_RESOLVING,
     REASON_UNAVAILABLE,
     Artifact,
     ModelRef,
@@ -64,6 +66,7 @@ HOLD = Desired(5, Assignment(model=ModelRef(uid="u"), goal=GOAL_HOLD, generation
 URGENT = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_HOLD, artifact=NEW, path=PATH, priority=7))
 SKIP = Desired(5, Assignment(goal=GOAL_HOLD, artifact=NEW, path=PATH, skip_parsing=True))
 LOCAL = Desired(5, Assignment(goal=GOAL_HOLD))
+KEEP = Desired(7, Assignment(model=ModelRef(uid="u"), goal=GOAL_KEEP))
 ABSENT = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_ABSENT))
 
 NOTHING = Observed(root=ROOT, path=PATH)
@@ -198,12 +201,14 @@ PLANS = {
     ),
     "a model that was never there is gone at once": (ABSENT, Observed(), ()),
     "a deletion that failed is waited out": (ABSENT, replace(PARSED, setback=Setback(6, BUSY, NOW + 1)), ()),
-    "an orphan goes like a deleted model": (None, PARSED, (Unpublish(ROOT),)),
+    "what is to be kept stays, and nothing is begun": (KEEP, PARSED, ()),
+    "what is to be kept stays, and what runs goes on": (KEEP, RUNNING, ()),
+    "nothing is repaired of what is to be kept": (KEEP, DAMAGED, ()),
 }
 
 
 @pytest.mark.parametrize(("desired", "observed", "expected"), PLANS.values(), ids=PLANS.keys())
-def test_plan(desired: Desired | None, observed: Observed, expected: tuple[object, ...]) -> None:
+def test_plan(desired: Desired, observed: Observed, expected: tuple[object, ...]) -> None:
     assert plan(desired, observed, NOW) == expected
 
 
@@ -262,6 +267,9 @@ DESCRIPTIONS = {
         0,
         "",
     ),
+    "what is kept is ready as it is": (KEEP, PARSED, NODE_PHASE_READY, 0, NEW.digest),
+    "what is kept and damaged is not ready": (KEEP, DAMAGED, NODE_PHASE_UPDATING, REASON_ARTIFACT_DAMAGED, ""),
+    "of what is kept there may be nothing": (KEEP, Observed(), NODE_PHASE_UPDATING, REASON_RESOLVING, ""),
     "a model with nothing left is deleted": (ABSENT, Observed(), NODE_PHASE_DELETED, 0, ""),
     "a model is not deleted while bytes are written": (
         ABSENT,

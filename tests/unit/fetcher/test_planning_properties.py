@@ -39,13 +39,13 @@ class World:
     transfer: Transfer | None = None
     parsed: str = ""
 
-    def observe(self, desired: Desired | None, root: str, path: str) -> Observed:
+    def observe(self, desired: Desired, root: str, path: str) -> Observed:
         names = tuple(
             PublishedName(each, name, Artifact(digest=digest), (each, digest) in self.copies)
             for each, (name, digest) in sorted(self.names.items())
         )
         observed = Observed(publications=names, transfer=self.transfer, leftovers=tuple(sorted(self.fetched)))
-        if desired is None or desired.assignment.goal == GOAL_ABSENT:
+        if desired.assignment.goal == GOAL_ABSENT:
             return observed
         key = (root, desired.assignment.artifact.digest)
         return replace(

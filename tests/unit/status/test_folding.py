@@ -512,6 +512,14 @@ def test_the_artifact_is_told_once_it_is_resolved() -> None:
     assert "artifact" not in folded(LOCAL, a_plan(LOCAL, "a", artifact=Artifact())).status
 
 
+def test_what_was_told_of_the_artifact_stays_while_nobody_says_what_was_decided() -> None:
+    before = folded(MODEL, a_plan(MODEL, "a"), {"a": ready(facts=FACTS)}).status
+
+    after = folded(MODEL, None, {}, previous=before).status
+
+    assert (after["artifact"], after["metadata"]) == (before["artifact"], before["metadata"])
+
+
 def test_observed_generation_follows_the_object_when_nothing_that_planning_reads_has_changed() -> None:
     filled_in = a_model()
     filled_in["spec"]["modelType"] = "bert"

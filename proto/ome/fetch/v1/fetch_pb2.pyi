@@ -17,6 +17,7 @@ class Goal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GOAL_UNSPECIFIED: _ClassVar[Goal]
     GOAL_HOLD: _ClassVar[Goal]
     GOAL_ABSENT: _ClassVar[Goal]
+    GOAL_KEEP: _ClassVar[Goal]
 
 class ProblemClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -38,6 +39,7 @@ class ChecksumAlgorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 GOAL_UNSPECIFIED: Goal
 GOAL_HOLD: Goal
 GOAL_ABSENT: Goal
+GOAL_KEEP: Goal
 PROBLEM_CLASS_UNSPECIFIED: ProblemClass
 PROBLEM_CLASS_INVALID: ProblemClass
 PROBLEM_CLASS_MISSING: ProblemClass
@@ -69,7 +71,7 @@ class Source(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., has_secret: _Optional[bool] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version")
+    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +83,7 @@ class Assignment(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     CONTENT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SECRET_VERSION_FIELD_NUMBER: _ClassVar[int]
+    UNCLAIMED_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     goal: Goal
     generation: int
@@ -92,7 +95,8 @@ class Assignment(_message.Message):
     priority: int
     content_digest: str
     secret_version: str
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ...) -> None: ...
+    unclaimed: bool
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("reason", "message", "problem_class", "retry_at")
