@@ -44,10 +44,16 @@ class _PersistentClient(Client):
     Overrides a private method and calls another. Remove when nats-py has an option to reconnect after refusals.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        # The server ended the last connection because its time was over.
+        self.expired = False
+
     async def _process_err(self, err_msg: str) -> None:
         if "permissions violation" in err_msg.lower():
             await super()._process_err(err_msg)
         else:
+            self.expired = "authentication expired" in err_msg.lower()
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
 
 
@@ -62,36 +68,48 @@ async def connect_nats(
     token_file: Path | None = None,
     ca_file: Path | None = None,
     inbox_prefix: str = "_INBOX",
+    check: str = CHECK,
     on_reconnect: Callable[[], None] | None = None,
+    on_renewal: Callable[[], None] | None = None,
 ) -> AsyncIterator[Client]:
     """Connect, and stay connected until the block ends.
 
     Secrets are read from their files at every attempt, so that a rotated one is picked up. Waits for the first
-    connection as long as it takes; the health check "nats" says why there is none.
+    connection as long as it takes; the health check says why there is none. With `tls://` or ca_file not a byte is sent
+    before the handshake: a server, or whoever stands in its place, cannot talk us out of it.
+
+    The server ends a session whose time is over; on_renewal is called instead of on_reconnect when that was the reason,
+    as nothing can have been lost then but messages of a moment.
     """
-    health.declare(CHECK, "not connected yet")
+    health.declare(check, "not connected yet")
     client = _PersistentClient()
 
     async def disconnected() -> None:
-        health.fail(CHECK, "connection lost")
+        if not client.expired:
+            health.fail(check, "connection lost")
 
     async def reconnected() -> None:
-        _log.info("nats_reconnected")
-        health.ok(CHECK)
-        if on_reconnect:
-            on_reconnect()
+        renewed, client.expired = client.expired, False
+        _log.info("nats_session_renewed" if renewed else "nats_reconnected")
+        health.ok(check)
+        callback = on_renewal if renewed and on_renewal else on_reconnect
+        if callback:
+            callback()
 
     async def failed(error: Exception) -> None:
         # Permission denials reach us only here, so this must be visible.
         _log.warning("nats_error", error=f"{type(error).__name__}: {error}")
 
+    with_tls = ca_file is not None or url.startswith("tls://")
     options: dict[str, Any] = {
         "servers": [url],
         "name": name,
         "user": user or None,
         "password": (lambda: password_file.read_text().strip()) if password_file else None,
         "token": (lambda: token_file.read_text().strip()) if token_file else None,
-        "tls": ssl.create_default_context(cafile=str(ca_file)) if ca_file else None,
+        "tls": ssl.create_default_context(cafile=str(ca_file) if ca_file else None) if with_tls else None,
+        # Otherwise nats-py leaves it to the first line of the server whether there is to be TLS.
+        "tls_handshake_first": with_tls,
         "inbox_prefix": inbox_prefix,
         "allow_reconnect": True,
         "max_reconnect_attempts": -1,
@@ -107,12 +125,12 @@ async def connect_nats(
             break
         except (TimeoutError, nats.errors.Error, OSError) as error:
             why = f"{type(error).__name__}: {error}"
-            if health.failures.get(CHECK) != why:
+            if health.failures.get(check) != why:
                 _log.warning("nats_unreachable", error=why)
-            health.fail(CHECK, why)
+            health.fail(check, why)
             client = _PersistentClient()
             await asyncio.sleep(_RETRY_SECONDS)
-    health.ok(CHECK)
+    health.ok(check)
     try:
         yield client
     finally:
