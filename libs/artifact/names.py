@@ -57,6 +57,25 @@ def resolve_subject(pool: str) -> str:
     return f"ome.resolve.{pool}"
 
 
+# What a node may say and ask, and the one subject on which it is told something: the last tokens of its subjects.
+DESIRED, SNAPSHOT = "desired", "snapshot"
+OBSERVED, RECALL, PROGRESS, HEARTBEAT = "observed", "recall", "progress", "heartbeat"
+MANIFEST, FACTS, CREDENTIALS = "manifest", "facts", "credentials"
+# On which resolvers ask for the secrets of models whose sources are to be listed.
+LISTING_CREDENTIALS_SUBJECT = "ome.listing.credentials"
+
+
+def node_subject(node: str, verb: str, model_uid: str = "") -> str:
+    """Subject between one node and the gateway, in the account of the nodes; "*" stands for any node."""
+    token = node if node == "*" else node_token(node)
+    return f"ome.node.{token}.{verb}" + (f".{model_uid}" if model_uid else "")
+
+
+def inbox_prefix(node: str) -> str:
+    """Prefix of the inboxes of a node: answers to others cannot be listened to."""
+    return f"_INBOX_{node_token(node)}"
+
+
 def progress_subject(node: str, model_uid: str) -> str:
     """Subject of a node's progress with one model; "*" stands for any."""
     token = node if node == "*" else node_token(node)
@@ -64,6 +83,6 @@ def progress_subject(node: str, model_uid: str) -> str:
 
 
 def credentials_subject(node: str) -> str:
-    """Subject on which one node asks the controller for secrets; "*" stands for any."""
+    """Subject on which the gateway asks the controller for secrets on a node's behalf; "*" stands for any node."""
     token = node if node == "*" else node_token(node)
     return f"ome.credentials.{token}"

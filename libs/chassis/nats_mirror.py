@@ -88,6 +88,16 @@ class Mirror(Generic[V]):
         if self._feed:
             self._feed.interrupt()
 
+    @property
+    def epoch(self) -> str:
+        """Names the stream that was read last: revisions of two streams cannot be compared."""
+        return self._created.isoformat() if self._created else ""
+
+    @property
+    def sequence(self) -> int:
+        """Up to which revision the stream was read."""
+        return self._seen[-1][0] if self._seen else 0
+
     def get(self, key: str) -> V | None:
         """The value of a key, or None."""
         entry = self.entries.get(key)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,15 @@ _QUEUE = "ome-authorization"
 _PARALLEL = 16
 # https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#bound-service-account-tokens
 _NODE_NAME_CLAIM = "authentication.kubernetes.io/node-name"
-# A connection outlives the token that it was opened with by no more than this, as the Pod's own token would.
-_CONNECTION_SECONDS = 3600
+# A session lives no longer than this without another look at its token, which is not valid any more once the Pod or its
+# node is gone.
+_SESSION_SECONDS = 600
+# Tokens that were refused a short time ago are refused again without asking.
+_REMEMBERED_REFUSALS = 1000
+_REFUSAL_SECONDS = 30.0
+_TOKEN_BYTES = 16 << 10
+# Our clock may be behind or ahead of the API server's.
+_CLOCK_SECONDS = 300.0
 _log = structlog.get_logger()
 
 
@@ -56,6 +64,8 @@ class Authorizer:
         self._issuer = _read_seed(seed_file)
         self._account = account
         self._user = f"system:serviceaccount:{service_account}"
+        # Digests of refused tokens and until when, by the monotonic clock.
+        self._refused: OrderedDict[bytes, tuple[float, Refusal]] = OrderedDict()
 
     async def serve(self, client: Client) -> None:
         """Answer from now on; replicas share the work."""
@@ -85,15 +95,24 @@ class Authorizer:
         await message.respond(self._sign({**response, "sub": user}).encode())
 
     async def _node_of(self, token: str) -> str | Refusal:
-        if not token:
-            return Refusal("no token was shown")
+        if why := why_not_reviewed(token, self._user, time.time()):
+            return Refusal(why)
+        digest = hashlib.sha256(token.encode()).digest()
+        until, refusal = self._refused.get(digest, (0.0, None))
+        if refusal and time.monotonic() < until:
+            return refusal
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [AUDIENCE]},
         }
         status = (await self._kube.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review))["status"]
-        return self._judge(status)
+        judgement = self._judge(status)
+        if isinstance(judgement, Refusal):
+            self._refused[digest] = time.monotonic() + _REFUSAL_SECONDS, judgement
+            while len(self._refused) > _REMEMBERED_REFUSALS:
+                self._refused.popitem(last=False)
+        return judgement
 
     def _judge(self, status: Object) -> str | Refusal:
         if not status.get("authenticated") or AUDIENCE not in status.get("audiences", ()):
@@ -116,8 +135,8 @@ class Authorizer:
             "type": "user",
             "version": 2,
         }
-        # Spread, so that a fleet that came at once does not come back at once; a fetcher reconnects with a new token.
-        expiry = int(time.time() + _CONNECTION_SECONDS * (1 + random.random() / 4))
+        # Spread, so that a fleet that came at once does not come back at once.
+        expiry = int(time.time() + _SESSION_SECONDS * (1 - random.random() / 4))
         return self._sign({"aud": self._account, "sub": user, "name": node, "exp": expiry, "nats": nats})
 
     def _sign(self, claims: dict[str, Any]) -> str:
@@ -140,11 +159,35 @@ def _read_seed(path: Path) -> nkeys.KeyPair:
         raise SettingsError([f"{path} holds no NATS account seed (SA…)"]) from error
 
 
+def why_not_reviewed(token: str, user: str, now: float) -> str:
+    """Why a token cannot be one of user's, by what stands in it; empty if it may be, which only a review can say.
+
+    So whoever sends junk costs the API server nothing. Times are in seconds since the epoch.
+    """
+    if not token:
+        return "no token was shown"
+    if len(token) > _TOKEN_BYTES:
+        return "the token is too long"
+    try:
+        claims = _claims(token.encode())
+        audiences, expiry, subject = claims["aud"], float(claims["exp"]), claims["sub"]
+        bound = claims["kubernetes.io"]["pod"]["name"]
+    except (ValueError, KeyError, TypeError):
+        return "the token is not that of a Pod"
+    if subject != user:
+        return f"{str(subject)[:253]} is not {user}"
+    if AUDIENCE not in audiences or not bound:
+        return "the token is not valid for this server"
+    return "the token has expired" if expiry < now - _CLOCK_SECONDS else ""
+
+
 def _encode(part: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(part, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
 def _claims(token: bytes) -> dict[str, Any]:
     _, payload, _ = token.decode().split(".")
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    if not isinstance(claims, dict):
+        raise TypeError("the claims are no object")
     return claims

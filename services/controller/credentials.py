@@ -12,10 +12,10 @@ from libs.artifact import names
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import TOKEN_KEY, TOKEN_PARAMETER
-from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from libs.chassis.errors import Missing, ServiceError
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import read_key
-from libs.model.problems import new_problem
+from libs.model.problems import problem_of
 from ome.fetch.v1 import fetch_pb2
 from services.controller.kube import read_secret
 from services.controller.specification import ModelSource, ModelSpec, SecretRef
@@ -34,41 +34,53 @@ class CredentialsServer:
         kube: KubeClient,
         js: JetStreamContext,
         find_model: Callable[[str, str, fetch_pb2.Assignment | None], ModelSpec | None],
+        find_listed: Callable[[str], ModelSpec | None],
         source_of: Callable[[ModelSpec], ModelSource | None],
     ) -> None:
         """find_model gets a node, a model uid and the node's assignment, None for the one that is known; it returns
         None when the model is none of the node's business.
+
+        find_listed gets the uid of a model whose source somebody wants to list; it returns None when there is nothing
+        to be listed of it.
 
         source_of says where a model's bytes and credentials are; both may raise InvalidValue.
         """
         self._kube = kube
         self._js = js
         self._find_model = find_model
+        self._find_listed = find_listed
         self._source_of = source_of
 
     async def serve(self, client: Client) -> None:
         """Answer from now on; replicas share the work."""
         for _ in range(_PARALLEL):
             await client.subscribe(names.credentials_subject("*"), queue=_QUEUE, cb=self._answer)
+            await client.subscribe(names.LISTING_CREDENTIALS_SUBJECT, queue=_QUEUE, cb=self._answer)
 
     async def _answer(self, message: Msg) -> None:
-        # The server's permissions let a node publish to its own subject only: so the subject says who asks.
-        node = names.node_name(message.subject.rpartition(".")[2])
+        # The gateway alone may ask on behalf of a node, and says of which by the subject. Only resolvers may ask for
+        # the sake of a listing: whoever lists a source gets its secret, wherever the model is placed.
+        listing = message.subject == names.LISTING_CREDENTIALS_SUBJECT
+        node = "" if listing else names.node_name(message.subject.rpartition(".")[2])
         reply = fetch_pb2.CredentialsReply()
         try:
             uid = fetch_pb2.CredentialsRequest.FromString(message.data).model_uid
             await self._fill(reply, node, uid)
         except (DecodeError, InvalidValue, ServiceError) as error:
-            reason = getattr(error, "reason", Reason.INTERNAL)
-            _log.warning("credentials_refused", node=node, reason=reason, message=str(error))
-            reply.problem.CopyFrom(new_problem(reason, str(error), _class_of(error)))
+            problem = problem_of(error, "controller")
+            _log.warning("credentials_refused", node=node, message=problem.message)
+            reply.problem.CopyFrom(problem)
         await message.respond(reply.SerializeToString())
 
     async def _fill(self, reply: fetch_pb2.CredentialsReply, node: str, uid: str) -> None:
-        # A node may read its assignment, and ask, before whoever wrote it, or another replica, has taken note of it.
-        model = self._find_model(node, uid, None) or self._find_model(node, uid, await self._assignment(node, uid))
+        if not node:
+            model = self._find_listed(uid)
+        else:
+            # A node may read its assignment and ask before whoever wrote it, or another replica, has taken note of it.
+            model = self._find_model(node, uid, None) or self._find_model(node, uid, await self._assignment(node, uid))
         if model is None:
-            raise Missing(Reason.FORBIDDEN, f"model {uid} is not assigned to node {node}")
+            why = f"is not assigned to node {node}" if node else "is not to be listed"
+            raise Missing(Reason.FORBIDDEN, f"model {uid} {why}")
         source = self._source_of(model)
         if source and source.secret:
             secret = await read_secret(self._kube, *source.secret.place)
@@ -84,12 +96,6 @@ class CredentialsServer:
     async def _assignment(self, node: str, uid: str) -> fetch_pb2.Assignment:
         _, value = await read_key(self._js, names.DESIRED_BUCKET, names.node_key(node, uid))
         return fetch_pb2.Assignment.FromString(value or b"")
-
-
-def _class_of(error: Exception) -> fetch_pb2.ProblemClass:
-    if isinstance(error, InvalidValue | Invalid):
-        return fetch_pb2.PROBLEM_CLASS_INVALID
-    return fetch_pb2.PROBLEM_CLASS_UNAVAILABLE if isinstance(error, Unavailable) else fetch_pb2.PROBLEM_CLASS_MISSING
 
 
 def _select(data: Mapping[str, bytes] | None, secret: SecretRef) -> Mapping[str, bytes]:

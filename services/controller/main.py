@@ -1,4 +1,4 @@
-"""The controller: reads models and nodes, writes what each node must hold, answers for identities and secrets."""
+"""The controller: reads models and nodes, writes what each node must hold, hands out secrets."""
 
 import asyncio
 import os
@@ -13,7 +13,6 @@ from libs.chassis.nats_client import connect_nats
 from libs.chassis.nats_mirror import Mirror
 from libs.chassis.reflector import Reflector
 from libs.chassis.tasks import run_until
-from services.controller.authorization import Authorizer
 from services.controller.credentials import CredentialsServer
 from services.controller.kube import MODEL_COLLECTIONS, NODES
 from services.controller.manifests import ManifestSweep
@@ -62,20 +61,22 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 user=settings.nats_user,
                 password_file=settings.nats_password_file,
                 ca_file=settings.nats_ca_file,
+                inbox_prefix="_INBOX_controller",
                 on_reconnect=reread,
             )
         )
         js = client.jetstream()
 
         async def ensure() -> None:
-            await ensure_streams(js, settings.nats_replicas, settings.heartbeat_ttl_seconds)
+            await ensure_streams(
+                js, settings.nats_replicas, settings.heartbeat_ttl_seconds, settings.nats_bucket_bytes
+            )
             await ensure_pool(js, DEFAULT_POOL)
 
         await ensure()
-        account = f"{settings.namespace}:{settings.fetcher_service_account}"
-        authorizer = Authorizer(kube, settings.nats_issuer_seed_file, settings.nats_account, account)
-        await authorizer.serve(client)
-        credentials = CredentialsServer(kube, js, known.model_for_credentials, known.source_of)
+        credentials = CredentialsServer(
+            kube, js, known.model_for_credentials, known.model_for_listing, known.source_of
+        )
         models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
         nodes = Reflector(NODES, "nodes", health, project=project_node)
         leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name, settings.lease_seconds)

@@ -175,19 +175,25 @@ class Observations:
     def model_for_credentials(
         self, node: str, uid: str, assigned: fetch_pb2.Assignment | None = None
     ) -> ModelSpec | None:
-        """The model whose secret a node may have: one that it must hold, or whose source is being listed.
+        """The model whose secret a node may have: one that it must hold.
 
         assigned is the node's assignment where the caller knows it better than our copy, which may be a moment old.
-        Raises InvalidValue when the model's source cannot be understood.
         """
         model = self._specs.get(uid)
         if model is None or model.deleting:
             return None
         assignment = assigned or self.desired.get(names.node_key(node, uid))
-        if assignment and assignment.goal == fetch_pb2.GOAL_HOLD:
-            return model
-        reporting = self.heartbeats.get(names.node_token(node)) is not None
-        return model if reporting and self._awaits_listing(model) else None
+        return model if assignment and assignment.goal == fetch_pb2.GOAL_HOLD else None
+
+    def model_for_listing(self, uid: str) -> ModelSpec | None:
+        """The model whose secret whoever lists sources may have: one whose source is to be listed.
+
+        Raises InvalidValue when the model's source cannot be understood.
+        """
+        model = self._specs.get(uid)
+        if model is None or model.deleting:
+            return None
+        return model if self._awaits_listing(model) else None
 
     def source_of(self, model: ModelSpec) -> ModelSource | None:
         """Where a model's bytes and credentials are, under the operator's rules; raises as specification's does."""

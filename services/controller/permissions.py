@@ -1,55 +1,173 @@
-"""What a node's fetcher may do in NATS: exactly what its own models need. Pure."""
+"""Who may do what in NATS: the one source of it for the gateway, the local cluster, the tests and the guide. Pure.
 
+Two accounts: the fleet's (OME), which has JetStream, and the nodes' (NODES), which has none. In the latter a fetcher
+has a few subjects of its own; the gateway alone is in both.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from libs.artifact import names
 
+OME, NODES = "OME", "NODES"
+# What a fetcher may publish; one more subject is its progress.
+_NODE_VERBS = (
+    names.SNAPSHOT,
+    names.OBSERVED,
+    names.RECALL,
+    names.HEARTBEAT,
+    names.MANIFEST,
+    names.FACTS,
+    names.CREDENTIALS,
+)
+# A connection in the nodes' account may have so many subscriptions, of which a fetcher needs three. The server takes
+# no notice of a limit in the user's own claims when an auth callout has placed it.
+NODES_LIMITS = {"max_subscriptions": 64, "max_payload": 1 << 20}
+
 
 @dataclass(frozen=True)
 class Permissions:
-    """Subjects that a connection may publish to and subscribe to."""
+    """Subjects that a connection may publish to and subscribe to; denied ones are taken from the permitted."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    deny_publish: tuple[str, ...] = ()
 
-
-def inbox_prefix(node: str) -> str:
-    """Prefix of the inboxes of a node: replies to others cannot be listened to."""
-    return f"_INBOX_{names.node_token(node)}"
+    def document(self) -> dict[str, object]:
+        """As the server's configuration has it."""
+        publish: object = list(self.publish)
+        if self.deny_publish:
+            publish = {"allow": publish, "deny": list(self.deny_publish)}
+        return {"publish": publish, "subscribe": list(self.subscribe)}
 
 
 def node_permissions(node: str) -> Permissions:
-    """The rights of the fetcher on one node.
+    """The rights of the fetcher on one node: to speak for this node, and to hear what is meant for it."""
+    verbs = tuple(names.node_subject(node, verb) for verb in _NODE_VERBS)
+    return Permissions(
+        publish=(*verbs, names.node_subject(node, names.PROGRESS, "*")),
+        subscribe=(names.node_subject(node, names.DESIRED), f"{names.inbox_prefix(node)}.>"),
+    )
 
-    It may read its own assignments, write its own observed state, heartbeat and progress, ask for its own credentials,
-    take listings from its pool's queue and answer them, share facts, and read and write manifests, which are named by
-    their digest and checked by every reader.
+
+def gateway_nodes_permissions() -> Permissions:
+    """The rights of the gateway in the nodes' account: to hear all nodes, to answer them, to tell them what to hold.
+
+    It may not publish what a node may: should an answer ever be led astray, it says nothing for another node.
     """
-    token = names.node_token(node)
-    desired, observed = names.DESIRED_BUCKET, names.OBSERVED_BUCKET
-    manifests = names.MANIFESTS_BUCKET
+    heard = (
+        *(names.node_subject("*", verb) for verb in _NODE_VERBS),
+        names.node_subject("*", names.PROGRESS, "*"),
+    )
+    return Permissions(publish=(">",), subscribe=heard, deny_publish=("$SYS.>", "$JS.>", *heard))
+
+
+def gateway_permissions() -> Permissions:
+    """The rights of the gateway in the fleet's account: it vouches for nodes, and reads and writes on their behalf."""
+    desired, observed, facts = names.DESIRED_BUCKET, names.OBSERVED_BUCKET, names.FACTS_BUCKET
     return Permissions(
         publish=(
-            # The server holds the filter of a mirror's consumer against the one in this subject.
-            f"$JS.API.CONSUMER.CREATE.KV_{desired}.*.$KV.{desired}.{token}.>",
-            f"$JS.API.DIRECT.GET.KV_{observed}.$KV.{observed}.{token}.>",
-            f"$KV.{observed}.{token}.>",
-            f"$KV.{names.NODES_BUCKET}.{token}",
-            f"$JS.API.CONSUMER.MSG.NEXT.{names.RESOLVE_STREAM}.*",
-            f"$JS.ACK.{names.RESOLVE_STREAM}.>",
-            f"$JS.API.DIRECT.GET.KV_{names.RESOLVED_BUCKET}.>",
-            f"$KV.{names.RESOLVED_BUCKET}.>",
-            f"$JS.API.DIRECT.GET.KV_{names.FACTS_BUCKET}.>",
-            f"$KV.{names.FACTS_BUCKET}.>",
-            "$JS.API.STREAM.NAMES",
-            f"$JS.API.STREAM.INFO.OBJ_{manifests}",
-            f"$JS.API.STREAM.MSG.GET.OBJ_{manifests}",
-            f"$JS.API.DIRECT.GET.OBJ_{manifests}.>",
-            f"$JS.API.CONSUMER.CREATE.OBJ_{manifests}",
-            f"$JS.FC.OBJ_{manifests}.>",
-            f"$O.{manifests}.>",
-            f"ome.progress.{token}.>",
-            names.credentials_subject(node),
+            *_reading(f"KV_{desired}"),
+            f"$JS.API.STREAM.INFO.OBJ_{names.MANIFESTS_BUCKET}",
+            *_reading_objects(names.MANIFESTS_BUCKET),
+            f"$JS.API.DIRECT.GET.KV_{observed}.>",
+            f"$KV.{observed}.>",
+            f"$JS.API.DIRECT.GET.KV_{facts}.>",
+            f"$KV.{facts}.>",
+            f"$KV.{names.NODES_BUCKET}.*",
+            names.progress_subject("*", "*"),
+            names.credentials_subject("*"),
+            # Where the server waits for the answer of an auth callout.
+            "$SYS._INBOX.>",
         ),
-        subscribe=(f"{inbox_prefix(node)}.>",),
+        subscribe=("_INBOX_gateway.>", "$SYS.REQ.USER.AUTH"),
+    )
+
+
+def resolver_permissions() -> Permissions:
+    """The rights of what lists sources: take tasks, ask for the secrets that these need, write what was found."""
+    stream, resolved, manifests = names.RESOLVE_STREAM, names.RESOLVED_BUCKET, names.MANIFESTS_BUCKET
+    return Permissions(
+        publish=(
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
+            f"$JS.ACK.{stream}.>",
+            f"$JS.API.DIRECT.GET.KV_{resolved}.>",
+            f"$KV.{resolved}.>",
+            f"$JS.API.STREAM.INFO.OBJ_{manifests}",
+            *_reading_objects(manifests),
+            f"$JS.API.STREAM.PURGE.OBJ_{manifests}",
+            f"$O.{manifests}.>",
+            names.LISTING_CREDENTIALS_SUBJECT,
+        ),
+        subscribe=("_INBOX_resolver.>",),
+    )
+
+
+def status_permissions() -> Permissions:
+    """The status service reads five buckets and progress, and writes nothing."""
+    buckets = (
+        names.PLANS_BUCKET,
+        names.OBSERVED_BUCKET,
+        names.FACTS_BUCKET,
+        names.NODES_BUCKET,
+        names.DESIRED_BUCKET,
+    )
+    reading = [subject for bucket in buckets for subject in _reading(f"KV_{bucket}")]
+    return Permissions(tuple(reading), ("_INBOX_status.>", names.progress_subject("*", "*")))
+
+
+def accounts(passwords: Mapping[str, object]) -> dict[str, object]:
+    """The accounts of the server's configuration; passwords by user name, in whatever form the configuration has them.
+
+    The users controller, status, gateway, gateway-nodes and resolver have passwords. Fetchers have none: whoever shows
+    none of these is asked about by auth callout.
+    """
+    users = {
+        "controller": None,
+        "status": status_permissions(),
+        "gateway": gateway_permissions(),
+        "resolver": resolver_permissions(),
+    }
+    return {
+        OME: {
+            "jetstream": "enabled",
+            "users": [_user(user, passwords[user], permissions) for user, permissions in users.items()],
+        },
+        NODES: {
+            "limits": NODES_LIMITS,
+            "users": [_user("gateway-nodes", passwords["gateway-nodes"], gateway_nodes_permissions())],
+        },
+        "SYS": {"users": []},
+    }
+
+
+USERS = ("controller", "status", "gateway", "resolver", "gateway-nodes")
+
+
+def _user(name: str, password: object, permissions: Permissions | None) -> dict[str, object]:
+    user: dict[str, object] = {"user": name, "password": password}
+    return user | ({"permissions": permissions.document()} if permissions else {})
+
+
+def _reading(stream: str) -> tuple[str, ...]:
+    """What following a bucket takes."""
+    return (
+        f"$JS.API.STREAM.INFO.{stream}",
+        f"$JS.API.DIRECT.GET.{stream}",
+        f"$JS.API.DIRECT.GET.{stream}.>",
+        f"$JS.API.CONSUMER.CREATE.{stream}.>",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
+    )
+
+
+def _reading_objects(bucket: str) -> tuple[str, ...]:
+    """What reading objects takes, as nats-py does it."""
+    return (
+        f"$JS.API.STREAM.MSG.GET.OBJ_{bucket}",
+        f"$JS.API.DIRECT.GET.OBJ_{bucket}.>",
+        f"$JS.API.CONSUMER.CREATE.OBJ_{bucket}",
+        f"$JS.API.CONSUMER.CREATE.OBJ_{bucket}.>",
+        f"$JS.API.CONSUMER.DELETE.OBJ_{bucket}.*",
+        f"$JS.FC.OBJ_{bucket}.>",
+        "$JS.API.STREAM.NAMES",
     )

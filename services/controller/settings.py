@@ -16,10 +16,11 @@ class Settings:
     nats_url: str = setting(help="address of the NATS server, such as nats://nats.ome:4222")
     nats_user: str = setting("controller", help="user name at the NATS server")
     nats_password_file: Path = setting(help="file with the password at the NATS server")
-    nats_issuer_seed_file: Path = setting(help="file with the account seed (SA…) that signs the fetchers' identities")
-    nats_account: str = setting("OME", help="NATS account that all services share")
     nats_ca_file: Path | None = setting(None, help="file with the CA of the NATS server; unset for no TLS")
     nats_replicas: int = setting(3, help="copies of each stream: 1 where there is one NATS server", minimum=1)
+    nats_bucket_bytes: int = setting(
+        1 << 30, help="what a bucket with a key per model and node may hold; others may hold a quarter", minimum=1 << 20
+    )
     service_account_dir: Path = setting(
         Path("/var/run/secrets/kubernetes.io/serviceaccount"), help="directory with token and ca.crt"
     )
@@ -27,7 +28,6 @@ class Settings:
     http_port: int = setting(8080, help="port of /healthz, /readyz and /metrics", minimum=0)
     log_level: str = setting("info", help="least severe level to log", choices=LEVELS)
     log_format: str = setting("json", help="form of log lines", choices=FORMATS)
-    fetcher_service_account: str = setting("ome-fetcher", help="ServiceAccount that fetchers run as")
     parser_image: str = setting(help="image of the parser, which the Jobs that look into volumes run")
     lease_seconds: float = setting(15.0, help="a leader that is silent for so long has lost the Lease", minimum=1)
     heartbeat_ttl_seconds: float = setting(30.0, help="a fetcher without a heartbeat for so long is away", minimum=1)

@@ -24,8 +24,13 @@ _ACK_WAIT_SECONDS = 30.0
 _log = structlog.get_logger()
 
 
-async def ensure_streams(js: JetStreamContext, replicas: int, heartbeat_ttl_seconds: float) -> None:
+async def ensure_streams(
+    js: JetStreamContext, replicas: int, heartbeat_ttl_seconds: float, bucket_bytes: int = 1 << 26
+) -> None:
     """Create what is missing and adjust what differs. Idempotent; nothing that is stored is lost.
+
+    bucket_bytes bounds the buckets with a key per model and node, a quarter of it each of the others: whoever writes
+    without end fills one bucket and no disk.
 
     Raises Unavailable when the server does not answer or refuses.
     """
@@ -37,8 +42,12 @@ async def ensure_streams(js: JetStreamContext, replicas: int, heartbeat_ttl_seco
         names.NODES_BUCKET: heartbeat_ttl_seconds,
         names.FACTS_BUCKET: 0.0,
     }
+    large = (names.DESIRED_BUCKET, names.OBSERVED_BUCKET)
     configs = [_bucket(name, ttl, replicas) for name, ttl in buckets.items()]
     configs += [_object_store(names.MANIFESTS_BUCKET, replicas), _work_queue(replicas)]
+    for config in configs:
+        is_large = (config.name or "").removeprefix("KV_") in large
+        config.max_bytes = bucket_bytes if is_large else bucket_bytes // 4
     try:
         for config in configs:
             await _ensure(js, config)
@@ -89,6 +98,7 @@ async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
             replace(
                 info.config,
                 num_replicas=config.num_replicas,
+                max_bytes=config.max_bytes,
                 max_age=config.max_age,
                 subject_delete_marker_ttl=config.subject_delete_marker_ttl,
             )

@@ -3,23 +3,23 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from libs.artifact.names import DESIRED_BUCKET, node_token
+from libs.artifact.names import inbox_prefix
 from libs.artifact.version import VERSION
 from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import connect_nats
-from libs.chassis.nats_mirror import Mirror
 from libs.chassis.tasks import run_until
 from libs.chassis.work import KeyedQueue
-from services.fetcher.fleet.credentials import CredentialsClient
+from services.fetcher.fleet.assignments import Assignments
+from services.fetcher.fleet.credentials import NodeCredentials
+from services.fetcher.fleet.gateway import Gateway
 from services.fetcher.fleet.heartbeat import send_heartbeats
-from services.fetcher.fleet.listing import ListingWorker
 from services.fetcher.fleet.manifests import Manifests
 from services.fetcher.fleet.progress import publish_progress
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.downloads import Downloads, Slots
 from services.fetcher.model.fetching import Fetching
-from services.fetcher.model.model_loop import ModelLoop, decode_assignment
+from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.parser_client import connect_parser
 from services.fetcher.model.roots import Roots
 from services.fetcher.model.scrubbing import scrub_artifacts
@@ -31,7 +31,6 @@ from services.fetcher.transfer.sharing import Sharing
 ASSIGNMENTS_CHECK = "assignments"
 # A reconcile never waits for a transfer; it may wait for the parser, and must not keep a deletion waiting then.
 _RECONCILE_WORKERS = 32
-_RESOLVE_WORKERS = 2
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -44,8 +43,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
-    node, token = settings.node_name, node_token(settings.node_name)
-    reconnected = asyncio.Event()
+    node = settings.node_name
+    reconnected, renewed = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as stack:
         roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds)
         await stack.enter_async_context(roots.opened(health))
@@ -57,24 +56,24 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
                 f"ome-fetcher/{node}",
                 token_file=settings.nats_token_file,
                 ca_file=settings.nats_ca_file,
-                inbox_prefix=f"_INBOX_{token}",
+                inbox_prefix=inbox_prefix(node),
                 on_reconnect=reconnected.set,
+                on_renewal=renewed.set,
             )
         )
-        js = client.jetstream()
-        assignments = Mirror(DESIRED_BUCKET, decode_assignment, filter=f"{token}.>", pushed=True)
-        manifests, credentials = Manifests(js), CredentialsClient(client, node)
+        gateway = Gateway(client, node)
+        assignments = Assignments(client, gateway, node)
+        manifests, credentials = Manifests(gateway), NodeCredentials(gateway)
         stack.enter_context(sources)
         slots = Slots(settings.parallel_downloads, settings.small_model_bytes)
         sharing = Sharing(settings.bandwidth_bytes_per_second, settings.connections_per_origin)
         fetching = stack.enter_context(Fetching(slots.total, roots, manifests, credentials, sources, sharing))
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
         downloads = Downloads(slots, fetching.fetch, queue.add)
-        reports = Reports(js, node)
-        facts = FactsExchange(js, node, VERSION)
+        reports = Reports(gateway)
+        facts = FactsExchange(gateway, node, VERSION)
         model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts)
         triggers = Triggers(queue, assignments, roots, reports, model_loop, settings.orphan_grace_seconds)
-        workers = [ListingWorker(js, settings.pool, sources, credentials, manifests) for _ in range(_RESOLVE_WORKERS)]
 
         async def reconcile() -> None:
             # Nothing is removed before it is known what is wanted.
@@ -88,14 +87,20 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
                 await reconnected.wait()
                 reconnected.clear()
                 assignments.reread()
-                for worker in workers:
-                    worker.pull_again()
                 triggers.said_unsure()
 
+        async def carry_on() -> None:
+            while True:
+                await renewed.wait()
+                renewed.clear()
+                # What was said is stored; what we were told in that moment may have been missed.
+                assignments.reread()
+
         loops = [
-            assignments.run(client, triggers.assignment_changed),
+            assignments.run(triggers.assignment_changed),
             reconcile(),
             catch_up(),
+            carry_on(),
             triggers.revise(),
             triggers.room_freed(),
             triggers.collect_leftovers(),
@@ -104,9 +109,8 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             scrub_artifacts(
                 roots, settings.scrub_interval_seconds, settings.scrub_bytes_per_second, triggers.artifact_damaged
             ),
-            publish_progress(client, node, downloads.progress),
-            send_heartbeats(js, node, VERSION, settings.pool, settings.heartbeat_seconds, roots.capacities),
-            *(worker.run() for worker in workers),
+            publish_progress(gateway, downloads.progress),
+            send_heartbeats(gateway, node, VERSION, settings.pool, settings.heartbeat_seconds, roots.capacities),
         ]
         async with asyncio.TaskGroup() as group:
             for loop in loops:

@@ -24,7 +24,7 @@ class Settings:
         ("/models", "/raid/models", "/opt/models", "/local/models", "/raid/fine-tuned"),
         help="Directories, as the node sees them, below which models may lie; the first takes models without a path.",
     )
-    pool: str = setting("default", help="Pool of fetchers that can list the same sources.")
+    pool: str = setting("default", help="Pool of resolvers that can list the sources of this node's models.")
     parallel_downloads: int = setting(
         2, minimum=1, help="Artifacts that are transferred at the same time; small ones have one more slot."
     )

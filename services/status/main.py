@@ -73,6 +73,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 f"status {settings.pod_name}",
                 user=settings.nats_user,
                 password_file=settings.nats_password_file,
+                inbox_prefix="_INBOX_status",
                 ca_file=settings.nats_ca_file,
                 on_reconnect=observations.reread,
             )

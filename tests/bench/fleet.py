@@ -8,6 +8,7 @@ happens to the fleet it prints how long that took until everything was as desire
 import argparse
 import asyncio
 import contextlib
+import copy
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from libs.chassis.errors import Missing, ServiceError
 from libs.chassis.kube import MERGE_PATCH, METADATA_ONLY, KubeClient
+from services.controller.permissions import NODES
 from tests.bench.simulated_fetchers import node_names
 from tests.support.fleet import model
 from tests.support.nats_server import NatsServer
@@ -33,7 +35,7 @@ from tests.support.programs import ROOT, programs, render
 from tools.localcluster.addresses import claimed_plan, free_port
 from tools.localcluster.controlplane import ControlPlane, write_files
 from tools.localcluster.kube import apply, connected_kube
-from tools.localcluster.natsserver import ACCOUNT, Identities, configuration, new_identities
+from tools.localcluster.natsserver import Identities, configuration, new_identities
 from tools.localcluster.processes import Process
 
 Object = dict[str, Any]
@@ -90,13 +92,16 @@ class Bench:
         self._audited = 0
 
     async def start(self, service: str) -> None:
-        """Start controller, status or the simulated fetchers; a former process must have ended."""
+        """Start controller, gateway, status or the simulated fetchers; a former process must have ended."""
         log = self._folder / "logs" / f"{service}.log"
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", f"services.{service}"]
+        if service == "gateway":
+            command = [sys.executable, "-m", "services.controller", "gateway"]
         if service == "fetchers":
             command = [sys.executable, "-m", "tests.bench.simulated_fetchers", "--nodes", str(self.nodes)]
             command += ["--nats-url", self._nats_server.url, "--password-file", str(self._folder / "fleet-password")]
+            command += ["--resolver-password-file", str(self._folder / "resolver-password")]
         else:
             self._http[service] = free_port()
             environ |= await self._settings(service)
@@ -125,9 +130,9 @@ class Bench:
             await asyncio.sleep(_LOOK_SECONDS)
             now = self._cpu()
             share = {name: (now[name] - before[name]) / (time.monotonic() - started) for name in now}
-            busy = any(share[name] > _QUIET_SHARE for name in ("controller", "status", "fetchers"))
+            busy = any(share[name] > _QUIET_SHARE for name in ("controller", "gateway", "status", "fetchers"))
             before = now
-            if busy or not all([await self._is_ready(service) for service in ("controller", "status")]):
+            if busy or not all([await self._is_ready(service) for service in ("controller", "gateway", "status")]):
                 quiet_since = time.monotonic()
 
     @property
@@ -222,7 +227,8 @@ class Bench:
     async def _settings(self, service: str) -> dict[str, str]:
         account = self._folder / f"{service}-account"
         account.mkdir(exist_ok=True)
-        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/ome-{service}/token"
+        owner = "controller" if service == "gateway" else service
+        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/ome-{owner}/token"
         request: Object = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         request["spec"] = {"expirationSeconds": 86400}
         (account / "token").write_text((await self.kube.request("POST", path, request))["status"]["token"])
@@ -240,13 +246,12 @@ class Bench:
         }
         if service == "status":
             return {**settings, "OME_GRPC_PORT": str(free_port())}
-        seed = str(self._folder / "issuer-seed")
-        return {
-            **settings,
-            "OME_PARSER_IMAGE": "parser",
-            "OME_NATS_ISSUER_SEED_FILE": seed,
-            "OME_NATS_REPLICAS": "1",
-        }
+        if service == "gateway":
+            nodes_password = str(self._folder / "gateway-nodes-password")
+            seed = str(self._folder / "issuer-seed")
+            return {**settings, "OME_NATS_NODES_PASSWORD_FILE": nodes_password, "OME_NATS_ISSUER_SEED_FILE": seed}
+        size = str(256 << 20)
+        return {**settings, "OME_PARSER_IMAGE": "parser", "OME_NATS_REPLICAS": "1", "OME_NATS_BUCKET_BYTES": size}
 
 
 def is_complete(item: Object) -> bool:
@@ -356,7 +361,7 @@ async def measure(bench: Bench, idle_seconds: float, patience: float) -> None:
         await until(120, bench.has_all_labels, 2 * bench.pace_seconds)
     await bench.ready_and_quiet()
 
-    for service in ("controller", "status", "nats-server"):
+    for service in ("controller", "gateway", "status", "nats-server"):
         async with bench.phase(f"kill -9 {service}"):
             await bench.restart(service)
             async with asyncio.timeout(180):
@@ -445,21 +450,22 @@ async def running_bench(folder: Path, nodes: int, models: int) -> AsyncIterator[
         bench.pids = {"etcd": lambda: plane.etcd.pid or 0, "kube-apiserver": lambda: plane.apiserver.pid or 0}
         bench.pids["nats-server"] = lambda: server.pid
         stack.push_async_callback(bench.stop)
-        for service in ("controller", "status", "fetchers"):
+        for service in ("controller", "gateway", "status", "fetchers"):
             await bench.start(service)
         yield bench
 
 
 def _nats_configuration(folder: Path, identities: Identities, monitor: int) -> dict[str, Any]:
     """That of the local cluster, with one more user for all fetchers together."""
-    settings: dict[str, Any] = configuration(0, folder, identities)
+    settings: dict[str, Any] = copy.deepcopy(configuration(0, folder, identities))
     del settings["listen"], settings["jetstream"]
     settings["http"] = f"127.0.0.1:{monitor}"
-    settings["accounts"][ACCOUNT]["users"].append({"user": "fleet", "password": identities.issuer})
+    # A fetcher has a connection of its own, and needs three subscriptions.
+    settings["accounts"][NODES]["limits"]["max_subscriptions"] = 1000
+    settings["accounts"][NODES]["users"].append({"user": "fleet", "password": identities.issuer})
     settings["authorization"]["auth_callout"]["auth_users"].append("fleet")
     for name, secret in (
-        ("controller-password", identities.controller_password),
-        ("status-password", identities.status_password),
+        *((f"{user}-password", password) for user, password in identities.passwords.items()),
         ("fleet-password", identities.issuer),
         ("issuer-seed", identities.issuer_seed),
     ):

@@ -7,35 +7,42 @@ made up. Sources are listed by a worker that makes up an artifact for each URI. 
 import argparse
 import asyncio
 import hashlib
+import itertools
 import random
 import signal
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import nats.errors
+from google.protobuf.message import Message
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from libs.artifact import names
-from libs.chassis.errors import ServiceError
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import ServiceError, Unavailable
 from libs.chassis.health import Health
 from libs.chassis.logs import configure_logs
 from libs.chassis.nats_client import connect_nats, put_if
-from libs.chassis.nats_mirror import Mirror
 from libs.chassis.tasks import run_until
 from libs.chassis.work import KeyedQueue
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, Resolution, ResolveTask, RootCapacity
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, Artifact
 from ome.parser.v1.parser_pb2 import ModelFacts
+from services.fetcher.fleet.assignments import Assignments
+from services.fetcher.fleet.gateway import Gateway
 from services.fetcher.fleet.heartbeat import send_heartbeats
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
-from services.fetcher.model.model_loop import decode_assignment
 from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, PublishedName, Transfer, TransferPhase
 from services.fetcher.model.planning import describe
 from services.fetcher.model.triggers import REVISE_SECONDS
+
+R = TypeVar("R", bound=Message)
 
 NODES_PER_CONNECTION = 50
 _HEARTBEAT_SECONDS = 10.0
@@ -51,17 +58,48 @@ def node_names(count: int) -> list[str]:
     return [f"node-{number:04}.bench" for number in range(count)]
 
 
+class SharedConnectionGateway(Gateway):
+    """Asks with the inbox of its node, although the connection is that of many."""
+
+    def __init__(self, client: Client, node: str) -> None:
+        super().__init__(client, node)
+        self._connection, self._name = client, node
+        self._answers: dict[str, asyncio.Future[bytes]] = {}
+        self._numbers = itertools.count()
+
+    async def listen(self) -> None:
+        """Hear the answers from now on."""
+
+        async def answered(message: Msg) -> None:
+            answer = self._answers.pop(message.subject, None)
+            if answer and not answer.done():
+                answer.set_result(message.data)
+
+        await self._connection.subscribe(f"{names.inbox_prefix(self._name)}.*", cb=answered)
+
+    async def ask(self, verb: str, request: Message, reply: type[R], timeout_seconds: float = 6.0) -> R:
+        inbox = f"{names.inbox_prefix(self._name)}.{next(self._numbers)}"
+        answer = self._answers[inbox] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                subject = names.node_subject(self._name, verb)
+                await self._connection.publish(subject, request.SerializeToString(), reply=inbox)
+                return reply.FromString(await answer)
+        except (TimeoutError, nats.errors.Error) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"no gateway answers: {type(error).__name__}") from error
+        finally:
+            self._answers.pop(inbox, None)
+
+
 class SimulatedNode:
     """What one fetcher remembers."""
 
     def __init__(self, client: Client, name: str) -> None:
-        js = client.jetstream()
         self.name = name
-        self.assignments = Mirror(
-            names.DESIRED_BUCKET, decode_assignment, filter=f"{names.node_token(name)}.>", pushed=True
-        )
-        self._reports = Reports(js, name)
-        self._facts = FactsExchange(js, name, _VERSION)
+        self.gateway = SharedConnectionGateway(client, name)
+        self.assignments = Assignments(client, self.gateway, name)
+        self._reports = Reports(self.gateway)
+        self._facts = FactsExchange(self.gateway, name, _VERSION)
 
     def forget_reports(self) -> None:
         """Read what was said anew, as the fetcher does after a reconnect and every few minutes."""
@@ -111,11 +149,13 @@ class Connection:
 
     async def run(self, client: Client, nodes: Sequence[str]) -> None:
         self._nodes = {name: SimulatedNode(client, name) for name in nodes}
+        for node in self._nodes.values():
+            await node.gateway.listen()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run(self._reconcile, _WORKERS_PER_CONNECTION))
             for node in self._nodes.values():
-                group.create_task(node.assignments.run(client, self._assignment_changed))
-                group.create_task(self._beat(client, node.name))
+                group.create_task(node.assignments.run(self._assignment_changed))
+                group.create_task(self._beat(node))
                 group.create_task(self._revise(node))
 
     async def _reconcile(self, key: tuple[str, str]) -> None:
@@ -135,10 +175,10 @@ class Connection:
             self._doubt(node)
             await asyncio.sleep(REVISE_SECONDS)
 
-    async def _beat(self, client: Client, node: str) -> None:
+    async def _beat(self, node: SimulatedNode) -> None:
         # Fetchers do not start in one moment.
         await asyncio.sleep(random.uniform(0, _HEARTBEAT_SECONDS))
-        await send_heartbeats(client.jetstream(), node, _VERSION, "default", _HEARTBEAT_SECONDS, _capacities)
+        await send_heartbeats(node.gateway, node.name, _VERSION, "default", _HEARTBEAT_SECONDS, _capacities)
 
 
 async def list_sources(js: JetStreamContext) -> None:
@@ -178,7 +218,7 @@ async def _capacities() -> list[RootCapacity]:
     return [RootCapacity(root=_ROOT, total_bytes=10**13, free_bytes=10**12)]
 
 
-async def simulate(count: int, url: str, password_file: Path) -> None:
+async def simulate(count: int, url: str, password_file: Path, resolver_password_file: Path) -> None:
     """Speak for so many nodes until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -197,7 +237,17 @@ async def simulate(count: int, url: str, password_file: Path) -> None:
                 )
             )
             loops.append(connection.run(client, nodes[start : start + NODES_PER_CONNECTION]))
-        loops += [list_sources(client.jetstream()) for _ in range(_LISTING_WORKERS)]
+        resolver = await stack.enter_async_context(
+            connect_nats(
+                url,
+                Health(),
+                "resolver",
+                user="resolver",
+                password_file=resolver_password_file,
+                inbox_prefix="_INBOX_resolver",
+            )
+        )
+        loops += [list_sources(resolver.jetstream()) for _ in range(_LISTING_WORKERS)]
         await run_until(stop, *loops)
 
 
@@ -206,9 +256,11 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--nats-url", required=True)
     parser.add_argument("--password-file", type=Path, required=True)
+    parser.add_argument("--resolver-password-file", type=Path, required=True)
     arguments = parser.parse_args()
     configure_logs("fetchers", "warning", "json")
-    asyncio.run(simulate(arguments.nodes, arguments.nats_url, arguments.password_file))
+    passwords = (arguments.password_file, arguments.resolver_password_file)
+    asyncio.run(simulate(arguments.nodes, arguments.nats_url, *passwords))
 
 
 if __name__ == "__main__":

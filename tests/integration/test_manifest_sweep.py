@@ -4,17 +4,19 @@ import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats.js.errors
 import pytest
 from nats.js import JetStreamContext
 
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.names import FACTS_BUCKET, MANIFESTS_BUCKET, facts_key
-from libs.chassis.errors import Missing, Unavailable
+from libs.chassis.errors import Unavailable
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats, put_if, read_key
 from services.controller.manifests import ManifestSweep
 from services.controller.streams import ensure_streams
-from services.fetcher.fleet.manifests import Manifests
+from services.fetcher.fleet.manifest_codec import decode_manifest, encode_manifest
+from services.fetcher.fleet.manifests import ManifestStore
 from tests.support.nats_server import NatsServer
 
 
@@ -33,26 +35,31 @@ def manifest(name: str) -> Manifest:
     return new_manifest("r", [ManifestFile(name, 1, ChecksumAlgorithm.NONE, "")])
 
 
+async def stored(js: JetStreamContext, digest: str) -> Manifest:
+    """The manifest that is stored under a digest."""
+    return decode_manifest((await (await js.object_store(MANIFESTS_BUCKET)).get(digest)).data or b"")
+
+
 async def test_a_manifest_goes_when_two_passes_found_nothing_that_refers_to_it(js: JetStreamContext) -> None:
     wanted, unwanted = manifest("wanted"), manifest("unwanted")
     for each in (wanted, unwanted):
-        await Manifests(js).put(each)
+        await ManifestStore(js).put(each)
     sweep = ManifestSweep(js, lambda: {wanted.digest})
 
     assert await sweep.sweep() == set()
     assert await sweep.sweep() == {unwanted.digest}
     assert await sweep.sweep() == set()
 
-    assert await Manifests(js).get(wanted.digest) == wanted
-    with pytest.raises(Missing):
-        await Manifests(js).get(unwanted.digest)
+    assert await stored(js, wanted.digest) == wanted
+    with pytest.raises(nats.js.errors.NotFoundError):
+        await stored(js, unwanted.digest)
     # Entry and content of the one that stays, and no trace of the other.
     assert (await js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")).state.messages == 2
 
 
 async def test_a_manifest_that_is_referred_to_in_between_stays(js: JetStreamContext) -> None:
     late = manifest("late")
-    await Manifests(js).put(late)
+    await ManifestStore(js).put(late)
     referenced: set[str] = set()
     sweep = ManifestSweep(js, lambda: referenced)
 
@@ -62,24 +69,24 @@ async def test_a_manifest_that_is_referred_to_in_between_stays(js: JetStreamCont
     referenced.clear()
 
     assert await sweep.sweep() == set()
-    assert await Manifests(js).get(late.digest) == late
+    assert await stored(js, late.digest) == late
 
 
 async def test_a_manifest_can_be_stored_again_after_it_was_swept(js: JetStreamContext) -> None:
     again = manifest("again")
-    await Manifests(js).put(again)
+    await ManifestStore(js).put(again)
     sweep = ManifestSweep(js, set)
     await sweep.sweep()
     assert await sweep.sweep() == {again.digest}
 
-    await Manifests(js).put(again)
+    await ManifestStore(js).put(again)
 
-    assert await Manifests(js).get(again.digest) == again
+    assert await stored(js, again.digest) == again
 
 
 async def test_a_pass_that_fails_says_so_and_the_next_one_goes_on(js: JetStreamContext) -> None:
     unwanted = manifest("unwanted")
-    await Manifests(js).put(unwanted)
+    await ManifestStore(js).put(unwanted)
     sweep = ManifestSweep(js, set)
     await sweep.sweep()
     config = (await js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")).config
@@ -88,7 +95,7 @@ async def test_a_pass_that_fails_says_so_and_the_next_one_goes_on(js: JetStreamC
         await sweep.sweep()
 
     await js.add_stream(config)
-    await Manifests(js).put(unwanted)
+    await ManifestStore(js).put(unwanted)
 
     assert await sweep.sweep() == {unwanted.digest}
 
@@ -98,7 +105,7 @@ async def test_what_others_wrote_wrongly_keeps_no_manifest_from_being_removed(js
     malformed = base64.urlsafe_b64encode(b"sha256:000").decode()
     await js.publish(f"$O.{MANIFESTS_BUCKET}.M.{malformed}", b"no metadata")
     unwanted = manifest("unwanted")
-    await Manifests(js).put(unwanted)
+    await ManifestStore(js).put(unwanted)
     sweep = ManifestSweep(js, set)
 
     await sweep.sweep()
@@ -117,3 +124,14 @@ async def test_facts_go_with_the_artifact_that_they_are_about(js: JetStreamConte
 
     assert (await read_key(js, FACTS_BUCKET, keys[0]))[1] == b""
     assert (await read_key(js, FACTS_BUCKET, keys[1]))[1] is None
+
+
+async def test_what_is_not_what_its_name_says_is_replaced_by_the_next_listing(js: JetStreamContext) -> None:
+    right, wrong = manifest("right"), manifest("wrong")
+    objects = await js.object_store(MANIFESTS_BUCKET)
+    for nonsense in (b"nonsense", encode_manifest(wrong)):
+        await objects.put(right.digest, nonsense)
+
+        await ManifestStore(js).put(right)
+
+        assert await stored(js, right.digest) == right

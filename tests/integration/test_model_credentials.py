@@ -63,7 +63,7 @@ def assignments(fleet: Fleet) -> dict[str, int]:
     """Revision of each assignment by its key."""
 
     async def read() -> dict[str, int]:
-        password = fleet.cluster.nats_identities.controller_password
+        password = fleet.cluster.nats_identities.passwords["controller"]
         client = await nats.connect(fleet.cluster.nats_url, user="controller", password=password)
         try:
             bucket = await client.jetstream().key_value(names.DESIRED_BUCKET)

@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import nats
 import nats.errors
 import pytest
 from nats.aio.client import Client
 
 from libs.artifact import names
-from libs.chassis.errors import ServiceError
+from libs.artifact.names import inbox_prefix
 from libs.chassis.health import Health
-from libs.chassis.nats_client import connect_nats, put_if
-from libs.chassis.nats_mirror import Mirror
+from libs.chassis.nats_client import connect_nats
 from ome.fetch.v1 import fetch_pb2
-from services.controller.permissions import inbox_prefix
+from ome.model.v1 import model_pb2
 from tests.support.fleet import Fleet, model
 
 pytestmark = pytest.mark.cluster
@@ -56,50 +56,59 @@ async def test_fetcher_reads_its_own_assignments_and_no_others(fleet: Fleet, tmp
     await asyncio.to_thread(fleet.apply, here)
     try:
         async with connected(fleet, bound_token(fleet, "fetcher"), tmp_path) as client:
-            for node, readable in ((OURS, True), (OTHER, False)):
-                pattern = f"{names.node_token(node)}.>"
-                mirror = Mirror(names.DESIRED_BUCKET, fetch_pb2.Assignment.FromString, pattern, pushed=True)
-                seen = asyncio.Event()
-                task = asyncio.ensure_future(mirror.run(client, lambda key, seen=seen: seen.set()))  # type: ignore[misc]
-                try:
-                    async with asyncio.timeout(20 if readable else 2):
-                        await seen.wait()
-                except TimeoutError:
-                    assert not readable
-                else:
-                    assert readable
-                finally:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+            async with asyncio.timeout(20):
+                while not (await snapshot(client, OURS)).assignments:
+                    await asyncio.sleep(0.1)
+            with pytest.raises((TimeoutError, nats.errors.Error)):
+                await snapshot(client, OTHER)
     finally:
         await asyncio.to_thread(fleet.delete, here)
         await asyncio.to_thread(fleet.await_gone, here)
 
 
-async def test_fetcher_writes_neither_the_state_nor_the_heartbeat_of_another_node(fleet: Fleet, tmp_path: Path) -> None:
-    token = names.node_token(OTHER)
+async def snapshot(client: Client, node: str) -> fetch_pb2.DesiredSnapshot:
+    request = fetch_pb2.DesiredRequest().SerializeToString()
+    answer = await client.request(names.node_subject(node, names.SNAPSHOT), request, timeout=2)
+    return fetch_pb2.DesiredSnapshot.FromString(answer.data)
+
+
+async def test_fetcher_says_nothing_for_another_node_and_reaches_no_stored_state(fleet: Fleet, tmp_path: Path) -> None:
+    identities = fleet.cluster.nats_identities
+    controller = await nats.connect(
+        fleet.cluster.nats_url, user="controller", password=identities.passwords["controller"]
+    )
+    state = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="test"), phase=model_pb2.NODE_PHASE_READY)
     async with connected(fleet, bound_token(fleet, "fetcher"), tmp_path) as client:
-        js = client.jetstream(timeout=1)
-        await put_if(js, names.OBSERVED_BUCKET, names.node_key(OURS, "test"), b"", None)
-        for bucket, key in (
-            (names.OBSERVED_BUCKET, f"{token}.test"),
-            (names.NODES_BUCKET, token),
-            (names.DESIRED_BUCKET, f"{names.node_token(OURS)}.test"),
-            (names.PLANS_BUCKET, "test"),
-        ):
-            with pytest.raises(ServiceError):
-                await put_if(js, bucket, key, b"", None)
+        for node in (OURS, OTHER):
+            await client.publish(
+                names.node_subject(node, names.OBSERVED), state.SerializeToString(), f"{inbox_prefix(OURS)}.x"
+            )
+        for bucket in (names.OBSERVED_BUCKET, names.DESIRED_BUCKET):
+            await client.publish(f"$KV.{bucket}.{names.node_token(OTHER)}.test", state.SerializeToString())
+        with pytest.raises((TimeoutError, nats.errors.Error)):
+            await client.jetstream(timeout=1).account_info()
+        # Answered after what was sent before.
+        await snapshot(client, OURS)
+        states = await controller.jetstream().key_value(names.OBSERVED_BUCKET)
+        async with asyncio.timeout(10):
+            while names.node_key(OURS, "test") not in await states.keys():
+                await asyncio.sleep(0.1)
+        assert names.node_key(OTHER, "test") not in await states.keys()
+    await controller.close()
 
 
 async def test_fetcher_is_given_no_secret_of_a_model_that_is_not_its_own(fleet: Fleet, tmp_path: Path) -> None:
     async with connected(fleet, bound_token(fleet, "fetcher"), tmp_path) as client:
         request = fetch_pb2.CredentialsRequest(model_uid="of-somebody-else").SerializeToString()
-        answer = await client.request(names.credentials_subject(OURS), request, timeout=5)
+        answer = await client.request(names.node_subject(OURS, names.CREDENTIALS), request, timeout=5)
         reply = fetch_pb2.CredentialsReply.FromString(answer.data)
         assert not reply.values
         assert "not assigned" in reply.problem.message
-        with pytest.raises(nats.errors.TimeoutError):
-            await client.request(names.credentials_subject(OTHER), request, timeout=1)
+        with pytest.raises((TimeoutError, nats.errors.Error)):
+            await client.request(names.node_subject(OTHER, names.CREDENTIALS), request, timeout=1)
+        for subject in (names.credentials_subject(OURS), names.LISTING_CREDENTIALS_SUBJECT):
+            with pytest.raises((TimeoutError, nats.errors.Error)):
+                await client.request(subject, request, timeout=1)
 
 
 @pytest.mark.parametrize("case", ["no token", "nonsense", "bound to no Pod", "for somebody else", "of another service"])

@@ -10,11 +10,13 @@ from nats.aio.client import Client
 from libs.artifact import names
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats, delete_key, put_if
-from ome.fetch.v1.fetch_pb2 import NodeModelState, SharedFacts
+from ome.fetch.v1.fetch_pb2 import GOAL_HOLD, Assignment, NodeModelState, SharedFacts
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, Artifact
 from ome.parser.v1.parser_pb2 import ModelFacts
+from services.controller.gateway.gateway import Gateway
 from services.controller.streams import ensure_streams
-from services.fetcher.fleet.shared_facts import FactsExchange
+from services.fetcher.fleet.gateway import Gateway as NodeGateway
+from services.fetcher.fleet.shared_facts import Facts, FactsExchange
 from services.status.observations import Listener, Observations
 from tests.support.nats_server import NatsServer
 
@@ -24,13 +26,18 @@ DEADLINE_SECONDS = 20
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     server = NatsServer(tmp_path)
     await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client(server: NatsServer) -> AsyncIterator[Client]:
     async with connect_nats(server.url, Health(), "test") as client:
         await ensure_streams(client.jetstream(), 1, 30)
         yield client
-    await server.stop()
 
 
 class Heard:
@@ -94,19 +101,29 @@ async def test_states_are_joined_with_the_facts_that_they_refer_to_whichever_com
     await asyncio.gather(heard.task, return_exceptions=True)
 
 
-async def test_facts_are_referred_to_only_when_they_are_stored(client: Client) -> None:
+async def test_facts_are_referred_to_only_when_they_are_stored(server: NatsServer, client: Client) -> None:
     js = client.jetstream()
     parses = 0
+    hold = Assignment(goal=GOAL_HOLD, artifact=Artifact(digest=DIGEST)).SerializeToString()
 
     async def parse() -> ModelFacts:
         nonlocal parses
         parses += 1
         return LLAMA
 
-    first = await FactsExchange(js, "n1", "1").get(DIGEST, "", parse)
-    second = await FactsExchange(js, "n2", "1").get(DIGEST, "", parse)
+    async def facts_on(node: str) -> Facts:
+        await put_if(js, names.DESIRED_BUCKET, names.node_key(node, "m"), hold, None)
+        async with connect_nats(server.url, Health(), "test", inbox_prefix=names.inbox_prefix(node)) as own:
+            return await FactsExchange(NodeGateway(own, node), node, "1").get(DIGEST, "", parse)
+
+    opened = asyncio.Event()
+    gateway = asyncio.ensure_future(Gateway(client, client).run(opened.set))
+    await opened.wait()
+    first, second = await facts_on("n1"), await facts_on("n2")
     assert (first.key, second.key, parses) == (names.facts_key(DIGEST, "", "1"),) * 2 + (1,)
 
     await js.delete_stream(f"KV_{names.FACTS_BUCKET}")
-    alone = await FactsExchange(js, "n3", "1").get(DIGEST, "", parse)
+    alone = await facts_on("n3")
     assert (alone.key, alone.facts, parses) == ("", LLAMA, 2)
+    gateway.cancel()
+    await asyncio.gather(gateway, return_exceptions=True)

@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,15 @@ from typing import Any
 import aiohttp
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from libs.artifact import names
-from libs.chassis.nats_client import put_if, read_key
+from libs.chassis.health import Health
+from libs.chassis.nats_client import connect_nats, put_if, read_key
 from libs.chassis.nats_mirror import Mirror
+from libs.chassis.settings import load_settings
+from libs.chassis.tasks import run_until
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     GOAL_HOLD,
@@ -39,26 +43,81 @@ from ome.fetch.v1.fetch_pb2 import (
 )
 from ome.model.v1.model_pb2 import MODEL_KIND_CLUSTER_BASE_MODEL, Artifact, ModelRef, NodePhase
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.controller.permissions import node_permissions
+from services.controller.gateway.gateway import Gateway
+from services.controller.permissions import NODES, OME, USERS, accounts, node_permissions
 from services.controller.streams import ensure_pool, ensure_streams
+from services.fetcher import resolver
+from services.fetcher.fleet.gateway import Gateway as NodeGateway
 from tests.support.nats_server import NatsServer
+from tests.support.own_loop import running
 from tools.localcluster.addresses import free_port
 from tools.localcluster.controlplane import listens
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 20.0
+PASSWORD = "secret"
 
 
 def nats_configuration(node: str) -> dict[str, Any]:
-    """An account with a driver who may do everything, and connections without a name that may do what the node may."""
-    permissions = node_permissions(node)
-    fetcher = {
-        "user": "fetcher",
-        "password": "fetcher",
-        "permissions": {"publish": list(permissions.publish), "subscribe": list(permissions.subscribe)},
-    }
-    users = [{"user": "driver", "password": "driver"}, fetcher]
-    return {"accounts": {"OME": {"jetstream": "enabled", "users": users}}, "no_auth_user": "fetcher"}
+    """The two accounts as they are, and the node's own rights for connections without a name; a driver may do all."""
+    configured: dict[str, Any] = accounts(dict.fromkeys(USERS, PASSWORD))
+    configured[OME]["users"].append({"user": "driver", "password": PASSWORD})
+    fetcher = {"user": "fetcher", "password": PASSWORD, "permissions": node_permissions(node).document()}
+    configured[NODES]["users"].append(fetcher)
+    return {"accounts": configured, "system_account": "SYS", "no_auth_user": "fetcher"}
+
+
+@asynccontextmanager
+async def running_gateway(server: NatsServer, folder: Path) -> AsyncIterator[None]:
+    """The gateway, in a thread of this process, under its own rights; folder takes the file with its password."""
+    password = folder / "gateway.password"
+    password.write_text(PASSWORD)
+
+    async def serve(stop: asyncio.Event, opened: Callable[[], None]) -> None:
+        gateways: list[Gateway] = []
+
+        def fleet_reconnected() -> None:
+            for gateway in gateways:
+                gateway.fleet_reconnected()
+
+        def nodes_reconnected() -> None:
+            for gateway in gateways:
+                gateway.nodes_reconnected()
+
+        async with (
+            connect_nats(
+                server.url,
+                Health(),
+                "gateway",
+                user="gateway",
+                password_file=password,
+                inbox_prefix="_INBOX_gateway",
+                on_reconnect=fleet_reconnected,
+            ) as ome,
+            connect_nats(
+                server.url,
+                Health(),
+                "gateway",
+                user="gateway-nodes",
+                password_file=password,
+                on_reconnect=nodes_reconnected,
+            ) as nodes,
+        ):
+            gateways.append(Gateway(ome, nodes))
+            await run_until(stop, gateways[0].run(opened))
+
+    async with running(serve):
+        yield
+
+
+@asynccontextmanager
+async def asking_as(server: NatsServer, node: str) -> AsyncIterator[NodeGateway]:
+    """What a fetcher of the node asks the gateway with."""
+    client = await nats.connect(server.url, inbox_prefix=names.inbox_prefix(node))
+    try:
+        yield NodeGateway(client, node)
+    finally:
+        await client.close()
 
 
 class Driver:
@@ -90,12 +149,16 @@ class Driver:
 
     async def answer_credentials(self) -> None:
         """Hand out self.secrets by model uid, until cancelled; other values are another version."""
-        subscription = await self.client.subscribe(names.credentials_subject(self.node))
-        async for message in subscription.messages:
+
+        async def answer(message: Msg) -> None:
             uid = CredentialsRequest.FromString(message.data).model_uid
             values = self.secrets.get(uid, {})
             version = str(hash(tuple(sorted(values.items()))))
             await message.respond(CredentialsReply(values=values, secret_version=version).SerializeToString())
+
+        for subject in (names.credentials_subject(self.node), names.LISTING_CREDENTIALS_SUBJECT):
+            await self.client.subscribe(subject, cb=answer)
+        await asyncio.Event().wait()
 
     async def hold(
         self,
@@ -246,6 +309,14 @@ class FetcherNode:
             **environ,
         }
         self.host.mkdir(exist_ok=True)
+        (folder / "resolver.password").write_text(PASSWORD)
+        # The resolver that lists for this node, in this process and under its own rights.
+        self._listing = {
+            "OME_NATS_USER": "resolver",
+            "OME_NATS_PASSWORD_FILE": str(folder / "resolver.password"),
+            "OME_HTTP_PORT": "0",
+        }
+        self._resolver = AsyncExitStack()
 
     def path(self, node_path: str) -> Path:
         """Where a path of the node is for the test."""
@@ -301,6 +372,14 @@ class FetcherNode:
             self._process = await asyncio.create_subprocess_exec(
                 *command, env=self._environ | environ, stdout=log, stderr=log, cwd=ROOT
             )
+        await self._resolver.aclose()
+        settings = load_settings(resolver.Settings, self._environ | environ | self._listing)
+
+        async def resolve(stop: asyncio.Event, started: Callable[[], None]) -> None:
+            started()
+            await resolver.main(settings, stop)
+
+        await self._resolver.enter_async_context(running(resolve))
 
     async def ready(self) -> None:
         """Wait until the fetcher says that it is ready."""
@@ -354,6 +433,7 @@ class FetcherNode:
             return False
 
     async def _end(self, number: signal.Signals) -> int | None:
+        await self._resolver.aclose()
         process, self._process = self._process, None
         if process is None:
             return None
@@ -376,12 +456,13 @@ async def connected_driver(server: NatsServer, node: str) -> AsyncIterator[Drive
     async def reconnected() -> None:
         driver.reconnected()
 
-    client = await nats.connect(server.url, user="driver", password="driver", reconnected_cb=reconnected)
+    client = await nats.connect(server.url, user="driver", password=PASSWORD, reconnected_cb=reconnected)
     driver = Driver(client, node)
     await driver.ensure()
     tasks = [asyncio.create_task(driver.follow()), asyncio.create_task(driver.answer_credentials())]
     try:
-        yield driver
+        async with running_gateway(server, server.folder):
+            yield driver
     finally:
         for task in tasks:
             task.cancel()

@@ -20,7 +20,7 @@ class NatsServer:
 
     def __init__(self, folder: Path, configuration: Mapping[str, Any] | None = None) -> None:
         """folder holds storage, configuration and log; configuration is added to what every test needs."""
-        self._folder = folder
+        self.folder = folder
         self._process: asyncio.subprocess.Process | None = None
         self._extra = dict(configuration or {})
         self.port = free_port()
@@ -38,19 +38,19 @@ class NatsServer:
     @property
     def log(self) -> str:
         """Everything that the server has printed so far."""
-        path = self._folder / "nats-server.log"
+        path = self.folder / "nats-server.log"
         return path.read_text() if path.exists() else ""
 
     async def start(self) -> None:
         """Start the server and wait until it takes connections."""
         configuration = {
             "listen": f"127.0.0.1:{self.port}",
-            "jetstream": {"store_dir": str(self._folder / "jetstream"), "max_file_store": 2**30},
+            "jetstream": {"store_dir": str(self.folder / "jetstream"), "max_file_store": 2**31},
             **self._extra,
         }
-        path = self._folder / "nats-server.conf"
+        path = self.folder / "nats-server.conf"
         path.write_text(json.dumps(configuration))
-        with (self._folder / "nats-server.log").open("a") as log:
+        with (self.folder / "nats-server.log").open("a") as log:
             self._process = await asyncio.create_subprocess_exec(
                 _binary(), "--config", str(path), stdout=log, stderr=log
             )

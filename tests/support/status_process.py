@@ -227,9 +227,9 @@ async def running_status_cluster(folder: Path) -> AsyncIterator[StatusCluster]:
         for daemon in (plane.etcd, plane.apiserver, server.daemon):
             stack.push_async_callback(daemon.stop)
             await daemon.start()
-        (folder / "status-password").write_text(identities.status_password)
+        (folder / "status-password").write_text(identities.passwords["status"])
         kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
-        client = await nats.connect(server.url, user="controller", password=identities.controller_password)
+        client = await nats.connect(server.url, user="controller", password=identities.passwords["controller"])
         stack.push_async_callback(client.close)
         await ensure_streams(client.jetstream(), 1, 60.0)
         await _install(kube)

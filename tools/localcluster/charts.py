@@ -32,9 +32,9 @@ def local_values(nats_url: str, hub_url: str | None) -> dict[str, dict[str, Any]
     nats = {"url": nats_url}
     return {
         CRDS: {},
-        "controller": {"replicas": 1, "nats": {**nats, "replicas": 1}},
+        "controller": {"replicas": 1, "nats": {**nats, "replicas": 1, "bucketBytes": 256 << 20}},
         "parser": {"replicas": 1},
-        "fetcher": {"nats": nats, "hfEndpoint": hub_url or ""},
+        "fetcher": {"nats": nats, "hfEndpoint": hub_url or "", "resolver": {"replicas": 1}},
         "status": {"replicas": 1, "nats": nats},
     }
 
@@ -85,8 +85,7 @@ async def prepare_namespace(kube: KubeClient, identities: Identities) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     await apply(kube, f"/api/v1/namespaces/{NAMESPACE}", namespace)
     secrets = {
-        "ome-nats-controller": {"password": identities.controller_password},
-        "ome-nats-status": {"password": identities.status_password},
+        **{f"ome-nats-{user}": {"password": password} for user, password in identities.passwords.items()},
         "ome-nats-issuer": {"seed": identities.issuer_seed},
     }
     async with asyncio.TaskGroup() as group:

@@ -1,31 +1,29 @@
-"""How nats-server is configured: JetStream on disk, two users with passwords, everyone else by auth callout.
+"""How nats-server is configured: JetStream on disk, users with passwords for our services, nodes by auth callout.
 
-What a node may do is not written here: the controller answers the callout with permissions
-(docs/adr/0002-nats-layout.md).
+Who may do what is not written here: services/controller/permissions.py says it for all (docs/adr/0023-gateway.md).
 """
 
 import json
+import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import nkeys
 
-from libs.artifact import names
+from services.controller.permissions import OME, USERS, accounts
 from tools.localcluster.addresses import free_port
 from tools.localcluster.controlplane import listens
 from tools.localcluster.daemon import Daemon
 from tools.localcluster.programs import Programs
 
-ACCOUNT = "OME"
-
 
 @dataclass(frozen=True)
 class Identities:
-    """The passwords of the two services that have one, and the key that signs what the others may do."""
+    """The passwords of the users that have one, by name, and the key that signs what the nodes may do."""
 
-    controller_password: str
-    status_password: str
+    passwords: Mapping[str, str]
     issuer_seed: str
     issuer: str
 
@@ -33,52 +31,53 @@ class Identities:
 def new_identities() -> Identities:
     seed = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_ACCOUNT)
     return Identities(
-        controller_password=secrets.token_urlsafe(24),
-        status_password=secrets.token_urlsafe(24),
+        passwords={user: secrets.token_urlsafe(24) for user in USERS},
         issuer_seed=seed.decode(),
         issuer=nkeys.from_seed(seed).public_key.decode(),
     )
 
 
-def status_permissions() -> dict[str, object]:
-    """The status service reads five buckets and progress, and writes nothing."""
-    buckets = (
-        names.PLANS_BUCKET,
-        names.OBSERVED_BUCKET,
-        names.FACTS_BUCKET,
-        names.NODES_BUCKET,
-        names.DESIRED_BUCKET,
-    )
-    publish = ["$JS.API.INFO", "$JS.FC.>"]
-    for stream in (f"KV_{bucket}" for bucket in buckets):
-        publish += [
-            f"$JS.API.STREAM.INFO.{stream}",
-            f"$JS.API.STREAM.MSG.GET.{stream}",
-            f"$JS.API.DIRECT.GET.{stream}",
-            f"$JS.API.DIRECT.GET.{stream}.>",
-            f"$JS.API.CONSUMER.*.{stream}",
-            f"$JS.API.CONSUMER.*.{stream}.>",
-            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
-        ]
-    return {"publish": publish, "subscribe": ["_INBOX.>", "_INBOX_status.>", names.progress_subject("*", "*")]}
-
-
 def configuration(port: int, store: Path, identities: Identities) -> dict[str, object]:
-    users = [
-        {"user": "controller", "password": identities.controller_password},
-        {"user": "status", "password": identities.status_password, "permissions": status_permissions()},
-    ]
     return {
         "listen": f"127.0.0.1:{port}",
         "server_name": "ome-local",
         "jetstream": {"store_dir": str(store), "max_file_store": 4 * 2**30, "max_memory_store": 2**28},
-        "accounts": {ACCOUNT: {"jetstream": "enabled", "users": users}, "SYS": {"users": []}},
+        "accounts": accounts(identities.passwords),
         "system_account": "SYS",
         "authorization": {
             "timeout": 2,
-            "auth_callout": {"issuer": identities.issuer, "account": ACCOUNT, "auth_users": ["controller", "status"]},
+            "auth_callout": {"issuer": identities.issuer, "account": OME, "auth_users": list(USERS)},
         },
     }
+
+
+def guide_configuration() -> str:
+    """The accounts and the callout as docs/guides/nats.md shows them: valid for nats-server, and as YAML."""
+    passwords = {user: f"${user.upper().replace('-', '_')}_PASSWORD" for user in USERS}
+    callout = {"issuer": "$ISSUER_PUBLIC_KEY", "account": OME, "auth_users": list(USERS)}
+    document = {
+        "accounts": accounts(passwords),
+        "system_account": "SYS",
+        "authorization": {"timeout": 2, "auth_callout": callout},
+    }
+    return "\n".join(f"{key}: {_flow(value, 0)}" for key, value in document.items())
+
+
+def _flow(value: object, depth: int) -> str:
+    """A value in braces and brackets, in one line where that is short."""
+    if isinstance(value, dict):
+        parts = [f"{key}: {_flow(each, depth + 1)}" for key, each in value.items()]
+        opening, closing = "{", "}"
+    elif isinstance(value, list):
+        parts, opening, closing = [_flow(each, depth + 1) for each in value], "[", "]"
+    else:
+        # Subjects in quotation marks, as "$JS" would be a variable; variables and words without.
+        return json.dumps(value) if isinstance(value, str) and re.search("[.>*]", value) else str(value)
+    short = f"{opening}{', '.join(parts)}{closing}"
+    if len(short) + 2 * depth < 80 and "\n" not in short:
+        return short
+    inner = "  " * (depth + 1)
+    return f"{opening}\n" + ",\n".join(inner + part for part in parts) + f"\n{'  ' * depth}{closing}"
 
 
 class NatsServer:

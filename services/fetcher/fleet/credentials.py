@@ -1,17 +1,19 @@
-"""Asks the controller for a model's secret. Must not keep, log or forward what it gets."""
+"""Asks for a model's secret. Must not keep, log or forward what it gets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import nats.errors
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
-from libs.artifact.names import credentials_subject
+from libs.artifact.names import CREDENTIALS, LISTING_CREDENTIALS_SUBJECT
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from libs.model.problems import error_of
 from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, Problem
+from services.fetcher.fleet.gateway import Gateway
 
 _TIMEOUT_SECONDS = 5
 
@@ -34,23 +36,43 @@ class Credentials:
         return self.content
 
 
-class CredentialsClient:
-    """Request and reply on the node's own subject, which is how the controller knows who asks."""
-
-    def __init__(self, client: Client, node: str) -> None:
-        self._client = client
-        self._subject = credentials_subject(node)
+class CredentialsClient(Protocol):
+    """Whoever can be asked for secrets."""
 
     async def get(self, model_uid: str) -> Credentials:
         """The credentials of a model as they are now. Raises Unavailable when no controller answers."""
+        ...
+
+
+class NodeCredentials:
+    """For a node, which gets the secrets of the models that it must hold."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def get(self, model_uid: str) -> Credentials:
+        """See CredentialsClient."""
+        return _read(await self._gateway.ask(CREDENTIALS, CredentialsRequest(model_uid=model_uid), CredentialsReply))
+
+
+class ListingCredentials:
+    """For a resolver, which gets the secrets of the models whose sources are to be listed."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def get(self, model_uid: str) -> Credentials:
+        """See CredentialsClient."""
         request = CredentialsRequest(model_uid=model_uid).SerializeToString()
         try:
-            message = await self._client.request(self._subject, request, timeout=_TIMEOUT_SECONDS)
-            reply = CredentialsReply.FromString(message.data)
+            message = await self._client.request(LISTING_CREDENTIALS_SUBJECT, request, timeout=_TIMEOUT_SECONDS)
+            return _read(CredentialsReply.FromString(message.data))
         except (TimeoutError, nats.errors.Error, DecodeError) as error:
             raise Unavailable(
                 Reason.UNAVAILABLE, f"no controller answers the request for the model's secret: {type(error).__name__}"
             ) from error
-        return Credentials(
-            reply.secret_version, dict(reply.values), reply.problem if reply.HasField("problem") else None
-        )
+
+
+def _read(reply: CredentialsReply) -> Credentials:
+    problem = reply.problem if reply.HasField("problem") else None
+    return Credentials(reply.secret_version, dict(reply.values), problem)

@@ -24,7 +24,7 @@ from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask
 from ome.model.v1.model_pb2 import Artifact
 from services.fetcher import metrics
 from services.fetcher.fleet.credentials import Credentials, CredentialsClient
-from services.fetcher.fleet.manifests import Manifests
+from services.fetcher.fleet.manifests import ManifestStore
 from services.fetcher.sources.catalogue import Sources
 
 # One lingering request per fetcher: long, so that an idle fleet asks seldom.
@@ -45,7 +45,7 @@ class ListingWorker:
         pool: str,
         sources: Sources,
         credentials: CredentialsClient,
-        manifests: Manifests,
+        manifests: ManifestStore,
     ) -> None:
         self._js = js
         self._consumer = f"pool-{pool}"

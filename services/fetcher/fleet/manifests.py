@@ -1,4 +1,4 @@
-"""The fleet's manifests, in the object store of NATS: written by the fetcher that listed a source, read by all others.
+"""The fleet's manifests, in the object store of NATS: written by the resolver that listed a source, read by all nodes.
 
 Owns the exceptions of nats-py on this path. Must not trust what it reads: the digest names the content.
 """
@@ -15,67 +15,47 @@ from nats.js.object_store import ObjectStore
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import Manifest
-from libs.artifact.names import MANIFESTS_BUCKET
+from libs.artifact.names import MANIFEST, MANIFESTS_BUCKET
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Corrupt, Missing, Unavailable
+from libs.chassis.errors import Corrupt, Unavailable
+from ome.fetch.v1.fetch_pb2 import ManifestPart, ManifestRequest
+from services.fetcher.fleet.gateway import Gateway
 from services.fetcher.fleet.manifest_codec import decode_manifest, encode_manifest
 
 # Half of nats-server's default max_payload: fewer round trips than the library's 128 KiB.
 _CHUNK_BYTES = 512 << 10
 # A manifest of 50,000 files is 7 MB.
 _TIMEOUT_SECONDS = 30
+_MOST_BYTES = 256 << 20
 # Files of the manifests of models that come just now, some 300 bytes each; one that is on disk is read from there.
 _REMEMBERED_FILES = 20_000
 
 
 class Manifests:
-    """Reads and writes manifests by digest. Equal digests mean equal content, so nothing is ever overwritten."""
+    """Reads manifests by digest, from the gateway."""
 
-    def __init__(self, js: JetStreamContext) -> None:
-        self._js = js
-        self._objects: ObjectStore | None = None
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
         self._recent: OrderedDict[str, Manifest] = OrderedDict()
 
     async def get(self, digest: str) -> Manifest:
         """The manifest of a digest. Raises Missing, Unavailable, or Corrupt when it is not what its name says."""
         if digest in self._recent:
             return self._recent[digest]
-        try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                store = await self._store()
-                data = (await store.get(digest)).data or b""
-        except nats.js.errors.NotFoundError as error:
-            raise Missing(
-                Reason.NOT_FOUND, f"the manifest {digest} is not in the object store {MANIFESTS_BUCKET}"
-            ) from error
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            raise _unavailable("read", digest, error) from error
-        try:
-            manifest = decode_manifest(data)
-        except (DecodeError, InvalidValue) as error:
-            raise Corrupt(Reason.INVALID_LISTING, f"the manifest {digest} cannot be used: {error}") from error
-        if manifest.digest != digest:
-            raise Corrupt(Reason.CHECKSUM_MISMATCH, f"the manifest stored as {digest} is that of {manifest.digest}")
+        manifest = _checked(digest, await self._read(digest))
         self._remember(manifest)
         return manifest
 
-    async def put(self, manifest: Manifest) -> None:
-        """Store a manifest under its digest; idempotent. Raises Unavailable."""
-        digest = manifest.digest
-        try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                store = await self._store()
-                if not await _exists(store, digest):
-                    meta = ObjectMeta(name=digest, options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES))
-                    await store.put(digest, encode_manifest(manifest), meta)
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            raise _unavailable("write", digest, error) from error
-        self._remember(manifest)
-
-    async def _store(self) -> ObjectStore:
-        if self._objects is None:
-            self._objects = await self._js.object_store(MANIFESTS_BUCKET)
-        return self._objects
+    async def _read(self, digest: str) -> bytes:
+        data = bytearray()
+        while True:
+            request = ManifestRequest(digest=digest, offset=len(data))
+            part = await self._gateway.get(MANIFEST, request, ManifestPart, _TIMEOUT_SECONDS)
+            data += part.data
+            if len(data) >= part.total_bytes or not part.data:
+                return bytes(data)
+            if part.total_bytes > _MOST_BYTES:
+                raise Corrupt(Reason.INVALID_LISTING, f"the manifest {digest} has {part.total_bytes} bytes")
 
     def _remember(self, manifest: Manifest) -> None:
         self._recent[manifest.digest] = manifest
@@ -83,15 +63,44 @@ class Manifests:
             self._recent.popitem(last=False)
 
 
-async def _exists(store: ObjectStore, digest: str) -> bool:
+class ManifestStore:
+    """Writes manifests. Equal digests mean equal content: nothing is overwritten but what is not what its name says."""
+
+    def __init__(self, js: JetStreamContext) -> None:
+        self._js = js
+        self._objects: ObjectStore | None = None
+
+    async def put(self, manifest: Manifest) -> None:
+        """Store a manifest under its digest; idempotent. Raises Unavailable."""
+        digest = manifest.digest
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                if self._objects is None:
+                    self._objects = await self._js.object_store(MANIFESTS_BUCKET)
+                if not await _holds(self._objects, digest):
+                    meta = ObjectMeta(name=digest, options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES))
+                    await self._objects.put(digest, encode_manifest(manifest), meta)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"NATS did not take a manifest: {type(error).__name__}") from error
+
+
+async def _holds(store: ObjectStore, digest: str) -> bool:
+    """Whether what is stored under a digest is what the digest names."""
     try:
-        await store.get_info(digest)
-    except nats.js.errors.NotFoundError:
+        data = (await store.get(digest)).data or b""
+        _checked(digest, data)
+    except (nats.js.errors.NotFoundError, nats.js.errors.BadObjectMetaError, nats.js.errors.DigestMismatchError):
+        return False
+    except Corrupt:
         return False
     return True
 
 
-def _unavailable(verb: str, digest: str, error: Exception) -> Unavailable:
-    return Unavailable(
-        Reason.UNAVAILABLE, f"the fetcher cannot {verb} the manifest {digest} in NATS: {type(error).__name__}"
-    )
+def _checked(digest: str, data: bytes) -> Manifest:
+    try:
+        manifest = decode_manifest(data)
+    except (DecodeError, InvalidValue) as error:
+        raise Corrupt(Reason.INVALID_LISTING, f"the manifest {digest} cannot be used: {error}") from error
+    if manifest.digest != digest:
+        raise Corrupt(Reason.CHECKSUM_MISMATCH, f"the manifest stored as {digest} is that of {manifest.digest}")
+    return manifest

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
-import nats.errors
 import structlog
-from nats.aio.client import Client
 
-from libs.artifact.names import progress_subject
+from libs.artifact.names import PROGRESS
+from libs.chassis.errors import ServiceError
 from ome.fetch.v1 import fetch_pb2
+from services.fetcher.fleet.gateway import Gateway
 from services.fetcher.transfer.progress import Progress
 
 _INTERVAL_SECONDS = 1.0
@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 
 async def publish_progress(
-    client: Client, node: str, running_transfers: Callable[[], Iterable[tuple[frozenset[str], Progress]]]
+    gateway: Gateway, running_transfers: Callable[[], Iterable[tuple[frozenset[str], Progress]]]
 ) -> None:
     """Publish until cancelled. Each running transfer comes with the uids of the models that it is for."""
     said: dict[str, Progress] = {}
@@ -28,9 +28,9 @@ async def publish_progress(
             if said.get(model_uid) == progress:
                 continue
             try:
-                await client.publish(progress_subject(node, model_uid), _encode(progress).SerializeToString())
-            except nats.errors.Error as error:
-                _log.debug("progress_lost", model=model_uid, error=type(error).__name__)
+                await gateway.tell(PROGRESS, _encode(progress), model_uid)
+            except ServiceError as error:
+                _log.debug("progress_lost", model=model_uid, reason=error.reason)
         said = running
 
 

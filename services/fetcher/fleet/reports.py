@@ -5,26 +5,23 @@ Writes only what differs from what is stored, also across a restart. Must not de
 
 import time
 
-from google.protobuf.message import DecodeError
-from nats.js import JetStreamContext
-
-from libs.artifact.names import OBSERVED_BUCKET, node_key
-from libs.chassis.nats_client import put_if, read_key
-from ome.fetch.v1.fetch_pb2 import NodeModelState
+from libs.artifact.names import OBSERVED, RECALL
+from ome.fetch.v1.fetch_pb2 import NodeModelState, StateReply, StateRequest
+from services.fetcher.fleet.gateway import Gateway
 
 
 class Reports:
     """The stored states, read when they are first needed and remembered until forget_all()."""
 
-    def __init__(self, js: JetStreamContext, node: str) -> None:
-        self._js = js
-        self._node = node
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
         self._stored: dict[str, NodeModelState | None] = {}
 
     async def stored(self, model_uid: str) -> NodeModelState | None:
         """What was said last about a model, if anything. Raises Unavailable."""
         if model_uid not in self._stored:
-            self._stored[model_uid] = await self._read(node_key(self._node, model_uid))
+            reply = await self._gateway.get(RECALL, StateRequest(model_uid=model_uid), StateReply)
+            self._stored[model_uid] = reply.state if reply.HasField("state") else None
         return self._stored[model_uid]
 
     async def write(self, model_uid: str, state: NodeModelState) -> bool:
@@ -32,6 +29,8 @@ class Reports:
 
         Raises Unavailable, or Missing when the bucket does not exist.
         """
+        # An assignment that cannot be read names no model, but its key does.
+        state.model.uid = model_uid
         stored = await self.stored(model_uid)
         if stored is not None and stored.phase == state.phase:
             state.phase_since.CopyFrom(stored.phase_since)
@@ -41,7 +40,7 @@ class Reports:
             return False
         # Should the write fail half-way, the next one must not compare with a guess.
         self._stored.pop(model_uid, None)
-        await put_if(self._js, OBSERVED_BUCKET, node_key(self._node, model_uid), state.SerializeToString(), None)
+        await self._gateway.get(OBSERVED, state, StateReply)
         self._stored[model_uid] = state
         return True
 
@@ -52,14 +51,6 @@ class Reports:
     def forget_all(self) -> None:
         """Read everything again when it is next needed: somebody may have deleted or restored it."""
         self._stored.clear()
-
-    async def _read(self, key: str) -> NodeModelState | None:
-        _, value = await read_key(self._js, OBSERVED_BUCKET, key)
-        try:
-            return None if value is None else NodeModelState.FromString(value)
-        except DecodeError:
-            # Whatever it is, it is replaced by the first thing that we say.
-            return None
 
 
 def _comparable(state: NodeModelState) -> NodeModelState:

@@ -10,15 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
-from google.protobuf.message import DecodeError
-from nats.js import JetStreamContext
 
-from libs.artifact.names import FACTS_BUCKET, facts_key
+from libs.artifact.names import FACTS, facts_key
 from libs.chassis.errors import Conflict, Invalid, ServiceError
-from libs.chassis.nats_client import put_if, read_key
 from libs.model.problems import error_of, problem_of
-from ome.fetch.v1.fetch_pb2 import SharedFacts
+from ome.fetch.v1.fetch_pb2 import FactsReply, FactsRequest, SharedFacts
 from ome.parser.v1.parser_pb2 import ModelFacts
+from services.fetcher.fleet.gateway import Gateway
 
 # Longer than an answer of the parser may take; after that whoever waits asks instead.
 _CLAIM_SECONDS = 30.0
@@ -39,18 +37,19 @@ class Facts:
 class FactsExchange:
     """What the nodes of the fleet know about artifacts."""
 
-    def __init__(self, js: JetStreamContext, node: str, version: str, claim_seconds: float = _CLAIM_SECONDS) -> None:
+    def __init__(self, gateway: Gateway, node: str, version: str, claim_seconds: float = _CLAIM_SECONDS) -> None:
         """claim_seconds is how long another node's claim is waited for, counted from when it is seen."""
         self._claim_seconds = claim_seconds
-        self._js = js
+        self._gateway = gateway
         self._node = node
         self._version = version
 
     async def get(self, digest: str, schema_path: str, parse: Callable[[], Awaitable[ModelFacts]]) -> Facts:
         """The facts about an artifact, from whoever asked first, or by parse. Raises what parse raises."""
         key = facts_key(digest, schema_path, self._version)
+        subject = FactsRequest(digest=digest, schema_path=schema_path, version=self._version)
         try:
-            known = await self._known_or_claimed(key)
+            known = await self._known_or_claimed(subject)
         except ServiceError as error:
             _log.info("facts_not_shared", digest=digest, reason=error.reason)
             return Facts(await parse())
@@ -61,20 +60,21 @@ class FactsExchange:
         try:
             answer = SharedFacts(facts=await parse())
         except Invalid as error:
-            await self._tell(key, SharedFacts(problem=problem_of(error, "fetcher")))
+            await self._tell(subject, SharedFacts(problem=problem_of(error, "fetcher")))
             raise
         except ServiceError:
             # The others need not wait until the claim runs out.
-            await self._tell(key, SharedFacts())
+            await self._tell(subject, SharedFacts())
             raise
-        return Facts(answer.facts, key if await self._tell(key, answer) else "")
+        return Facts(answer.facts, key if await self._tell(subject, answer) else "")
 
-    async def _known_or_claimed(self, key: str) -> SharedFacts:
+    async def _known_or_claimed(self, subject: FactsRequest) -> SharedFacts:
         """What is known, or an empty record once it is ours to find out."""
         pause = _LOOK_AGAIN_SECONDS
         claim_seen, waiting_since = -1, 0.0
         while True:
-            revision, known = await self._read(key)
+            reply = await self._gateway.get(FACTS, subject, FactsReply)
+            revision, known = reply.revision, reply.facts
             if known.HasField("facts") or known.HasField("problem"):
                 return known
             if revision != claim_seen:
@@ -85,26 +85,22 @@ class FactsExchange:
                 await asyncio.sleep(pause * (0.5 + random.random() / 2))
                 pause = min(2 * pause, _LOOK_AGAIN_MAX_SECONDS)
                 continue
-            claim = SharedFacts(claimed_by=self._node)
-            claim.claimed_at.FromMilliseconds(int(time.time() * 1000))
             try:
-                await put_if(self._js, FACTS_BUCKET, key, claim.SerializeToString(), revision)
+                await self._say(subject, SharedFacts(claimed_by=self._node), revision)
             except Conflict:
                 continue
             return SharedFacts()
 
-    async def _tell(self, key: str, answer: SharedFacts) -> bool:
+    async def _tell(self, subject: FactsRequest, answer: SharedFacts) -> bool:
         try:
-            await put_if(self._js, FACTS_BUCKET, key, answer.SerializeToString(), None)
+            await self._say(subject, answer)
         except ServiceError as error:
             # The claim expires, and the next node asks.
-            _log.info("facts_not_shared", key=key, reason=error.reason)
+            _log.info("facts_not_shared", digest=subject.digest, reason=error.reason)
             return False
         return True
 
-    async def _read(self, key: str) -> tuple[int, SharedFacts]:
-        revision, value = await read_key(self._js, FACTS_BUCKET, key)
-        try:
-            return revision, SharedFacts.FromString(value or b"")
-        except DecodeError:
-            return revision, SharedFacts()
+    async def _say(self, subject: FactsRequest, record: SharedFacts, revision: int = 0) -> None:
+        request = FactsRequest(facts=record, revision=revision)
+        request.MergeFrom(subject)
+        await self._gateway.get(FACTS, request, FactsReply)

@@ -12,14 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from google.protobuf.message import DecodeError
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.names import node_key, split_node_key
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
-from libs.chassis.nats_mirror import Mirror
 from libs.model.kinds import kind_numbered, shown_ref
 from libs.model.problems import is_defect, problem_of
 from ome.fetch.v1.fetch_pb2 import (
@@ -37,6 +35,7 @@ from ome.model.v1.model_pb2 import (
     NodePhase,
 )
 from services.fetcher import metrics
+from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.downloads import Downloads, Order
@@ -98,7 +97,7 @@ class ModelLoop:
     def __init__(
         self,
         settings: Settings,
-        assignments: "Mirror[Assignment]",
+        assignments: Assignments,
         roots: Roots,
         downloads: Downloads,
         reports: Reports,
@@ -446,14 +445,6 @@ class ModelLoop:
                 Reason.INVALID_PATH, "a model of a kind that is not known needs a storage.path"
             ) from None
         return default_path(self._settings.model_roots[0], kind.name, model.namespace, model.name)
-
-
-def decode_assignment(data: bytes) -> Assignment:
-    """The assignment that a key holds; one that cannot be read is an empty one, which fails its model and no other."""
-    try:
-        return Assignment.FromString(data)
-    except DecodeError:
-        return Assignment()
 
 
 def _keeping(revision: int, told: Assignment | NodeModelState, model_uid: str) -> Desired:

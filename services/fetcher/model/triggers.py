@@ -6,9 +6,8 @@ Must not look itself: that is the model loop's.
 import asyncio
 
 from libs.artifact.names import split_node_key
-from libs.chassis.nats_mirror import Mirror
 from libs.chassis.work import KeyedQueue
-from ome.fetch.v1.fetch_pb2 import Assignment
+from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.roots import Roots
@@ -25,7 +24,7 @@ class Triggers:
     def __init__(
         self,
         queue: "KeyedQueue[str]",
-        assignments: "Mirror[Assignment]",
+        assignments: Assignments,
         roots: Roots,
         reports: Reports,
         model_loop: ModelLoop,

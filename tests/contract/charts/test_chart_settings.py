@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,12 +15,28 @@ from tests.support.programs import CHARTS, render
 
 pytestmark = pytest.mark.cluster
 
-SERVICES = ("controller", "fetcher", "parser", "status")
+# Each process by the name of its container: the chart that runs it, and the module with its settings.
+PROCESSES = {
+    "controller": ("controller", "services.controller.settings"),
+    "gateway": ("controller", "services.controller.gateway.settings"),
+    "fetcher": ("fetcher", "services.fetcher.settings"),
+    "resolver": ("fetcher", "services.fetcher.resolver"),
+    "parser": ("parser", "services.parser.settings"),
+    "status": ("status", "services.status.settings"),
+}
+SERVICES = tuple(PROCESSES)
 # What the kubelet gives to every container.
 _FROM_KUBELET = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 # Every value whose default leaves a variable out.
 _OPTIONS = {
     "controller": ["nats.caSecret=ca"],
+    "gateway": ["nats.caSecret=ca"],
+    "resolver": [
+        "nats.caSecret=ca",
+        "hfEndpoint=http://mirror",
+        "modelscopeEndpoint=http://mirror",
+        "vendorDrivers.acme.driver=preprovisioned",
+    ],
     "fetcher": [
         "nats.caSecret=ca",
         "hfEndpoint=http://mirror",
@@ -31,16 +48,27 @@ _OPTIONS = {
 }
 
 
-def _environ(chart: str, *values: str) -> dict[str, str]:
+def _container(process: str, *values: str) -> dict[str, Any]:
     arguments = [argument for value in values for argument in ("--set", value)]
-    (workload,) = (item for item in render(chart, *arguments) if item["kind"] in ("Deployment", "DaemonSet"))
-    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    chart = PROCESSES[process][0]
+    workloads = (item for item in render(chart, *arguments) if item["kind"] in ("Deployment", "DaemonSet"))
+    containers = (each for item in workloads for each in item["spec"]["template"]["spec"]["containers"])
+    found: dict[str, Any]
+    (found,) = (container for container in containers if container["name"] == process)
+    return found
+
+
+def _environ(process: str, *values: str) -> dict[str, str]:
     # What the downward API fills in is known when the Pod runs.
-    return {item["name"]: item.get("value", "10.0.0.1") for item in container["env"]}
+    return {item["name"]: item.get("value", "10.0.0.1") for item in _container(process, *values)["env"]}
 
 
-def _fields(service: str) -> "Iterator[dataclasses.Field[object]]":
-    yield from dataclasses.fields(importlib.import_module(f"services.{service}.settings").Settings)
+def _settings(process: str) -> Any:
+    return importlib.import_module(PROCESSES[process][1]).Settings
+
+
+def _fields(process: str) -> "Iterator[dataclasses.Field[object]]":
+    yield from dataclasses.fields(_settings(process))
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -59,9 +87,7 @@ def test_each_setting_is_a_variable_of_the_chart(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_service_accepts_what_the_chart_sets_by_default(service: str) -> None:
-    settings = importlib.import_module(f"services.{service}.settings").Settings
-
-    load_settings(settings, _environ(service) | _FROM_KUBELET)
+    load_settings(_settings(service), _environ(service) | _FROM_KUBELET)
 
 
 # What a chart sets although a process that is started by hand is better off with another default: it listens on the
@@ -71,9 +97,7 @@ _ONLY_IN_PODS = {"listen_host", "reserved_secrets"}
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_value_of_the_chart_and_the_setting_it_becomes_have_one_default(service: str) -> None:
-    loaded = load_settings(
-        importlib.import_module(f"services.{service}.settings").Settings, _environ(service) | _FROM_KUBELET
-    )
+    loaded = load_settings(_settings(service), _environ(service) | _FROM_KUBELET)
     drifted = {
         field.name: (getattr(loaded, field.name), field.default)
         for field in _fields(service)
@@ -85,7 +109,7 @@ def test_a_value_of_the_chart_and_the_setting_it_becomes_have_one_default(servic
     assert drifted == {}
 
 
-@pytest.mark.parametrize("chart", ["crds", *SERVICES])
+@pytest.mark.parametrize("chart", ["crds", "controller", "fetcher", "parser", "status"])
 def test_every_chart_has_the_version_of_the_project(chart: str) -> None:
     described = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
     assert (described["version"], described["appVersion"]) == (VERSION, VERSION)
@@ -93,9 +117,7 @@ def test_every_chart_has_the_version_of_the_project(chart: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_files_that_settings_name_are_mounted(service: str) -> None:
-    arguments = [argument for value in _OPTIONS[service] for argument in ("--set", value)]
-    (workload,) = (item for item in render(service, *arguments) if item["kind"] in ("Deployment", "DaemonSet"))
-    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    container = _container(service, *_OPTIONS[service])
     mounts = [Path(mount["mountPath"]) for mount in container.get("volumeMounts", [])]
 
     for item in container["env"]:

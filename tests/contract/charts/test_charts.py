@@ -25,19 +25,26 @@ def rendered() -> dict[str, list[dict[str, Any]]]:
     return {chart: render(chart) for chart in ("crds", *SERVICES)}
 
 
-def _workload(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    (found,) = (item for item in objects if item["kind"] in ("Deployment", "DaemonSet"))
-    return found
+def _workload(objects: list[dict[str, Any]], name: str = "") -> dict[str, Any]:
+    """The workload of a name; without one that of the service which the chart is named after."""
+    found = [item for item in objects if item["kind"] in ("Deployment", "DaemonSet")]
+    named = [item for item in found if item["metadata"]["name"] == name]
+    return (named or [item for item in found if item["metadata"]["name"] != "ome-resolver"])[0]
 
 
-def _pod(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    spec: dict[str, Any] = _workload(objects)["spec"]["template"]["spec"]
+def _pod(objects: list[dict[str, Any]], name: str = "") -> dict[str, Any]:
+    spec: dict[str, Any] = _workload(objects, name)["spec"]["template"]["spec"]
     return spec
 
 
-def _container(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    (container,) = _pod(objects)["containers"]
-    return dict(container)
+def _container(objects: list[dict[str, Any]], name: str = "") -> dict[str, Any]:
+    """The first container, which is the service itself."""
+    return dict(_pod(objects, name)["containers"][0])
+
+
+def _all_containers(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    workloads = (item for item in objects if item["kind"] in ("Deployment", "DaemonSet"))
+    return [container for item in workloads for container in item["spec"]["template"]["spec"]["containers"]]
 
 
 @pytest.mark.parametrize("chart", ["crds", *SERVICES])
@@ -67,13 +74,12 @@ def test_every_namespaced_object_goes_where_the_release_goes(
 def test_containers_cannot_gain_privileges_or_write_to_their_image(
     chart: str, rendered: dict[str, list[dict[str, Any]]]
 ) -> None:
-    context = _container(rendered[chart])["securityContext"]
-
-    assert context == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    for container in _all_containers(rendered[chart]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
     assert _pod(rendered[chart])["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
@@ -81,6 +87,7 @@ def test_containers_cannot_gain_privileges_or_write_to_their_image(
 def test_only_the_fetcher_runs_as_root(chart: str, rendered: dict[str, list[dict[str, Any]]]) -> None:
     assert _pod(rendered[chart])["securityContext"]["runAsNonRoot"] is True
     assert _pod(rendered["fetcher"])["securityContext"]["runAsUser"] == 0
+    assert _pod(rendered["fetcher"], "ome-resolver")["securityContext"]["runAsNonRoot"] is True
 
 
 def test_the_fetcher_runs_as_the_owner_of_the_model_roots_where_one_is_named() -> None:
@@ -92,6 +99,7 @@ def test_fetcher_and_parser_have_no_access_to_the_kubernetes_api(
     chart: str, rendered: dict[str, list[dict[str, Any]]]
 ) -> None:
     assert _pod(rendered[chart])["automountServiceAccountToken"] is False
+    assert _pod(rendered[chart], "ome-resolver")["automountServiceAccountToken"] is False
     assert not [item["kind"] for item in rendered[chart] if "Role" in item["kind"]]
 
 
@@ -118,12 +126,13 @@ def test_no_role_uses_a_wildcard(rendered: dict[str, list[dict[str, Any]]]) -> N
 
 @pytest.mark.parametrize("chart", SERVICES)
 def test_pods_are_probed_where_they_listen(chart: str, rendered: dict[str, list[dict[str, Any]]]) -> None:
-    container = _container(rendered[chart])
-    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for container in _all_containers(rendered[chart]):
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        http, number = ("gateway-http", 8081) if container["name"] == "gateway" else ("http", 8080)
 
-    assert ports["http"] == 8080
-    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
-    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+        assert ports[http] == number
+        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": http}
+        assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": http}
 
 
 @pytest.mark.parametrize(
@@ -220,8 +229,9 @@ def test_a_cloud_can_give_the_fetcher_an_identity() -> None:
         "--set-json",
         f"podLabels={json.dumps(use)}",
     )
-    (account,) = (item for item in objects if item["kind"] == "ServiceAccount")
-    assert account["metadata"]["annotations"] == role
+    accounts = [item for item in objects if item["kind"] == "ServiceAccount"]
+    assert {item["metadata"]["name"] for item in accounts} == {"ome-fetcher", "ome-resolver"}
+    assert all(item["metadata"]["annotations"] == role for item in accounts)
     assert use.items() <= _workload(objects)["spec"]["template"]["metadata"]["labels"].items()
     assert not use.items() & _workload(objects)["spec"]["selector"]["matchLabels"].items()
 
@@ -295,7 +305,13 @@ def _schema_keys(schema: dict[str, Any], prefix: str = "") -> set[str]:
 def test_every_value_has_a_default_and_a_schema(chart: str) -> None:
     defaults = _keys(yaml.safe_load((CHARTS / chart / "values.yaml").read_text()))
     schema = _schema_keys(json.loads((CHARTS / chart / "values.schema.json").read_text())) - {".global"}
-    free_form = (".resources.", ".updateStrategy.", ".nodeSelector.")
+    free_form = (
+        ".resources.",
+        ".updateStrategy.",
+        ".nodeSelector.",
+        ".gatewayResources.",
+        ".resolver.resources.",
+    )
 
     assert {key for key in defaults if not key.startswith(free_form)} | {".nodeSelector"} == {
         key for key in schema if f"{key}." not in free_form
@@ -361,4 +377,29 @@ def test_no_model_may_name_a_secret_that_the_charts_use_themselves() -> None:
     values = ("nats.passwordSecret=mine", "imagePullSecrets[0].name=registry")
     objects = render("controller", *(argument for value in values for argument in ("--set", value)))
     [reserved] = [item["value"] for item in _container(objects)["env"] if item["name"] == "OME_RESERVED_SECRETS"]
-    assert set(reserved.split(",")) == {"mine", "ome-nats-issuer", "ome-nats-status", "registry"}
+    ours = {f"ome-nats-{name}" for name in ("issuer", "status", "gateway", "gateway-nodes", "resolver")}
+    assert set(reserved.split(",")) == {"mine", "registry", *ours}
+
+
+def test_only_the_gateway_can_vouch_for_a_node(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    volumes = {
+        volume["name"]: volume.get("secret", {}).get("secretName") for volume in _pod(rendered["controller"])["volumes"]
+    }
+    mounted = {
+        container["name"]: {volumes[mount["name"]] for mount in container["volumeMounts"]}
+        for container in _pod(rendered["controller"])["containers"]
+    }
+    assert mounted == {
+        "controller": {"ome-nats-controller"},
+        "gateway": {"ome-nats-gateway", "ome-nats-gateway-nodes", "ome-nats-issuer"},
+    }
+
+
+def test_what_lists_sources_has_no_disk_of_a_node(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    resolver = _workload(rendered["fetcher"], "ome-resolver")
+    pod = resolver["spec"]["template"]["spec"]
+    selectors = [item["spec"]["selector"]["matchLabels"] for item in (resolver, _workload(rendered["fetcher"]))]
+    assert selectors[0] != selectors[1]
+    assert pod["serviceAccountName"] == "ome-resolver"
+    assert [list(volume) for volume in pod["volumes"]] == [["name", "secret"]]
+    assert pod["containers"][0]["args"] == ["resolve"]

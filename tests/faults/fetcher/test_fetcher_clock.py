@@ -8,12 +8,13 @@ import pytest
 from libs.artifact.names import FACTS_BUCKET, facts_key
 from libs.chassis.nats_client import put_if
 from ome.fetch.v1.fetch_pb2 import SharedFacts
-from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, REASON_ARTIFACT_DAMAGED
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, REASON_ARTIFACT_DAMAGED, Artifact
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.fetcher.fleet.shared_facts import FactsExchange
 from tests.integration.fetcher.ground import SHARD, URI, listed_digests, shards
-from tests.support.fetcher_node import Driver, FetcherNode
+from tests.support.fetcher_node import Driver, FetcherNode, asking_as
 from tests.support.hub import Fault, Hub
+from tests.support.nats_server import NatsServer
 from tests.support.wall_clock import set_clock
 
 YEAR = 365 * 86_400
@@ -91,14 +92,18 @@ async def test_a_start_in_another_year_knows_what_it_holds(
 
 
 @pytest.mark.parametrize("jump", [-YEAR, YEAR])
-async def test_a_claim_of_a_node_in_another_year_is_waited_for_no_longer_than_others(driver: Driver, jump: int) -> None:
-    facts = FactsExchange(driver.js, "here", "version", claim_seconds=0.3)
+async def test_a_claim_of_a_node_in_another_year_is_waited_for_no_longer_than_others(
+    driver: Driver, server: NatsServer, jump: int
+) -> None:
+    digest = "sha256:" + "0" * 64
     claim = SharedFacts(claimed_by="there")
     claim.claimed_at.FromSeconds(int(time.time()) + jump)
-    key = facts_key("sha256:" + "0" * 64, "", "version")
-    await put_if(driver.js, FACTS_BUCKET, key, claim.SerializeToString(), 0)
+    await put_if(driver.js, FACTS_BUCKET, facts_key(digest, "", "version"), claim.SerializeToString(), 0)
+    await driver.hold("a", URI, Artifact(digest=digest))
 
     async def parse() -> ModelFacts:
         return ModelFacts(model_type="llama")
 
-    assert (await facts.get("sha256:" + "0" * 64, "", parse)).facts.model_type == "llama"
+    async with asking_as(server, driver.node) as gateway:
+        facts = FactsExchange(gateway, driver.node, "version", claim_seconds=0.3)
+        assert (await facts.get(digest, "", parse)).facts.model_type == "llama"

@@ -20,7 +20,6 @@ SETTINGS = Settings(
     pod_name="controller-1",
     nats_url="nats://127.0.0.1:4222",
     nats_password_file=Path("password"),
-    nats_issuer_seed_file=Path("seed"),
     parser_image="ome/parser",
 )
 

@@ -24,7 +24,6 @@ class Known:
             pod_name="p",
             nats_url="",
             nats_password_file=Path(),
-            nats_issuer_seed_file=Path(),
             parser_image="parser",
         )
         self._changed: set[str] = set()

@@ -292,6 +292,102 @@ class VolumeInspection(_message.Message):
     parse_problem: Problem
     def __init__(self, subject: _Optional[str] = ..., number: _Optional[int] = ..., failures: _Optional[int] = ..., inspected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., found_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
+class DesiredChange(_message.Message):
+    __slots__ = ("model_uid", "revision", "assignment", "gone", "epoch")
+    MODEL_UID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    model_uid: str
+    revision: int
+    assignment: Assignment
+    gone: bool
+    epoch: str
+    def __init__(self, model_uid: _Optional[str] = ..., revision: _Optional[int] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., gone: _Optional[bool] = ..., epoch: _Optional[str] = ...) -> None: ...
+
+class DesiredRequest(_message.Message):
+    __slots__ = ("after_uid", "epoch", "revision")
+    AFTER_UID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    after_uid: str
+    epoch: str
+    revision: int
+    def __init__(self, after_uid: _Optional[str] = ..., epoch: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class DesiredSnapshot(_message.Message):
+    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence")
+    ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    assignments: _containers.RepeatedCompositeFieldContainer[DesiredChange]
+    more: bool
+    epoch: str
+    restored: bool
+    problem: Problem
+    sequence: int
+    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class StateReply(_message.Message):
+    __slots__ = ("state", "problem")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    state: NodeModelState
+    problem: Problem
+    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+
+class StateRequest(_message.Message):
+    __slots__ = ("model_uid",)
+    MODEL_UID_FIELD_NUMBER: _ClassVar[int]
+    model_uid: str
+    def __init__(self, model_uid: _Optional[str] = ...) -> None: ...
+
+class ManifestRequest(_message.Message):
+    __slots__ = ("digest", "offset")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    offset: int
+    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ManifestPart(_message.Message):
+    __slots__ = ("data", "total_bytes", "problem")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    total_bytes: int
+    problem: Problem
+    def __init__(self, data: _Optional[bytes] = ..., total_bytes: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+
+class FactsRequest(_message.Message):
+    __slots__ = ("digest", "schema_path", "version", "facts", "revision")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_PATH_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    schema_path: str
+    version: str
+    facts: SharedFacts
+    revision: int
+    def __init__(self, digest: _Optional[str] = ..., schema_path: _Optional[str] = ..., version: _Optional[str] = ..., facts: _Optional[_Union[SharedFacts, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class FactsReply(_message.Message):
+    __slots__ = ("facts", "revision", "problem")
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    facts: SharedFacts
+    revision: int
+    problem: Problem
+    def __init__(self, facts: _Optional[_Union[SharedFacts, _Mapping]] = ..., revision: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+
 class Progress(_message.Message):
     __slots__ = ("bytes_done", "bytes_total", "files_done", "files_total", "bytes_per_second", "eta_seconds")
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]

@@ -1,0 +1,173 @@
+"""Writes and reads the fleet's stored state on behalf of nodes, each of which reaches what is its own.
+
+Every answer gets the node from the subject. What a message says about who sends it is never believed.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+
+import nats.errors
+import nats.js.errors
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from libs.artifact import names
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import Conflict, Missing, Unavailable
+from libs.chassis.nats_client import put_if, read_key
+from ome.fetch.v1 import fetch_pb2
+from services.controller.gateway.checks import (
+    bounded_heartbeat,
+    bounded_state,
+    check_digest,
+    check_uid,
+)
+from services.controller.gateway.desired import DesiredByNode
+from services.controller.gateway.door import Door
+
+_STATE_BYTES = 256 << 10
+_FACTS_BYTES = 256 << 10
+_HEARTBEAT_BYTES = 64 << 10
+_SMALL_BYTES = 4 << 10
+# Half of nats-server's default max_payload.
+_PART_BYTES = 512 << 10
+# A manifest of 50,000 files is 7 MB. A fleet asks for the same few at one time.
+_REMEMBERED_BYTES = 64 << 20
+_MANIFEST_SECONDS = 20.0
+_CREDENTIALS_SECONDS = 4.5
+_log = structlog.get_logger()
+
+
+class Answers:
+    """What the gateway does for each verb."""
+
+    def __init__(self, ome: Client, js: JetStreamContext, desired: DesiredByNode) -> None:
+        self._ome = ome
+        self._js = js
+        self._desired = desired
+        self._manifests: OrderedDict[str, bytes] = OrderedDict()
+        self._reading: dict[str, asyncio.Lock] = {}
+
+    async def open(self, door: Door) -> None:
+        """Answer all verbs from now on."""
+        states, facts = fetch_pb2.StateReply, fetch_pb2.FactsReply
+        await door.open(
+            names.SNAPSHOT, fetch_pb2.DesiredRequest, fetch_pb2.DesiredSnapshot, self._desired.snapshot, _SMALL_BYTES
+        )
+        await door.open(names.OBSERVED, fetch_pb2.NodeModelState, states, self._observed, _STATE_BYTES)
+        await door.open(names.RECALL, fetch_pb2.StateRequest, states, self._recall, _SMALL_BYTES)
+        await door.open(names.HEARTBEAT, fetch_pb2.NodeHeartbeat, None, self._heartbeat, _HEARTBEAT_BYTES)
+        await door.open(names.PROGRESS, fetch_pb2.Progress, None, self._progress, _SMALL_BYTES)
+        await door.open(
+            names.MANIFEST, fetch_pb2.ManifestRequest, fetch_pb2.ManifestPart, self._manifest, _SMALL_BYTES
+        )
+        await door.open(names.FACTS, fetch_pb2.FactsRequest, facts, self._facts, _FACTS_BYTES)
+        await door.open(
+            names.CREDENTIALS, fetch_pb2.CredentialsRequest, fetch_pb2.CredentialsReply, self._credentials, _SMALL_BYTES
+        )
+
+    async def _observed(self, node: str, state: fetch_pb2.NodeModelState, _: str) -> fetch_pb2.StateReply:
+        bounded = bounded_state(state)
+        key = names.node_key(node, bounded.model.uid)
+        await put_if(self._js, names.OBSERVED_BUCKET, key, bounded.SerializeToString(), None)
+        return fetch_pb2.StateReply()
+
+    async def _recall(self, node: str, request: fetch_pb2.StateRequest, _: str) -> fetch_pb2.StateReply:
+        key = names.node_key(node, check_uid(request.model_uid))
+        value = (await read_key(self._js, names.OBSERVED_BUCKET, key))[1]
+        try:
+            return fetch_pb2.StateReply(state=fetch_pb2.NodeModelState.FromString(value) if value else None)
+        except DecodeError:
+            # Whatever it is, it is replaced by the first thing that the node says.
+            return fetch_pb2.StateReply()
+
+    async def _heartbeat(self, node: str, heartbeat: fetch_pb2.NodeHeartbeat, _: str) -> None:
+        value = bounded_heartbeat(node, heartbeat).SerializeToString()
+        # Without waiting for the store's answer: the next one comes soon, and there are many nodes.
+        await self._ome.publish(f"$KV.{names.NODES_BUCKET}.{names.node_token(node)}", value)
+
+    async def _progress(self, node: str, progress: fetch_pb2.Progress, uid: str) -> None:
+        await self._ome.publish(names.progress_subject(node, check_uid(uid)), progress.SerializeToString())
+
+    async def _manifest(self, node: str, request: fetch_pb2.ManifestRequest, _: str) -> fetch_pb2.ManifestPart:
+        digest = check_digest(request.digest)
+        if not await self._desired.may_know(node, digest):
+            raise Missing(Reason.FORBIDDEN, f"the node {node} is not to hold {digest}")
+        data = await self._manifest_bytes(digest)
+        return fetch_pb2.ManifestPart(
+            data=data[request.offset : request.offset + _PART_BYTES], total_bytes=len(data)
+        )
+
+    async def _manifest_bytes(self, digest: str) -> bytes:
+        """The stored bytes, read once for many who ask at one time. The node checks them against the digest."""
+        lock = self._reading.setdefault(digest, asyncio.Lock())
+        try:
+            async with lock:
+                if digest not in self._manifests:
+                    self._manifests[digest] = await self._stored_manifest(digest)
+                    while sum(map(len, self._manifests.values())) > _REMEMBERED_BYTES and len(self._manifests) > 1:
+                        self._manifests.popitem(last=False)
+                return self._manifests[digest]
+        finally:
+            if not lock.locked():
+                self._reading.pop(digest, None)
+
+    async def _stored_manifest(self, digest: str) -> bytes:
+        try:
+            async with asyncio.timeout(_MANIFEST_SECONDS):
+                store = await self._js.object_store(names.MANIFESTS_BUCKET)
+                return (await store.get(digest)).data or b""
+        except nats.js.errors.NotFoundError as error:
+            raise Missing(Reason.NOT_FOUND, f"the manifest {digest} is not in {names.MANIFESTS_BUCKET}") from error
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"NATS has no manifest for us: {type(error).__name__}") from error
+
+    async def _facts(self, node: str, request: fetch_pb2.FactsRequest, _: str) -> fetch_pb2.FactsReply:
+        """Reads facts, claims to find them out, or writes what was found out under a claim of this very node."""
+        if not await self._desired.may_know(node, check_digest(request.digest)):
+            raise Missing(Reason.FORBIDDEN, f"the node {node} is not to hold {request.digest}")
+        key = names.facts_key(request.digest, request.schema_path, request.version)
+        revision, known = await self._stored_facts(key)
+        if not request.HasField("facts"):
+            return fetch_pb2.FactsReply(facts=known, revision=revision)
+        if known.HasField("facts") or known.HasField("problem"):
+            # Said once, and by whoever asked the parser: nobody takes it back.
+            raise Conflict(Reason.CONFLICT, "the facts are known already")
+        record = fetch_pb2.SharedFacts()
+        if request.facts.HasField("facts") or request.facts.HasField("problem"):
+            if known.claimed_by != node:
+                raise Conflict(Reason.CONFLICT, f"the facts are not for {node} to find out")
+            record.CopyFrom(request.facts)
+            record.ClearField("claimed_by")
+        elif request.facts.claimed_by:
+            if revision != request.revision:
+                raise Conflict(Reason.CONFLICT, "somebody else has claimed to find out the facts")
+            record.claimed_by = node
+            record.claimed_at.FromMilliseconds(int(time.time() * 1000))
+        elif known.claimed_by != node:
+            raise Conflict(Reason.CONFLICT, f"the claim is not {node}'s to give up")
+        revision = await put_if(self._js, names.FACTS_BUCKET, key, record.SerializeToString(), revision)
+        return fetch_pb2.FactsReply(revision=revision)
+
+    async def _stored_facts(self, key: str) -> tuple[int, fetch_pb2.SharedFacts]:
+        revision, value = await read_key(self._js, names.FACTS_BUCKET, key)
+        try:
+            return revision, fetch_pb2.SharedFacts.FromString(value or b"")
+        except DecodeError:
+            return revision, fetch_pb2.SharedFacts()
+
+    async def _credentials(
+        self, node: str, request: fetch_pb2.CredentialsRequest, _: str
+    ) -> fetch_pb2.CredentialsReply:
+        """Asks the controller, which knows what the node is to hold, and passes its answer on."""
+        asked = fetch_pb2.CredentialsRequest(model_uid=check_uid(request.model_uid))
+        try:
+            answer = await self._ome.request(
+                names.credentials_subject(node), asked.SerializeToString(), timeout=_CREDENTIALS_SECONDS
+            )
+            return fetch_pb2.CredentialsReply.FromString(answer.data)
+        except (TimeoutError, nats.errors.Error, DecodeError) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error

@@ -1,0 +1,100 @@
+"""What the gateway takes from a node: identifiers that cannot mean anything else, messages of bounded size. Pure.
+
+A node that was taken over may send anything. What passes here says nothing about any other node, and cannot harm those
+who read it later.
+"""
+
+import re
+
+from libs.artifact import names
+from libs.artifact.digest import digest_directory, is_digest
+from libs.artifact.errors import InvalidValue
+from libs.artifact.reasons import Reason
+from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
+
+# RFC 1123 subdomains with "_" for ".", as names.node_token makes them.
+_NODE_TOKEN = re.compile(r"[a-z0-9]([a-z0-9_-]{0,251}[a-z0-9])?")
+# metadata.uid is a UUID; tests use other words. One token of a subject in any case.
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
+_INBOX_REST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_MESSAGE_CHARACTERS = 1024
+_PATH_CHARACTERS = 4096
+_WORD_CHARACTERS = 253
+_MOST_ROOTS = 64
+
+
+def read_subject(subject: str) -> tuple[str, str, str]:
+    """Node, verb and the rest of ome.node.<node>.<verb>[.<rest>]. Raises InvalidValue."""
+    tokens = subject.split(".", 4)
+    if len(tokens) < 4 or tokens[:2] != ["ome", "node"] or not _NODE_TOKEN.fullmatch(tokens[2]):
+        raise _invalid("the subject names no node")
+    return names.node_name(tokens[2]), tokens[3], tokens[4] if len(tokens) == 5 else ""
+
+
+def is_own_inbox(node: str, reply: str) -> bool:
+    """Whether an answer would go to the node that asks, and to nothing else."""
+    prefix = names.inbox_prefix(node) + "."
+    return reply.startswith(prefix) and _INBOX_REST.fullmatch(reply.removeprefix(prefix)) is not None
+
+
+def check_uid(uid: str) -> str:
+    """Return a metadata.uid. Raises InvalidValue."""
+    if not _UID.fullmatch(uid):
+        raise _invalid("the message names no model")
+    return uid
+
+
+def check_digest(digest: str) -> str:
+    """Return the digest of an artifact. Raises InvalidValue."""
+    if not is_digest(digest):
+        raise _invalid("the message names no artifact")
+    return digest
+
+
+def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
+    """A state with texts of bounded length. Raises InvalidValue when it is of no model or names no artifact."""
+    check_uid(state.model.uid)
+    if state.HasField("artifact"):
+        check_digest(state.artifact.digest)
+    bounded = fetch_pb2.NodeModelState()
+    bounded.CopyFrom(state)
+    bounded.path = state.path[:_PATH_CHARACTERS]
+    if state.facts_key:
+        directory = digest_directory(check_digest(state.artifact.digest))
+        if not state.facts_key.startswith(f"{directory}."):
+            raise _invalid("the facts are those of another artifact")
+    bounded.model.CopyFrom(
+        model_pb2.ModelRef(
+            kind=state.model.kind,
+            namespace=state.model.namespace[:_WORD_CHARACTERS],
+            name=state.model.name[:_WORD_CHARACTERS],
+            uid=state.model.uid,
+        )
+    )
+    for problem in (bounded.problem, bounded.parse_problem):
+        # Reading a field of a message does not set it.
+        if problem.message:
+            problem.message = problem.message[:_MESSAGE_CHARACTERS]
+    return bounded
+
+
+def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb2.NodeHeartbeat:
+    """A heartbeat of the node that sends it. Raises InvalidValue when it is of another or says too much."""
+    if heartbeat.node != node:
+        raise _invalid("the heartbeat is that of another node")
+    if len(heartbeat.roots) > _MOST_ROOTS:
+        raise _invalid(f"the heartbeat names more than {_MOST_ROOTS} model roots")
+    bounded = fetch_pb2.NodeHeartbeat(
+        node=node, version=heartbeat.version[:_WORD_CHARACTERS], pool=heartbeat.pool[:_WORD_CHARACTERS]
+    )
+    bounded.started_at.CopyFrom(heartbeat.started_at)
+    for root in heartbeat.roots:
+        bounded.roots.add(
+            root=root.root[:_PATH_CHARACTERS], total_bytes=root.total_bytes, free_bytes=root.free_bytes
+        )
+    return bounded
+
+
+def _invalid(why: str) -> InvalidValue:
+    return InvalidValue(Reason.INVALID_PARAMETER, why)

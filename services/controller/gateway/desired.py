@@ -1,0 +1,125 @@
+"""What each node must hold, as the gateway tells it: at once when it changes, and piece by piece when a node asks."""
+
+import asyncio
+import time
+from collections import defaultdict
+
+import nats.errors
+import nats.js.errors
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from libs.artifact import names
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import Unavailable
+from libs.chassis.nats_mirror import Mirror
+from libs.chassis.work import KeyedQueue
+from ome.fetch.v1 import fetch_pb2
+from services.controller.gateway.checks import check_uid
+
+# Well below nats-server's default max_payload of 1 MB; an assignment has some hundred bytes.
+_PIECE_BYTES = 256 << 10
+_WORKERS = 8
+_PATIENCE_SECONDS = 1.0
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+class DesiredByNode:
+    """Follows ome-desired. Replicas tell nodes the same, which do not mind: revisions say what is newer."""
+
+    def __init__(self, nodes: Client, js: JetStreamContext) -> None:
+        self._nodes = nodes
+        self._js = js
+        # Undecoded: there are as many as models times nodes, and each is sent a few times.
+        self.mirror: Mirror[bytes] = Mirror(names.DESIRED_BUCKET, bytes)
+        self._models: dict[str, set[str]] = defaultdict(set)
+        # The last revision of every key, which a deletion is told with.
+        self._told: dict[str, int] = {}
+        # The artifact of every key.
+        self._digests: dict[str, str] = {}
+        self._queue: KeyedQueue[str] = KeyedQueue("desired")
+
+    def changed(self, key: str) -> None:
+        """A key of the bucket is new, different or gone."""
+        node, _, uid = key.partition(".")
+        entry = self.mirror.entries.get(key)
+        if entry:
+            self._models[node].add(uid)
+            self._digests[key] = _decode(entry.value).artifact.digest
+        else:
+            self._models[node].discard(uid)
+            self._digests.pop(key, None)
+            if not self._models[node]:
+                del self._models[node]
+        self._queue.add(key)
+
+    def tell_everything(self) -> None:
+        """Tell all nodes everything again, as after a reconnect: what was told meanwhile may not have reached them."""
+        for key in self.mirror.entries:
+            self._queue.add(key)
+
+    async def run(self) -> None:
+        """Tell nodes about changes until cancelled."""
+        await self._queue.run(self._tell, _WORKERS)
+
+    async def snapshot(self, node: str, request: fetch_pb2.DesiredRequest, _: str) -> fetch_pb2.DesiredSnapshot:
+        """The next piece of what a node must hold. Raises Unavailable."""
+        if request.after_uid:
+            check_uid(request.after_uid)
+        reply = fetch_pb2.DesiredSnapshot(epoch=self.mirror.epoch, sequence=self.mirror.sequence)
+        reply.restored = request.epoch == reply.epoch and await self._is_ahead(request.revision)
+        token, size = names.node_token(node), 0
+        for uid in sorted(uid for uid in self._models.get(token, ()) if uid > request.after_uid):
+            entry = self.mirror.entries.get(f"{token}.{uid}")
+            if entry is None:
+                continue
+            size += len(entry.value)
+            if size > _PIECE_BYTES and reply.assignments:
+                reply.more = True
+                break
+            reply.assignments.add(model_uid=uid, revision=entry.revision).assignment.MergeFrom(_decode(entry.value))
+        return reply
+
+    def names_artifact(self, node: str, digest: str) -> bool:
+        """Whether any of a node's assignments names an artifact."""
+        token = names.node_token(node)
+        return any(self._digests.get(f"{token}.{uid}") == digest for uid in self._models.get(token, ()))
+
+    async def may_know(self, node: str, digest: str) -> bool:
+        """Whether a node is told to hold an artifact, perhaps by a replica that is a moment ahead of this one."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not self.names_artifact(node, digest):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return True
+
+    async def _is_ahead(self, revision: int) -> bool:
+        """Whether a node has seen more than there is, as after a restore of an older store."""
+        if revision <= self.mirror.sequence:
+            return False
+        try:
+            info = await self._js.stream_info(f"KV_{names.DESIRED_BUCKET}")
+        except (TimeoutError, nats.errors.Error, nats.js.errors.Error) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"NATS did not answer: {type(error).__name__}") from error
+        return info.state.last_seq < revision
+
+    async def _tell(self, key: str) -> None:
+        token, _, uid = key.partition(".")
+        entry = self.mirror.entries.get(key)
+        change = fetch_pb2.DesiredChange(model_uid=uid, epoch=self.mirror.epoch)
+        if entry:
+            self._told[key] = change.revision = entry.revision
+            change.assignment.CopyFrom(_decode(entry.value))
+        else:
+            change.gone, change.revision = True, self._told.pop(key, 0)
+        await self._nodes.publish(names.node_subject(names.node_name(token), names.DESIRED), change.SerializeToString())
+
+
+def _decode(value: bytes) -> fetch_pb2.Assignment:
+    """The assignment that a key holds; one that cannot be read is an empty one, which fails its model and no other."""
+    try:
+        return fetch_pb2.Assignment.FromString(value)
+    except DecodeError:
+        return fetch_pb2.Assignment()

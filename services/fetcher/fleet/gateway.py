@@ -1,0 +1,53 @@
+"""Asks the gateway, which reads and writes the fleet's stored state on behalf of this node.
+
+Owns the exceptions of nats-py on this path. Must not retry: whoever asks knows what for.
+"""
+
+from typing import Any, TypeVar, cast
+
+import nats.errors
+from google.protobuf.message import DecodeError, Message
+from nats.aio.client import Client
+
+from libs.artifact.names import node_subject
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import Unavailable
+from libs.model.problems import error_of
+
+# Longer than the gateway waits for whom it asks in its turn.
+_TIMEOUT_SECONDS = 6.0
+
+
+R = TypeVar("R", bound=Message)
+
+
+class Gateway:
+    """Request and reply on the node's own subjects, which is how the gateway knows who asks."""
+
+    def __init__(self, client: Client, node: str) -> None:
+        self._client = client
+        self._node = node
+
+    async def ask(self, verb: str, request: Message, reply: type[R], timeout_seconds: float = _TIMEOUT_SECONDS) -> R:
+        """The answer, whatever it says. Raises Unavailable when there is none."""
+        try:
+            message = await self._client.request(
+                node_subject(self._node, verb), request.SerializeToString(), timeout=timeout_seconds
+            )
+            return reply.FromString(message.data)
+        except (TimeoutError, nats.errors.Error, DecodeError) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"no gateway answers ({verb}): {type(error).__name__}") from error
+
+    async def get(self, verb: str, request: Message, reply: type[R], timeout_seconds: float = _TIMEOUT_SECONDS) -> R:
+        """The answer. Raises the error that it tells of, or Unavailable."""
+        answer: Any = await self.ask(verb, request, reply, timeout_seconds)
+        if answer.HasField("problem"):
+            raise error_of(answer.problem)
+        return cast("R", answer)
+
+    async def tell(self, verb: str, message: Message, model_uid: str = "") -> None:
+        """Say something that nobody answers. Raises Unavailable when it cannot even be sent."""
+        try:
+            await self._client.publish(node_subject(self._node, verb, model_uid), message.SerializeToString())
+        except nats.errors.Error as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"NATS does not take what is said: {type(error).__name__}") from error

@@ -1,0 +1,84 @@
+"""The resolver: lists sources for the whole fleet. The fetcher's code and image, without a node and without its disks.
+
+It alone writes what sources hold, so it runs where only the operator's own Pods run.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.chassis.health import Health, serve_http
+from libs.chassis.logs import FORMATS, LEVELS
+from libs.chassis.nats_client import connect_nats
+from libs.chassis.settings import setting
+from libs.chassis.tasks import run_until
+from services.fetcher.fleet.credentials import ListingCredentials
+from services.fetcher.fleet.listing import ListingWorker
+from services.fetcher.fleet.manifests import ManifestStore
+from services.fetcher.sources.catalogue import Sources
+from services.fetcher.sources.hub.source import Transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a resolver must be told."""
+
+    nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
+    nats_user: str = setting("resolver", help="User name at nats-server.")
+    nats_password_file: Path = setting(help="File with the password at nats-server.")
+    nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
+    pool: str = setting("default", help="Pool of resolvers that can list the same sources.")
+    parallel_listings: int = setting(4, minimum=1, help="Sources that are listed at the same time.")
+    hf_endpoint: str = setting(
+        "https://huggingface.co", name="HF_ENDPOINT", help="Address of the Hugging Face Hub or of a mirror of it."
+    )
+    hf_transport: str = setting(
+        Transport.AUTO, choices=tuple(Transport), help="How large files come from the Hub; no part of a listing."
+    )
+    modelscope_endpoint: str = setting(
+        "https://www.modelscope.cn",
+        name="MODELSCOPE_ENDPOINT",
+        help="Address of ModelScope, of its international site, or of a mirror of it.",
+    )
+    vendor_drivers_file: Path | None = setting(
+        None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
+    )
+    listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on, the pod's own.")
+    http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
+    log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
+    log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """List until stop is set. A listing that is under way then is made by another resolver."""
+    sources = Sources(settings)
+    health = Health()
+    workers: list[ListingWorker] = []
+
+    def pull_again() -> None:
+        for worker in workers:
+            worker.pull_again()
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
+        client = await stack.enter_async_context(
+            connect_nats(
+                settings.nats_url,
+                health,
+                "ome-resolver",
+                user=settings.nats_user,
+                password_file=settings.nats_password_file,
+                ca_file=settings.nats_ca_file,
+                inbox_prefix="_INBOX_resolver",
+                on_reconnect=pull_again,
+            )
+        )
+        js = client.jetstream()
+        stack.enter_context(sources)
+        credentials, manifests = ListingCredentials(client), ManifestStore(js)
+        workers += [
+            ListingWorker(js, settings.pool, sources, credentials, manifests)
+            for _ in range(settings.parallel_listings)
+        ]
+        await run_until(stop, *(worker.run() for worker in workers))

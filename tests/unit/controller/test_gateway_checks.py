@@ -1,0 +1,135 @@
+"""What the gateway takes from a node, and which tokens are worth a review."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.artifact import names
+from libs.artifact.errors import InvalidValue
+from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
+from services.controller.authorization import why_not_reviewed
+from services.controller.gateway.checks import bounded_heartbeat, bounded_state, is_own_inbox, read_subject
+from services.controller.permissions import gateway_nodes_permissions, node_permissions
+
+USER = "system:serviceaccount:ome:ome-fetcher"
+NOW = 1_800_000_000.0
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("subject", "meaning"),
+    [
+        ("ome.node.node-1.observed", ("node-1", "observed", "")),
+        ("ome.node.node-1_example_org.progress.u-1", ("node-1.example.org", "progress", "u-1")),
+    ],
+)
+def test_the_subject_says_who_speaks(subject: str, meaning: tuple[str, str, str]) -> None:
+    assert read_subject(subject) == meaning
+
+
+@pytest.mark.parametrize(
+    "subject", ["ome.node", "ome.node..observed", "ome.node.*.observed", "ome.node.>.observed", "ome.other.n.x"]
+)
+def test_a_subject_without_a_node_says_nothing(subject: str) -> None:
+    with pytest.raises(InvalidValue):
+        read_subject(subject)
+
+
+@pytest.mark.parametrize(
+    ("reply", "own"),
+    [
+        ("_INBOX_node-1.abc.1", True),
+        ("_INBOX_node-1", False),
+        ("_INBOX_node-1.", False),
+        ("_INBOX_node-1..x", False),
+        ("_INBOX_node-1.>", False),
+        ("_INBOX_node-1.*", False),
+        ("_INBOX_node-10.x", False),
+        ("_INBOX_node-2.x", False),
+        ("ome.node.node-2.observed", False),
+        ("$JS.API.STREAM.DELETE.KV_ome-desired", False),
+        ("", False),
+    ],
+)
+def test_an_answer_goes_to_the_inbox_of_the_node_that_asks_and_nowhere_else(reply: str, own: bool) -> None:
+    assert is_own_inbox("node-1", reply) is own
+
+
+def test_texts_of_a_state_are_bounded_and_its_facts_are_those_of_its_artifact() -> None:
+    state = fetch_pb2.NodeModelState(
+        model=model_pb2.ModelRef(uid="u", name="n" * 9999),
+        artifact=model_pb2.Artifact(digest=DIGEST),
+        problem=fetch_pb2.Problem(message="m" * 99_999),
+        path="/" * 99_999,
+        facts_key=names.facts_key(DIGEST, "", "1"),
+    )
+    bounded = bounded_state(state)
+    assert (len(bounded.problem.message), len(bounded.path), len(bounded.model.name)) == (1024, 4096, 253)
+    assert not bounded.HasField("parse_problem")
+    state.facts_key = names.facts_key("sha256:" + "b" * 64, "", "1")
+    with pytest.raises(InvalidValue):
+        bounded_state(state)
+
+
+@pytest.mark.parametrize("uid", ["", "a.b", "*", ">", "a b", "a" * 200])
+def test_a_state_of_no_model_is_refused(uid: str) -> None:
+    with pytest.raises(InvalidValue):
+        bounded_state(fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid=uid)))
+
+
+def test_a_heartbeat_is_that_of_its_sender() -> None:
+    heartbeat = fetch_pb2.NodeHeartbeat(node="node-1", version="v" * 999)
+    assert len(bounded_heartbeat("node-1", heartbeat).version) == 253
+    with pytest.raises(InvalidValue):
+        bounded_heartbeat("node-2", heartbeat)
+
+
+def token(**changes: Any) -> str:
+    claims: dict[str, Any] = {
+        "aud": ["nats"],
+        "exp": NOW + 60,
+        "sub": USER,
+        "kubernetes.io": {"pod": {"name": "p", "uid": "u"}, "node": {"name": "node-1"}},
+    }
+    payload = json.dumps({**claims, **changes}).encode()
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (b"{}", payload, b"signature"))
+
+
+def test_a_token_that_may_be_one_of_ours_is_worth_a_review() -> None:
+    assert why_not_reviewed(token(), USER, NOW) == ""
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "",
+        "x.y.z",
+        "nonsense",
+        "a" * 100_000,
+        token(aud=["https://kubernetes.default.svc"]),
+        token(exp=NOW - 3600),
+        token(exp="soon"),
+        token(sub="system:serviceaccount:ome:ome-parser"),
+        token(**{"kubernetes.io": {"namespace": "ome"}}),
+        token(**{"kubernetes.io": None}),
+    ],
+)
+def test_junk_costs_no_review(shown: str) -> None:
+    assert why_not_reviewed(shown, USER, NOW)
+
+
+@given(st.text() | st.binary().map(lambda data: f"a.{base64.urlsafe_b64encode(data).decode()}.b"))
+def test_whatever_is_shown_ends_in_an_answer(shown: str) -> None:
+    assert isinstance(why_not_reviewed(shown, USER, NOW), str)
+
+
+def test_what_a_node_may_publish_names_the_node_and_the_gateway_may_publish_none_of_it() -> None:
+    permissions = node_permissions("node-1")
+    assert all(subject.startswith("ome.node.node-1.") for subject in permissions.publish)
+    denied = gateway_nodes_permissions().deny_publish
+    assert {subject.replace("node-1", "*") for subject in permissions.publish} <= set(denied)
