@@ -68,15 +68,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         js = client.jetstream()
 
         async def ensure() -> None:
-            await ensure_streams(
-                js, settings.nats_replicas, settings.heartbeat_ttl_seconds, settings.nats_bucket_bytes
-            )
+            await ensure_streams(js, settings.nats_replicas, settings.heartbeat_ttl_seconds, settings.nats_bucket_bytes)
             await ensure_pool(js, DEFAULT_POOL)
 
         await ensure()
-        credentials = CredentialsServer(
-            kube, js, known.model_for_credentials, known.model_for_listing, known.source_of
-        )
+        credentials = CredentialsServer(kube, js, known.model_for_credentials, known.model_for_listing, known.source_of)
         models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
         nodes = Reflector(NODES, "nodes", health, project=project_node)
         leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name, settings.lease_seconds)

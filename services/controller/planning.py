@@ -523,9 +523,7 @@ def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float
     return None, remaining
 
 
-def _absence(
-    observed: Observed, held: Held | None, state: fetch_pb2.NodeModelState | None
-) -> fetch_pb2.Assignment:
+def _absence(observed: Observed, held: Held | None, state: fetch_pb2.NodeModelState | None) -> fetch_pb2.Assignment:
     """That a node is to hold nothing, with what it had: a fetcher that has been restarted knows nothing else of it."""
     before = held.assignment if held else state or fetch_pb2.NodeModelState()
     return fetch_pb2.Assignment(

@@ -78,7 +78,6 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         stack.enter_context(sources)
         credentials, manifests = ListingCredentials(client), ManifestStore(js)
         workers += [
-            ListingWorker(js, settings.pool, sources, credentials, manifests)
-            for _ in range(settings.parallel_listings)
+            ListingWorker(js, settings.pool, sources, credentials, manifests) for _ in range(settings.parallel_listings)
         ]
         await run_until(stop, *(worker.run() for worker in workers))

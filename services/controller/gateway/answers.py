@@ -61,9 +61,7 @@ class Answers:
         await door.open(names.RECALL, fetch_pb2.StateRequest, states, self._recall, _SMALL_BYTES)
         await door.open(names.HEARTBEAT, fetch_pb2.NodeHeartbeat, None, self._heartbeat, _HEARTBEAT_BYTES)
         await door.open(names.PROGRESS, fetch_pb2.Progress, None, self._progress, _SMALL_BYTES)
-        await door.open(
-            names.MANIFEST, fetch_pb2.ManifestRequest, fetch_pb2.ManifestPart, self._manifest, _SMALL_BYTES
-        )
+        await door.open(names.MANIFEST, fetch_pb2.ManifestRequest, fetch_pb2.ManifestPart, self._manifest, _SMALL_BYTES)
         await door.open(names.FACTS, fetch_pb2.FactsRequest, facts, self._facts, _FACTS_BYTES)
         await door.open(
             names.CREDENTIALS, fetch_pb2.CredentialsRequest, fetch_pb2.CredentialsReply, self._credentials, _SMALL_BYTES
@@ -97,9 +95,7 @@ class Answers:
         if not await self._desired.may_know(node, digest):
             raise Missing(Reason.FORBIDDEN, f"the node {node} is not to hold {digest}")
         data = await self._manifest_bytes(digest)
-        return fetch_pb2.ManifestPart(
-            data=data[request.offset : request.offset + _PART_BYTES], total_bytes=len(data)
-        )
+        return fetch_pb2.ManifestPart(data=data[request.offset : request.offset + _PART_BYTES], total_bytes=len(data))
 
     async def _manifest_bytes(self, digest: str) -> bytes:
         """The stored bytes, read once for many who ask at one time. The node checks them against the digest."""

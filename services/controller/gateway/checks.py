@@ -90,9 +90,7 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
     )
     bounded.started_at.CopyFrom(heartbeat.started_at)
     for root in heartbeat.roots:
-        bounded.roots.add(
-            root=root.root[:_PATH_CHARACTERS], total_bytes=root.total_bytes, free_bytes=root.free_bytes
-        )
+        bounded.roots.add(root=root.root[:_PATH_CHARACTERS], total_bytes=root.total_bytes, free_bytes=root.free_bytes)
     return bounded
 
 

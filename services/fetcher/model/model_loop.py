@@ -192,9 +192,7 @@ class ModelLoop:
         return min(look_again, grace_seconds) if look_again and grace_seconds > 0 else look_again
 
     async def _has_anything(self, model_uid: str, memory: Memory) -> bool:
-        return bool(
-            memory.fetched or self._downloads.get(model_uid) or await self._roots.publications(model_uid)
-        )
+        return bool(memory.fetched or self._downloads.get(model_uid) or await self._roots.publications(model_uid))
 
     def _remaining_grace_seconds(self, model_uid: str, desired: Desired, memory: Memory) -> float:
         """How long a model stays that is to go because no object names it, rather than because it was deleted."""

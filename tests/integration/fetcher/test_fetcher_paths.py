@@ -1,6 +1,5 @@
 """Where the fetcher puts models, where it refuses to, and what it leaves alone."""
 
-
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
     NODE_PHASE_FAILED,
@@ -148,9 +147,7 @@ async def test_a_key_that_is_merely_missing_removes_nothing_and_the_node_says_wh
     assert node.path("/models/a").is_symlink()
 
 
-async def test_a_model_that_is_to_be_kept_stays_ready_as_it_is(
-    driver: Driver, node: FetcherNode, hub: Hub
-) -> None:
+async def test_a_model_that_is_to_be_kept_stays_ready_as_it_is(driver: Driver, node: FetcherNode, hub: Hub) -> None:
     artifact = await hold_and_wait(driver, "a", "/models/a")
     hub.forget_requests()
 
