@@ -32,9 +32,7 @@ def private_model(uri: str = "hf://org/private", **changes: Any) -> dict[str, An
 
 @pytest.fixture
 def observations() -> Observations:
-    known = Observations(SETTINGS, Health(), lambda _: None, lambda *_: None, lambda _: None)
-    known.heartbeats.remember(names.node_token(NODE), 1, fetch_pb2.NodeHeartbeat(node=NODE))
-    return known
+    return Observations(SETTINGS, Health(), lambda _: None, lambda *_: None, lambda _: None)
 
 
 def lists(observations: Observations, item: dict[str, Any], **found: Any) -> None:
@@ -43,20 +41,21 @@ def lists(observations: Observations, item: dict[str, Any], **found: Any) -> Non
     observations.resolved.remember(source.key, 1, fetch_pb2.Resolution(attempt=1, **found))
 
 
-def test_a_node_may_have_the_secret_of_a_source_that_is_to_be_listed_before_any_plan_is_stored(
+def test_who_lists_may_have_the_secret_of_a_source_that_is_to_be_listed_and_no_node(
     observations: Observations,
 ) -> None:
     observations.model_changed(None, private_model())
-    assert observations.model_for_credentials(NODE, "u") is not None
+    assert observations.model_for_listing("u") is not None
+    assert observations.model_for_credentials(NODE, "u") is None
 
 
 def test_a_changed_source_may_be_listed_although_the_plan_of_the_old_one_stands(observations: Observations) -> None:
     before, after = private_model(), private_model("hf://org/other")
     observations.model_changed(None, before)
     lists(observations, before, artifact=model_pb2.Artifact(digest="sha256:" + "a" * 64))
-    assert observations.model_for_credentials(NODE, "u") is None
+    assert observations.model_for_listing("u") is None
     observations.model_changed(before, after)
-    assert observations.model_for_credentials(NODE, "u") is not None
+    assert observations.model_for_listing("u") is not None
 
 
 def test_a_node_that_must_hold_the_model_may_have_its_secret_after_the_listing(observations: Observations) -> None:
@@ -76,7 +75,7 @@ def test_a_source_that_was_read_in_place_may_be_listed_anew_with_the_secret_that
     item = private_model("vendor://acme/models/m")
     observations.model_changed(None, item)
     lists(observations, item, artifact=model_pb2.Artifact())
-    assert observations.model_for_credentials(NODE, "u") is not None
+    assert observations.model_for_listing("u") is not None
 
 
 def test_a_node_that_asks_before_its_assignment_is_known_here_is_believed_what_is_stored(
@@ -92,7 +91,7 @@ def test_a_node_that_asks_before_its_assignment_is_known_here_is_believed_what_i
     assert observations.model_for_credentials(NODE, "u", fetch_pb2.Assignment()) is None
 
 
-def test_a_source_that_a_node_has_lost_may_be_listed_again_by_any_node(observations: Observations) -> None:
+def test_a_source_that_a_node_has_lost_may_be_listed_again(observations: Observations) -> None:
     item = private_model()
     observations.model_changed(None, item)
     lists(observations, item, artifact=model_pb2.Artifact(digest="sha256:" + "a" * 64))
@@ -101,9 +100,9 @@ def test_a_source_that_a_node_has_lost_may_be_listed_again_by_any_node(observati
     state = fetch_pb2.NodeModelState(content_digest="c")
     observations.observed.remember(key, 1, state)
     observations.holder_changed(key)
-    assert observations.model_for_credentials(NODE, "u") is None
+    assert observations.model_for_listing("u") is None
     state.problem.reason = model_pb2.REASON_NOT_FOUND
-    assert observations.model_for_credentials(NODE, "u") is not None
+    assert observations.model_for_listing("u") is not None
 
 
 @pytest.mark.parametrize(
@@ -113,18 +112,14 @@ def test_nobody_gets_the_secret_of_a_model_that_nobody_is_to_fetch(
     observations: Observations, changes: dict[str, Any]
 ) -> None:
     observations.model_changed(None, private_model(**changes))
+    assert observations.model_for_listing("u") is None
     assert observations.model_for_credentials(NODE, "u") is None
-
-
-def test_a_node_that_does_not_report_gets_nothing_to_list_with(observations: Observations) -> None:
-    observations.model_changed(None, private_model())
-    assert observations.model_for_credentials("n2", "u") is None
 
 
 def test_a_source_that_cannot_be_understood_is_refused_with_its_reason(observations: Observations) -> None:
     observations.model_changed(None, private_model("ftp://host/model"))
     with pytest.raises(InvalidValue, match="must begin with"):
-        observations.model_for_credentials(NODE, "u")
+        observations.model_for_listing("u")
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/model", "gs://bucket/model", "az://container/model"])
