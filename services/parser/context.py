@@ -37,6 +37,8 @@ def text_sections(c: Section) -> Iterator[Section]:
     """The configuration itself, then its parts that may describe the language model."""
     yield c
     for name in TEXT_SECTIONS:
+        if name not in c.values:
+            continue
         section = c.section(name)
         if name == "thinker_config" and section.section("text_config"):
             section = section.section("text_config")

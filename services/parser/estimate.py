@@ -1,6 +1,6 @@
 """Estimates the size of a network that no page describes, with a range that says how little is known."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from services.parser.context import text_sections
 from services.parser.section import Section, Undescribed
@@ -67,7 +67,7 @@ def sections_size(c: Section, but: Section | None = None) -> int:
 
 def _names_parts(c: Section) -> bool:
     """Whether a configuration speaks of parts that it may not describe, such as a tower."""
-    parts = (key for key, value in c.values.items() if isinstance(value, Mapping) and key not in _NO_PARTS)
+    parts = (key for key, value in c.values.items() if isinstance(value, dict) and key not in _NO_PARTS)
     words = ("vision", "visual", "image", "audio", "speech", "video", "mel_bins", "encoder")
     return any(parts) or any(word in key.lower() for key in c.values for word in words if "token" not in key)
 
@@ -150,7 +150,7 @@ def _inner(c: Section, depth: int) -> Iterator[Section]:
     if depth >= _MAX_DEPTH:
         return
     for name, value in list(c.values.items())[:1000]:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             inner = c.section(name)
             yield inner
             yield from _inner(inner, depth + 1)

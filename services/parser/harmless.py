@@ -158,14 +158,14 @@ def _unknown(values: Mapping[str, Any], reading: Reading, path: str, known: _Kno
         if key not in asked:
             if not (_is_assumed(key, value, known) or (not path and _is_repeated(key, value, values))):
                 yield inner
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             if f"{inner}." in reading.names:
                 yield from _unknown(value, reading, f"{inner}.", known)
             else:
                 yield inner
         elif isinstance(value, list) and f"{inner}[0]." in reading.names:
             for index, item in enumerate(value):
-                if isinstance(item, Mapping):
+                if isinstance(item, dict):
                     yield from _unknown(item, reading, f"{inner}[{index}].", known)
 
 
@@ -174,7 +174,7 @@ def _is_assumed(key: str, value: Any, known: _Known) -> bool:
         return isinstance(value, str) and value in known.parts
     if isinstance(value, list):
         return value in known.assumes.get(key, ()) or (bool(value) and all(_is_word_of(key, item) for item in value))
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return False
     if key in known.assumes:
         return value in known.assumes[key]
@@ -184,7 +184,7 @@ def _is_assumed(key: str, value: Any, known: _Known) -> bool:
 def _is_repeated(key: str, value: Any, values: Mapping[str, Any]) -> bool:
     """Whether the outer configuration only says once more what it says of its language model."""
     sections = (values.get(name) for name in _TEXT_SECTIONS)
-    return not isinstance(value, Mapping) and any(isinstance(s, Mapping) and s.get(key) == value for s in sections)
+    return not isinstance(value, dict) and any(isinstance(s, dict) and s.get(key) == value for s in sections)
 
 
 def _is_word_of(key: str, value: Any) -> bool:

@@ -92,7 +92,7 @@ def scheme_of(c: Section, side: Section, others: Section) -> Scheme:
     cache = _cache_bits(c, side)
     for section in text_sections(c):
         for name in _SECTIONS:
-            stated = section.section(name)
+            stated = section.section(name) if name in section.values else Section({})
             if stated:
                 return _scheme(stated, section, side.section("quantization"), cache)
     if side.section("quantization"):
@@ -359,6 +359,8 @@ def _cache_bits(c: Section, side: Section) -> int:
     """Bits of a number in the key-value cache when the files state its quantization, else 0."""
     for section in text_sections(c):
         for name in _SECTIONS:
+            if name not in section.values:
+                continue
             scheme = section.section(name).section("kv_cache_scheme")
             try:
                 bits = scheme.stated_integer("num_bits")
