@@ -79,6 +79,6 @@ def _refused(source: ModelScopeSource, head: Head, said: Said) -> ServiceError:
                 f"{source.endpoint} redirects the listing of {source.name} (HTTP {status}), which is not followed: "
                 "name the address that it leads to as endpoint",
             )
-    return Unavailable(
-        Reason.UNAVAILABLE, f"{source.endpoint} answers {told or status} when listing {source.name}", pause
-    )
+    words = said.behind(0)
+    what = f"{source.endpoint} answers {status} when listing {source.name}" + (f" ({words})" if words else "")
+    return Unavailable(Reason.UNAVAILABLE, what, pause)
