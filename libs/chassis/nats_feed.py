@@ -6,7 +6,6 @@ mean.
 
 import asyncio
 import json
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from nats.aio.client import Client
@@ -47,8 +46,12 @@ class Delivered:
     pending: int
 
 
-class Feed(ABC):
-    """Opened once, read until FeedLost, closed."""
+class Feed:
+    """Opened once, read until FeedLost, closed.
+
+    Asks for messages batch by batch: what waits for a slow reader waits in the stream, and not in the server's memory
+    for the connection.
+    """
 
     def __init__(self, client: Client, stream: str, filter: str) -> None:
         self._client = client
@@ -58,6 +61,9 @@ class Feed(ABC):
         self._name = self._inbox.rpartition(".")[2]
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._next_place = 1
+        # Messages that the present request may still bring, and how many requests there were.
+        self._requested = 0
+        self._requests = 0
         self._subscription: Subscription | None = None
 
     def interrupt(self) -> None:
@@ -66,7 +72,7 @@ class Feed(ABC):
 
     async def open(self, after: int) -> int:
         """Begin behind a sequence, 0 for everything that is stored; returns how many messages there are."""
-        self._subscription = await self._client.subscribe(self._listens_to, cb=self._arrived.put)
+        self._subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._arrived.put)
         config = api.ConsumerConfig(
             name=self._name,
             filter_subject=self._filter,
@@ -79,7 +85,7 @@ class Feed(ABC):
         # A bucket stores one message per key, so that all of them are the latest of each.
         if after:
             config.deliver_policy, config.opt_start_seq = api.DeliverPolicy.BY_START_SEQUENCE, after + 1
-        info = await self._client.jsm().add_consumer(self._stream, self._shaped(config))
+        info = await self._client.jsm().add_consumer(self._stream, config)
         return (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
 
     async def close(self) -> None:
@@ -87,19 +93,51 @@ class Feed(ABC):
         if self._subscription and not self._client.is_closed:
             await self._subscription.unsubscribe()
 
-    @abstractmethod
     async def next(self, patience_seconds: float) -> Delivered | None:
         """The next message, or None when the server says that it has no more at present.
 
         Raises FeedLost, also when the patience ends without either.
         """
+        while True:
+            if not self._requested:
+                await self._request()
+            message = await self._receive(patience_seconds)
+            status = _status(message)
+            if status is None:
+                self._requested -= 1
+                return self._placed(message)
+            if message.subject != self._reply:
+                continue
+            if status == _IDLE:
+                return None
+            description = str((message.headers or {}).get("Description", ""))
+            ended = status in (_TIMEOUT, _NOTHING) or description.lower().startswith(_REQUEST_ENDED)
+            if not ended or self._has_lost(message):
+                raise FeedLost(f"{status} {description}" if not ended else "messages are missing")
+            self._requested = 0
 
     @property
-    def _listens_to(self) -> str:
-        return self._inbox
+    def _reply(self) -> str:
+        # Another one for each request: the end of the last is told after its messages, when the next is under way.
+        return f"{self._inbox}.{self._requests}"
 
-    @abstractmethod
-    def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig: ...
+    async def _request(self) -> None:
+        self._requested = _BATCH_MESSAGES
+        self._requests += 1
+        request = {
+            "batch": _BATCH_MESSAGES,
+            # The server never ends a request that one message alone exceeds by anything but a refusal.
+            "max_bytes": max(_BATCH_BYTES, self._client.max_payload + _OVERHEAD_BYTES),
+            "expires": int(_REQUEST_SECONDS * 1e9),
+            "idle_heartbeat": int(IDLE_HEARTBEAT_SECONDS * 1e9),
+        }
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
+        await self._client.publish(subject, json.dumps(request).encode(), reply=self._reply)
+
+    def _has_lost(self, message: Msg) -> bool:
+        """Whether the server has sent more of the request than has come."""
+        undelivered = (message.headers or {}).get("Nats-Pending-Messages")
+        return undelivered is not None and int(undelivered) != self._requested
 
     async def _receive(self, patience_seconds: float) -> Msg:
         if not self._arrived.empty():
@@ -123,94 +161,6 @@ class Feed(ABC):
             raise FeedLost("messages are missing")
         self._next_place += 1
         return Delivered(message, sequence, time_ns, pending)
-
-
-class PulledFeed(Feed):
-    """Asks for messages batch by batch: what waits for a slow reader waits in the stream and not in the server's memory
-    for the connection."""
-
-    def __init__(self, client: Client, stream: str, filter: str) -> None:
-        super().__init__(client, stream, filter)
-        self._requested = 0
-        self._requests = 0
-
-    @property
-    def _listens_to(self) -> str:
-        return f"{self._inbox}.*"
-
-    @property
-    def _reply(self) -> str:
-        # Another one for each request: the end of the last is told after its messages, when the next is under way.
-        return f"{self._inbox}.{self._requests}"
-
-    def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig:
-        return config
-
-    async def next(self, patience_seconds: float) -> Delivered | None:
-        while True:
-            if not self._requested:
-                await self._request()
-            message = await self._receive(patience_seconds)
-            status = _status(message)
-            if status is None:
-                self._requested -= 1
-                return self._placed(message)
-            if message.subject != self._reply:
-                continue
-            if status == _IDLE:
-                return None
-            description = str((message.headers or {}).get("Description", ""))
-            ended = status in (_TIMEOUT, _NOTHING) or description.lower().startswith(_REQUEST_ENDED)
-            if not ended or self._has_lost(message):
-                raise FeedLost(f"{status} {description}" if not ended else "messages are missing")
-            self._requested = 0
-
-    async def _request(self) -> None:
-        self._requested = _BATCH_MESSAGES
-        self._requests += 1
-        request = {
-            "batch": _BATCH_MESSAGES,
-            # The server never ends a request that one message alone exceeds by anything but a refusal.
-            "max_bytes": max(_BATCH_BYTES, self._client.max_payload + _OVERHEAD_BYTES),
-            "expires": int(_REQUEST_SECONDS * 1e9),
-            "idle_heartbeat": int(IDLE_HEARTBEAT_SECONDS * 1e9),
-        }
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-        await self._client.publish(subject, json.dumps(request).encode(), reply=self._reply)
-
-    def _has_lost(self, message: Msg) -> bool:
-        """Whether the server has sent more of the request than has come."""
-        undelivered = (message.headers or {}).get("Nats-Pending-Messages")
-        return undelivered is not None and int(undelivered) != self._requested
-
-
-class PushedFeed(Feed):
-    """Takes messages as the server sends them, for a node's few keys.
-
-    The consumer is created under a subject that holds its filter, and needs no other subject: that is what a node's
-    permissions can be set on.
-    """
-
-    def _shaped(self, config: api.ConsumerConfig) -> api.ConsumerConfig:
-        # Everything that is stored, as the other way is, but found by the index of subjects: to look through the whole
-        # stream for each of a thousand nodes takes the server minutes.
-        config.deliver_policy = api.DeliverPolicy.LAST_PER_SUBJECT
-        config.deliver_subject = self._inbox
-        config.idle_heartbeat = IDLE_HEARTBEAT_SECONDS
-        return config
-
-    async def next(self, patience_seconds: float) -> Delivered | None:
-        message = await self._receive(patience_seconds)
-        status = _status(message)
-        if status is None:
-            return self._placed(message)
-        if status != _IDLE:
-            raise FeedLost(f"status {status}")
-        # A heartbeat stands behind the last message that was sent, so that a lost one without successor shows as well.
-        last = (message.headers or {}).get(api.Header.LAST_CONSUMER)
-        if last is not None and int(last) + 1 != self._next_place:
-            raise FeedLost("messages are missing")
-        return None
 
 
 def _status(message: Msg) -> str | None:

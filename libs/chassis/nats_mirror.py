@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
 from libs.chassis.nats_client import MARKER_HEADERS, MARKER_SECONDS
-from libs.chassis.nats_feed import Delivered, FeedLost, PulledFeed, PushedFeed
+from libs.chassis.nats_feed import Delivered, Feed, FeedLost
 
 V = TypeVar("V")
 
@@ -57,18 +57,15 @@ class Mirror(Generic[V]):
         decode: Callable[[bytes], V],
         filter: str = ">",
         compare_seconds: float = _COMPARE_SECONDS,
-        pushed: bool = False,
     ) -> None:
-        """pushed is for one who may neither ask for messages nor about the stream: it reads everything each time."""
         self.bucket = bucket
         self.entries: dict[str, Entry[V]] = {}
         self._decode = decode
         self._prefix = f"$KV.{bucket}."
         self._filter = filter
         self._compare_seconds = compare_seconds
-        self._pushed = pushed
         self._synced = asyncio.Event()
-        self._feed: PulledFeed | PushedFeed | None = None
+        self._feed: Feed | None = None
         self._interruptions = 0
         self._asked = asyncio.Event()
         # Keys that the current reading of everything has not come across yet; None when nothing is being read so.
@@ -145,9 +142,8 @@ class Mirror(Generic[V]):
                 await self._asked.wait()
 
     async def _follow(self, client: Client, on_change: Callable[[str], None]) -> None:
-        kind = PushedFeed if self._pushed else PulledFeed
-        self._feed = kind(client, f"KV_{self.bucket}", self._prefix + self._filter)
-        after = 0 if self._pushed else await self._confirmed_sequence(client)
+        self._feed = Feed(client, f"KV_{self.bucket}", self._prefix + self._filter)
+        after = await self._confirmed_sequence(client)
         if not after:
             self._unconfirmed, self._current_at = set(self.entries), time.monotonic()
         try:
@@ -184,7 +180,7 @@ class Mirror(Generic[V]):
             yield self._seen[-distance]
             distance *= 2
 
-    async def _consume(self, feed: PulledFeed | PushedFeed, pending: int, on_change: Callable[[str], None]) -> None:
+    async def _consume(self, feed: Feed, pending: int, on_change: Callable[[str], None]) -> None:
         # A little off, so that a thousand mirrors that began in one moment do not compare in one.
         compare_at = time.monotonic() + self._compare_seconds * random.uniform(0.75, 1.25)
         idle = pending == 0

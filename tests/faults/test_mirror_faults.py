@@ -24,6 +24,7 @@ STREAM = f"KV_{BUCKET}"
 DEADLINE_SECONDS = 60
 # More than the 64 MB that nats-server keeps for a client, in few messages.
 KEYS, VALUE = 1600, bytes(60_000)
+BUCKET_BYTES = 1 << 27
 CUT_OFF = "Slow Consumer Detected"
 
 
@@ -108,7 +109,7 @@ async def test_consumer_that_pushes_without_bounds_is_cut_off_by_the_server(serv
     # What the mirror must not be: this proves that the bucket is large and the reader slow enough.
     health = Health()
     async with connect_nats(server.url, health, "writer") as writer, connect_nats(server.url, health, "slow") as slow:
-        await ensure_streams(writer.jetstream(), 1, 30)
+        await ensure_streams(writer.jetstream(), 1, 30, BUCKET_BYTES)
         await fill(writer.jetstream())
         inbox = slow.new_inbox()
         await slow.subscribe(inbox)
@@ -125,7 +126,7 @@ async def test_bucket_larger_than_the_servers_buffer_is_read_by_a_reader_that_is
     server: NatsServer,
 ) -> None:
     async with connect_nats(server.url, Health(), "writer") as writer:
-        await ensure_streams(writer.jetstream(), 1, 30)
+        await ensure_streams(writer.jetstream(), 1, 30, BUCKET_BYTES)
         await fill(writer.jetstream())
         reader = Reader(server)
         reader.blocked_every = 40
@@ -138,7 +139,7 @@ async def test_bucket_larger_than_the_servers_buffer_is_read_by_a_reader_that_is
 
 async def test_reading_that_a_restart_interrupts_continues_where_it_stopped(server: NatsServer) -> None:
     async with connect_nats(server.url, Health(), "writer") as writer:
-        await ensure_streams(writer.jetstream(), 1, 30)
+        await ensure_streams(writer.jetstream(), 1, 30, BUCKET_BYTES)
         await fill(writer.jetstream())
         async with Reader(server) as reader:
             for part in (1, 2):
@@ -159,7 +160,7 @@ async def test_reading_that_a_restart_interrupts_continues_where_it_stopped(serv
 async def test_mirror_that_is_complete_reads_only_what_changed_after_a_restart(server: NatsServer) -> None:
     async with connect_nats(server.url, Health(), "writer") as writer, Reader(server) as reader:
         js = writer.jetstream()
-        await ensure_streams(js, 1, 30)
+        await ensure_streams(js, 1, 30, BUCKET_BYTES)
         await fill(js, 200)
         await reader.until_equal(js)
         before = reader.client.stats["in_bytes"]
@@ -175,7 +176,7 @@ async def test_mirror_that_is_complete_reads_only_what_changed_after_a_restart(s
 async def test_keys_that_were_purged_without_markers_are_found_missing(server: NatsServer) -> None:
     async with connect_nats(server.url, Health(), "writer") as writer, Reader(server) as reader:
         js = writer.jetstream()
-        await ensure_streams(js, 1, 30)
+        await ensure_streams(js, 1, 30, BUCKET_BYTES)
         await fill(js, 20, b"value")
         await reader.until_equal(js)
         await js.purge_stream(STREAM, subject=f"$KV.{BUCKET}.n7.m")
@@ -217,14 +218,14 @@ async def test_mirror_equals_the_bucket_after_whatever_happens_to_the_server(
 
     async with connect_nats(server.url, Health(), "writer") as writer, Reader(server) as reader:
         js = writer.jetstream()
-        await ensure_streams(js, 1, 30)
+        await ensure_streams(js, 1, 30, BUCKET_BYTES)
         events = ["restart", "restore", "restore", "recreate", "compare", "compare"]
         dice.shuffle(events)
         for event in ("restart", *events):
             match event:
                 case "recreate":
                     await js.delete_stream(STREAM)
-                    await ensure_streams(js, 1, 30)
+                    await ensure_streams(js, 1, 30, BUCKET_BYTES)
                     reader.mirror.reread()
                 case "compare":
                     reader.mirror.reread()

@@ -31,8 +31,8 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 class Watched:
     """A mirror that runs, and the changes that it has told of."""
 
-    def __init__(self, client: Client, pattern: str = ">", pushed: bool = False) -> None:
-        self.mirror: Mirror[bytes] = Mirror(BUCKET, bytes, pattern, pushed=pushed)
+    def __init__(self, client: Client, pattern: str = ">") -> None:
+        self.mirror: Mirror[bytes] = Mirror(BUCKET, bytes, pattern)
         self.changes: list[str] = []
         self._changed = asyncio.Event()
         self.task = asyncio.ensure_future(self.mirror.run(client, self._note))
@@ -54,16 +54,13 @@ class Watched:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-@pytest.mark.parametrize("pushed", [False, True])
-async def test_mirror_holds_what_was_there_before_and_follows_changes_and_deletions(
-    server: NatsServer, pushed: bool
-) -> None:
+async def test_mirror_holds_what_was_there_before_and_follows_changes_and_deletions(server: NatsServer) -> None:
     async with connect_nats(server.url, Health(), "test") as client:
         js = client.jetstream()
         await ensure_streams(js, 1, 30)
         await put_if(js, BUCKET, "n1.a", b"1", None)
         await put_if(js, BUCKET, "n2.a", b"other", None)
-        watched = Watched(client, "n1.>", pushed)
+        watched = Watched(client, "n1.>")
         await watched.holds({"n1.a": b"1"})
         await put_if(js, BUCKET, "n1.b", b"2", 0)
         await watched.holds({"n1.a": b"1", "n1.b": b"2"})
@@ -95,8 +92,7 @@ async def test_write_is_refused_when_the_key_has_changed_meanwhile(server: NatsS
         assert await put_if(js, BUCKET, "n1.a", b"4", 0) > later
 
 
-@pytest.mark.parametrize("pushed", [False, True])
-async def test_mirror_finds_what_changed_while_the_server_was_away(server: NatsServer, pushed: bool) -> None:
+async def test_mirror_finds_what_changed_while_the_server_was_away(server: NatsServer) -> None:
     health = Health()
     watched: list[Watched] = []
 
@@ -109,7 +105,7 @@ async def test_mirror_finds_what_changed_while_the_server_was_away(server: NatsS
         await ensure_streams(js, 1, 30)
         await put_if(js, BUCKET, "n1.a", b"1", None)
         await put_if(js, BUCKET, "n1.b", b"1", None)
-        watched.append(Watched(client, pushed=pushed))
+        watched.append(Watched(client))
         await watched[0].holds({"n1.a": b"1", "n1.b": b"1"})
         await server.kill()
         async with asyncio.timeout(DEADLINE_SECONDS):
