@@ -99,6 +99,9 @@ async def connect_nats(
     async def failed(error: Exception) -> None:
         # Permission denials reach us only here, so this must be visible.
         _log.warning("nats_error", error=f"{type(error).__name__}: {error}")
+        if not client.is_connected:
+            # Also after a session that was over and is not renewed.
+            health.fail(check, f"connection lost: {error}")
 
     with_tls = ca_file is not None or url.startswith("tls://")
     options: dict[str, Any] = {
