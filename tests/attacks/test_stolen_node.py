@@ -262,3 +262,16 @@ async def test_facts_are_written_by_whoever_claimed_to_find_them_out_and_about_w
     revision = await put_if(js, names.FACTS_BUCKET, key, claim.SerializeToString(), 0)
     assert (await say(DIGEST, lie)).HasField("problem")
     assert (await say(DIGEST, None)).revision == revision
+
+
+async def test_a_node_that_makes_up_models_fills_no_bucket(js: JetStreamContext, thief: Client) -> None:
+    refused = 0
+    for number in range(2_100):
+        model = model_pb2.ModelRef(uid=f"made-up-{number}")
+        state = fetch_pb2.NodeModelState(model=model, phase=model_pb2.NODE_PHASE_READY)
+        answer = await thief.request(names.node_subject(OURS, names.OBSERVED), state.SerializeToString(), timeout=5)
+        refused += fetch_pb2.StateReply.FromString(answer.data).HasField("problem")
+    assert refused == 100
+    mine = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="victim"), phase=model_pb2.NODE_PHASE_READY)
+    answer = await thief.request(names.node_subject(OURS, names.OBSERVED), mine.SerializeToString(), timeout=5)
+    assert not fetch_pb2.StateReply.FromString(answer.data).HasField("problem"), "of what is assigned it may speak"

@@ -5,7 +5,7 @@ Every answer gets the node from the subject. What a message says about who sends
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 
 import nats.errors
 import nats.js.errors
@@ -38,7 +38,28 @@ _PART_BYTES = 512 << 10
 _REMEMBERED_BYTES = 64 << 20
 _MANIFEST_SECONDS = 20.0
 _CREDENTIALS_SECONDS = 4.5
+_MOST_KEYS = 2_000
 _log = structlog.get_logger()
+
+
+class Allowance:
+    """How many different keys one node may write: whoever makes up more fills no bucket that others need as well."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._keys: defaultdict[str, set[str]] = defaultdict(set)
+
+    def take(self, node: str, key: str) -> None:
+        """Count a key. Raises Unavailable when it is one too many."""
+        keys = self._keys[node]
+        if key not in keys and len(keys) >= self._most:
+            raise Unavailable(Reason.RATE_LIMITED, f"the node {node} writes more than {self._most} keys")
+        keys.add(key)
+
+    def give_back(self, node: str, key: str) -> None:
+        """Count a key no longer."""
+        if node in self._keys:
+            self._keys[node].discard(key)
 
 
 class Answers:
@@ -50,6 +71,9 @@ class Answers:
         self._desired = desired
         self._manifests: OrderedDict[str, bytes] = OrderedDict()
         self._reading: dict[str, asyncio.Lock] = {}
+        # States of models that no assignment names, as after NATS has lost its data, and records of facts.
+        self._unassigned = Allowance(_MOST_KEYS)
+        self._records = Allowance(_MOST_KEYS)
 
     async def open(self, door: Door) -> None:
         """Answer all verbs from now on."""
@@ -69,7 +93,13 @@ class Answers:
 
     async def _observed(self, node: str, state: fetch_pb2.NodeModelState, _: str) -> fetch_pb2.StateReply:
         bounded = bounded_state(state)
-        key = names.node_key(node, bounded.model.uid)
+        uid = bounded.model.uid
+        if self._desired.names_model(node, uid):
+            self._unassigned.give_back(node, uid)
+        else:
+            self._unassigned.take(node, uid)
+            bounded.ClearField("facts")
+        key = names.node_key(node, uid)
         await put_if(self._js, names.OBSERVED_BUCKET, key, bounded.SerializeToString(), None)
         return fetch_pb2.StateReply()
 
@@ -132,6 +162,7 @@ class Answers:
         if known.HasField("facts") or known.HasField("problem"):
             # Said once, and by whoever asked the parser: nobody takes it back.
             raise Conflict(Reason.CONFLICT, "the facts are known already")
+        self._records.take(node, key)
         record = fetch_pb2.SharedFacts()
         if request.facts.HasField("facts") or request.facts.HasField("problem"):
             if known.claimed_by != node:

@@ -81,6 +81,10 @@ class DesiredByNode:
             reply.assignments.add(model_uid=uid, revision=entry.revision).assignment.MergeFrom(_decode(entry.value))
         return reply
 
+    def names_model(self, node: str, uid: str) -> bool:
+        """Whether any assignment of a node is about a model."""
+        return uid in self._models.get(names.node_token(node), ())
+
     def names_artifact(self, node: str, digest: str) -> bool:
         """Whether any of a node's assignments names an artifact."""
         token = names.node_token(node)
