@@ -45,6 +45,11 @@ class Assignments:
         """Wait until everything has been read once."""
         await self._synced.wait()
 
+    @property
+    def epoch(self) -> str:
+        """Names the history that the revisions are of."""
+        return self._epoch
+
     def reread(self) -> None:
         """Ask for everything to be read again, as after a reconnect."""
         self._wanted.set()

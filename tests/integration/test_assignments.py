@@ -1,0 +1,154 @@
+"""How a node learns what it must hold: at once, wholly, and never an older word after a newer one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from libs.artifact import names
+from libs.chassis.nats_client import delete_key, put_if
+from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, GOAL_HOLD, Assignment, DesiredChange, Source
+from services.controller.streams import ensure_streams
+from services.fetcher.fleet.assignments import Assignments
+from services.fetcher.fleet.gateway import Gateway
+from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
+from tests.support.nats_server import NatsServer
+
+NODE = "node-1.example.org"
+BUCKET = names.DESIRED_BUCKET
+DEADLINE_SECONDS = 20
+
+
+class Node:
+    """The assignments of one node, and what was said of each of them."""
+
+    def __init__(self, client: Client) -> None:
+        self.assignments = Assignments(client, Gateway(client, NODE), NODE)
+        self._news = asyncio.Event()
+
+    def changed(self, key: str) -> None:
+        self._news.set()
+
+    async def until(self, holds: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+        """Wait until the priorities of the assignments, by uid, are acceptable."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not holds(found := self.priorities()):
+                self._news.clear()
+                await self._news.wait()
+        return found
+
+    def priorities(self) -> dict[str, int]:
+        entries = self.assignments.entries.items()
+        return {names.split_node_key(key)[1]: entry.value.priority for key, entry in entries}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path, nats_configuration(NODE))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
+    client = await nats.connect(server.url, user="driver", password=PASSWORD)
+    await ensure_streams(client.jetstream(), 1, 60)
+    async with running_gateway(server, server.folder):
+        yield client.jetstream()
+    await client.close()
+
+
+@asynccontextmanager
+async def following(server: NatsServer) -> AsyncIterator[Node]:
+    client = await nats.connect(server.url, inbox_prefix=names.inbox_prefix(NODE))
+    node = Node(client)
+    task = asyncio.create_task(node.assignments.run(node.changed))
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await node.assignments.synced()
+        yield node
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await client.close()
+
+
+async def assign(js: JetStreamContext, uid: str, priority: int, size: int = 0) -> int:
+    hold = Assignment(goal=GOAL_HOLD, priority=priority, source=Source(uri="x" * size))
+    return await put_if(js, BUCKET, names.node_key(NODE, uid), hold.SerializeToString(), None)
+
+
+async def test_what_is_stored_is_read_in_pieces_and_what_changes_is_heard(
+    server: NatsServer, js: JetStreamContext
+) -> None:
+    # More than a message of NATS may hold.
+    wanted = {f"m{number:03}": number for number in range(300)}
+    for uid, number in wanted.items():
+        await assign(js, uid, number, size=8_000)
+    async with following(server) as node:
+        await node.until(lambda found: found == wanted)
+        await assign(js, "m000", 7)
+        await assign(js, "new", 8)
+        await delete_key(js, BUCKET, names.node_key(NODE, "m001"))
+        del wanted["m001"]
+        await node.until(lambda found: found == {**wanted, "m000": 7, "new": 8})
+
+
+async def test_an_older_word_is_not_heeded_after_a_newer_one_nor_after_the_last(
+    server: NatsServer, js: JetStreamContext
+) -> None:
+    gateway = await nats.connect(server.url, user="gateway-nodes", password=PASSWORD)
+    async with following(server) as node:
+        first = await assign(js, "a", 1)
+        await assign(js, "a", 2)
+        await node.until(lambda found: found == {"a": 2})
+        await delete_key(js, BUCKET, names.node_key(NODE, "a"))
+        await node.until(lambda found: not found)
+
+        late = DesiredChange(
+            model_uid="a",
+            revision=first,
+            assignment=Assignment(goal=GOAL_ABSENT),
+            epoch=node.assignments.epoch,
+        )
+        await gateway.publish(names.node_subject(NODE, names.DESIRED), late.SerializeToString())
+        await gateway.flush()
+        await assign(js, "marker", 3)
+
+        assert await node.until(lambda found: "marker" in found) == {"marker": 3}
+    await gateway.close()
+
+
+async def test_what_was_missed_is_found_when_everything_is_read_again(server: NatsServer, js: JetStreamContext) -> None:
+    async with following(server) as node:
+        await assign(js, "a", 1)
+        await node.until(lambda found: found == {"a": 1})
+        # As if the message had been lost.
+        key = names.node_key(NODE, "a")
+        node.assignments.entries.pop(key)
+        node.assignments.reread()
+        await node.until(lambda found: found == {"a": 1})
+
+
+async def test_a_stream_that_was_made_anew_is_believed_although_its_revisions_are_lower(
+    server: NatsServer, js: JetStreamContext
+) -> None:
+    async with following(server) as node:
+        for priority in range(20):
+            await assign(js, "a", priority)
+        await assign(js, "b", 1)
+        await node.until(lambda found: found == {"a": 19, "b": 1})
+
+        await js.delete_stream(f"KV_{BUCKET}")
+        await ensure_streams(js, 1, 60)
+        await assign(js, "a", 5)
+
+        await node.until(lambda found: found == {"a": 5})
+        await assign(js, "a", 6)
+        await node.until(lambda found: found == {"a": 6})
