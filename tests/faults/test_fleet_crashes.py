@@ -48,7 +48,7 @@ def assert_complete(fleet: Fleet, manifest: Object) -> None:
 
 @pytest.mark.parametrize("service", ["controller", "status", "parser"])
 def test_service_that_is_killed_during_a_download_costs_no_byte(fleet: Fleet, stalled: Object, service: str) -> None:
-    assert fleet.cluster.kill_pod_process(service, number=signal.SIGKILL) == 1
+    assert fleet.cluster.kill_pod_process(service, number=signal.SIGKILL) >= 1
     fleet.hub.clear_faults()
     assert_complete(fleet, stalled)
     assert sent_bytes(fleet, "*/model-0000*") == SHARDS * SHARD_BYTES

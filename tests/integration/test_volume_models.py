@@ -220,7 +220,7 @@ def test_inspection_that_cannot_be_scheduled_says_so_and_outlives_the_controller
         apply(fleet, applied, ours)
         fleet.until("the status says so", lambda: "cannot be scheduled" in fleet.describe(ours))
         [before] = jobs(fleet)
-        assert fleet.cluster.kill_pod_process("controller") == 1
+        assert fleet.cluster.kill_pod_process("controller") >= 1
     finally:
         fleet.cluster.kubectl("uncordon", _NODE)
     fleet.until(
