@@ -16,7 +16,9 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from libs.artifact import names
+from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest
 from libs.chassis.nats_client import put_if
+from libs.model.manifest_codec import encode_manifest
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller.permissions import NODES, node_permissions
@@ -275,3 +277,23 @@ async def test_a_node_that_makes_up_models_fills_no_bucket(js: JetStreamContext,
     mine = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="victim"), phase=model_pb2.NODE_PHASE_READY)
     answer = await thief.request(names.node_subject(OURS, names.OBSERVED), mine.SerializeToString(), timeout=5)
     assert not fetch_pb2.StateReply.FromString(answer.data).HasField("problem"), "of what is assigned it may speak"
+
+
+async def test_nonsense_under_a_digest_is_neither_handed_out_nor_remembered(
+    js: JetStreamContext, thief: Client
+) -> None:
+    async def ask(digest: str) -> fetch_pb2.ManifestPart:
+        request = fetch_pb2.ManifestRequest(digest=digest).SerializeToString()
+        answer = await thief.request(names.node_subject(OURS, names.MANIFEST), request, timeout=5)
+        return fetch_pb2.ManifestPart.FromString(answer.data)
+
+    right = new_manifest("r", [ManifestFile("file", 1, ChecksumAlgorithm.SHA256, "0" * 64)])
+    hold = fetch_pb2.Assignment(goal=fetch_pb2.GOAL_HOLD, artifact=model_pb2.Artifact(digest=right.digest))
+    await put_if(js, names.DESIRED_BUCKET, f"{US}.other", hold.SerializeToString(), None)
+    objects = await js.object_store(names.MANIFESTS_BUCKET)
+    await objects.put(right.digest, b"nonsense")
+    assert (await ask(right.digest)).problem.reason == model_pb2.REASON_NOT_FOUND
+
+    await objects.put(right.digest, encode_manifest(right))
+    assert (await ask(right.digest)).data == encode_manifest(right)
+    assert (await ask("sha256:" + "c" * 64)).problem.reason == model_pb2.REASON_FORBIDDEN

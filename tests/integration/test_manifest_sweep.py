@@ -13,9 +13,9 @@ from libs.artifact.names import FACTS_BUCKET, MANIFESTS_BUCKET, facts_key
 from libs.chassis.errors import Unavailable
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats, put_if, read_key
+from libs.model.manifest_codec import decode_manifest, encode_manifest
 from services.controller.manifests import ManifestSweep
 from services.controller.streams import ensure_streams
-from services.fetcher.fleet.manifest_codec import decode_manifest, encode_manifest
 from services.fetcher.fleet.manifests import ManifestStore
 from tests.support.nats_server import NatsServer
 

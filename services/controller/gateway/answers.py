@@ -16,8 +16,9 @@ from nats.js import JetStreamContext
 
 from libs.artifact import names
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Conflict, Missing, Unavailable
+from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from libs.chassis.nats_client import put_if, read_key
+from libs.model.manifest_codec import checked_manifest
 from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import (
     bounded_heartbeat,
@@ -128,7 +129,10 @@ class Answers:
         return fetch_pb2.ManifestPart(data=data[request.offset : request.offset + _PART_BYTES], total_bytes=len(data))
 
     async def _manifest_bytes(self, digest: str) -> bytes:
-        """The stored bytes, read once for many who ask at one time. The node checks them against the digest."""
+        """The stored bytes, read once for many who ask at one time.
+
+        What is not what the digest names is not remembered: the next listing puts the right one in its place.
+        """
         lock = self._reading.setdefault(digest, asyncio.Lock())
         try:
             async with lock:
@@ -145,8 +149,12 @@ class Answers:
         try:
             async with asyncio.timeout(_MANIFEST_SECONDS):
                 store = await self._js.object_store(names.MANIFESTS_BUCKET)
-                return (await store.get(digest)).data or b""
-        except nats.js.errors.NotFoundError as error:
+                data = (await store.get(digest)).data or b""
+                # A large one takes a while, and other nodes wait for other answers.
+                await asyncio.to_thread(checked_manifest, digest, data)
+                return data
+        except (nats.js.errors.NotFoundError, Corrupt) as error:
+            # Both lead to another listing.
             raise Missing(Reason.NOT_FOUND, f"the manifest {digest} is not in {names.MANIFESTS_BUCKET}") from error
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"NATS has no manifest for us: {type(error).__name__}") from error

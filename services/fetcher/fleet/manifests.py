@@ -8,19 +8,17 @@ from collections import OrderedDict
 
 import nats.errors
 import nats.js.errors
-from google.protobuf.message import DecodeError
 from nats.js import JetStreamContext
 from nats.js.api import ObjectMeta, ObjectMetaOptions
 from nats.js.object_store import ObjectStore
 
-from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import Manifest
 from libs.artifact.names import MANIFEST, MANIFESTS_BUCKET
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Unavailable
+from libs.model.manifest_codec import checked_manifest, encode_manifest
 from ome.fetch.v1.fetch_pb2 import ManifestPart, ManifestRequest
 from services.fetcher.fleet.gateway import Gateway
-from services.fetcher.fleet.manifest_codec import decode_manifest, encode_manifest
 
 # Half of nats-server's default max_payload: fewer round trips than the library's 128 KiB.
 _CHUNK_BYTES = 512 << 10
@@ -42,7 +40,7 @@ class Manifests:
         """The manifest of a digest. Raises Missing, Unavailable, or Corrupt when it is not what its name says."""
         if digest in self._recent:
             return self._recent[digest]
-        manifest = _checked(digest, await self._read(digest))
+        manifest = checked_manifest(digest, await self._read(digest))
         self._remember(manifest)
         return manifest
 
@@ -88,19 +86,9 @@ async def _holds(store: ObjectStore, digest: str) -> bool:
     """Whether what is stored under a digest is what the digest names."""
     try:
         data = (await store.get(digest)).data or b""
-        _checked(digest, data)
+        checked_manifest(digest, data)
     except (nats.js.errors.NotFoundError, nats.js.errors.BadObjectMetaError, nats.js.errors.DigestMismatchError):
         return False
     except Corrupt:
         return False
     return True
-
-
-def _checked(digest: str, data: bytes) -> Manifest:
-    try:
-        manifest = decode_manifest(data)
-    except (DecodeError, InvalidValue) as error:
-        raise Corrupt(Reason.INVALID_LISTING, f"the manifest {digest} cannot be used: {error}") from error
-    if manifest.digest != digest:
-        raise Corrupt(Reason.CHECKSUM_MISMATCH, f"the manifest stored as {digest} is that of {manifest.digest}")
-    return manifest

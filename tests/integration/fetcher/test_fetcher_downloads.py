@@ -4,6 +4,7 @@ import os
 
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest
 from libs.artifact.names import MANIFESTS_BUCKET, progress_subject
+from libs.model.manifest_codec import encode_manifest
 from ome.fetch.v1.fetch_pb2 import Progress
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
@@ -15,7 +16,6 @@ from ome.model.v1.model_pb2 import (
     REASON_NOT_FOUND,
     Artifact,
 )
-from services.fetcher.fleet.manifest_codec import encode_manifest
 from tests.integration.fetcher.ground import (
     MODEL,
     NODE,

@@ -4,8 +4,8 @@ import pytest
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest
+from libs.model.manifest_codec import decode_manifest, encode_manifest
 from ome.fetch.v1 import fetch_pb2
-from services.fetcher.fleet.manifest_codec import decode_manifest, encode_manifest
 
 
 def test_what_is_written_is_read() -> None:

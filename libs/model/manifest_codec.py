@@ -1,8 +1,11 @@
 """Manifests as the protobuf message that ome-manifests holds, and back. Must not do I/O."""
 
+from google.protobuf.message import DecodeError
+
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
+from libs.chassis.errors import Corrupt
 from ome.fetch.v1 import fetch_pb2
 
 _TO_PROTO = {
@@ -32,6 +35,17 @@ def decode_manifest(data: bytes) -> Manifest:
     """
     message = fetch_pb2.Manifest.FromString(data)
     return new_manifest(message.source_revision, (_decode_file(file) for file in message.files), message.place)
+
+
+def checked_manifest(digest: str, data: bytes) -> Manifest:
+    """The manifest that bytes hold, if it is the one that a digest names. Raises Corrupt otherwise."""
+    try:
+        manifest = decode_manifest(data)
+    except (DecodeError, InvalidValue) as error:
+        raise Corrupt(Reason.INVALID_LISTING, f"the manifest {digest} cannot be used: {error}") from error
+    if manifest.digest != digest:
+        raise Corrupt(Reason.CHECKSUM_MISMATCH, f"the manifest stored as {digest} is that of {manifest.digest}")
+    return manifest
 
 
 def _decode_file(file: fetch_pb2.ManifestFile) -> ManifestFile:
