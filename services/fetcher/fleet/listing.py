@@ -1,6 +1,6 @@
 """Lists sources for the fleet: takes a task from the pool's work queue, answers in ome-resolved, then acknowledges it.
 
-A task that is not acknowledged is given to another fetcher; so nothing is acknowledged before its answer is stored.
+A task that is not acknowledged is given to another resolver; so nothing is acknowledged before its answer is stored.
 Must not retry: a listing that failed is an answer too, and the controller decides when to ask again.
 """
 
@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from libs.artifact.names import RESOLVE_STREAM, RESOLVED_BUCKET
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import ServiceError, Unavailable
 from libs.chassis.nats_client import put_if, read_key
 from libs.model.problems import is_defect, problem_of
@@ -27,17 +28,19 @@ from services.fetcher.fleet.credentials import Credentials, CredentialsClient
 from services.fetcher.fleet.manifests import ManifestStore
 from services.fetcher.sources.catalogue import Sources
 
-# One lingering request per fetcher: long, so that an idle fleet asks seldom.
+# One lingering request per worker: long, so that an idle resolver asks seldom.
 _PULL_SECONDS = 30.0
-# A third of the consumer's AckWait of 30 s: a listing that takes long is not given to another fetcher meanwhile.
+# A third of the consumer's AckWait of 30 s: a listing that takes long is not given to another resolver meanwhile.
 _IN_PROGRESS_SECONDS = 10.0
 # A pull that is refused at once (no consumer yet, server away) is not repeated at once.
 _PAUSE_SECONDS = 1.0
+# A task that comes again after so many deliveries has ended those who took it before, by its size for one.
+_MOST_DELIVERIES = 5
 _log = structlog.get_logger()
 
 
 class ListingWorker:
-    """One task at a time; a fetcher that needs more throughput runs several workers."""
+    """One task at a time; a resolver runs several workers."""
 
     def __init__(
         self,
@@ -113,7 +116,8 @@ class ListingWorker:
         try:
             async with asyncio.TaskGroup() as group:
                 alive = group.create_task(_keep_in_progress(message))
-                resolution = await self._resolve(task)
+                deliveries = message.metadata.num_delivered
+                resolution = await (self._resolve(task) if deliveries <= _MOST_DELIVERIES else _give_up(task))
                 alive.cancel()
             await self._answer(task, resolution)
             await message.ack()
@@ -200,6 +204,17 @@ class ListingWorker:
             return revision, Resolution.FromString(value or b"")
         except DecodeError:
             return revision, Resolution()
+
+
+async def _give_up(task: ResolveTask) -> Resolution:
+    """The answer to a task that ends whoever takes it; the controller has it tried again later, and ever later."""
+    why = f"listing the source did not end in {_MOST_DELIVERIES} attempts: perhaps it is too large"
+    _log.error("resolve_given_up", model=task.model.uid, source=task.source_key, deliveries=_MOST_DELIVERIES)
+    resolution = Resolution(
+        attempt=task.attempt, problem=problem_of(Unavailable(Reason.UNAVAILABLE, why), "resolver")
+    )
+    resolution.resolved_at.FromMilliseconds(int(time.time() * 1000))
+    return resolution
 
 
 async def _keep_in_progress(message: Msg) -> None:
