@@ -210,9 +210,7 @@ async def _give_up(task: ResolveTask) -> Resolution:
     """The answer to a task that ends whoever takes it; the controller has it tried again later, and ever later."""
     why = f"listing the source did not end in {_MOST_DELIVERIES} attempts: perhaps it is too large"
     _log.error("resolve_given_up", model=task.model.uid, source=task.source_key, deliveries=_MOST_DELIVERIES)
-    resolution = Resolution(
-        attempt=task.attempt, problem=problem_of(Unavailable(Reason.UNAVAILABLE, why), "resolver")
-    )
+    resolution = Resolution(attempt=task.attempt, problem=problem_of(Unavailable(Reason.UNAVAILABLE, why), "resolver"))
     resolution.resolved_at.FromMilliseconds(int(time.time() * 1000))
     return resolution
 
