@@ -25,7 +25,7 @@ from libs.artifact import names
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats, put_if, read_key
 from libs.chassis.nats_mirror import Mirror
-from libs.chassis.settings import load_settings
+from libs.chassis.settings import SettingsError, load_settings
 from libs.chassis.tasks import run_until
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
@@ -377,7 +377,9 @@ class FetcherNode:
 
         async def resolve(stop: asyncio.Event, started: Callable[[], None]) -> None:
             started()
-            await resolver.main(settings, stop)
+            # What is wrong with the file of drivers, the fetcher says as well.
+            with contextlib.suppress(SettingsError):
+                await resolver.main(settings, stop)
 
         await self._resolver.enter_async_context(running(resolve))
 

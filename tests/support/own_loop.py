@@ -5,6 +5,8 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from libs.chassis.tasks import keep_cancellations
+
 _START_SECONDS = 20.0
 
 
@@ -21,6 +23,8 @@ async def running(main: Callable[[asyncio.Event, Callable[[], None]], Awaitable[
         await main(stop, started.set)
 
     def host() -> None:
+        # As in a service's own process: otherwise a cancellation that comes with an answer is lost, and the end waits.
+        keep_cancellations()
         try:
             asyncio.run(work())
         except BaseException as failure:
