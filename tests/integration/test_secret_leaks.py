@@ -21,6 +21,8 @@ pytestmark = pytest.mark.cluster
 GOOD, WRONG, INLINE = (f"hf_canary{kind}" + kind[0] * 24 for kind in ("good", "wrong", "inline"))
 MALFORMED = "hf_canarymalformed\nX-Injected: canary"
 S3_KEY, WRONG_S3_KEY = OWNER["AWS_SECRET_ACCESS_KEY"].decode(), "wrongcanarysecretkey"
+# Where the controller answers who asks for secrets.
+ANSWERS = ("_INBOX_resolver.", "_INBOX_gateway.")
 HERE = {"kubernetes.io/hostname": "node-1"}
 SERVICES = ("controller", "fetcher", "parser", "status")
 VALUES = {service: {"logLevel": "debug"} for service in SERVICES}
@@ -80,16 +82,20 @@ def objects(fleet: Fleet) -> dict[str, bytes]:
 
 
 def processes(fleet: Fleet) -> dict[str, bytes]:
-    """Log, arguments, environment, metrics of every Pod."""
-    found = {}
+    """Log, arguments, environment, metrics of every container."""
+    found, names = {}, set()
     for pod in fleet.cluster.pods():
-        found[f"log of {pod.name}"] = pod.log.read_bytes()
-        for part in ("cmdline", "environ"):
-            found[f"{part} of {pod.name}"] = Path(f"/proc/{pod.pid}/{part}").read_bytes()
-        with urllib.request.urlopen(f"http://{pod.address}:8080/metrics") as answer:
-            found[f"metrics of {pod.name}"] = answer.read()
-        assert b"OME_LOG_LEVEL=debug" in found[f"environ of {pod.name}"]
-    assert len(found) == 4 * len(SERVICES)
+        for container in pod.containers:
+            names.add(container.name)
+            place = f"{container.name} in {pod.name}"
+            found[f"log of {place}"] = container.log.read_bytes()
+            for part in ("cmdline", "environ"):
+                found[f"{part} of {place}"] = Path(f"/proc/{container.pid}/{part}").read_bytes()
+            port = 8081 if container.name == "gateway" else 8080
+            with urllib.request.urlopen(f"http://{pod.address}:{port}/metrics") as answer:
+                found[f"metrics of {place}"] = answer.read()
+            assert b"OME_LOG_LEVEL=debug" in found[f"environ of {place}"]
+    assert names == {*SERVICES, "gateway", "resolver"}
     return found
 
 
@@ -164,18 +170,20 @@ def test_no_secret_of_a_model_is_stored_logged_or_shown_anywhere(
             shown = status.ListModels(status_pb2.ListModelsRequest(), timeout=10).SerializeToString()
         stored = stored_messages(*nats)
 
-    # The one way that a secret takes, which also shows that the canaries are looked for as they are sent.
+    # The two ways that a secret takes, which also show that the canaries are looked for as they are sent: to a resolver
+    # that lists the source, and to the gateway for a node that fetches from it.
     for name, value in canaries.items():
         subjects = heard.subjects_of(value.encode())
         assert subjects, f"{name} has never been handed out"
-        assert all(subject.startswith("_INBOX_node-1.") for subject in subjects), f"{name} in {subjects}"
+        assert all(subject.startswith(ANSWERS) for subject in subjects), f"{name} in {subjects}"
+    assert any(subject.startswith("_INBOX_gateway.") for subject in heard.subjects_of(S3_KEY.encode()))
     assert {"KV_ome-desired", "KV_ome-observed", "KV_ome-plans", "KV_ome-resolved", "ome-resolve"} <= stored.keys()
     assert all(stored[f"KV_ome-{bucket}"] for bucket in ("desired", "observed", "plans", "resolved"))
     kept = {f"{stream} {subject}": content for stream, rows in stored.items() for subject, content in rows}
     others = {
         f"{subject} #{number}": content
         for number, (subject, content) in enumerate(heard.messages)
-        if not subject.startswith("_INBOX_node-1.")
+        if not subject.startswith(ANSWERS)
     }
     assert any("ome.resolve." in subject for subject in others)
     assert not leaks(canaries, kept)

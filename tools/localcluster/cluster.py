@@ -35,6 +35,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class ContainerProcess:
+    """A container as it runs now. `pid` is None while it does not."""
+
+    name: str
+    pid: int | None
+    log: Path
+
+
+@dataclass(frozen=True)
 class PodProcess:
     """A Pod as it runs now. `pid` is that of its first running container, None while there is none."""
 
@@ -46,6 +55,7 @@ class PodProcess:
     restarts: int
     address: str
     log: Path
+    containers: tuple[ContainerProcess, ...]
 
 
 class LocalCluster:
@@ -340,4 +350,5 @@ def _process_of(pod: Pod) -> PodProcess:
         restarts=sum(container.state.restart_count for container in containers),
         address=pod.address,
         log=containers[-1].log,
+        containers=tuple(ContainerProcess(each.name, each.pid, each.log) for each in containers),
     )

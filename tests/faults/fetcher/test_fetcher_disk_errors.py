@@ -31,7 +31,7 @@ SCRUB = "read>=1048576"
         ("EIO", "fsync", REASON_DISK_ERROR, ("/models/.ome/staging/", "Input/output error")),
         ("EIO", "symlink", REASON_DISK_ERROR, ("/models/a", "Input/output error")),
         ("EROFS", CONTENT, REASON_DISK_ERROR, ("/models/.ome/staging/", "Read-only file system")),
-        ("ENOSPC", CONTENT, REASON_INSUFFICIENT_DISK, ("/models is full", "available")),
+        ("ENOSPC", CONTENT, REASON_INSUFFICIENT_DISK, ("/models is full", "Free some space")),
     ],
 )
 async def test_a_model_on_a_broken_disk_fails_with_the_place_and_comes_when_the_disk_is_mended(

@@ -34,7 +34,7 @@ async def test_a_disk_that_is_too_small_is_said_with_its_numbers_and_taken_again
     await driver.hold("a", URI, artifact, "/models/a")
     state = await driver.state("a", NODE_PHASE_FAILED)
     assert state.problem.reason == REASON_INSUFFICIENT_DISK
-    assert "needs 167" in state.problem.message
+    assert "/models has 8 MiB free; the model needs 16 MiB" in state.problem.message
     assert hub.requests() == []
 
     mount.resize(4 * SHARD, MANY)
