@@ -16,12 +16,12 @@ from libs.chassis.tasks import run_until
 from services.fetcher.fleet.credentials import ListingCredentials
 from services.fetcher.fleet.listing import ListingWorker
 from services.fetcher.fleet.manifests import ManifestStore
+from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources
-from services.fetcher.sources.hub.source import Transport
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(SourceSettings):
     """What a resolver must be told."""
 
     nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
@@ -30,20 +30,6 @@ class Settings:
     nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
     pool: str = setting("default", help="Pool of resolvers that can list the same sources.")
     parallel_listings: int = setting(4, minimum=1, help="Sources that are listed at the same time.")
-    hf_endpoint: str = setting(
-        "https://huggingface.co", name="HF_ENDPOINT", help="Address of the Hugging Face Hub or of a mirror of it."
-    )
-    hf_transport: str = setting(
-        Transport.AUTO, choices=tuple(Transport), help="How large files come from the Hub; no part of a listing."
-    )
-    modelscope_endpoint: str = setting(
-        "https://www.modelscope.cn",
-        name="MODELSCOPE_ENDPOINT",
-        help="Address of ModelScope, of its international site, or of a mirror of it.",
-    )
-    vendor_drivers_file: Path | None = setting(
-        None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
-    )
     listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on, the pod's own.")
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
     log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")

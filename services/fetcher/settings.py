@@ -8,8 +8,30 @@ from libs.chassis.settings import setting
 from services.fetcher.sources.hub.source import Transport
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """What the backends must be told, wherever they list or fetch."""
+
+    hf_endpoint: str = setting(
+        "https://huggingface.co", name="HF_ENDPOINT", help="Address of the Hugging Face Hub or of a mirror of it."
+    )
+    hf_transport: str = setting(
+        Transport.AUTO,
+        choices=tuple(Transport),
+        help="How large files come from the Hub: over http, over xet where they can, or auto: HTTP first, else Xet.",
+    )
+    modelscope_endpoint: str = setting(
+        "https://www.modelscope.cn",
+        name="MODELSCOPE_ENDPOINT",
+        help="Address of ModelScope, of its international site, or of a mirror of it.",
+    )
+    vendor_drivers_file: Path | None = setting(
+        None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(SourceSettings):
     """What a fetcher must be told; everything else it learns from its assignments."""
 
     node_name: str = setting(help="Name of the Kubernetes node that this fetcher serves.")
@@ -53,22 +75,6 @@ class Settings:
     )
     scrub_bytes_per_second: float = setting(
         20e6, minimum=0.0, help="How fast a pass reads, so that it stays out of the way; 0 turns it off."
-    )
-    hf_endpoint: str = setting(
-        "https://huggingface.co", name="HF_ENDPOINT", help="Address of the Hugging Face Hub or of a mirror of it."
-    )
-    hf_transport: str = setting(
-        Transport.AUTO,
-        choices=tuple(Transport),
-        help="How large files come from the Hub: over http, over xet where they can, or auto: HTTP first, else Xet.",
-    )
-    modelscope_endpoint: str = setting(
-        "https://www.modelscope.cn",
-        name="MODELSCOPE_ENDPOINT",
-        help="Address of ModelScope, of its international site, or of a mirror of it.",
-    )
-    vendor_drivers_file: Path | None = setting(
-        None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
     )
     listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on, the pod's own.")
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")

@@ -141,10 +141,6 @@ def _mlx(tensor: Tensor, scales: Tensor | None, holder: str, hint: Hint) -> Pack
     return None
 
 
-def _four_bit_blocks(parts: Parts, holder: str, hint: Hint) -> Packed | None:
-    return Packed(2 * parts[holder].size_bytes, holder) if parts[holder].dtype in _BYTES else None
-
-
 def _exl2(parts: Parts, holder: str, hint: Hint) -> Packed | None:
     """ExLlamaV2: mixed widths; the permutation has an entry per input, the packed scales eight outputs per word."""
     order = next((parts[name] for name in ("q_invperm", "q_perm") if name in parts), None)

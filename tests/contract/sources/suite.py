@@ -17,7 +17,7 @@ import pytest
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile
 from libs.chassis.errors import Corrupt, Invalid, Missing, ServiceError, Unavailable
-from services.fetcher.settings import Settings
+from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.acquire import acquire
@@ -44,7 +44,7 @@ class Access:
 
     def sources(self) -> Sources:
         """The catalogue of a fetcher that is configured so."""
-        return Sources(Settings("node-1", "nats://127.0.0.1:4222", Path("/host"), "127.0.0.1:9090", **self.settings))
+        return Sources(SourceSettings(**self.settings))
 
     async def list(self, uri: str, **parameters: str) -> Manifest:
         """List a model, with some more parameters."""

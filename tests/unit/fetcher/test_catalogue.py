@@ -8,10 +8,10 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.uri import SYNTAXES, Listing
 from libs.chassis.errors import Invalid
 from libs.chassis.settings import SettingsError
-from services.fetcher.settings import Settings
+from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources, backends
 
-SETTINGS = Settings("node-1", "nats://127.0.0.1:4222", Path("/host"), "127.0.0.1:9090")
+SETTINGS = SourceSettings()
 
 
 def test_each_scheme_that_is_listed_has_one_backend_and_no_other_has_any() -> None:
@@ -38,9 +38,7 @@ async def test_a_parameter_that_is_not_known_is_refused_before_anything_is_asked
 def test_a_vendor_is_read_in_place_unless_the_operator_has_a_driver_for_it(tmp_path: Path) -> None:
     drivers = tmp_path / "drivers.json"
     drivers.write_text('{"acme": {"driver": "http", "index": "https://acme.example/{path}"}}')
-    configured = Settings(
-        "node-1", "nats://127.0.0.1:4222", Path("/host"), "127.0.0.1:9090", vendor_drivers_file=drivers
-    )
+    configured = SourceSettings(vendor_drivers_file=drivers)
     with Sources(configured) as sources:
         assert not sources.read_in_place("vendor://acme/models/x")
         assert sources.read_in_place("vendor://nvidia/models/x")
