@@ -9,15 +9,14 @@ ROOT = Path(__file__).parents[3]
 SDKS = {"hf_xet", "huggingface_hub", "oci", "obstore"}
 PROGRAM = f"""
 import sys
-from pathlib import Path
 import services.fetcher.main
-from services.fetcher.settings import Settings
+from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources, backends
 
 def loaded():
     return sorted({{name.partition(".")[0] for name in sys.modules}} & {SDKS!r})
 
-sources = Sources(Settings("node-1", "nats://127.0.0.1:4222", Path("/host"), "127.0.0.1:9090"))
+sources = Sources(SourceSettings())
 print(len(backends()), loaded())
 for uri in ("hf://org/model", "s3://bucket/model", "oci://n/a/b/c/o/d", "vendor://acme/models/x"):
     assert sources.read_in_place(uri) is uri.startswith("vendor://")
