@@ -247,13 +247,17 @@ async def _install(kube: KubeClient) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     await apply(kube, f"/api/v1/namespaces/{NAMESPACE}", namespace)
     groups = {"Role": "roles", "RoleBinding": "rolebindings", "ServiceAccount": "serviceaccounts"}
-    wide = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
+    wide = {
+        "ClusterRole": "clusterroles",
+        "ClusterRoleBinding": "clusterrolebindings",
+        "CustomResourceDefinition": "customresourcedefinitions",
+        "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+        "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+    }
     for item in (*render("crds"), *render("status")):
         version, name = item["apiVersion"], item["metadata"]["name"]
         root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
-        if item["kind"] == "CustomResourceDefinition":
-            await apply(kube, f"{root}/customresourcedefinitions/{name}", item)
-        elif item["kind"] in wide:
+        if item["kind"] in wide:
             await apply(kube, f"{root}/{wide[item['kind']]}/{name}", item)
         elif item["kind"] in groups:
             await apply(kube, f"{root}/namespaces/{NAMESPACE}/{groups[item['kind']]}/{name}", item)

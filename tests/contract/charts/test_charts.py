@@ -9,7 +9,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from libs.artifact.labels import MODEL_LABEL, READABLE_NAME
 from services.fetcher.sources.vendor.drivers import parse_drivers
+from services.status.facts import FACT_FIELDS
+from services.status.model_loop import REPORTING_CONTROLLER
+from services.status.node_report import CONFIG_MAP_LABELS
 from tests.support.programs import CHARTS, ROOT, programs, render, run
 
 pytestmark = pytest.mark.cluster
@@ -115,6 +119,33 @@ def test_the_token_of_a_fetcher_is_good_for_nats_alone(rendered: dict[str, list[
     ]
 
     assert [token["audience"] for token in tokens] == ["nats"]
+
+
+def test_the_api_server_lets_the_status_service_write_what_it_writes(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    # Said once more in the chart, as a policy cannot read our code.
+    kind = "ValidatingAdmissionPolicy"
+    policies = {item["metadata"]["name"]: item["spec"] for item in rendered["status"] if item["kind"] == kind}
+    variables = {each["name"]: each["expression"] for each in policies["ome-status"]["variables"]}
+    facts = re.findall(r"'([^']+)'", variables["facts"].partition("[]")[2])
+    assert facts == [".".join(path) for path in FACT_FIELDS]
+
+    rules = {name: json.dumps(policy) for name, policy in policies.items()}
+    assert f"'^({MODEL_LABEL})$'" in rules["ome-status-nodes"]
+    assert f"'^{READABLE_NAME}$'" in rules["ome-status-configmaps"]
+    assert all(f"'{label}'" in rules["ome-status-configmaps"] for label in CONFIG_MAP_LABELS)
+    assert f"'{REPORTING_CONTROLLER}'" in rules["ome-status-created"]
+
+
+def test_no_config_map_of_ours_bears_a_name_that_the_status_service_may_write(
+    rendered: dict[str, list[dict[str, Any]]],
+) -> None:
+    objects = [*render("fetcher", "--set-json", f"vendorDrivers={json.dumps(_DRIVERS)}")]
+    objects += [item for chart in rendered.values() for item in chart]
+    names = {item["metadata"]["name"] for item in objects if item["kind"] == "ConfigMap"}
+    pattern = r"ome-(controller|crds|fetcher|parser|resolver|status)(-|$)"
+    assert f"'^{pattern}'" in json.dumps(rendered["status"])
+    assert names
+    assert all(re.match(pattern, name) for name in names)
 
 
 def test_no_role_uses_a_wildcard(rendered: dict[str, list[dict[str, Any]]]) -> None:
