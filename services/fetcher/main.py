@@ -8,6 +8,7 @@ from libs.artifact.version import VERSION
 from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
+from libs.chassis.tls_files import tls_files
 from libs.chassis.work import KeyedQueue
 from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.credentials import NodeCredentials
@@ -48,7 +49,9 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
     async with AsyncExitStack() as stack:
         roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds)
         await stack.enter_async_context(roots.opened(health))
-        parser = await stack.enter_async_context(connect_parser(settings.parser_address, roots.model_files))
+        plaintext = settings.parser_plaintext
+        tls = tls_files(settings.parser_tls_dir, "OME_PARSER_TLS_DIR", health, plaintext, with_authority=True)
+        parser = await stack.enter_async_context(connect_parser(settings.parser_address, tls, roots.model_files))
         client = await stack.enter_async_context(
             connect_nats(
                 settings.nats_url,

@@ -48,6 +48,7 @@ from services.controller.permissions import NODES, OME, USERS, accounts, node_pe
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
 from services.fetcher.fleet.gateway import Gateway as NodeGateway
+from tests.support.mounted_secret import usual_sides
 from tests.support.nats_server import NatsServer
 from tests.support.own_loop import running
 from tools.localcluster.addresses import free_port
@@ -302,6 +303,7 @@ class FetcherNode:
             "OME_HOST_ROOT": str(self.host),
             "OME_MODEL_ROOTS": "/models,/raid/models",
             "OME_PARSER_ADDRESS": "127.0.0.1:1",
+            "OME_PARSER_TLS_DIR": str(usual_sides().client.folder),
             "OME_HTTP_PORT": str(self._http_port),
             "OME_HEARTBEAT_SECONDS": "0.5",
             "OME_RETRY_INITIAL_SECONDS": "0.1",
@@ -482,6 +484,7 @@ async def running_parser(folder: Path) -> AsyncIterator[str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OME_LISTEN_HOST": "127.0.0.1",
         "OME_GRPC_PORT": str(port),
+        "OME_GRPC_TLS_DIR": str(usual_sides().server.folder),
         "OME_HTTP_PORT": "0",
     }
     with (folder / "parser.log").open("w") as log:

@@ -10,7 +10,16 @@ from typing import Any
 
 from libs.chassis.kube import KubeClient, Object
 from tools.localcluster.addresses import AddressPlan, claimed_plan
-from tools.localcluster.charts import CRDS, FETCHER, NAMESPACE, Charts, local_values, merged, prepare_namespace
+from tools.localcluster.charts import (
+    CRDS,
+    FETCHER,
+    NAMESPACE,
+    Charts,
+    local_values,
+    merged,
+    prepare_namespace,
+    write_certificates,
+)
 from tools.localcluster.controlplane import ControlPlane, write_files
 from tools.localcluster.daemon import Daemon
 from tools.localcluster.hub import Hub
@@ -75,7 +84,9 @@ class Cluster:
 
     async def install(self, names: Sequence[str], values: Mapping[str, Mapping[str, Any]]) -> None:
         """Install or upgrade charts and wait until everything in them is ready."""
-        defaults = local_values(self.nats.url, self.hub_url)
+        defaults = local_values(
+            self.nats.url, self.hub_url, lambda service: self.addresses.name_address(NAMESPACE, service)
+        )
         settings = {name: merged(defaults.get(name, {}), values.get(name, {})) for name in names}
         # NATS lets no fetcher in before the controller can vouch for it: started together, each waits for the other's
         # share of the processor and for the end of a refused connection.
@@ -83,6 +94,7 @@ class Cluster:
             if stage:
                 await self.charts.install(stage, settings)
                 await self.until_ready(CRDS in names)
+        await write_certificates(self.kube, self.folder)
 
     async def until_ready(self, with_crds: bool = True) -> None:
         """Wait until all CRDs are established and all workloads of our namespace are rolled out."""

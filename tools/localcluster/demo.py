@@ -94,7 +94,8 @@ class Demo:
     def _updates(self) -> Iterator[status_pb2.Model]:
         """Every change of every model until the deadline, through restarts of the status service."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
-        with grpc.insecure_channel(self._env["STATUS_ADDR"]) as channel:
+        credentials = grpc.ssl_channel_credentials(Path(self._env["STATUS_CA"]).read_bytes())
+        with grpc.secure_channel(self._env["STATUS_ADDR"], credentials) as channel:
             stub = status_pb2_grpc.StatusServiceStub(channel)
             while (remaining := deadline - time.monotonic()) > 0:
                 request = status_pb2.WatchModelsRequest()

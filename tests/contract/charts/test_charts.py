@@ -1,5 +1,7 @@
 """The charts install what they promise: valid objects, few permissions, guarded containers, documented values."""
 
+import base64
+import datetime
 import json
 import re
 import subprocess
@@ -8,6 +10,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from libs.artifact.labels import MODEL_LABEL, READABLE_NAME
 from services.fetcher.sources.vendor.drivers import parse_drivers
@@ -409,6 +413,7 @@ def test_no_model_may_name_a_secret_that_the_charts_use_themselves() -> None:
     objects = render("controller", *(argument for value in values for argument in ("--set", value)))
     [reserved] = [item["value"] for item in _container(objects)["env"] if item["name"] == "OME_RESERVED_SECRETS"]
     ours = {f"ome-nats-{name}" for name in ("issuer", "status", "gateway", "gateway-nodes", "resolver")}
+    ours |= {"ome-parser-tls", "ome-parser-client-tls", "ome-status-tls"}
     assert set(reserved.split(",")) == {"mine", "registry", *ours}
 
 
@@ -434,3 +439,125 @@ def test_what_lists_sources_has_no_disk_of_a_node(rendered: dict[str, list[dict[
     assert pod["serviceAccountName"] == "ome-resolver"
     assert [list(volume) for volume in pod["volumes"]] == [["name", "secret"]]
     assert pod["containers"][0]["args"] == ["resolve"]
+
+
+def _secrets(objects: list[dict[str, Any]]) -> dict[str, dict[str, bytes]]:
+    return {
+        item["metadata"]["name"]: {name: base64.b64decode(value) for name, value in item["data"].items()}
+        for item in objects
+        if item["kind"] == "Secret"
+    }
+
+
+def _mounted_secrets(objects: list[dict[str, Any]]) -> dict[str, str]:
+    """Names of mounted Secrets by the directory."""
+    volumes = {volume["name"]: volume.get("secret", {}).get("secretName", "") for volume in _pod(objects)["volumes"]}
+    return {mount["mountPath"]: volumes[mount["name"]] for mount in _container(objects).get("volumeMounts", [])}
+
+
+def _environ(objects: list[dict[str, Any]]) -> dict[str, str | None]:
+    return {item["name"]: item.get("value") for item in _container(objects)["env"]}
+
+
+def _names(certificate: x509.Certificate) -> tuple[set[str], set[str]]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(names.get_values_for_type(x509.DNSName)), set(map(str, names.get_values_for_type(x509.IPAddress)))
+
+
+@pytest.mark.parametrize("chart", ["parser", "status"])
+def test_a_service_gets_a_certificate_for_the_names_it_is_called_by(chart: str) -> None:
+    more = ("--set", "tls.extraNames={models.example.com}", "--set", "tls.extraAddresses={192.0.2.7}")
+    found = _secrets(render(chart, *more))[f"ome-{chart}-tls"]
+    certificate = x509.load_pem_x509_certificate(found["tls.crt"])
+    authority = x509.load_pem_x509_certificate(found["ca.crt"])
+
+    certificate.verify_directly_issued_by(authority)
+    names, addresses = _names(certificate)
+    assert {f"ome-{chart}.ome.svc", f"ome-{chart}", "models.example.com"} <= names
+    assert addresses == {"127.0.0.1", "192.0.2.7"}
+    assert certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) > datetime.timedelta(days=3600)
+
+
+def test_a_fetcher_gets_a_certificate_that_is_none_of_the_parser(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    secrets = _secrets(rendered["parser"])
+    parser, client = secrets["ome-parser-tls"], secrets["ome-parser-client-tls"]
+    certificate = x509.load_pem_x509_certificate(client["tls.crt"])
+
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(client["ca.crt"]))
+    assert parser["ca.crt"] == client["ca.crt"]
+    assert _names(certificate) == ({"ome-fetcher"}, set())
+    assert _mounted_secrets(rendered["fetcher"])["/var/run/secrets/parser-tls"] == "ome-parser-client-tls"
+
+
+def test_the_key_of_an_authority_is_nowhere(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    for chart in ("parser", "status"):
+        for name, files in _secrets(rendered[chart]).items():
+            assert set(files) == {"ca.crt", "tls.crt", "tls.key"}
+            key = serialization.load_pem_private_key(files["tls.key"], None)
+            authority = x509.load_pem_x509_certificate(files["ca.crt"])
+            assert key.public_key() != authority.public_key(), name
+
+
+def test_services_have_authorities_of_their_own(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    authorities = {_secrets(rendered[chart])[f"ome-{chart}-tls"]["ca.crt"] for chart in ("parser", "status")}
+    assert len(authorities) == 2
+
+
+def test_callers_of_status_find_its_authority_without_reading_a_secret() -> None:
+    objects = render("status")
+    (config,) = (item for item in objects if item["kind"] == "ConfigMap")
+
+    assert config["metadata"]["name"] == "ome-status-ca"
+    assert config["data"]["ca.crt"].encode().strip() == _secrets(objects)["ome-status-tls"]["ca.crt"].strip()
+
+
+@pytest.mark.parametrize(
+    ("chart", "setting", "directory"),
+    [
+        ("parser", "OME_GRPC", "/var/run/secrets/tls"),
+        ("status", "OME_GRPC", "/var/run/secrets/tls"),
+        ("fetcher", "OME_PARSER", "/var/run/secrets/parser-tls"),
+    ],
+)
+def test_tls_is_on_unless_plain_text_is_asked_for(chart: str, setting: str, directory: str) -> None:
+    own = render(chart, "--set", "tls.existingSecret=mine")
+    assert _mounted_secrets(own)[directory] == "mine"
+    assert (_environ(own)[f"{setting}_PLAINTEXT"], _environ(own)[f"{setting}_TLS_DIR"]) == ("false", directory)
+    assert _secrets(own) == {}
+
+    plain = render(chart, "--set", "tls.enabled=false")
+    assert _environ(plain)[f"{setting}_PLAINTEXT"] == "true"
+    assert f"{setting}_TLS_DIR" not in _environ(plain)
+    assert _secrets(plain) == {}
+    for item in plain:
+        kubernetes_validate.validate(item, _OLDEST_KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("chart", ["parser", "status"])
+def test_cert_manager_makes_the_certificates_where_it_is_asked_to(chart: str) -> None:
+    objects = render(chart, "--set", "tls.certManager.issuerRef.name=ome-ca")
+    certificates = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "Certificate"}
+
+    assert _secrets(objects) == {}
+    assert all(spec["secretName"] == name for name, spec in certificates.items())
+    assert all(
+        spec["issuerRef"] == {"name": "ome-ca", "kind": "Issuer", "group": "cert-manager.io"}
+        for spec in certificates.values()
+    )
+    server = certificates.pop(f"ome-{chart}-tls")
+    assert f"ome-{chart}.ome.svc" in server["dnsNames"]
+    assert server["usages"] == ["digital signature", "server auth"]
+    # A certificate of the parser is none of a caller.
+    usages = {name: spec["usages"] for name, spec in certificates.items()}
+    assert usages == ({"ome-parser-client-tls": ["digital signature", "client auth"]} if chart == "parser" else {})
+
+
+def test_no_model_may_name_a_secret_with_a_key_of_the_services(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    made = {name for chart in ("parser", "status") for name in _secrets(rendered[chart])}
+    reserved = _environ(rendered["controller"])["OME_RESERVED_SECRETS"] or ""
+    assert made <= set(reserved.split(","))
+
+
+def test_the_charts_make_certificates_alike() -> None:
+    copies = {(CHARTS / chart / "templates" / "_tls.tpl").read_text() for chart in ("parser", "status")}
+    assert len(copies) == 1

@@ -67,6 +67,7 @@ def test_service_that_gets_a_signal_ends_in_order_and_exits_0() -> None:
         "OME_LISTEN_HOST": "127.0.0.1",
         "OME_HTTP_PORT": str(free_port()),
         "OME_GRPC_PORT": str(free_port()),
+        "OME_GRPC_PLAINTEXT": "true",
     }
     with subprocess.Popen(
         [sys.executable, "-m", "services.parser"], env=environment, stderr=subprocess.PIPE, text=True

@@ -36,8 +36,8 @@ async def answer_to(error: ServiceError) -> ServiceError:
         "ome.parser.v1.ParserService": lambda server: add_ParserServiceServicer_to_server(Refusing(error), server)
     }
     async with (
-        serve_grpc("127.0.0.1", 0, service, Health()) as port,
-        connect_parser(f"127.0.0.1:{port}", no_files) as parser,
+        serve_grpc("127.0.0.1", 0, service, Health(), tls=None) as port,
+        connect_parser(f"127.0.0.1:{port}", None, no_files) as parser,
     ):
         with pytest.raises(ServiceError) as raised:
             await parser.parse(Path("/"), "")
