@@ -74,9 +74,9 @@ def base_model_spec(*, cluster_scoped: bool) -> Schema:
             "modelFormat": _matching("format", "safetensors, onnx or pytorch"),
             "modelFramework": _matching("framework", "transformers, onnx or tensorrt"),
             "quantization": text(
-                "Quantization of the weights: fp8 (8-bit floating point), fbgemm_fp8 (Facebook GEMM FP8) or int4 "
-                "(4-bit integers).",
-                enum=["fp8", "fbgemm_fp8", "int4"],
+                "Quantization of the weights, such as fp8 (8-bit floating point), fbgemm_fp8 (Facebook GEMM FP8), int4 "
+                "(4-bit integers), nvfp4, mxfp4 or compressed-tensors. Any word is accepted.",
+                maxLength=128,
             ),
             "storage": storage(cluster_scoped=cluster_scoped),
             "servingMode": listing(
@@ -149,10 +149,10 @@ def _condition() -> Schema:
         required=["type", "status", "lastTransitionTime", "reason", "message"],
         fields={
             "type": text(
-                "Available: at least one node is Ready. Complete: every node that must hold the model is Ready. "
-                "Degraded: a node has failed or is unreachable, or the source has a problem. Resolved: OME has listed "
-                "the source, or needs no list. Parsed: OME has read facts from the files. Stalled: OME expects no "
-                "progress until the model, a Secret, a node or the source changes.",
+                "Available: at least one node is Ready. Ready: another name of Available. Complete: every node that "
+                "must hold the model is Ready. Degraded: a node has failed or is unreachable, or the source has a "
+                "problem. Resolved: OME has listed the source, or needs no list. Parsed: OME has read facts from the "
+                "files. Stalled: OME expects no progress until the model, a Secret, a node or the source changes.",
                 maxLength=316,
             ),
             "status": text(

@@ -110,11 +110,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A word of storage.parameters that a scheme knows: what it says, for people, and how it must be written."""
+    """A word of storage.parameters that a scheme knows: what it says, for people, and how it must be written.
+
+    spelling_of is the word of the same meaning that stands instead of it as a rule; no model may have both.
+    """
 
     name: str
     meaning: str
     value: Condition | None = None
+    spelling_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -291,7 +295,7 @@ SYNTAXES = (
         Listing.SOURCE,
         parameters=(
             *_PATTERNS,
-            Parameter(_OLDER_AUTH_TYPE, f"another spelling of {AUTH_TYPE}"),
+            Parameter(_OLDER_AUTH_TYPE, f"another spelling of {AUTH_TYPE}", spelling_of=AUTH_TYPE),
             Parameter(
                 AUTH_TYPE,
                 f"whose identity signs: {', '.join(AUTH_TYPES[:-1])} or {AUTH_TYPES[-1]}",
@@ -388,9 +392,10 @@ def parse_uri(text: str) -> ModelUri:
 
 
 def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
-    """Refuse parameters that the scheme of a storage URI does not know: most likely a word is misspelt.
+    """Refuse parameters that the scheme of a storage URI does not know, and two spellings of one.
 
-    Raises InvalidValue with reason InvalidParameter; the message names the nearest word that is known.
+    Raises InvalidValue with reason InvalidParameter; for a word that is most likely misspelt, the message names the
+    nearest that is known.
     """
     syntax = syntax_of(text)
     if syntax.parameters is None:
@@ -403,6 +408,15 @@ def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
         raise InvalidValue(
             Reason.INVALID_PARAMETER, f"storage.parameters.{name} does not exist for {syntax.scheme}://{meant}{others}"
         )
+    for parameter in syntax.parameters:
+        if parameter.spelling_of in parameters and parameter.name in parameters:
+            raise InvalidValue(Reason.INVALID_PARAMETER, f"storage.parameters.{two_spellings(parameter)}")
+
+
+def two_spellings(parameter: Parameter) -> str:
+    """What to do about a parameter that stands beside the one whose spelling it is, after "parameters."."""
+    usual, other = parameter.spelling_of, parameter.name
+    return f"{usual} and parameters.{other} are two spellings of one setting: keep {usual} and remove {other}"
 
 
 def is_revision(text: str) -> bool:

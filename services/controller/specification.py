@@ -15,8 +15,8 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
-    PRIORITY_ANNOTATION,
     planning_digest,
+    priority_of,
     skips_parsing,
 )
 from libs.artifact.uri import (
@@ -127,7 +127,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         disabled=bool(spec.get("disabled")),
         storage=spec.get("storage"),
         skip_parsing=skips_parsing(annotations),
-        priority=_priority(annotations.get(PRIORITY_ANNOTATION, "")),
+        priority=priority_of(spec.get("storage") or {}, annotations),
         recorded=_recorded(status.get("artifact") or {}),
         recorded_generation=status.get("observedGeneration", 0),
     )
@@ -226,11 +226,3 @@ def _recorded(artifact: Mapping[str, Any]) -> model_pb2.Artifact:
         bytes=artifact.get("bytes", 0),
         files=artifact.get("files", 0),
     )
-
-
-def _priority(text: str) -> int:
-    try:
-        # int32 on the wire; a number beyond it means "first" or "last" all the same.
-        return max(-(2**31), min(2**31 - 1, int(text)))
-    except ValueError:
-        return 0

@@ -130,6 +130,8 @@ def judge(
     otherwise = wording.NOTHING_WRONG if situation.volume else wording.NO_NODE_IN_TROUBLE
     judged = {
         "Available": _available(situation),
+        # Another name of Available: what people and tools wait for by habit.
+        "Ready": _available(situation),
         "Complete": _complete(situation),
         "Degraded": _problem(_trouble(situation), otherwise),
         "Resolved": _resolved(situation),

@@ -127,7 +127,10 @@ def test_the_sentence_of_a_scheme_gives_an_example_that_is_understood(syntax: Sy
 def test_a_scheme_knows_its_own_parameters_and_those_about_credentials(syntax: Syntax) -> None:
     names = [parameter.name for parameter in syntax.parameters or ()]
     assert len(set(names)) == len(names)
-    check_parameters(f"{syntax.scheme}://x", dict.fromkeys((*names, *CREDENTIAL_PARAMETERS), "x"))
+    spellings = [parameter.spelling_of for parameter in syntax.parameters or ()]
+    usual = [name for name in names if name not in spellings]
+    check_parameters(f"{syntax.scheme}://x", dict.fromkeys((*usual, *CREDENTIAL_PARAMETERS), "x"))
+    check_parameters(f"{syntax.scheme}://x", dict.fromkeys(filter(None, spellings), "x"))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,13 @@ def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_word(uri: s
 
 
 def test_a_vendor_may_be_told_anything() -> None:
-    check_parameters("vendor://acme/models/llama", {"flavour": "int4"})
+    check_parameters("vendor://acme/models/llama", {"flavour": "int4", "auth": "a", "auth_type": "b"})
+
+
+def test_two_spellings_of_one_parameter_are_refused_although_they_agree() -> None:
+    with pytest.raises(InvalidValue, match="keep auth_type and remove auth") as refused:
+        check_parameters("oci://n/a/b/c/o/d", {"auth_type": "UserPrincipal", "auth": "user_principal"})
+    assert refused.value.reason == "InvalidParameter"
 
 
 @pytest.mark.parametrize(
