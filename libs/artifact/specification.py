@@ -17,6 +17,8 @@ _OLDER_SKIP_PARSING_ANNOTATION = "ome.oracle.com/skip-config-parsing"
 PRIORITY_ANNOTATION = "models.ome.io/priority"
 # Words of storage.downloadPriority as numbers of the annotation, with room between and beside them.
 DOWNLOAD_PRIORITIES = {"Background": -100, "Standard": 0, "High": 100}
+# Label of a model whose files stay on the nodes when it is deleted.
+RESERVE_LABEL = "models.ome/reserve-model-artifact"
 FINALIZER = "models.ome.io/finalizer"
 
 _ANNOTATIONS = (SKIP_PARSING_ANNOTATION, _OLDER_SKIP_PARSING_ANNOTATION, PRIORITY_ANNOTATION)
@@ -26,6 +28,11 @@ def skips_parsing(annotations: Mapping[str, str]) -> bool:
     """Whether the user asked for no facts."""
     older = annotations.get(_OLDER_SKIP_PARSING_ANNOTATION, "")
     return annotations.get(SKIP_PARSING_ANNOTATION, older).lower() == "true"
+
+
+def keeps_files(labels: Mapping[str, str]) -> bool:
+    """Whether the files are to stay on the nodes when the model is deleted."""
+    return labels.get(RESERVE_LABEL, "").lower() == "true"
 
 
 def priority_of(storage: Mapping[str, Any], annotations: Mapping[str, str]) -> int:

@@ -532,6 +532,7 @@ def _absence(observed: Observed, held: Held | None, state: fetch_pb2.NodeModelSt
         generation=before.generation,
         artifact=before.artifact if before.artifact.digest else None,
         unclaimed=held is None and observed.model is None,
+        reserve=bool(observed.model and observed.model.deleting and observed.model.reserve),
     )
 
 

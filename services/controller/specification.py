@@ -15,6 +15,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
+    keeps_files,
     planning_digest,
     priority_of,
     skips_parsing,
@@ -66,6 +67,8 @@ class ModelSpec:
     storage: Mapping[str, Any] | None
     skip_parsing: bool
     priority: int
+    # Whether its files stay on the nodes when it is deleted.
+    reserve: bool = False
     # What the nodes were last told to hold, as the object's status says, and the generation that this was said of.
     recorded: model_pb2.Artifact = field(default_factory=model_pb2.Artifact)
     recorded_generation: int = 0
@@ -127,6 +130,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         disabled=bool(spec.get("disabled")),
         storage=spec.get("storage"),
         skip_parsing=skips_parsing(annotations),
+        reserve=keeps_files(metadata.get("labels") or {}),
         priority=priority_of(spec.get("storage") or {}, annotations),
         recorded=_recorded(status.get("artifact") or {}),
         recorded_generation=status.get("observedGeneration", 0),

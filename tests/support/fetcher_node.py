@@ -179,11 +179,12 @@ class Driver:
             uid, Assignment(model=model, goal=GOAL_HOLD, source=source, artifact=artifact, path=path, **fields)
         )
 
-    async def drop(self, uid: str, unclaimed: bool = False) -> int:
+    async def drop(self, uid: str, unclaimed: bool = False, reserve: bool = False) -> int:
         """Ask the node to remove a model; the revision of the assignment."""
         model, artifact = ModelRef(uid=uid, name=uid), self._artifacts.get(uid)
         return await self._assign(
-            uid, Assignment(model=model, goal=GOAL_ABSENT, artifact=artifact, unclaimed=unclaimed)
+            uid,
+            Assignment(model=model, goal=GOAL_ABSENT, artifact=artifact, unclaimed=unclaimed, reserve=reserve),
         )
 
     async def keep(self, uid: str) -> int:

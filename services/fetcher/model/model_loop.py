@@ -48,6 +48,7 @@ from services.fetcher.model.planning import (
     Prioritize,
     Publish,
     Refuse,
+    Reserve,
     StartTransfer,
     StopTransfer,
     Unpublish,
@@ -309,6 +310,9 @@ class ModelLoop:
             case Unpublish(root):
                 await self._roots.unpublish(model_uid, root)
                 _log.info("model_unpublished", model=model_uid, root=root)
+            case Reserve(root):
+                await self._roots.reserve(model_uid, root)
+                _log.info("model_reserved", model=model_uid, root=root)
             case Abandon(root, digest):
                 if digest not in self.wanted_digests():
                     await self._roots.abandon(root, digest)

@@ -78,6 +78,13 @@ class Unpublish:
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """Leave the model's name and bytes in a root where they are, and know nothing of them any more."""
+
+    root: str
+
+
+@dataclass(frozen=True)
 class Abandon:
     """Remove what was fetched of an artifact and not published, unless another model wants it."""
 
@@ -90,7 +97,7 @@ class Parse:
     """Ask the parser for facts about the model's files."""
 
 
-Action = StopTransfer | Refuse | StartTransfer | Prioritize | Publish | Unpublish | Abandon | Parse
+Action = StopTransfer | Refuse | StartTransfer | Prioritize | Publish | Unpublish | Reserve | Abandon | Parse
 
 
 def plan(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -168,7 +175,9 @@ def _plan_absence(desired: Desired, observed: Observed, now: float) -> tuple[Act
         return ()
     if observed.transfer:
         return _stop(observed.transfer, "the model is deleted")
-    return _unpublish(observed, keep="") + _abandon(observed)
+    reserved = {each.root for each in observed.publications if desired.assignment.reserve and each.intact}
+    removed = tuple(each for each in _unpublish(observed, keep="") if each.root not in reserved)
+    return (*map(Reserve, sorted(reserved)), *removed, *_abandon(observed))
 
 
 def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -216,7 +225,7 @@ def _tidy(observed: Observed) -> tuple[Action, ...]:
     return _unpublish(observed, keep=observed.root) + _abandon(observed)
 
 
-def _unpublish(observed: Observed, keep: str) -> tuple[Action, ...]:
+def _unpublish(observed: Observed, keep: str) -> tuple[Unpublish, ...]:
     return tuple(Unpublish(publication.root) for publication in observed.publications if publication.root != keep)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.artifact.specification import FINALIZER
+from libs.artifact.specification import FINALIZER, RESERVE_LABEL
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning
@@ -575,3 +575,24 @@ def test_any_change_settles_and_any_prefix_of_the_actions_leads_to_the_same_plac
         node: held.assignment for node, held in detour.held.items()
     }
     assert straight.plan == detour.plan
+
+
+@pytest.mark.parametrize(
+    ("labels", "reserved"), [({}, False), ({RESERVE_LABEL: "True"}, True), ({RESERVE_LABEL: "x"}, False)]
+)
+def test_files_of_a_deleted_model_stay_where_its_label_says_so(labels: dict[str, str], reserved: bool) -> None:
+    settled = settle(resolved(observe(item(metadata={"labels": labels}))))
+    deleted = item(metadata={"labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z"})
+    decided = plan(replace(settled, model=read_model(deleted)), RULES, NOW)
+    told = [action.assignment for action in decided.actions if isinstance(action, planning.Assign)]
+    assert [each.goal for each in told] == [fetch_pb2.GOAL_ABSENT] * 2
+    assert [each.reserve for each in told] == [reserved] * 2
+
+
+def test_files_go_from_a_node_that_is_no_longer_selected_whatever_the_label_says() -> None:
+    labels = {"labels": {RESERVE_LABEL: "true"}}
+    settled = settle(resolved(observe(item(metadata=labels))))
+    moved = item({"storageUri": "hf://org/model", "nodeSelector": {"gpu": "yes"}}, metadata=labels)
+    decided = plan(replace(settled, model=read_model(moved)), RULES, NOW)
+    told = [action.assignment for action in decided.actions if isinstance(action, planning.Assign)]
+    assert [(each.goal, each.reserve) for each in told] == [(fetch_pb2.GOAL_ABSENT, False)] * 2

@@ -48,6 +48,7 @@ from services.fetcher.model.planning import (
     Prioritize,
     Publish,
     Refuse,
+    Reserve,
     StartTransfer,
     StopTransfer,
     Unpublish,
@@ -68,6 +69,7 @@ SKIP = Desired(5, Assignment(goal=GOAL_HOLD, artifact=NEW, path=PATH, skip_parsi
 LOCAL = Desired(5, Assignment(goal=GOAL_HOLD))
 KEEP = Desired(7, Assignment(model=ModelRef(uid="u"), goal=GOAL_KEEP))
 ABSENT = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_ABSENT))
+RESERVED = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_ABSENT, reserve=True))
 
 NOTHING = Observed(root=ROOT, path=PATH)
 HELD = replace(NOTHING, copy=Copy(held=True))
@@ -189,6 +191,17 @@ PLANS = {
         (Unpublish(ROOT),),
     ),
     "a deleted model loses its name": (ABSENT, PARSED, (Unpublish(ROOT),)),
+    "a deleted model whose files are to stay keeps its name": (RESERVED, PARSED, (Reserve(ROOT),)),
+    "a link that leads elsewhere is not kept": (
+        RESERVED,
+        replace(PARSED, publications=(PublishedName(ROOT, PATH, NEW, False),)),
+        (Unpublish(ROOT),),
+    ),
+    "what has been fetched in part is not kept": (
+        RESERVED,
+        replace(NOTHING, leftovers=((ROOT, NEW.digest),)),
+        (Abandon(ROOT, NEW.digest),),
+    ),
     "a deleted model's transfer is stopped first": (
         ABSENT,
         replace(PARSED, transfer=transfer(TransferPhase.RUNNING)),
