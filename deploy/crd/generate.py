@@ -54,6 +54,7 @@ def _definition(
                     "additionalPrinterColumns": [
                         _column("State", ".status.lifecycle"),
                         _column("Ready", ".status.nodes.summary"),
+                        _column("Progress", ".status.progress.percent"),
                         *columns,
                         _AGE,
                         _column("Reason", ".status.reason", wide=True),

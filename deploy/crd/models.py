@@ -306,6 +306,30 @@ def model_status() -> Schema:
                     "files": integer("Number of files.", minimum=0),
                 },
             ),
+            "progress": structure(
+                "How far the nodes are that fetch the model, together; absent while none does. OME writes it at most "
+                "twice a minute.",
+                fields={
+                    "percent": text("Share of the bytes that the nodes have, such as 37%."),
+                    "bytes": integer(
+                        "Bytes that the nodes have, those that already hold the model included.", minimum=0
+                    ),
+                    "totalBytes": integer("Size of the model, times the number of desired nodes.", minimum=0),
+                    "bytesPerSecond": integer("Bytes that all nodes together fetch per second.", minimum=0),
+                    "etaSeconds": integer("Expected seconds until the slowest node has the model.", minimum=0),
+                    "slowestNode": text("The node that has the fewest bytes."),
+                    "startedAt": text("Time when OME noticed that nodes fetch the model.", format="date-time"),
+                },
+            ),
+            "download": structure(
+                "What the last download took, from the first progress until all desired nodes had the model. Absent if "
+                "it ended before OME noticed that it had begun.",
+                fields={
+                    "bytes": integer("Size of the model, times the number of nodes that hold it.", minimum=0),
+                    "seconds": integer("Duration of the download.", minimum=0),
+                    "finishedAt": text("Time when OME noticed the end.", format="date-time"),
+                },
+            ),
             "path": text("Where the model lies on the nodes."),
             "failures": listing(
                 "Failures by node, for at most 50 nodes.",

@@ -120,18 +120,21 @@ def judge(
     situation: Situation,
     metadata: Mapping[str, Any] | None,
     parse_cause: Cause | None,
+    progress: Mapping[str, Any],
     previous: Mapping[str, Any],
     now: datetime,
 ) -> list[dict[str, str]]:
     """The conditions, as .status has them; one whose status has not changed keeps its time.
 
-    metadata is what the files were parsed into, None as long as they were not.
+    metadata is what the files were parsed into, None as long as they were not; progress is .status.progress, empty
+    while nothing is fetched.
     """
     otherwise = wording.NOTHING_WRONG if situation.volume else wording.NO_NODE_IN_TROUBLE
+    available = _available(situation, progress)
     judged = {
-        "Available": _available(situation),
+        "Available": available,
         # Another name of Available: what people and tools wait for by habit.
-        "Ready": _available(situation),
+        "Ready": available,
         "Complete": _complete(situation),
         "Degraded": _problem(_trouble(situation), otherwise),
         "Resolved": _resolved(situation),
@@ -182,12 +185,13 @@ def parsing_skipped() -> Cause:
     return Cause("ParsingSkipped", wording.PARSING_SKIPPED)
 
 
-def _available(situation: Situation) -> tuple[str, str, str]:
+def _available(situation: Situation, progress: Mapping[str, Any]) -> tuple[str, str, str]:
     if situation.found_in:
         return "True", "VolumeReady", wording.volume_holds(situation.found_in)
     if situation.ready:
-        return "True", "NodesReady", wording.some_hold(len(situation.ready), len(situation.desired))
-    return "False", situation.cause.reason, situation.cause.message
+        holders = wording.some_hold(len(situation.ready), len(situation.desired))
+        return "True", "NodesReady", holders + wording.fetched(progress)
+    return "False", situation.cause.reason, situation.cause.message + wording.fetched(progress)
 
 
 def _complete(situation: Situation) -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ from libs.artifact.reasons import Reason
 from libs.artifact.specification import planning_digest, skips_parsing
 from libs.artifact.uri import Listing, syntax_of
 from libs.model.reasons import word_of
-from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Progress
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
     NODE_PHASE_FAILED,
@@ -41,6 +41,7 @@ from services.status.conditions import (
     unreachable_cause,
 )
 from services.status.facts import facts_document, spec_to_apply
+from services.status.progress import download_document, progress_document
 from services.status.transitions import EventDraft, transitions
 
 FAILURES_LIMIT = 50
@@ -63,13 +64,15 @@ def fold(
     plan: ModelPlan | None,
     states: Mapping[str, NodeModelState],
     nodes: Mapping[str, bool],
+    transfers: Mapping[str, Progress],
     previous: Mapping[str, Any],
     now: datetime,
 ) -> StatusView:
     """Fold one model.
 
     model is the object as the API server has it, plan what the controller decided, states what each node says, nodes
-    the nodes that exist and whether each can be reached, previous the .status that was last written.
+    the nodes that exist and whether each can be reached, transfers the figures of downloads under way by node, previous
+    the .status that was last written.
     """
     spec = model.get("spec") or {}
     deleting = "deletionTimestamp" in model["metadata"]
@@ -78,7 +81,8 @@ def fold(
 
     facts, parse_cause = _facts(model, situation, states)
     metadata = facts_document(facts) if facts else _kept_metadata(model, plan, situation, previous)
-    conditions = judge(situation, metadata if facts or metadata else None, parse_cause, previous, now)
+    progress = progress_document(situation.desired, situation.artifact, transfers, previous, now)
+    conditions = judge(situation, metadata if facts or metadata else None, parse_cause, progress, previous, now)
     status: dict[str, Any] = {
         "state": situation.state,
         "lifecycle": _lifecycle(spec, deleting, situation),
@@ -108,6 +112,12 @@ def fold(
     elif plan is None and previous.get("artifact"):
         # NATS may have lost what was decided; the controller goes by this until the source is listed again.
         status["artifact"] = dict(previous["artifact"])
+    if progress:
+        status["progress"] = progress
+    if download := download_document(
+        situation.complete and not deleting, situation.artifact, len(situation.desired), previous, now
+    ):
+        status["download"] = download
     path = next((view.path for view in situation.desired if view.phase == NODE_PHASE_READY and view.path), "")
     if path:
         status["path"] = path

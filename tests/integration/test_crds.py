@@ -616,6 +616,16 @@ STATUS = {
     "nodes": {"summary": "2/3", "desired": 3, "ready": 2, "updating": 0, "failed": 1},
     "artifact": {"digest": "sha256:" + "0" * 64, "sourceRevision": "main", "bytes": 2**40, "files": 9},
     "path": "/models/llama",
+    "progress": {
+        "percent": "37%",
+        "bytes": 37,
+        "totalBytes": 100,
+        "bytesPerSecond": 1,
+        "etaSeconds": 63,
+        "slowestNode": "node-3",
+        "startedAt": "2026-01-01T00:00:00Z",
+    },
+    "download": {"bytes": 2**41, "seconds": 3600, "finishedAt": "2026-01-01T00:00:00Z"},
     "failures": [{"node": "node-3", "reason": "InsufficientDisk", "message": "needs 10 GB, has 1 GB"}],
     "metadata": {
         "modelType": "llama",
@@ -644,8 +654,16 @@ async def test_a_full_status_is_stored_and_shown_in_columns(server: ApiServer) -
         await server.kube.request("DELETE", path)
 
     assert answer["status"] == STATUS
-    assert narrow.split("\n")[0].split() == ["NAME", "STATE", "READY", "SIZE", "ARCHITECTURE", "AGE"]
-    assert narrow.split("\n")[1].split()[:5] == ["shown", "Ready", "2/3", "70B", "LlamaForCausalLM"]
+    assert narrow.split("\n")[0].split() == [
+        "NAME",
+        "STATE",
+        "READY",
+        "PROGRESS",
+        "SIZE",
+        "ARCHITECTURE",
+        "AGE",
+    ]
+    assert narrow.split("\n")[1].split()[:6] == ["shown", "Ready", "2/3", "37%", "70B", "LlamaForCausalLM"]
     assert wide.split("\n")[1].split()[-3:] == ["InsufficientDisk", "hf://a/b", "/models/llama"]
     assert none == ""
 
