@@ -3,6 +3,7 @@
 Run it after a change: .venv/bin/python -m deploy.crd.generate. A test compares the chart with what it would write.
 """
 
+import argparse
 from pathlib import Path
 
 import yaml
@@ -147,6 +148,9 @@ def manifests() -> dict[str, str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        prog="python -m deploy.crd.generate", description="Writes the definitions and policies of the chart ome-crds."
+    ).parse_args()
     for name, content in manifests().items():
         (TEMPLATES / name).write_text(content)
 

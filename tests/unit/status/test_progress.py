@@ -1,5 +1,6 @@
 """How far the nodes of a model are: what is said of it, and how often it is written."""
 
+import itertools
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -186,4 +187,4 @@ def test_progress_alone_is_written_at_most_twice_a_minute_and_soon_for_the_first
 
     assert 0 < written.alone[0] <= 9
     assert 19 <= len(written.alone) <= 20
-    assert all(later - earlier >= 30 for earlier, later in zip(written.alone, written.alone[1:], strict=False))
+    assert all(later - earlier >= 30 for earlier, later in itertools.pairwise(written.alone))
