@@ -22,6 +22,7 @@ _LONGEST_PAUSE_SECONDS = 86400.0
 CREDENTIAL_REASONS = frozenset(
     {
         model_pb2.REASON_SECRET_NOT_FOUND,
+        model_pb2.REASON_SECRET_REFUSED,
         model_pb2.REASON_INVALID_PARAMETER,
         model_pb2.REASON_FORBIDDEN,
         model_pb2.REASON_GATED,

@@ -1,24 +1,33 @@
-"""A tenant names any origin: what it answers must not end what works for others."""
+"""A tenant writes BaseModels: what they name must not end what works for others, nor bring out what is others'."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import base64
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 from nats.js import JetStreamContext
 
 from libs.artifact import names
+from libs.chassis.kube import open_kube
 from libs.chassis.nats_client import read_key
 from libs.chassis.settings import load_settings
-from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask, Source
+from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, Resolution, ResolveTask, Source
 from ome.model.v1 import model_pb2
+from services.controller.credentials import CredentialsServer
+from services.controller.specification import ModelSpec, read_model, source_of
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
 from tests.support.fetcher_node import PASSWORD, nats_configuration
 from tests.support.nats_server import NatsServer
+from tests.support.one_answer import answering
 
 KEY = "victim.0000000000000000"
+CANARY = b"hf_what-the-tenant-may-not-read"
 
 
 @pytest.fixture
@@ -68,3 +77,142 @@ async def test_a_listing_that_ends_whoever_takes_it_is_given_up_and_told(
     resolution = Resolution.FromString(value)
     assert (resolution.attempt, resolution.problem.reason) == (3, model_pb2.REASON_UNAVAILABLE)
     assert "perhaps it is too large" in resolution.problem.message
+
+
+def base_model(uri: str, kind: str = "BaseModel", **parameters: str) -> ModelSpec:
+    """A model of a tenant, who has named a Secret of the namespace that RBAC does not let the tenant read."""
+    namespace = {"namespace": "team-a"} if kind == "BaseModel" else {}
+    metadata = {"name": "m", "uid": "u", "generation": 1, **namespace}
+    storage = {"storageUri": uri, "storageKey": "of-another", "parameters": parameters}
+    return read_model({"kind": kind, "metadata": metadata, "spec": {"storage": storage}})
+
+
+async def what_is_handed_out(
+    server: NatsServer,
+    model: ModelSpec,
+    kind: str = "Opaque",
+    annotations: Mapping[str, str] | None = None,
+    data: Mapping[str, bytes] | None = None,
+) -> CredentialsReply:
+    """The answer that whoever lists the model's source gets from a controller, which reads the Secret in the API."""
+    values = {"token": CANARY} if data is None else data
+    secret: dict[str, Any] = {
+        "metadata": {"uid": "s", "resourceVersion": "1", "annotations": dict(annotations or {})},
+        "type": kind,
+        "data": {name: base64.b64encode(value).decode() for name, value in values.items()},
+    }
+    with answering(lambda target: (200, {"Content-Type": "application/json"}, json.dumps(secret).encode())) as (url, _):
+        async with open_kube(url, ssl.create_default_context()) as kube:
+            client = await nats.connect(server.url, user="driver", password=PASSWORD)
+            credentials = CredentialsServer(
+                kube, client.jetstream(), lambda *_: None, lambda uid: model, lambda model: source_of(model, "ome")
+            )
+            await credentials.serve(client)
+            request = CredentialsRequest(model_uid="u").SerializeToString()
+            answer = await client.request(names.LISTING_CREDENTIALS_SUBJECT, request, timeout=5)
+            await client.close()
+    return CredentialsReply.FromString(answer.data)
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint"),
+    [
+        ("hf://org/model", "https://thief.example"),
+        ("hf://org/model", "https://huggingface.co.thief.example"),
+        ("hf://org/model", "https://thief.example/huggingface.co"),
+        ("ms://org/model", "https://thief.example"),
+        ("s3://bucket/model", "https://thief.example"),
+        ("s3://bucket/model", "https://s3-1234.us-east-1.elb.amazonaws.com"),
+        ("s3://bucket/model", "https://ec2-3-4-5-6.compute-1.amazonaws.com"),
+        ("s3://bucket/model", r"https://thief.example\.s3.us-east-1.amazonaws.com"),
+        ("gs://bucket/model", "https://thief.example/.googleapis.com"),
+        ("az://container/model", "https://thief.example"),
+        ("oci://n/ns/b/bucket/o/model", "https://thief.example"),
+    ],
+)
+async def test_a_secret_of_the_namespace_is_not_sent_to_an_endpoint_of_the_tenants(
+    server: NatsServer, js: JetStreamContext, uri: str, endpoint: str
+) -> None:
+    reply = await what_is_handed_out(server, base_model(uri, endpoint=endpoint))
+    assert not reply.values
+    assert CANARY not in reply.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint"),
+    [
+        ("hf://org/model", ""),
+        ("hf://org/model", "https://huggingface.co"),
+        ("ms://org/model", "https://www.modelscope.ai"),
+        ("s3://bucket/model", ""),
+        ("s3://bucket/model", "https://s3.eu-central-1.amazonaws.com"),
+        ("s3://bucket/model", "https://bucket.vpce-0a1b2c.s3.us-east-1.vpce.amazonaws.com"),
+        ("gs://bucket/model", "https://storage.me-central2.rep.googleapis.com"),
+        ("az://container/model", "https://account.blob.core.windows.net"),
+        ("oci://n/ns/b/bucket/o/model", "https://ns.objectstorage.us-phoenix-1.oci.customer-oci.com"),
+    ],
+)
+async def test_it_is_sent_to_the_sources_own_hosts(
+    server: NatsServer, js: JetStreamContext, uri: str, endpoint: str
+) -> None:
+    model = base_model(uri, **({"endpoint": endpoint} if endpoint else {}))
+    assert (await what_is_handed_out(server, model)).values["token"] == CANARY
+
+
+async def test_nor_over_plain_http(server: NatsServer, js: JetStreamContext) -> None:
+    for uri, endpoint in (
+        ("hf://org/model", "http://huggingface.co"),
+        ("s3://bucket/model", "http://s3.eu-central-1.amazonaws.com"),
+    ):
+        reply = await what_is_handed_out(server, base_model(uri, endpoint=endpoint))
+        assert not reply.values
+    named = {"models.ome.io/allowed-hosts": "minio.example"}
+    model = base_model("s3://bucket/model", endpoint="http://minio.example:9000")
+    reply = await what_is_handed_out(server, model, annotations=named)
+    assert reply.problem.reason == model_pb2.REASON_SECRET_REFUSED
+    assert "add 'minio.example' to credentials.insecureHosts of the controller's chart" in reply.problem.message
+
+
+@pytest.mark.parametrize("hosts", ["minio.example", "other.example, minio.example", "*.example"])
+async def test_whoever_may_write_the_secret_says_where_else_it_may_go(
+    server: NatsServer, js: JetStreamContext, hosts: str
+) -> None:
+    model = base_model("s3://bucket/model", endpoint="https://minio.example:9000")
+    refused = await what_is_handed_out(server, model)
+    assert refused.problem.reason == model_pb2.REASON_SECRET_REFUSED
+    assert "annotation models.ome.io/allowed-hosts" in refused.problem.message
+    allowed = await what_is_handed_out(server, model, annotations={"models.ome.io/allowed-hosts": hosts})
+    assert allowed.values["token"] == CANARY
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "helm.sh/release.v1",
+        "kubernetes.io/service-account-token",
+        "kubernetes.io/tls",
+        "kubernetes.io/dockerconfigjson",
+        "bootstrap.kubernetes.io/token",
+    ],
+)
+async def test_a_secret_that_was_not_made_for_a_model_is_handed_to_nobody(
+    server: NatsServer, js: JetStreamContext, kind: str
+) -> None:
+    for model in (base_model("s3://bucket/model"), base_model("hf://org/model", "ClusterBaseModel")):
+        reply = await what_is_handed_out(server, model, kind)
+        assert reply.problem.reason == model_pb2.REASON_SECRET_REFUSED
+        assert not reply.values
+    assert (await what_is_handed_out(server, base_model("s3://bucket/m"), "kubernetes.io/basic-auth")).values
+
+
+async def test_a_message_lists_no_keys_of_a_secret(server: NatsServer, js: JetStreamContext) -> None:
+    model = base_model("hf://org/model", secretKey="guess")
+    reply = await what_is_handed_out(server, model, data={"customer-acme": CANARY})
+    assert reply.problem.reason == model_pb2.REASON_SECRET_NOT_FOUND
+    assert "acme" not in reply.problem.message
+    assert "storage.parameters.secretKey" in reply.problem.message
+
+
+async def test_an_empty_secret_is_no_credentials(server: NatsServer, js: JetStreamContext) -> None:
+    reply = await what_is_handed_out(server, base_model("s3://bucket/model"), data={})
+    assert reply.problem.reason == model_pb2.REASON_SECRET_NOT_FOUND

@@ -37,7 +37,13 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
     nats = {"url": nats_url}
     return {
         CRDS: {},
-        "controller": {"replicas": 1, "nats": {**nats, "replicas": 1, "bucketBytes": 256 << 20}},
+        "controller": {
+            "replicas": 1,
+            "nats": {**nats, "replicas": 1, "bucketBytes": 256 << 20},
+            "hfEndpoint": hub_url or "",
+            # Stores on this machine speak plain HTTP.
+            "credentials": {"insecureHosts": ["127.0.0.1"]},
+        },
         "parser": {"replicas": 1, "tls": {"extraAddresses": [name_address("ome-parser")]}},
         "fetcher": {"nats": nats, "hfEndpoint": hub_url or "", "resolver": {"replicas": 1}},
         "status": {"replicas": 1, "nats": nats, "tls": {"extraAddresses": [name_address("ome-status")]}},

@@ -57,6 +57,9 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_OVERLOADED: _ClassVar[Reason]
     REASON_CONFLICT: _ClassVar[Reason]
     REASON_INVALID_REQUEST: _ClassVar[Reason]
+    REASON_SECRET_REFUSED: _ClassVar[Reason]
+    REASON_IDENTITY_REFUSED: _ClassVar[Reason]
+    REASON_EGRESS_REFUSED: _ClassVar[Reason]
 MODEL_KIND_UNSPECIFIED: ModelKind
 MODEL_KIND_BASE_MODEL: ModelKind
 MODEL_KIND_CLUSTER_BASE_MODEL: ModelKind
@@ -101,6 +104,9 @@ REASON_PATH_CONFLICT: Reason
 REASON_OVERLOADED: Reason
 REASON_CONFLICT: Reason
 REASON_INVALID_REQUEST: Reason
+REASON_SECRET_REFUSED: Reason
+REASON_IDENTITY_REFUSED: Reason
+REASON_EGRESS_REFUSED: Reason
 
 class ModelRef(_message.Message):
     __slots__ = ("kind", "namespace", "name", "uid")
