@@ -65,7 +65,7 @@ class Observations:
             retry_initial_seconds=settings.retry_initial_seconds,
             retry_max_seconds=settings.retry_max_seconds,
             volume_inspect_seconds=settings.volume_inspect_seconds,
-            secrets=SecretRules(settings.secret_namespaces, settings.reserved_secrets),
+            secrets=SecretRules(settings.secret_namespaces, settings.reserved_secrets, settings.identity_namespaces),
         )
         self.volumes = VolumeWatch(settings.parser_image, changed, health)
         self._items: dict[str, Object] = {}

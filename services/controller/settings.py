@@ -59,6 +59,9 @@ class Settings:
         name="MODELSCOPE_ENDPOINT",
         help="address of ModelScope that the fetchers use: it may get the Secrets of ms:// models",
     )
+    identity_namespaces: tuple[str, ...] = setting(
+        (), help="namespaces whose BaseModels may use the cloud identity of OME's Pods, as in team-a or team-b=s3://b-*"
+    )
     insecure_hosts: tuple[str, ...] = setting(
         (), help="hosts to which credentials may go over plain http, if a model's endpoint says so; *.suffix for many"
     )

@@ -37,18 +37,21 @@ from libs.artifact.uri import (
 from libs.model.kinds import model_ref
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
+from services.controller.identities import check_identity
 
 _SECRET_NAME = re.compile(SECRET_WORDS)
 
 
 @dataclass(frozen=True)
 class SecretRules:
-    """What the operator's settings say about the Secrets that models may name."""
+    """What the operator's settings say about the credentials of models: Secrets, and the identity of OME's Pods."""
 
     # Namespaces, besides the operator's own, in which a model that is in none may name a Secret.
     namespaces: tuple[str, ...] = ()
     # Secrets in the operator's namespace that are no model's: whoever may use one may send it to any endpoint.
     reserved: tuple[str, ...] = ()
+    # Namespaces whose models may use the identity of OME's Pods, each with a pattern of buckets or without one.
+    identity_namespaces: tuple[str, ...] = ()
 
 
 _NO_RULES = SecretRules()
@@ -140,7 +143,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
 def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = _NO_RULES) -> ModelSource | None:
     """Where nodes get the model's bytes from; None when they get none: it has no storage, or is read from a claim.
 
-    Raises InvalidValue with reason InvalidUri or InvalidParameter.
+    Raises InvalidValue with reason InvalidUri, InvalidParameter or IdentityRefused.
     """
     if not model.storage or not model.storage.get("storageUri"):
         return None
@@ -155,6 +158,7 @@ def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = 
     public = {name: value for name, value in parameters.items() if name not in CREDENTIAL_PARAMETERS}
     _check_holds_no_secret(public)
     check_parameters(text, public)
+    check_identity(model.ref.namespace, uri, public, secret is not None or has_token, secrets.identity_namespaces)
     identity = [text, sorted(public.items()), None if secret is None else [secret.namespace, secret.name, secret.key]]
     return ModelSource(
         uri=uri,

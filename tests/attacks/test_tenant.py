@@ -13,15 +13,20 @@ import pytest
 from nats.js import JetStreamContext
 
 from libs.artifact import names
+from libs.artifact.errors import InvalidValue
+from libs.artifact.uri import BucketUri, parse_uri
+from libs.chassis.errors import ServiceError
 from libs.chassis.kube import open_kube
 from libs.chassis.nats_client import read_key
 from libs.chassis.settings import load_settings
 from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, Resolution, ResolveTask, Source
 from ome.model.v1 import model_pb2
 from services.controller.credentials import CredentialsServer
-from services.controller.specification import ModelSpec, read_model, source_of
+from services.controller.specification import ModelSpec, SecretRules, read_model, source_of
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
+from services.fetcher.sources.bucket.buckets import list_prefix
+from services.fetcher.sources.bucket.source import bucket_source
 from tests.support.fetcher_node import PASSWORD, nats_configuration
 from tests.support.nats_server import NatsServer
 from tests.support.one_answer import answering
@@ -216,3 +221,95 @@ async def test_a_message_lists_no_keys_of_a_secret(server: NatsServer, js: JetSt
 async def test_an_empty_secret_is_no_credentials(server: NatsServer, js: JetStreamContext) -> None:
     reply = await what_is_handed_out(server, base_model("s3://bucket/model"), data={})
     assert reply.problem.reason == model_pb2.REASON_SECRET_NOT_FOUND
+
+
+def without_secret(uri: str, kind: str = "BaseModel", namespace: str = "team-a", **parameters: str) -> ModelSpec:
+    """A model for which OME's Pods would sign with an identity of their own."""
+    metadata = {"name": "m", "uid": "u", "generation": 1}
+    if kind == "BaseModel":
+        metadata["namespace"] = namespace
+    return read_model(
+        {"kind": kind, "metadata": metadata, "spec": {"storage": {"storageUri": uri, "parameters": parameters}}}
+    )
+
+
+ORACLE = "oci://n/mycompany/b/models/o/llama/"
+
+
+@pytest.mark.parametrize(
+    ("uri", "parameters"),
+    [
+        ("s3://of-another-team/model", {}),
+        ("gs://of-another-team/model", {"skip_signature": "false"}),
+        ("az://of-another-team/model", {"account_name": "acme"}),
+        (ORACLE, {}),
+        (ORACLE, {"auth_type": "InstancePrincipal"}),
+        (ORACLE, {"auth": "oke_workload_identity"}),
+        (ORACLE, {"auth_type": "ResourcePrincipal", "token": "a-token-is-no-credential-here"}),
+    ],
+)
+def test_a_tenant_has_no_use_of_the_identity_of_the_pods(uri: str, parameters: dict[str, str]) -> None:
+    with pytest.raises(InvalidValue, match=r"add 'team-a' to identity.namespaces of the controller's chart") as caught:
+        source_of(without_secret(uri, **parameters), "ome")
+    assert caught.value.reason == "IdentityRefused"
+    assert source_of(without_secret(uri, "ClusterBaseModel", **parameters), "ome")
+
+
+def test_the_identity_is_for_the_namespaces_and_buckets_that_the_operator_lists() -> None:
+    rules = SecretRules(identity_namespaces=("team-a=s3://team-a-*", "team-a=oci://mycompany/models", "team-b"))
+
+    def is_refused(uri: str, namespace: str, **parameters: str) -> bool:
+        try:
+            source_of(without_secret(uri, namespace=namespace, **parameters), "ome", rules)
+        except InvalidValue as error:
+            return error.reason == "IdentityRefused"
+        return False
+
+    assert not is_refused("s3://team-a-models/m", "team-a")
+    assert not is_refused(ORACLE, "team-a")
+    assert not is_refused("az://any/m", "team-b", account_name="acme")
+    assert is_refused("s3://team-b-models/m", "team-a")
+    assert is_refused("gs://team-a-models/m", "team-a")
+    assert is_refused("s3://team-a-models/m", "team-c")
+    assert is_refused("s3://any/m", "team-b", endpoint="https://thief.example"), "never with an endpoint of a tenant"
+    assert not is_refused("s3://any/m", "team-c", skip_signature="true")
+
+
+def test_a_bearer_token_of_azure_goes_to_azure_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def authority(_: str) -> tuple[int, dict[str, str], bytes]:
+        return 200, {"Content-Type": "application/json"}, b'{"access_token": "bearer-of-the-pod", "expires_in": 3600}'
+
+    (tmp_path / "federated").write_text("token-of-the-pod")
+    with answering(authority) as (login, _), answering(lambda _: (403, {}, b"")) as (thief, asked):
+        for name, value in {
+            "AUTHORITY_HOST": login,
+            "TENANT_ID": "tenant",
+            "CLIENT_ID": "client",
+            "FEDERATED_TOKEN_FILE": str(tmp_path / "federated"),
+        }.items():
+            monkeypatch.setenv(f"AZURE_{name}", value)
+        for endpoint in (thief, thief.replace("127.0.0.1", "localhost"), "https://thief.example"):
+            uri = parse_uri("az://container/model")
+            assert isinstance(uri, BucketUri)
+            with pytest.raises((InvalidValue, ServiceError)) as caught:
+                list_prefix(bucket_source(uri, {"account_name": "acme", "endpoint": endpoint}, {}))
+            assert "storage.parameters.endpoint" in str(caught.value)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "parameters"),
+    [
+        ("az://container/model", {"account_name": "thief.example/"}),
+        ("az://container/model", {"account_name": "thief.example#"}),
+        ("s3://bucket/model", {"region": "x.thief.example/"}),
+        ("s3://bucket/model", {"region": "x@thief.example/?"}),
+    ],
+)
+def test_no_parameter_but_the_endpoint_says_to_which_host_a_cloud_is_asked(
+    uri: str, parameters: dict[str, str]
+) -> None:
+    parsed = parse_uri(uri)
+    assert isinstance(parsed, BucketUri)
+    with pytest.raises(InvalidValue, match=next(iter(parameters))):
+        bucket_source(parsed, parameters, {})
