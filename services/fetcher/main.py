@@ -27,6 +27,7 @@ from services.fetcher.model.scrubbing import scrub_artifacts
 from services.fetcher.model.triggers import Triggers
 from services.fetcher.settings import Settings
 from services.fetcher.sources.catalogue import Sources
+from services.fetcher.sources.trust import trust_also
 from services.fetcher.transfer.sharing import Sharing
 
 ASSIGNMENTS_CHECK = "assignments"
@@ -36,6 +37,8 @@ _RECONCILE_WORKERS = 32
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve the node until stop is set. What was downloaded by then stays for the next process."""
+    if settings.source_ca_file:
+        trust_also(settings.source_ca_file)
     sources = Sources(settings)
     health = Health()
     health.declare(ASSIGNMENTS_CHECK, "not read yet")

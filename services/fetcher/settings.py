@@ -25,6 +25,9 @@ class SourceSettings:
         name="MODELSCOPE_ENDPOINT",
         help="Address of ModelScope, of its international site, or of a mirror of it.",
     )
+    source_ca_file: Path | None = setting(
+        None, help="File with certificate authorities (PEM) that sources may have besides the public ones."
+    )
     vendor_drivers_file: Path | None = setting(
         None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
     )

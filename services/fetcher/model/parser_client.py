@@ -25,6 +25,8 @@ _REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTE
 _OPTIONS = (
     # Facts carry the configuration as published.
     ("grpc.max_receive_message_length", 64 << 20),
+    # The proxy of the environment is for sources: gRPC would take https_proxy and grpc_proxy for itself.
+    ("grpc.enable_http_proxy", 0),
     # A parser that was restarted is found again soon.
     ("grpc.max_reconnect_backoff_ms", 5000),
 )

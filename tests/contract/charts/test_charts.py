@@ -239,6 +239,56 @@ def test_pods_start_anew_when_the_drivers_change() -> None:
     assert annotations() == {}
 
 
+_PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+TRUST = {
+    "the text": ({"caBundle": _PEM}, {"configMap": {"name": "ome-fetcher-source-ca"}}, "ca.crt"),
+    "a ConfigMap": (
+        {"caConfigMap": "site-ca", "caKey": "bundle.pem"},
+        {"configMap": {"name": "site-ca"}},
+        "bundle.pem",
+    ),
+    "a Secret": ({"caSecret": "site-ca"}, {"secret": {"secretName": "site-ca"}}, "ca.crt"),
+}
+
+
+@pytest.mark.parametrize("workload", ["", "ome-resolver"])
+@pytest.mark.parametrize(("trust", "source", "key"), TRUST.values(), ids=TRUST)
+def test_authorities_of_sources_reach_fetcher_and_resolver(
+    trust: dict[str, str], source: dict[str, Any], key: str, workload: str
+) -> None:
+    objects = render("fetcher", "--set-json", f"trust={json.dumps(trust)}")
+    environ = {item["name"]: item.get("value") for item in _container(objects, workload)["env"]}
+    [mount] = [each for each in _container(objects, workload)["volumeMounts"] if each["name"] == "source-ca"]
+
+    assert {"name": "source-ca", **source} in _pod(objects, workload)["volumes"]
+    assert environ["OME_SOURCE_CA_FILE"] == f"{mount['mountPath']}/{key}"
+    assert mount["readOnly"] is True
+    made = [item["data"] for item in objects if item["kind"] == "ConfigMap"]
+    assert made == ([{"ca.crt": _PEM}] if "caBundle" in trust else [])
+    for item in objects:
+        kubernetes_validate.validate(item, _OLDEST_KUBERNETES, strict=True)
+
+
+def test_authorities_in_two_places_are_refused() -> None:
+    with pytest.raises(AssertionError, match="give one of caBundle, caConfigMap and caSecret"):
+        render("fetcher", "--set", "trust.caConfigMap=a", "--set", "trust.caSecret=b")
+
+
+@pytest.mark.parametrize("workload", ["", "ome-resolver"])
+def test_proxies_reach_fetcher_and_resolver(workload: str) -> None:
+    proxy = {"http": "http://proxy:3128", "https": "http://proxy:3129", "noProxy": ["hub.internal", "169.254.169.254"]}
+    objects = render("fetcher", "--set-json", f"proxy={json.dumps(proxy)}")
+    environ = {item["name"]: item.get("value") for item in _container(objects, workload)["env"]}
+
+    assert {name: environ.get(name) for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")} == {
+        "HTTP_PROXY": "http://proxy:3128",
+        "HTTPS_PROXY": "http://proxy:3129",
+        "NO_PROXY": "hub.internal,169.254.169.254",
+    }
+    plain = {item["name"] for item in _container(render("fetcher"), workload)["env"]}
+    assert not plain & {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OME_SOURCE_CA_FILE"}
+
+
 def test_a_program_of_a_vendor_can_be_put_beside_the_fetcher() -> None:
     volume = {"name": "zenith", "emptyDir": {}}
     mount = {"name": "zenith", "mountPath": "/opt/zenith"}

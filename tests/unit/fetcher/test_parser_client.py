@@ -57,3 +57,13 @@ async def test_a_refusal_keeps_its_reason_and_its_sentence() -> None:
         Reason.NO_CONFIG,
         "there is neither config.json nor model_index.json",
     )
+
+
+@pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy", "HTTPS_PROXY"])
+async def test_the_parser_is_asked_directly_whatever_proxy_there_is_for_sources(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody listens there.
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    answer = await answer_to(Invalid(Reason.NO_CONFIG, "there is neither config.json nor model_index.json"))
+    assert answer.reason == Reason.NO_CONFIG
