@@ -47,6 +47,7 @@ class Reason(StrEnum):
     SECRET_REFUSED = "SecretRefused"  # noqa: S105
     IDENTITY_REFUSED = "IdentityRefused"
     EGRESS_REFUSED = "EgressRefused"
+    INCOMPLETE = "Incomplete"
 
 
 def reason_named(word: str) -> Reason | None:

@@ -16,6 +16,8 @@ from ome.parser.v1.parser_pb2 import ModelFacts
 FIELD_MANAGER = "ome-status"
 
 _INT32_MAX = 2**31 - 1
+# What is judged of the files has a condition and warnings of its own.
+_NO_FACTS = ("completeness", "remarks")
 
 Path = tuple[str, ...]
 
@@ -46,6 +48,8 @@ def facts_document(facts: Message) -> dict[str, Any]:
     """Facts in the spelling of Kubernetes: camelCase, numbers as numbers, enums as words, nothing unstated."""
     document: dict[str, Any] = {}
     for field, value in facts.ListFields():
+        if field.name in _NO_FACTS:
+            continue
         if field.message_type and field.message_type.GetOptions().map_entry:
             document[field.json_name] = dict(sorted(value.items()))
         elif field.is_repeated:

@@ -211,18 +211,22 @@ class ResolveTask(_message.Message):
     def __init__(self, source_key: _Optional[str] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Resolution(_message.Message):
-    __slots__ = ("artifact", "problem", "attempt", "resolved_at", "secret_version")
+    __slots__ = ("artifact", "problem", "attempt", "resolved_at", "secret_version", "warnings", "completeness")
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     RESOLVED_AT_FIELD_NUMBER: _ClassVar[int]
     SECRET_VERSION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
     artifact: _model_pb2.Artifact
     problem: Problem
     attempt: int
     resolved_at: _timestamp_pb2.Timestamp
     secret_version: str
-    def __init__(self, artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., attempt: _Optional[int] = ..., resolved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., secret_version: _Optional[str] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[_model_pb2.Remark]
+    completeness: _model_pb2.Completeness
+    def __init__(self, artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., attempt: _Optional[int] = ..., resolved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., secret_version: _Optional[str] = ..., warnings: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ...) -> None: ...
 
 class SharedFacts(_message.Message):
     __slots__ = ("facts", "problem", "claimed_by", "claimed_at")
@@ -237,7 +241,7 @@ class SharedFacts(_message.Message):
     def __init__(self, facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., claimed_by: _Optional[str] = ..., claimed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModelPlan(_message.Message):
-    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled", "content_digest", "volume")
+    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled", "content_digest", "volume", "warnings", "completeness")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +252,8 @@ class ModelPlan(_message.Message):
     DISABLED_FIELD_NUMBER: _ClassVar[int]
     CONTENT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     VOLUME_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     generation: int
     spec_digest: str
@@ -258,7 +264,9 @@ class ModelPlan(_message.Message):
     disabled: bool
     content_digest: str
     volume: Volume
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ..., content_digest: _Optional[str] = ..., volume: _Optional[_Union[Volume, _Mapping]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[_model_pb2.Remark]
+    completeness: _model_pb2.Completeness
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ..., content_digest: _Optional[str] = ..., volume: _Optional[_Union[Volume, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ...) -> None: ...
 
 class Volume(_message.Message):
     __slots__ = ("namespace", "claim", "path", "inspection")
