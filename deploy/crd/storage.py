@@ -8,7 +8,15 @@ from collections.abc import Iterator, Sequence
 
 from deploy.crd.schema import Schema, integer, listing, mapping, rule, structure, text
 from libs.artifact.specification import DOWNLOAD_PRIORITIES
-from libs.artifact.uri import SECRET_WORDS, SYNTAXES, TOKEN_KEY, Parameter, Syntax, two_spellings
+from libs.artifact.uri import (
+    ALLOW_INCOMPLETE,
+    SECRET_WORDS,
+    SYNTAXES,
+    TOKEN_KEY,
+    Parameter,
+    Syntax,
+    two_spellings,
+)
 
 _URI_FORMS = " or ".join(
     (", ".join(syntax.whole_form for syntax in SYNTAXES[:-1]), SYNTAXES[-1].whole_form),
@@ -291,6 +299,10 @@ def storage(*, cluster_scoped: bool) -> Schema:
                     " || self['secretNamespace'].matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
                     "secretNamespace must be the name of a namespace: lower-case letters, digits and '-', as in "
                     "model-secrets",
+                ),
+                rule(
+                    f"!('{ALLOW_INCOMPLETE}' in self) || self['{ALLOW_INCOMPLETE}'] in ['true', 'false']",
+                    f'{ALLOW_INCOMPLETE} must be "true" or "false", in quotes',
                 ),
                 rule(
                     f"!self.exists(name, name.matches('{SECRET_WORDS}'))",

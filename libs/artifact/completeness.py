@@ -19,7 +19,7 @@ from libs.artifact.findings import Finding, Remark, remark, shown
 _MOST_DEFECTS = 8
 _LONGEST_MESSAGE = 900
 # A set of shards larger than this is a name that only looks like one.
-_MOST_SHARDS = 10_000
+MOST_SHARDS = 10_000
 _SAFETENSORS, _GGUF = ".safetensors", ".gguf"
 # Files of these kinds hold weights, whatever they are called.
 WEIGHT_SUFFIXES = (
@@ -43,6 +43,8 @@ _SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d{1,6})-(?:of-|mp)(?P<count
 # Meta's consolidated.00.pth and MLC's params_shard_0.bin count from zero and do not say how many there are.
 _COUNTED = re.compile(r"(?P<stem>consolidated\.|params_shard_)(?P<number>\d{1,4})\.(?P<suffix>pth|safetensors|bin)")
 _INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>safetensors|bin)\.index(\.\w+)?\.json")
+_IN_INDEX = re.compile(rb':\s*"([^"\\]{1,1024}\.safetensors)"')
+_IN_PICKLE_INDEX = re.compile(rb':\s*"([^"\\]{1,1024}\.bin)"')
 _RANK = re.compile(r"rank(\d{1,4})\.(engine|safetensors)")
 # What libraries load from a folder when no index tells them otherwise.
 _PRIMARY = re.compile(
@@ -184,6 +186,20 @@ def is_index(path: str) -> bool:
     return _INDEX.fullmatch(_name(path)) is not None
 
 
+def names_in_index(path: str, data: bytes) -> tuple[str, ...]:
+    """The files that an index names, sorted; at most as many as a model may have.
+
+    Read by pattern: as a document, an index of 280,000 tensors would take ten times its size in memory.
+    """
+    names = _IN_PICKLE_INDEX if _index_suffix(path) == "bin" else _IN_INDEX
+    found: set[str] = set()
+    for match in names.finditer(data):
+        found.add(match[1].decode("utf-8", "replace"))
+        if len(found) > MOST_SHARDS:
+            break
+    return tuple(sorted(found))
+
+
 def is_tokenizer(path: str) -> bool:
     """Whether a file is the vocabulary or the rules of a tokenizer, by its name."""
     return _TOKENIZER_FILE.fullmatch(_name(path)) is not None
@@ -284,7 +300,10 @@ def _judge_index(
         what = (
             f"{shown(missing)} {verb} missing: {index} names {len(named):,} files and {len(missing):,} {verb} not there"
         )
-        result.defects.append(remark(Finding.MISSING_FILES, what, missing))
+        finding = Finding.MISSING_FILES
+        if not any(is_weights(path) for path in evidence.sizes):
+            finding, what = Finding.NO_WEIGHTS, f"there are no weights: {what}"
+        result.defects.append(remark(finding, what, missing))
     damaged = [path for path in named if path in evidence.sizes and _damage(evidence, path)]
     result.defects += [_remark_of(path, damage) for path in damaged if (damage := _damage(evidence, path))]
     extra = sorted(set(numbered) - set(named))
@@ -324,7 +343,7 @@ def _numbered(paths: Sequence[str]) -> list[_Set]:
 
 def _is_set(count: str, members: Mapping[int, str]) -> bool:
     most = int(count) if count else max(members) + 1
-    return 0 < most <= _MOST_SHARDS and max(members) <= most
+    return 0 < most <= MOST_SHARDS and max(members) <= most
 
 
 def _set(count: str, members: Mapping[int, str]) -> _Set:
@@ -455,7 +474,7 @@ def _of_ranks(evidence: Evidence, config: Mapping[str, Any]) -> Iterator[Remark]
     inner = config.get("pretrained_config", config)
     mapping = inner.get("mapping") if isinstance(inner, dict) else None
     size = mapping.get("world_size") if isinstance(mapping, dict) else None
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= _MOST_SHARDS:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MOST_SHARDS:
         return
     matches = [match for path in evidence.sizes if (match := _RANK.fullmatch(path))]
     for suffix in sorted({match[2] for match in matches}):

@@ -167,9 +167,17 @@ _OLDER_AUTH_TYPE = "auth"
 USER_PRINCIPAL = "UserPrincipal"
 AUTH_TYPES = ("InstancePrincipal", USER_PRINCIPAL, "ResourcePrincipal", "OkeWorkloadIdentity")
 
+# Parameter of every scheme: whether nodes offer a model of which files are known to be missing or damaged.
+ALLOW_INCOMPLETE = "allowIncomplete"
+_COMPLETENESS = Parameter(ALLOW_INCOMPLETE, "'true' to use a model of which files are missing or damaged")
+# Parameters of every scheme whose files OME chooses.
+PATTERNS = ("allowPatterns", "ignorePatterns")
+VARIANT = "variant"
 _PATTERNS = (
-    Parameter("allowPatterns", "files to fetch instead of those that OME would choose"),
-    Parameter("ignorePatterns", "files to leave out before anything is chosen"),
+    _COMPLETENESS,
+    Parameter(PATTERNS[0], "files to fetch instead of those that OME would choose"),
+    Parameter(PATTERNS[1], "files to leave out before anything is chosen"),
+    Parameter(VARIANT, "quantization or precision to fetch, such as Q4_K_M or fp16, or original"),
 )
 _REVISION_PARAMETER = Parameter(
     "revision",
@@ -320,6 +328,7 @@ SYNTAXES = (
         ),
         _read_volume_claim,
         Listing.NODE,
+        parameters=(_COMPLETENESS,),
         reads_secret=lambda parameters: False,
     ),
     Syntax(
@@ -343,6 +352,7 @@ SYNTAXES = (
         (Condition("/.*[^/].*", "must name an absolute path with three slashes, as in local:///models/my-model"),),
         lambda rest: LocalUri(f"/{_normal(rest)}"),
         Listing.NODE,
+        parameters=(_COMPLETENESS,),
         reads_secret=lambda parameters: False,
     ),
     _bucket(
@@ -398,6 +408,11 @@ def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
     nearest that is known.
     """
     syntax = syntax_of(text)
+    if parameters.get(ALLOW_INCOMPLETE, "false") not in ("true", "false"):
+        raise InvalidValue(
+            Reason.INVALID_PARAMETER,
+            f"storage.parameters.{ALLOW_INCOMPLETE} is {parameters[ALLOW_INCOMPLETE]!r}: it must be 'true' or 'false'",
+        )
     if syntax.parameters is None:
         return
     known = sorted(parameter.name for parameter in syntax.parameters)
@@ -417,6 +432,11 @@ def two_spellings(parameter: Parameter) -> str:
     """What to do about a parameter that stands beside the one whose spelling it is, after "parameters."."""
     usual, other = parameter.spelling_of, parameter.name
     return f"{usual} and parameters.{other} are two spellings of one setting: keep {usual} and remove {other}"
+
+
+def allows_incomplete(parameters: Mapping[str, str]) -> bool:
+    """Whether a model is to be used although files of it are known to be missing or damaged."""
+    return parameters.get(ALLOW_INCOMPLETE) == "true"
 
 
 def is_revision(text: str) -> bool:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from libs.artifact.completeness import Damage, damage_of, is_index
+from libs.artifact.completeness import MOST_SHARDS, Damage, damage_of, is_index, names_in_index
 from libs.artifact.findings import Finding
 from libs.artifact.metadata_files import (
     BEGINNING_BYTES,
@@ -30,7 +30,6 @@ from services.parser.safetensors import Header, read_header
 
 MAX_PATH_BYTES = 1024
 MAX_TENSORS = 320_000
-_MAX_SHARDS = 10_000
 # Of all documents together; a configuration that names the scheme of every layer has 100,000.
 _MAX_VALUES = 500_000
 # Sparse files may claim any size; sums of these stay within 64 bits.
@@ -38,8 +37,6 @@ MAX_CLAIMED_BYTES = 1 << 56
 
 # Without these a directory has no facts; what is wrong with another file costs the facts that it holds.
 _ESSENTIAL = frozenset(("config.json", "model_index.json"))
-_SHARD = re.compile(rb':\s*"([^"\\]{1,1024}\.safetensors)"')
-_PICKLE = re.compile(rb':\s*"([^"\\]{1,1024}\.bin)"')
 _TOTAL = re.compile(rb'"total_(size|parameters)"\s*:\s*(\d{1,15})(?:\.0)?\s*[,}]')
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 
@@ -156,7 +153,7 @@ class Intake:
                 self._read_gguf(path, data)
         elif is_index(path):
             self._check_complete(path, data)
-            index = _read_index(data, _PICKLE if ".bin.index." in path else _SHARD)
+            index = _read_index(path, data)
             self._directory.named[path] = index.shards
             if path.endswith(INDEX_SUFFIX):
                 self._directory.indexes[path] = index
@@ -207,15 +204,12 @@ class Intake:
         return wanted_bytes(path, self._directory.schema_path)
 
 
-def _read_index(data: bytes, names: re.Pattern[bytes] = _SHARD) -> Index:
-    """Read by pattern: as a document, an index of 280,000 tensors would take ten times its size in memory."""
-    shards: set[str] = set()
-    for match in names.finditer(data):
-        shards.add(match[1].decode("utf-8", "replace"))
-        if len(shards) > _MAX_SHARDS:
-            raise TooLarge(f"an index names more than {_MAX_SHARDS} files")
+def _read_index(path: str, data: bytes) -> Index:
+    shards = names_in_index(path, data)
+    if len(shards) > MOST_SHARDS:
+        raise TooLarge(f"an index names more than {MOST_SHARDS} files")
     totals = {match[1]: int(match[2]) for match in _TOTAL.finditer(data)}
-    return Index(tuple(sorted(shards)), totals.get(b"size", 0), totals.get(b"parameters", 0))
+    return Index(shards, totals.get(b"size", 0), totals.get(b"parameters", 0))
 
 
 def check_path(path: str) -> None:

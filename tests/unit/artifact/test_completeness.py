@@ -137,7 +137,7 @@ INCOMPLETE = {
     ),
     "an index without any of its shards": (
         read("config.json model.safetensors.index.json", indexes={"model.safetensors.index.json": shards(2)}),
-        Finding.MISSING_FILES,
+        Finding.NO_WEIGHTS,
         "names 2 files",
     ),
     "an index of pickles": (

@@ -19,6 +19,7 @@ from libs.artifact.uri import (
     Syntax,
     VendorUri,
     VolumeClaimUri,
+    allows_incomplete,
     check_parameters,
     named_auth_type,
     parse_uri,
@@ -129,8 +130,19 @@ def test_a_scheme_knows_its_own_parameters_and_those_about_credentials(syntax: S
     assert len(set(names)) == len(names)
     spellings = [parameter.spelling_of for parameter in syntax.parameters or ()]
     usual = [name for name in names if name not in spellings]
-    check_parameters(f"{syntax.scheme}://x", dict.fromkeys((*usual, *CREDENTIAL_PARAMETERS), "x"))
-    check_parameters(f"{syntax.scheme}://x", dict.fromkeys(filter(None, spellings), "x"))
+    check_parameters(f"{syntax.scheme}://x", dict.fromkeys((*usual, *CREDENTIAL_PARAMETERS), "true"))
+    check_parameters(f"{syntax.scheme}://x", dict.fromkeys(filter(None, spellings), "true"))
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=SCHEMES)
+def test_every_source_may_be_used_although_it_is_incomplete_and_says_so_in_one_way(syntax: Syntax) -> None:
+    uri = f"{syntax.scheme}://x"
+    check_parameters(uri, {"allowIncomplete": "true"})
+    assert allows_incomplete({"allowIncomplete": "true"})
+    assert not allows_incomplete({"allowIncomplete": "false"})
+    assert not allows_incomplete({})
+    with pytest.raises(InvalidValue, match="is 'yes': it must be 'true' or 'false'"):
+        check_parameters(uri, {"allowIncomplete": "yes"})
 
 
 @pytest.mark.parametrize(
@@ -139,12 +151,20 @@ def test_a_scheme_knows_its_own_parameters_and_those_about_credentials(syntax: S
         ("hf://org/model", "revison", "write 'revision' if that is meant"),
         ("hf://org/model", "allowPattern", "write 'allowPatterns' if that is meant"),
         ("hf://org/model", "secretkey", "write 'secretKey' if that is meant"),
-        ("hf://org/model", "region", "//; there are allowPatterns, cache_dir, endpoint, ignorePatterns, revision"),
+        (
+            "hf://org/model",
+            "region",
+            "//; there are allowIncomplete, allowPatterns, cache_dir, endpoint",
+        ),
         ("oci://n/a/b/c/o/d", "authtype", "write 'auth_type' if that is meant"),
-        ("s3://bucket/x", "bucket_region", "; there are allowPatterns, endpoint, ignorePatterns, region"),
+        (
+            "s3://bucket/x",
+            "bucket_region",
+            "; there are allowIncomplete, allowPatterns, endpoint, ignorePatterns",
+        ),
         ("gs://bucket/x", "region", "does not exist for gs://"),
         ("az://container/x", "accountName", "write 'account_name' if that is meant"),
-        ("local:///models/x", "region", "which has none"),
+        ("local:///models/x", "region", "; there are allowIncomplete"),
     ],
 )
 def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_word(uri: str, name: str, says: str) -> None:

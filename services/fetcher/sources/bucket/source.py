@@ -13,7 +13,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.hosts import read_endpoint_host
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import BucketUri
-from services.fetcher.sources.selection import parse_patterns
+from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 
 # What obstore takes where neither the model, its secret nor the pod's environment names a region.
 _DEFAULT_REGION = "us-east-1"
@@ -55,8 +55,7 @@ class BucketSource:
     anonymous: bool = False
     virtual_hosted: bool = False
     secret: Mapping[str, str] = field(default_factory=dict, repr=False)
-    allow: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
+    choice: Choice = OME_CHOOSES
 
     @property
     def name(self) -> str:
@@ -97,8 +96,7 @@ def bucket_source(uri: BucketUri, parameters: Mapping[str, str], credentials: Ma
         anonymous=_flag(parameters, "skip_signature"),
         virtual_hosted=_flag(parameters, "virtual_hosted_style"),
         secret=secret,
-        allow=parse_patterns(parameters.get("allowPatterns", "")),
-        ignore=parse_patterns(parameters.get("ignorePatterns", "")),
+        choice=read_choice(parameters),
     )
     if source.anonymous and credentials:
         raise _invalid("skip_signature", "asks for no credentials, but storage.storageKey names some: remove one")
