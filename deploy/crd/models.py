@@ -152,7 +152,8 @@ def _condition() -> Schema:
                 "Available: at least one node is Ready. Ready: another name of Available. Complete: every node that "
                 "must hold the model is Ready. Degraded: a node has failed or is unreachable, or the source has a "
                 "problem. Resolved: OME has listed the source, or needs no list. Parsed: OME has read facts from the "
-                "files. Stalled: OME expects no progress until the model, a Secret, a node or the source changes.",
+                "files. Whole: the files make up the whole model; False if some are known to be missing or damaged. "
+                "Stalled: OME expects no progress until the model, a Secret, a node or the source changes.",
                 maxLength=316,
             ),
             "status": text(
@@ -274,8 +275,8 @@ def model_status() -> Schema:
                 "column STATE of kubectl get shows it."
             ),
             "reason": text(
-                "The reason to read first: that of the condition Stalled or Degraded if one of them is True, otherwise "
-                "that of Complete."
+                "The reason to read first: that of the condition Stalled or Degraded if one of them is True, that of "
+                "Whole if it is False, otherwise that of Complete."
             ),
             "nodesReady": listing("Nodes that hold a verified copy, sorted.", node_name),
             "nodesFailed": listing(
@@ -345,5 +346,17 @@ def model_status() -> Schema:
                 maxItems=50,
             ),
             "metadata": _facts(),
+            "warnings": listing(
+                "What is odd about the source or the files, and what of the source OME left out.",
+                structure(
+                    "One remark.",
+                    required=["reason", "message"],
+                    fields={
+                        "reason": text("The kind as one word for programs, such as VariantChosen."),
+                        "message": text("The remark as a sentence for people.", maxLength=1024),
+                    },
+                ),
+                maxItems=16,
+            ),
         },
     )

@@ -302,7 +302,7 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 ),
                 rule(
                     f"!('{ALLOW_INCOMPLETE}' in self) || self['{ALLOW_INCOMPLETE}'] in ['true', 'false']",
-                    f'{ALLOW_INCOMPLETE} must be "true" or "false", in quotes',
+                    f'must have "true" or "false" as {ALLOW_INCOMPLETE}, in quotes',
                 ),
                 rule(
                     f"!self.exists(name, name.matches('{SECRET_WORDS}'))",

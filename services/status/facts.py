@@ -21,6 +21,7 @@ _NO_FACTS = ("completeness", "remarks")
 
 Path = tuple[str, ...]
 
+
 def _max_tokens(facts: ModelFacts) -> int:
     tokens = facts.usable_context_length or facts.context_length
     return tokens if tokens <= _INT32_MAX else 0

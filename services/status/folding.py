@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from libs.artifact.digest import digest_directory
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import planning_digest, skips_parsing
@@ -28,6 +29,7 @@ from ome.model.v1.model_pb2 import (
 )
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.status import wording
+from services.status.completeness import judge_whole, warnings_document
 from services.status.conditions import (
     Cause,
     NodeStanding,
@@ -82,7 +84,9 @@ def fold(
     facts, parse_cause = _facts(model, situation, states)
     metadata = facts_document(facts) if facts else _kept_metadata(model, plan, situation, previous)
     progress = progress_document(situation.desired, situation.artifact, transfers, previous, now)
-    conditions = judge(situation, metadata if facts or metadata else None, parse_cause, progress, previous, now)
+    kept = bool(metadata) and facts is None
+    whole = judge_whole(situation, plan if current else None, facts, kept, previous)
+    conditions = judge(situation, metadata if facts or metadata else None, parse_cause, whole, progress, previous, now)
     status: dict[str, Any] = {
         "state": situation.state,
         "lifecycle": _lifecycle(spec, deleting, situation),
@@ -123,6 +127,8 @@ def fold(
         status["path"] = path
     if metadata:
         status["metadata"] = metadata
+    if warnings := warnings_document(plan, facts, kept, previous):
+        status["warnings"] = warnings
     return StatusView(
         status=status,
         spec_facts=spec_to_apply(model, facts) if facts and not deleting else None,
@@ -255,7 +261,7 @@ def _facts(
     matching = sorted(
         (state.phase != NODE_PHASE_READY, node)
         for node, state in states.items()
-        if not artifact or state.artifact.digest == artifact.digest
+        if not artifact or _is_about(state, artifact)
     )
     for _, node in matching:
         if states[node].HasField("facts"):
@@ -264,6 +270,13 @@ def _facts(
         if states[node].HasField("parse_problem"):
             return None, parse_failure(states[node].parse_problem)
     return None, None
+
+
+def _is_about(state: NodeModelState, artifact: Artifact) -> bool:
+    """Whether a node tells of an artifact: it has it at the model's path, or refers to facts about it."""
+    if state.artifact.digest == artifact.digest:
+        return True
+    return bool(artifact.digest) and state.facts_key.startswith(f"{digest_directory(artifact.digest)}.")
 
 
 def _kept_metadata(

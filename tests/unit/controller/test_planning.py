@@ -183,6 +183,35 @@ def test_vendor_model_that_is_not_there_is_listed_again_as_a_driver_may_have_bee
     assert kinds(decided) == ["AskForListing"]
 
 
+def test_model_that_a_node_has_found_incomplete_is_listed_again_as_it_may_have_been_mended() -> None:
+    settled = settle(resolved(observe(item({"storageUri": "hf://a/b"}))))
+    broken = fetch_pb2.NodeModelState(
+        phase=model_pb2.NODE_PHASE_FAILED, content_digest=settled.held["n1"].assignment.content_digest
+    )
+    broken.problem.reason = model_pb2.REASON_INCOMPLETE
+    [ask] = plan(replace(settled, states={**settled.states, "n1": broken}), RULES, NOW).actions
+    assert isinstance(ask, listings.AskForListing)
+    assert ask.reason == "the source may have been mended"
+    broken.content_digest = "of an earlier edit"
+    assert plan(replace(settled, states={**settled.states, "n1": broken}), RULES, NOW).actions == ()
+
+
+def test_what_is_odd_about_a_listing_reaches_the_plan() -> None:
+    observed = observe(item({"storageUri": "hf://a/b"}))
+    warning = model_pb2.Remark(finding=model_pb2.FINDING_VARIANT_CHOSEN, message="of two, one is fetched")
+    completeness = model_pb2.Completeness(wholeness=model_pb2.WHOLENESS_INCOMPLETE)
+    found = listing(
+        observed,
+        artifact=model_pb2.Artifact(digest="sha256:" + "a" * 64),
+        warnings=[warning],
+        completeness=completeness,
+    )
+    known = replace(observed, resolutions=found)
+    after = apply(known, plan(known, RULES, NOW).actions)
+    assert after.plan is not None
+    assert (list(after.plan.warnings), after.plan.completeness) == ([warning], completeness)
+
+
 def test_secret_of_a_vendor_is_handed_out_with_all_its_keys() -> None:
     source = source_of(read_model(item({"storageUri": VENDOR, "storageKey": "acme-credentials"})), "ome")
     assert source is not None
