@@ -27,7 +27,7 @@ async def fetch(root: Path, asked: dict[str, Any]) -> int:
         name: Path(value) if name.endswith("_file") else value for name, value in asked["settings"].items()
     }
     with Sources(SourceSettings(**settings)) as sources, new_store(root) as store:
-        manifest = await sources.list(asked["uri"], asked["parameters"], credentials)
+        manifest = (await sources.list(asked["uri"], asked["parameters"], credentials)).manifest
         told = asked["uri"], asked["parameters"], credentials, manifest.source_revision
         origin = await sources.origin(*told)
         acquire(store, manifest, origin, StopFlag(), limits=QUICK, streams=sources.streams(*told))
