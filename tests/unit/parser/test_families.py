@@ -38,6 +38,34 @@ SD15 = {
     "cross_attention_dim": 768,
 }
 
+PHI4MM = {
+    "model_type": "phi4mm",
+    "architectures": ["Phi4MMForCausalLM"],
+    **shape(3072, 32, 24, 8, 8192, 200064, tie_word_embeddings=True, partial_rotary_factor=0.75),
+    "embd_layer": {
+        "embedding_cls": "image_audio",
+        "audio_embd_layer": {"embedding_cls": "audio", "projection_cls": "mlp", "use_qformer": False},
+        "image_embd_layer": {"embedding_cls": "tune_image", "with_learnable_separator": True},
+    },
+    "audio_processor": {
+        "name": "cascades",
+        "config": {
+            "attention_dim": 1024,
+            "attention_heads": 16,
+            "linear_units": 1536,
+            "num_blocks": 24,
+            "kernel_size": 3,
+            "input_size": 80,
+            "time_reduction": 8,
+            "input_layer": "nemo_conv",
+            "nemo_conv_settings": {"conv_channels": 1024},
+            "relative_attention_bias_args": {"t5_bias_max_distance": 500, "type": "t5"},
+        },
+    },
+    "vision_lora": {"r": 256, "lora_alpha": 512},
+    "speech_lora": {"r": 320, "lora_alpha": 640},
+}
+
 # Name: configuration, parameters, parameters that a token passes through (0: all of them).
 MODELS: dict[str, tuple[Config, int, int]] = {
     "Llama 2 7B": (causal("llama", "Llama", **shape(4096, 32, 32, 32, 11008, 32000)), 6738415616, 0),
@@ -49,6 +77,62 @@ MODELS: dict[str, tuple[Config, int, int]] = {
         0,
     ),
     "Mistral 7B": (causal("mistral", "Mistral", **shape(4096, 32, 32, 8, 14336, 32000)), 7241732096, 0),
+    "Phi-4 multimodal": (PHI4MM, 5574460384, 0),
+    "Gemma 3n E2B": (
+        {
+            "model_type": "gemma3n",
+            "architectures": ["Gemma3nForConditionalGeneration"],
+            "text_config": {
+                "hidden_size": 2048,
+                "num_hidden_layers": 30,
+                "intermediate_size": [8192] * 30,
+                "num_kv_shared_layers": 10,
+            },
+            "vision_config": {"architecture": "mobilenetv5_300m_enc"},
+            "audio_config": {"hidden_size": 1536},
+        },
+        5439438272,
+        0,
+    ),
+    "Gemma 3n E4B": (
+        {
+            "model_type": "gemma3n",
+            "architectures": ["Gemma3nForConditionalGeneration"],
+            "text_config": {
+                "hidden_size": 2048,
+                "num_hidden_layers": 35,
+                "intermediate_size": 16384,
+                "num_kv_shared_layers": 15,
+            },
+            "vision_config": {"architecture": "mobilenetv5_300m_enc"},
+            "audio_config": {"hidden_size": 1536},
+        },
+        7849978192,
+        0,
+    ),
+    **{
+        f"SAM {size}": (
+            {
+                "model_type": "sam",
+                "architectures": ["SamModel"],
+                "vision_config": {
+                    "hidden_size": width,
+                    "num_hidden_layers": depth,
+                    "num_attention_heads": heads,
+                    "global_attn_indexes": everywhere,
+                },
+                "prompt_encoder_config": {"hidden_size": 256},
+                "mask_decoder_config": {"hidden_size": 256},
+            },
+            parameters,
+            0,
+        )
+        for size, width, depth, heads, everywhere, parameters in (
+            ("base", 768, 12, 12, [2, 5, 8, 11], 93735472),
+            ("large", 1024, 24, 16, [5, 11, 17, 23], 312342832),
+            ("huge", 1280, 32, 16, [7, 15, 23, 31], 641090608),
+        )
+    },
     "Mistral Nemo": (
         causal("mistral", "Mistral", **shape(5120, 40, 32, 8, 14336, 131072, head_dim=128)),
         12247782400,
