@@ -2,7 +2,8 @@
 
 The formula follows modeling_gemma3n.py of transformers. The published checkpoints E2B and E4B have 5,439,438,272 and
 7,849,978,192 parameters; the formula's difference between the two is exactly theirs, and what remains of each is the
-same number, that of the vision encoder, which the library takes from timm and no configuration describes.
+same number, that of the vision encoder. The library takes it from timm and no configuration describes it, so that the
+whole is called an estimate nevertheless.
 """
 
 from services.parser.network import Family, Network
@@ -29,7 +30,9 @@ def gemma3n(c: Section) -> Network:
             **gemma3n_text(text).parts,
             "vision_tower": Tally(encoder) + _entrance(vision, vision.integer("hidden_size", default=2048), width),
             "audio_tower": uncached(_conformer(audio, heard)) + _entrance(audio, heard, width),
-        }
+        },
+        exact=False,
+        why="the vision encoder is timm's, and its size follows from its name alone",
     )
 
 
