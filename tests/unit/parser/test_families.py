@@ -521,3 +521,48 @@ def test_gemma_3n_is_counted_but_its_vision_encoder_makes_that_an_estimate(
 
     with pytest.raises(Undescribed, match="encoder that no page describes"):
         catalogue.describe(Section({**config, "vision_config": {"architecture": "another"}}))
+
+
+@pytest.mark.parametrize(
+    ("config", "billions"),
+    [
+        (
+            {
+                "_class_name": "WanVACETransformer3DModel",
+                "num_attention_heads": 12,
+                "attention_head_dim": 128,
+                "ffn_dim": 8960,
+                "num_layers": 30,
+                "vace_layers": list(range(0, 30, 2)),
+            },
+            2.15,
+        ),
+        (
+            {
+                "_class_name": "WanVACETransformer3DModel",
+                "num_attention_heads": 40,
+                "attention_head_dim": 128,
+                "ffn_dim": 13824,
+                "num_layers": 40,
+                "vace_layers": list(range(0, 40, 5)),
+            },
+            17.34,
+        ),
+        (
+            {
+                "model_type": "parakeet_ctc",
+                "architectures": ["ParakeetForCTC"],
+                "vocab_size": 1025,
+                "encoder_config": {"num_hidden_layers": 42},
+            },
+            1.06,
+        ),
+    ],
+)
+def test_what_no_published_count_proves_is_near_the_published_size_and_called_an_estimate(
+    config: Config, billions: float
+) -> None:
+    network = catalogue.describe(Section(config))
+    assert network.total.parameters == pytest.approx(billions * 1e9, rel=0.005)
+    assert not network.exact
+    assert network.why
