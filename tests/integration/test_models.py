@@ -16,7 +16,7 @@ from tests.support.origin import OriginServer
 pytestmark = pytest.mark.cluster
 
 CONFIG = LLAMA_CONFIG | {"transformers_version": "4.44.0"}
-SMALL = {"config.json": json.dumps(CONFIG).encode(), "README.md": b"# a model\n"}
+SMALL = {"config.json": json.dumps(CONFIG).encode(), "README.md": b"# a model\n", "pytorch_model.bin": b"weights"}
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ def processes(fleet: Fleet) -> dict[str, int | None]:
 def parsed(fleet: Fleet, name: str) -> Object:
     """Apply a model and wait for what only the parser can say of it."""
     config = json.dumps(LLAMA_CONFIG).encode()
-    fleet.hub.add_model(f"org/{name}", {"config.json": config, "README.md": name.encode()})
+    files = {"config.json": config, "pytorch_model.bin": b"weights", "README.md": name.encode()}
+    fleet.hub.add_model(f"org/{name}", files)
     manifest = model(name, f"hf://org/{name}")
     before = fleet.metric("fetcher", 'ome_fetcher_parses_total{result="Ok"}')
     fleet.apply(manifest)

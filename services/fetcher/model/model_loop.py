@@ -351,6 +351,10 @@ class ModelLoop:
             memory.parse_attempts = 0
         memory.parsing = parsing
         if parsing.refusal:
+            if desired.copies:
+                # It has no name of the model by which it would be found when it is of no use any more.
+                place = self._roots.place(assignment.path or self._default_path(assignment.model))
+                memory.fetched.add((place.root, assignment.artifact.digest))
             raise incomplete(parsing.refusal)
 
     async def _model_directory(self, desired: Desired) -> Path:

@@ -28,6 +28,7 @@ async def node(tmp_path: Path, server: NatsServer, driver: Driver) -> AsyncItera
 def write(node: FetcherNode, name: str, content: str) -> None:
     directory = node.path("/models/mine")
     directory.mkdir(exist_ok=True, parents=True)
+    (directory / "pytorch_model.bin").write_bytes(b"weights")
     (directory / name).write_text(content)
 
 
@@ -47,6 +48,7 @@ async def test_the_snapshot_of_a_hugging_face_cache_is_parsed_where_it_lies(driv
     for folder in (snapshot, blobs):
         folder.mkdir(parents=True)
     (blobs / "a-blob").write_text(CONFIG)
+    (snapshot / "pytorch_model.bin").write_bytes(b"weights")
     (snapshot / "config.json").symlink_to("../../blobs/a-blob")
 
     await driver.hold("a", "local:///models/hub/models--org--one/snapshots/c0ffee")
