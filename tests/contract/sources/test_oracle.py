@@ -124,6 +124,13 @@ def fetch(oracle: OracleStore, manifest: Manifest, root: Path) -> dict[str, byte
         return contents_of(store.artifact_path(manifest.digest))
 
 
+def test_a_prefix_may_hold_what_a_uri_cannot_write(oracle: OracleStore) -> None:
+    oracle.put("my models/100% [a] ü?#/config.json", b"{}")
+    of = source(oracle, f"oci://n/{NAMESPACE}/b/{BUCKET}/o/my%20models/100%25%20[a]%20%C3%BC?#/")
+    assert of.prefix == "my models/100% [a] ü?#"
+    assert [file.path for file in list_objects(of).manifest.files] == ["config.json"]
+
+
 def test_a_prefix_is_listed_with_sizes_checksums_and_versions(oracle: OracleStore) -> None:
     weights = oracle.put(WEIGHTS, b"weights")
     listing = list_objects(source(oracle))

@@ -29,7 +29,7 @@ from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defin
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.findings import Remark
-from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.hub.source import HubOrigin, HubSource
@@ -270,6 +270,7 @@ def _checked(path: str, size: int, algorithm: ChecksumAlgorithm, checksum: str) 
     pattern = _SHA256 if algorithm is ChecksumAlgorithm.SHA256 else _SHA1
     if not pattern.fullmatch(checksum):
         raise InvalidValue(
-            Reason.INVALID_LISTING, f"the source lists {path!r} with {checksum!r}, which is no {algorithm.value}"
+            Reason.INVALID_LISTING,
+            f"the source lists {path!r} with {checksum!r}, which is no {algorithm.value}: {leave_out(path)}",
         )
     return ManifestFile(path, size, algorithm, checksum)

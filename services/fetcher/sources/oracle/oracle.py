@@ -32,7 +32,7 @@ from oci.signer import AbstractBaseSigner, Signer
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.findings import Remark
-from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, UserKey
@@ -444,7 +444,8 @@ def _manifest_file(path: str, entry: _Entry) -> ManifestFile:
         state = entry.archival_state.lower()
         raise Missing(Reason.FORBIDDEN, f"{path!r} is {state} in the archive tier: restore it in the bucket first")
     if entry.size is None or not entry.etag:
-        raise InvalidValue(Reason.INVALID_LISTING, f"the source lists {path!r} without its size or ETag")
+        what = f"the source lists {path!r} without its size or ETag: {leave_out(path)}"
+        raise InvalidValue(Reason.INVALID_LISTING, what)
     md5 = _plain_md5(entry.md5 or "")
     algorithm = ChecksumAlgorithm.MD5 if md5 else ChecksumAlgorithm.NONE
     return ManifestFile(path, entry.size, algorithm, md5, entry.etag)
