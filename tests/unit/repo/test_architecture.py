@@ -130,6 +130,8 @@ IN_THE_WORLD = {
     "services.parser.servicer",
     "services.parser.settings",
     "services.parser.volume",
+    "services.status.access",
+    "services.status.callers",
     "services.status.catalog",
     "services.status.cluster",
     "services.status.kube",
