@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 from nats.js import JetStreamContext
 
@@ -45,7 +44,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 @pytest.fixture
 async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(server.url, user="driver", password=PASSWORD)
+    client = await server.client(user="driver", password=PASSWORD)
     await ensure_streams(client.jetstream(), 1, 60)
     await ensure_pool(client.jetstream(), "default")
     yield client.jetstream()
@@ -68,6 +67,7 @@ async def test_a_listing_that_ends_whoever_takes_it_is_given_up_and_told(
     (tmp_path / "password").write_text(PASSWORD)
     environ = {
         "OME_NATS_URL": server.url,
+        "OME_NATS_CA_FILE": str(server.authority),
         "OME_NATS_PASSWORD_FILE": str(tmp_path / "password"),
         "OME_HTTP_PORT": "0",
     }

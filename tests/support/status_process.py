@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import nats
 from google.protobuf.message import Message
 from nats.aio.client import Client
 
@@ -30,6 +29,7 @@ from ome.model.v1.model_pb2 import Artifact, ModelRef, NodePhase
 from ome.status.v1.status_pb2_grpc import StatusServiceStub
 from services.controller.streams import ensure_streams
 from tests.support.mounted_secret import usual_sides
+from tests.support.nats_server import connect_trusting
 from tests.support.programs import ROOT, programs, render
 from tools.localcluster.addresses import claimed_plan, free_port
 from tools.localcluster.controlplane import ControlPlane, write_files
@@ -107,6 +107,7 @@ class StatusCluster:
             "OME_NAMESPACE": NAMESPACE,
             "OME_POD_NAME": name,
             "OME_NATS_URL": self.nats_server.url,
+            "OME_NATS_CA_FILE": str(self.folder / "keys" / "ca.crt"),
             "OME_NATS_PASSWORD_FILE": str(self.folder / "status-password"),
             "OME_SERVICE_ACCOUNT_DIR": str(account),
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
@@ -255,13 +256,14 @@ async def running_status_cluster(folder: Path) -> AsyncIterator[StatusCluster]:
         files = write_files(folder, plan)
         plane = ControlPlane(programs(), files, plan, node_grace_seconds=40)
         identities = new_identities()
-        server = NatsServer(programs(), folder, identities)
+        server = NatsServer(programs(), folder, identities, files.nats)
         for daemon in (plane.etcd, plane.apiserver, server.daemon):
             stack.push_async_callback(daemon.stop)
             await daemon.start()
         (folder / "status-password").write_text(identities.passwords["status"])
         kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
-        client = await nats.connect(server.url, user="controller", password=identities.passwords["controller"])
+        password = identities.passwords["controller"]
+        client = await connect_trusting(files.authority, server.url, user="controller", password=password)
         stack.push_async_callback(client.close)
         await ensure_streams(client.jetstream(), 1, 60.0)
         await _install(kube)

@@ -150,6 +150,11 @@ class LocalCluster:
         return self._cluster.nats.url
 
     @property
+    def nats_authority(self) -> Path:
+        """What the services know nats-server by."""
+        return self._cluster.authority
+
+    @property
     def nats_identities(self) -> Identities:
         """Passwords and issuer seed, for tests that speak to NATS as one of the services."""
         return self._cluster.identities
@@ -179,6 +184,7 @@ class LocalCluster:
         variables = {
             "KUBECONFIG": str(self.kubeconfig),
             "NATS_URL": self.nats_url,
+            "NATS_CA": str(self.nats_authority),
             "STATUS_ADDR": self.service_address("ome-status", 9090),
             "STATUS_CA": str(self.status_authority),
             "STATUS_TOKEN": self.status_token,
