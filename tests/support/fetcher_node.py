@@ -307,6 +307,8 @@ class FetcherNode:
             "OME_MODEL_ROOTS": "/models,/raid/models",
             "OME_PARSER_ADDRESS": "127.0.0.1:1",
             "OME_PARSER_TLS_DIR": str(usual_sides().client.folder),
+            # Where the sources of tests are.
+            "OME_EGRESS_ALLOW": "127.0.0.1",
             "OME_HTTP_PORT": str(self._http_port),
             "OME_HEARTBEAT_SECONDS": "0.5",
             "OME_RETRY_INITIAL_SECONDS": "0.1",

@@ -46,7 +46,13 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
             "credentials": {"insecureHosts": ["127.0.0.1"]},
         },
         "parser": {"replicas": 1, "tls": {"extraAddresses": [name_address("ome-parser")]}},
-        "fetcher": {"nats": nats, "hfEndpoint": hub_url or "", "resolver": {"replicas": 1}},
+        "fetcher": {
+            "nats": nats,
+            "hfEndpoint": hub_url or "",
+            "resolver": {"replicas": 1},
+            # Sources on this machine.
+            "egress": {"allow": ["127.0.0.1"]},
+        },
         "status": {"replicas": 1, "nats": nats, "tls": {"extraAddresses": [name_address("ome-status")]}},
     }
 

@@ -176,7 +176,9 @@ class ListingWorker:
             return Artifact()
         credentials = await self._credentials.get(task.model.uid) if source.has_secret else Credentials()
         resolution.secret_version = credentials.version
-        listing = await self._sources.list(source.uri, source.parameters, credentials.values())
+        listing = await self._sources.list(
+            source.uri, source.parameters, credentials.values(), bool(task.model.namespace)
+        )
         resolution.warnings.extend(map(remark_message, listing.warnings))
         resolution.completeness.CopyFrom(completeness_message(listing.verdict))
         manifest = listing.manifest

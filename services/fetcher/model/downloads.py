@@ -35,6 +35,8 @@ class Order:
     has_secret: bool
     bytes_total: int
     priority: int
+    # Whether the model is one of a namespace, which may reach less.
+    namespaced: bool = True
 
     @property
     def source(self) -> SourceAddress:

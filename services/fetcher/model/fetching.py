@@ -71,6 +71,7 @@ class Fetching:
                 damaged=order.damaged,
                 streams=streams,
                 sharing=self._sharing,
+                egress=self._sources.egress(order.uri, order.namespaced),
             ),
         )
         try:
@@ -106,7 +107,9 @@ class Fetching:
         """Where the bytes come from: over HTTP, and the second way where the source has one."""
         credentials = await self._credentials.get(order.model_uid) if order.has_secret else Credentials()
         origin = await self._origin(order, credentials)
-        streams = self._sources.streams(order.uri, dict(order.parameters), credentials.values(), order.source_revision)
+        streams = self._sources.streams(
+            order.uri, dict(order.parameters), credentials.values(), order.source_revision, order.namespaced
+        )
         if not order.has_secret:
             return origin, streams
         loop = asyncio.get_running_loop()
@@ -127,7 +130,7 @@ class Fetching:
 
     async def _origin(self, order: Order, credentials: Credentials) -> Origin:
         return await self._sources.origin(
-            order.uri, dict(order.parameters), credentials.values(), order.source_revision
+            order.uri, dict(order.parameters), credentials.values(), order.source_revision, order.namespaced
         )
 
 

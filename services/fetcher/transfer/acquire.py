@@ -16,6 +16,7 @@ from libs.chassis.errors import ServiceError
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.ingest import Ingest
+from services.fetcher.transfer.egress import ANYWHERE, Rule
 from services.fetcher.transfer.engine import download
 from services.fetcher.transfer.limits import Limits, limits_for
 from services.fetcher.transfer.origin import Origin, Streams
@@ -47,14 +48,16 @@ def acquire(
     damaged: Collection[str] = (),
     streams: Streams | None = None,
     sharing: Sharing | None = None,
+    egress: Rule = ANYWHERE,
 ) -> None:
     """Return when the store holds the artifact: at once when it does and nothing is damaged.
 
     damaged names the files that Store.check or Store.scrub has found wrong: only they are fetched, the others are taken
     over, and the repaired artifact replaces the damaged one in one step. Waits while the same artifact is being fetched
     already. streams is a second way to files of the origin: what one way cannot bring comes over the other. sharing
-    holds what the node's transfers have in common; without it this one is alone. Blocks; raises what Store.ingest,
-    download and Store.commit raise. progress is called in this thread, at most once a second.
+    holds what the node's transfers have in common; without it this one is alone. egress is what the model may reach.
+    Blocks; raises what Store.ingest, download and Store.commit raise. progress is called in this thread, at most once a
+    second.
     """
     digest = manifest.digest
     if store.holds(digest) and not damaged:
@@ -68,7 +71,7 @@ def acquire(
                 if file.path not in wrong:
                     ingest.adopt(index, artifact / file.path)
         arguments = (stop, progress or _ignore, limits, store.contents(manifest), sharing or Sharing())
-        http = functools.partial(download, ingest, origin, *arguments)
+        http = functools.partial(download, ingest, origin, *arguments, egress)
         if streams is None:
             http()
         else:

@@ -14,6 +14,7 @@ from libs.chassis.errors import Missing
 from services.fetcher.sources.admission import admit
 from services.fetcher.sources.backend import Listing
 from services.fetcher.stop import StopFlag
+from services.fetcher.transfer.egress import ANYWHERE
 from services.fetcher.transfer.origin import Location, Origin, Streams
 from tests.support.one_answer import answering
 
@@ -68,7 +69,7 @@ class Repository:
 
     def admit(self, **parameters: str) -> Sequence[Finding]:
         """The findings of the verdict on a listing that is admitted."""
-        admitted = admit(self.list(), self, self.name, parameters, StopFlag())
+        admitted = admit(self.list(), self, self.name, parameters, StopFlag(), ANYWHERE)
         return [defect.finding for defect in admitted.verdict.defects]
 
 

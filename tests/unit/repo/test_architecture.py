@@ -118,6 +118,7 @@ IN_THE_WORLD = {
     "services.fetcher.transfer.acquire",
     "services.fetcher.transfer.answers",
     "services.fetcher.transfer.engine",
+    "services.fetcher.transfer.gate",
     "services.fetcher.transfer.lanes",
     "services.fetcher.transfer.pieces",
     "services.fetcher.transfer.proxies",

@@ -173,6 +173,9 @@ def _open(source: BucketSource) -> Store:
         "allow_http": source.endpoint.startswith("http://"),
         "user_agent": "ome-fetcher",
     }
+    if source.passage:
+        # The gate knows of the operator's proxies.
+        options["proxy_url"] = source.passage.url
     authorities = tls_context().get_ca_certs(binary_form=True)
     if authorities:
         # The SDK reads SSL_CERT_FILE and SSL_CERT_DIR but not the other variables that the engine knows.
@@ -256,7 +259,8 @@ def _errors_of(source: BucketSource) -> Iterator[None]:
     except (ServiceError, InvalidValue):
         raise
     except (BaseError, OSError, ValueError) as error:
-        refusal = _refused(source, str(error))
+        problem = source.passage.problem(source.name) if source.passage else None
+        refusal = problem or _refused(source, str(error))
     else:
         return
     raise refusal
@@ -290,6 +294,10 @@ def _refused(source: BucketSource, text: str) -> ServiceError:
             f"{source.name} holds {what}, whose name has an empty part, '.', '..' or a control character, so that no "
             "file can be made of it: rename it, or name a prefix that it does not lie below",
         )
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and source.passage:
+        # The SDK takes its own word for a proxy away when it is led to another host.
+        why = "the store redirects from http to another host, which is not followed"
+        return Unavailable(Reason.UNAVAILABLE, f"{source.name}: {why}: name that host as endpoint")
     if status:
         return Unavailable(Reason.UNAVAILABLE, f"{source.name}: the store answers{named}")
     where = source.endpoint or "the store"

@@ -100,6 +100,7 @@ def _read_index(source: HttpSource, stop: StopFlag) -> Index:
         stop,
         Allowance(_INDEX_SECONDS, _INDEX_BYTES),
         lambda head, said: _refused(source, host, head, said),
+        source.egress,
     )
     builder = IndexBuilder(source.name)
     url, seen = source.index_url, set[str]()
