@@ -17,6 +17,7 @@ from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest
 from libs.chassis.errors import ServiceError
 from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources
+from services.fetcher.sources.evidence import read_files
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.egress import Rule
@@ -252,3 +253,14 @@ def test_a_proxy_of_the_operators_is_not_asked_for_an_address_of_the_inside(
     ), "names are its matter"
     assert asked == ["http://models.example:80/x"]
     gate.close()
+
+
+def test_nor_does_a_file_that_is_read_to_judge_a_listing(inside: tuple[str, list[str]]) -> None:
+    url, asked = inside
+    file = ManifestFile("model.safetensors.index.json", 9, ChecksumAlgorithm.NONE, "")
+    with answering(lambda target: (302, {"Location": f"{url}{target}"}, b"")) as (origin, origin_asked):
+        parts = urlsplit(origin)
+        egress = Rule(own=((parts.hostname or "", parts.port or 0),))
+        assert read_files(UrlOrigin("hf://o/m", origin), {file.path: file}, 1 << 20, StopFlag(), egress) is None
+    assert origin_asked
+    assert asked == []
