@@ -110,7 +110,7 @@ async def what_is_handed_out(
     }
     with answering(lambda target: (200, {"Content-Type": "application/json"}, json.dumps(secret).encode())) as (url, _):
         async with open_kube(url, ssl.create_default_context()) as kube:
-            client = await nats.connect(server.url, user="driver", password=PASSWORD)
+            client = await server.client(user="driver", password=PASSWORD)
             credentials = CredentialsServer(
                 kube, client.jetstream(), lambda *_: None, lambda uid: model, lambda model: source_of(model, "ome")
             )
