@@ -296,6 +296,23 @@ async def test_a_changed_authority_counts_at_once_and_without_a_restart(tmp_path
         assert await ask(parser)
 
 
+async def test_a_parser_of_the_former_authority_is_told_nothing_after_the_change(tmp_path: Path) -> None:
+    sides, recorder = new_sides(tmp_path), Recorder()
+    async with recorder.listening(0, sides.server) as port, calling(port, sides.client) as parser:
+        # Connected, which does not count any more once the files are others.
+        assert await ask(parser)
+        renewed = sides.renew(tmp_path / "renewed")
+        renewed.fill_client()
+        async with asyncio.timeout(20):
+            while await ask(parser):
+                await asyncio.sleep(0.05)
+        heard = len(recorder.requests)
+        assert not await ask(parser)
+        assert len(recorder.requests) == heard
+        renewed.fill_server()
+        await until_answered(parser)
+
+
 async def test_a_connection_from_before_the_change_ends(tmp_path: Path) -> None:
     sides, recorder = new_sides(tmp_path), Recorder()
     async with (
