@@ -77,6 +77,42 @@ async def test_no_client_reaches_the_machine_itself(
     assert "hunter2" not in error.message
 
 
+@pytest.mark.parametrize("scheme", [*SCHEMES, "oci"])
+async def test_no_variable_leads_a_client_past_the_gate(
+    inside: tuple[str, list[str]], scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, asked = inside
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "*")
+    # Whoever goes by the environment alone asks this proxy, or none for what is excepted.
+    monkeypatch.setenv("http_proxy", url)
+    uri, parameters = SCHEMES.get(scheme, ("oci://n/ns/b/bucket/o/model", {"auth_type": "UserPrincipal"}))
+    credentials: dict[str, bytes] = {}
+    if scheme == "oci":
+        with OracleStore() as store:
+            credentials = store.secret()
+    error = await refusal(uri, {**parameters, "endpoint": url}, credentials)
+    assert error.reason == "EgressRefused"
+    assert asked == []
+
+
+async def test_the_identity_of_the_pod_is_asked_for_by_a_model_that_signs_with_it_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("of-the-pod")
+    keys = b'{"AccessKeyId": "AK", "SecretAccessKey": "s", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}'
+    with answering(lambda _: (200, {"Content-Type": "application/json"}, keys)) as (identity, asked):
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{identity}/v1/credentials")
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
+        # The cloud itself is played by nobody: what counts is who was asked before.
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        await refusal("s3://bucket/model", {"skip_signature": "true"})
+        assert asked == []
+        await refusal("s3://bucket/model", {}, namespaced=False)
+        assert asked == ["/v1/credentials"]
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("host", ["localhost", "127.1", "0.0.0.0", "rebound.example", "metadata.example"])
 async def test_nor_under_another_name(
