@@ -49,7 +49,7 @@ _NO_WEIGHTS = re.compile(
 # the slices of tensor parallelism, model0-mp8.safetensors.
 _SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d{1,6})-(?:of-|mp)(?P<count>\d{1,6})(?P<rest>(?:\.\w+)?)")
 # Meta's consolidated.00.pth and MLC's params_shard_0.bin count from zero and do not say how many there are.
-_COUNTED = re.compile(r"(?P<stem>consolidated\.|params_shard_)(?P<number>\d{1,4})\.(?P<suffix>pth|safetensors|bin)")
+_COUNTED = re.compile(r"(?P<stem>consolidated\.|params_shard_)(?P<number>\d{1,4})\.(?P<suffix>pth|pt|safetensors|bin)")
 _INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>safetensors|bin)\.index(\.\w+)?\.json")
 _IN_INDEX = re.compile(rb':\s*"([^"\\]{1,1024}\.safetensors)"')
 _IN_PICKLE_INDEX = re.compile(rb':\s*"([^"\\]{1,1024}\.bin)"')
