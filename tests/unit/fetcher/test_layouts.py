@@ -79,7 +79,8 @@ LAYOUTS = {
     ),
     "OPT in pickles": (
         (
-            f"{SMALL} vocab.json merges.txt {shards(14, 'pytorch_model-{:05}-of-{:05}.bin')} pytorch_model.bin.index.json "
+            f"{SMALL} vocab.json merges.txt {shards(14, 'pytorch_model-{:05}-of-{:05}.bin')} "
+            "pytorch_model.bin.index.json "
             f"{shards(7, 'flax_model-{:05}-of-{:05}.msgpack')} flax_model.msgpack.index.json"
         ),
         "pytorch_model-00014-of-00014.bin",
@@ -107,7 +108,8 @@ LAYOUTS = {
         (
             "README.md model_index.json flux1-dev.safetensors ae.safetensors scheduler/scheduler_config.json "
             "text_encoder/config.json text_encoder/model.safetensors text_encoder_2/config.json "
-            f"{shards(2, 'text_encoder_2/model-{:05}-of-{:05}.safetensors')} text_encoder_2/model.safetensors.index.json "
+            f"{shards(2, 'text_encoder_2/model-{:05}-of-{:05}.safetensors')} "
+            "text_encoder_2/model.safetensors.index.json "
             "tokenizer/vocab.json tokenizer_2/spiece.model transformer/config.json "
             f"{shards(3, 'transformer/diffusion_pytorch_model-{:05}-of-{:05}.safetensors')} "
             "transformer/diffusion_pytorch_model.safetensors.index.json vae/config.json "
@@ -117,7 +119,8 @@ LAYOUTS = {
     ),
     "Stable Diffusion 3 in single files": (
         (
-            "README.md LICENSE sd3_medium.safetensors sd3_medium_incl_clips.safetensors text_encoders/clip_g.safetensors "
+            "README.md LICENSE sd3_medium.safetensors sd3_medium_incl_clips.safetensors "
+            "text_encoders/clip_g.safetensors "
             "text_encoders/t5xxl_fp16.safetensors comfy_example_workflows/basic.json"
         ),
         "sd3_medium.safetensors",
@@ -131,8 +134,10 @@ LAYOUTS = {
     ),
     "sentence-transformers": (
         (
-            f"{SMALL} {TOKENIZER} vocab.txt modules.json sentence_bert_config.json 1_Pooling/config.json model.safetensors "
-            "pytorch_model.bin rust_model.ot tf_model.h5 onnx/model.onnx onnx/model_O1.onnx onnx/model_qint8_avx512.onnx "
+            f"{SMALL} {TOKENIZER} vocab.txt modules.json sentence_bert_config.json 1_Pooling/config.json "
+            "model.safetensors "
+            "pytorch_model.bin rust_model.ot tf_model.h5 onnx/model.onnx onnx/model_O1.onnx "
+            "onnx/model_qint8_avx512.onnx "
             "openvino/openvino_model.bin openvino/openvino_model.xml train_script.py"
         ),
         "model.safetensors 1_Pooling/config.json",
@@ -147,7 +152,8 @@ LAYOUTS = {
     "GGUF with a folder for each": (
         (
             f"README.md config.json {shards(3, 'R1-UD-IQ1_S/R1-UD-IQ1_S-{:05}-of-{:05}.gguf')} "
-            f"{shards(9, 'R1-Q4_K_M/R1-Q4_K_M-{:05}-of-{:05}.gguf')} {shards(15, 'R1-Q8_0/R1-Q8_0-{:05}-of-{:05}.gguf')}"
+            f"{shards(9, 'R1-Q4_K_M/R1-Q4_K_M-{:05}-of-{:05}.gguf')} "
+            f"{shards(15, 'R1-Q8_0/R1-Q8_0-{:05}-of-{:05}.gguf')}"
         ),
         "R1-Q4_K_M/R1-Q4_K_M-00009-of-00009.gguf",
     ),
