@@ -21,6 +21,9 @@ from services.fetcher.sources.evidence import read_files
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.egress import Rule
 
+# As many as .status.warnings holds.
+_MOST_WARNINGS = 16
+
 
 @dataclass(frozen=True)
 class Admitted:
@@ -38,7 +41,7 @@ def admit(
     verdict = _judge(listing.manifest, source, stop, egress)
     if is_refused(completeness_message(verdict), parameters):
         raise Missing(Reason.INCOMPLETE, f"{name}: {verdict.message}; {ADVICE}")
-    return Admitted(listing.manifest, listing.warnings + verdict.doubts, verdict)
+    return Admitted(listing.manifest, (listing.warnings + verdict.doubts)[:_MOST_WARNINGS], verdict)
 
 
 ADVICE = f'mend the source, or set parameters.{ALLOW_INCOMPLETE} to "true"'

@@ -36,6 +36,7 @@ def oracle() -> Iterator[OracleStore]:
         for path, content in MODEL.items():
             store.put(f"llama/tiny/{path}", content)
         store.put("llama/tiny/", b"")
+        store.put("llama/tiny/nested_$folder$", b"")
         store.put("llama/tiny-but-another/config.json", b"{}")
         yield store
 

@@ -78,6 +78,13 @@ def test_patterns_are_asked_before_an_entry_of_an_index_is_looked_at(bad: dict[s
     )
 
 
+def test_entries_that_stand_for_folders_are_no_files() -> None:
+    builder = IndexBuilder("vendor://a/b/c")
+    markers = [{"path": path, "size": 0} for path in ("sub/", "sub_$folder$")]
+    builder.add(read_page({"files": [{"path": "sub/a.json", "size": 2}, *markers]}, "vendor://a/b/c"))
+    assert list(builder.index().files) == ["sub/a.json"]
+
+
 def test_patterns_that_leave_nothing_of_an_index_are_told_apart_from_an_empty_one() -> None:
     builder = IndexBuilder("vendor://a/b/c")
     choice = Choice(allow=("*.gguf",))

@@ -33,7 +33,7 @@ from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.bucket.checksums import with_checksums
 from services.fetcher.sources.bucket.signing import Signer, is_signable, signer_of
 from services.fetcher.sources.bucket.source import BucketSource
-from services.fetcher.sources.selection import select_files
+from services.fetcher.sources.selection import is_folder_marker, select_files
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.refusals import RATE_LIMITED, WRONG_REGION, refusal_of, said_in
 from services.fetcher.transfer.tls import tls_context
@@ -54,8 +54,6 @@ _USED_FOR_SECONDS = _SIGNED_FOR.total_seconds() / 2
 # Few files are in flight at once; the others are signed when their turn comes.
 _REMEMBERED = 256
 
-# Hadoop's tools mark a folder by an empty object of this name.
-_MARKER = "_$folder$"
 _BAD_NAME = re.compile(r'Path "((?:[^"\\]|\\.)*)"')
 _SHOWN = 200
 _STATUS = re.compile(r"status code: (\d{3})|\bstatus: (\d{3})\b")
@@ -100,7 +98,7 @@ def list_prefix(source: BucketSource) -> BucketListing:
     for folder in {path[:end] for path in files for end in _slashes(path)}:
         if folder in files and files[folder].size_bytes == 0:
             del files[folder]
-    for path in [path for path in files if path.endswith(_MARKER) and files[path].size_bytes == 0]:
+    for path in [path for path, file in files.items() if is_folder_marker(path, file.size_bytes)]:
         del files[path]
     if not files:
         raise Missing(

@@ -36,7 +36,7 @@ from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, le
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, UserKey
-from services.fetcher.sources.selection import select_files
+from services.fetcher.sources.selection import is_folder_marker, select_files
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.passage import Passage
 from services.fetcher.transfer.refusals import Said, cleaned, refusal_of
@@ -331,8 +331,7 @@ def _entries(client: _Client, source: OracleSource) -> Iterator[_Entry]:
         page = client.list_page(source, start)
         for found in page.objects:
             entry = _Entry(found.name, found.size, found.etag, found.md5, found.archival_state)
-            # Consoles mark a folder by an empty object whose name ends with a slash.
-            if not (entry.name.endswith("/") and not entry.size):
+            if not is_folder_marker(entry.name, entry.size):
                 yield entry
         if not page.next_start_with:
             return

@@ -12,7 +12,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Invalid, Missing
-from services.fetcher.sources.selection import OME_CHOOSES, Choice, select_files
+from services.fetcher.sources.selection import OME_CHOOSES, Choice, is_folder_marker, select_files
 from services.fetcher.sources.vendor.drivers import is_free_header
 from services.fetcher.transfer.origin import Location
 
@@ -158,7 +158,7 @@ def said_seconds(document: Mapping[str, Any]) -> float | None:
 
 def _may_be_wanted(entry: Mapping[str, Any], choice: Choice) -> bool:
     path = entry.get("path")
-    return not isinstance(path, str) or choice.wants(path)
+    return not isinstance(path, str) or (choice.wants(path) and not is_folder_marker(path, entry.get("size", "?")))
 
 
 def _read_file(entry: Mapping[str, Any], revision: str, source: str) -> IndexFile:
