@@ -550,7 +550,7 @@ URIS = (
     "s3://bucket/%2e%2e/x",
     "gs://bucket/a%0ab",
     "az://container/m%C3%B6del",
-    "pvc://claim/my%20models",
+    "pvc://team:claim/my%20models",
     "local:///models/my%20model",
     "gs://bucket/a/b/",
     "az://container/x",
