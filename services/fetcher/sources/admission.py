@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.artifact.completeness import Evidence, Verdict, is_index, judge, names_in_index
+from libs.artifact.errors import InvalidValue
 from libs.artifact.findings import Remark
 from libs.artifact.manifest import Manifest
 from libs.artifact.metadata_files import MAX_INDEX_BYTES
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import ALLOW_INCOMPLETE
-from libs.chassis.errors import Missing
+from libs.chassis.errors import Missing, ServiceError
 from libs.model.findings import completeness_message, is_refused
 from services.fetcher.sources.backend import Listing, Source
 from services.fetcher.sources.evidence import read_files
@@ -53,7 +54,12 @@ def _judge(manifest: Manifest, source: Source, stop: StopFlag, egress: Rule) -> 
     if not verdict.undecided or verdict.whole is False:
         return verdict
     files = {file.path: file for file in manifest.files if file.path in verdict.undecided}
-    read = read_files(source.origin(manifest.source_revision), files, MAX_INDEX_BYTES, stop, egress)
+    try:
+        origin = source.origin(manifest.source_revision)
+    except (ServiceError, InvalidValue):
+        # Whoever fetches will hear of it; here it only leaves the question open.
+        return verdict
+    read = read_files(origin, files, MAX_INDEX_BYTES, stop, egress)
     if read is None:
         return verdict
     indexes = {path: names_in_index(path, data) for path, data in read.items() if is_index(path)}

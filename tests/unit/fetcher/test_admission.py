@@ -10,7 +10,8 @@ import pytest
 
 from libs.artifact.findings import Finding
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest
-from libs.chassis.errors import Missing
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import Missing, Unavailable
 from services.fetcher.sources.admission import admit
 from services.fetcher.sources.backend import Listing
 from services.fetcher.stop import StopFlag
@@ -59,6 +60,8 @@ class Repository:
         return Listing(new_manifest("", rows))
 
     def origin(self, revision: str) -> Origin:
+        if not self.url:
+            raise Unavailable(Reason.UNAVAILABLE, "the source is away")
         return self
 
     def streams(self, revision: str) -> Streams | None:
@@ -117,9 +120,10 @@ def test_the_parts_of_a_pipeline_are_read_where_one_of_its_folders_has_a_gap() -
         assert Repository(other, url=url).admit() == []
 
 
-@pytest.mark.parametrize("fault", ["away", "other bytes", "404"])
+@pytest.mark.parametrize("fault", ["away", "other bytes", "404", "no origin"])
 def test_an_index_that_cannot_be_read_proves_nothing(fault: str) -> None:
     files: dict[str, bytes | int] = {INDEX: index_of(*SHARDS), SHARDS[0]: 10, SHARDS[2]: 10}
     served: dict[str, bytes | int] = {INDEX: index_of("x.safetensors")} if fault == "other bytes" else {}
     with serving_files(served) as url:
-        assert Repository(files, url="http://127.0.0.1:1" if fault == "away" else url).admit() == []
+        url = {"away": "http://127.0.0.1:1", "no origin": ""}.get(fault, url)
+        assert Repository(files, url=url).admit() == []
