@@ -125,5 +125,5 @@ def test_an_index_that_cannot_be_read_proves_nothing(fault: str) -> None:
     files: dict[str, bytes | int] = {INDEX: index_of(*SHARDS), SHARDS[0]: 10, SHARDS[2]: 10}
     served: dict[str, bytes | int] = {INDEX: index_of("x.safetensors")} if fault == "other bytes" else {}
     with serving_files(served) as url:
-        url = {"away": "http://127.0.0.1:1", "no origin": ""}.get(fault, url)
-        assert Repository(files, url=url).admit() == []
+        asked = {"away": "http://127.0.0.1:1", "no origin": ""}.get(fault, url)
+        assert Repository(files, url=asked).admit() == []
