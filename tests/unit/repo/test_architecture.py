@@ -45,6 +45,7 @@ THE_WORLD = {
 IN_THE_WORLD = {
     "services.controller.authorization",
     "services.controller.credentials",
+    "services.controller.first_secrets",
     "services.controller.gateway.answers",
     "services.controller.gateway.desired",
     "services.controller.gateway.door",
