@@ -12,7 +12,7 @@ from enum import StrEnum
 MAX_FILES = 10
 MAX_MESSAGE = 1000
 _SHOWN = 3
-_MAX_NAME = 200
+MAX_NAME = 200
 
 
 class Finding(StrEnum):
@@ -49,10 +49,10 @@ class Remark:
 def remark(finding: Finding, message: str, files: Sequence[str] = ()) -> Remark:
     """A remark within its bounds."""
     message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
-    return Remark(finding, message, tuple(file[:_MAX_NAME] for file in files[:MAX_FILES]))
+    return Remark(finding, message, tuple(file[:MAX_NAME] for file in files[:MAX_FILES]))
 
 
 def shown(files: Sequence[str], count: int = 0) -> str:
     """Some names for a sentence, and how many there are beside them; count where files are not all of them."""
-    named, count = ", ".join(file[:_MAX_NAME] for file in files[:_SHOWN]), count or len(files)
+    named, count = ", ".join(file[:MAX_NAME] for file in files[:_SHOWN]), count or len(files)
     return f"{named} and {count - _SHOWN:,} more" if count > _SHOWN else named

@@ -63,6 +63,8 @@ OBSERVED, RECALL, PROGRESS, HEARTBEAT = "observed", "recall", "progress", "heart
 MANIFEST, FACTS, CREDENTIALS = "manifest", "facts", "credentials"
 # On which resolvers ask for the secrets of models whose sources are to be listed.
 LISTING_CREDENTIALS_SUBJECT = "ome.listing.credentials"
+# On which they ask whether a listing that takes long is still wanted.
+LISTING_WANTED_SUBJECT = "ome.listing.wanted"
 
 
 def node_subject(node: str, verb: str, model_uid: str = "") -> str:

@@ -47,6 +47,15 @@ def variable_name(field: "dataclasses.Field[Any]") -> str:
     return field.metadata.get("name") or _PREFIX + field.name.upper()
 
 
+def environment_of(cls: type[Any], settings: object) -> dict[str, str]:
+    """The variables from which load_settings reads the fields of cls with the values that settings have.
+
+    For a process that is started with what its parent was told. Secrets are in files, so none is among them.
+    """
+    values = {field: getattr(settings, field.name) for field in dataclasses.fields(cls)}
+    return {variable_name(field): _written(value) for field, value in values.items()}
+
+
 def load_settings(cls: type[T], environ: Mapping[str, str]) -> T:
     """Read cls from environ. An empty variable counts as unset.
 
@@ -69,6 +78,14 @@ def load_settings(cls: type[T], environ: Mapping[str, str]) -> T:
     if problems:
         raise SettingsError(problems)
     return cls(**values)
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _parse(hint: Any, text: str, metadata: Mapping[str, Any]) -> Any:

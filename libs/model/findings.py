@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import cast
 
 from libs.artifact.completeness import Verdict
-from libs.artifact.findings import Finding, Remark
+from libs.artifact.findings import MAX_FILES, MAX_MESSAGE, MAX_NAME, Finding, Remark
 from libs.artifact.uri import PATTERNS, allows_incomplete
+from libs.artifact.wording import one_line
 from ome.model.v1 import model_pb2
 
 _NUMBERS = {each: cast("model_pb2.Finding", model_pb2.Finding.Value(f"FINDING_{each.name}")) for each in Finding}
@@ -18,8 +19,10 @@ _WHOLENESS: dict[bool | None, model_pb2.Wholeness] = {
 
 
 def remark_message(remark: Remark) -> model_pb2.Remark:
-    """A remark as our messages have it."""
-    return model_pb2.Remark(finding=_NUMBERS[remark.finding], message=remark.message, files=remark.files)
+    """A remark as our messages have it: lines of a bounded length, whatever the names of files are."""
+    files = [one_line(name, MAX_NAME) for name in remark.files[:MAX_FILES]]
+    message = one_line(remark.message, MAX_MESSAGE)
+    return model_pb2.Remark(finding=_NUMBERS[remark.finding], message=message, files=files)
 
 
 def completeness_message(verdict: Verdict) -> model_pb2.Completeness:

@@ -5,6 +5,7 @@ Must not decide when anything is tried again.
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
+from libs.artifact.wording import one_line
 from libs.chassis.errors import Conflict, Corrupt, Invalid, Missing, ServiceError, Unavailable
 from libs.model.reasons import number_of, reason_of
 from ome.fetch.v1 import fetch_pb2
@@ -22,8 +23,11 @@ _CLASSES: dict[type[Exception], fetch_pb2.ProblemClass] = {
 def new_problem(
     reason: Reason, message: str, problem_class: fetch_pb2.ProblemClass = fetch_pb2.PROBLEM_CLASS_UNSPECIFIED
 ) -> fetch_pb2.Problem:
-    """A problem that is no error of anybody's, such as something that is waited for."""
-    return fetch_pb2.Problem(reason=number_of(reason), message=message, problem_class=problem_class)
+    """A problem, which need not be an error of anybody's, such as something that is waited for.
+
+    The message may quote anybody: what is stored and shown of it is one line of a bounded length.
+    """
+    return fetch_pb2.Problem(reason=number_of(reason), message=one_line(message), problem_class=problem_class)
 
 
 def problem_of(error: Exception, service: str) -> fetch_pb2.Problem:
@@ -41,7 +45,7 @@ def error_of(problem: fetch_pb2.Problem) -> ServiceError:
         (kind for kind, value in _CLASSES.items() if value == problem.problem_class and issubclass(kind, ServiceError)),
         Unavailable,
     )
-    return kind(reason_of(problem.reason) or Reason.INTERNAL, problem.message)
+    return kind(reason_of(problem.reason) or Reason.INTERNAL, one_line(problem.message))
 
 
 def is_defect(error: Exception) -> bool:

@@ -13,6 +13,7 @@ from libs.chassis.nats_client import connect_nats
 from libs.chassis.nats_mirror import Mirror
 from libs.chassis.reflector import Reflector
 from libs.chassis.tasks import run_until
+from services.controller.askings import AskingsServer
 from services.controller.credentials import CredentialsServer
 from services.controller.destinations import DestinationRules
 from services.controller.kube import MODEL_COLLECTIONS, NODES
@@ -97,6 +98,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             await known.volumes.synced()
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
+            await AskingsServer(known.awaits_answer).serve(client)
             health.ok(_SYNCED)
             known.look_at_everything()
             await loop.queue.run(reconcile, workers=_WORKERS)

@@ -14,6 +14,7 @@ from typing import Any
 import prometheus_client
 
 from libs.artifact import names
+from libs.artifact.errors import InvalidValue
 from libs.artifact.labels import is_model_label
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
@@ -194,6 +195,17 @@ class Observations:
         if model is None or model.deleting:
             return None
         return model if self._awaits_listing(model) else None
+
+    def awaits_answer(self, uid: str, source_key: str) -> bool:
+        """Whether somebody still waits for what listing a source finds: the model is there and names that source."""
+        model = self._specs.get(uid)
+        if model is None or model.deleting:
+            return False
+        try:
+            source = self.source_of(model)
+        except InvalidValue:
+            return False
+        return source is not None and source.key == source_key
 
     def source_of(self, model: ModelSpec) -> ModelSource | None:
         """Where a model's bytes and credentials are, under the operator's rules; raises as specification's does."""

@@ -98,6 +98,7 @@ def resolver_permissions() -> Permissions:
             f"$JS.API.STREAM.PURGE.OBJ_{manifests}",
             f"$O.{manifests}.>",
             names.LISTING_CREDENTIALS_SUBJECT,
+            names.LISTING_WANTED_SUBJECT,
         ),
         subscribe=("_INBOX_resolver.>",),
     )

@@ -18,6 +18,8 @@ from libs.chassis.nats_client import MARKER_SECONDS
 # A mirror is one consumer, and the server's default limit is 1,000 of them per stream.
 _MAX_CONSUMERS = 100_000
 _DUPLICATE_WINDOW_SECONDS = 120.0
+# Tasks that resolvers hold or have given back for a while.
+_MAX_ACK_PENDING = 100_000
 # Long enough for one listing; a fetcher that works longer says so in between.
 _ACK_WAIT_SECONDS = 30.0
 
@@ -66,7 +68,8 @@ async def ensure_pool(js: JetStreamContext, pool: str) -> None:
         filter_subject=names.resolve_subject(pool),
         ack_policy=api.AckPolicy.EXPLICIT,
         ack_wait=_ACK_WAIT_SECONDS,
-        max_ack_pending=1000,
+        # A tenant with so many models must not keep the tasks of others in the stream.
+        max_ack_pending=_MAX_ACK_PENDING,
         max_waiting=_MAX_CONSUMERS,
     )
     try:

@@ -1,4 +1,7 @@
-"""python -m services.fetcher serves a node; with resolve it lists sources for all of them."""
+"""python -m services.fetcher serves a node; with resolve it lists sources for all of them.
+
+With lister it is what a resolver has its listings made by.
+"""
 
 import sys
 
@@ -13,6 +16,10 @@ if __name__ == "__main__":
 
         usage = Usage("python -m services.fetcher resolve", "Lists sources for all nodes, without a node's disks.")
         run("resolver", ResolverSettings, resolver, usage, sys.argv[2:])
+    if sys.argv[1:2] == ["lister"]:
+        from services.fetcher.listers.warm import main as lister
+
+        lister()
 
     from services.fetcher.main import main
     from services.fetcher.settings import Settings

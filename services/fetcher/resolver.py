@@ -1,6 +1,7 @@
-"""The resolver: lists sources for the whole fleet. The fetcher's code and image, without a node and without its disks.
+"""The resolver: has sources listed for the whole fleet. The fetcher's code and image, without a node and its disks.
 
-It alone writes what sources hold, so it runs where only the operator's own Pods run.
+It alone writes what sources hold, so it runs where only the operator's own Pods run. It reads nothing that a source
+says: processes of its own do, each for one listing.
 """
 
 import asyncio
@@ -9,20 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.chassis.health import Health, serve_http
-from libs.chassis.logs import FORMATS, LEVELS
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.settings import setting
 from libs.chassis.tasks import run_until
+from services.fetcher.fleet.askings import Askings
 from services.fetcher.fleet.credentials import ListingCredentials
-from services.fetcher.fleet.listing import ListingWorker
+from services.fetcher.fleet.listing import ListingLoop
 from services.fetcher.fleet.manifests import ManifestStore
-from services.fetcher.settings import SourceSettings
+from services.fetcher.listers.listers import Listers
+from services.fetcher.settings import ListingSettings
 from services.fetcher.sources.catalogue import Sources
 from services.fetcher.sources.trust import trust_also
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(SourceSettings):
+class Settings(ListingSettings):
     """What a resolver must be told."""
 
     nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
@@ -33,8 +35,6 @@ class Settings(SourceSettings):
     parallel_listings: int = setting(4, minimum=1, help="Sources that are listed at the same time.")
     listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on, the pod's own.")
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
-    log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
-    log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -43,13 +43,16 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         trust_also(settings.source_ca_file)
     sources = Sources(settings)
     health = Health()
-    workers: list[ListingWorker] = []
+    loops: list[ListingLoop] = []
 
     def pull_again() -> None:
-        for worker in workers:
-            worker.pull_again()
+        for loop in loops:
+            loop.pull_again()
 
     async with AsyncExitStack() as stack:
+        stack.enter_context(sources)
+        # Before there is a connection that a process could inherit.
+        listers = stack.enter_context(Listers(settings, settings.parallel_listings))
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
         client = await stack.enter_async_context(
             connect_nats(
@@ -64,9 +67,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         js = client.jetstream()
-        stack.enter_context(sources)
-        credentials, manifests = ListingCredentials(client), ManifestStore(js)
-        workers += [
-            ListingWorker(js, settings.pool, sources, credentials, manifests) for _ in range(settings.parallel_listings)
-        ]
-        await run_until(stop, *(worker.run() for worker in workers))
+        credentials, manifests, askings = ListingCredentials(client), ManifestStore(js), Askings(client)
+        parallel = settings.parallel_listings
+        loops.append(ListingLoop(js, settings.pool, parallel, sources, listers, credentials, manifests, askings))
+        await run_until(stop, loops[0].run())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from libs.chassis.logs import FORMATS, LEVELS
 from libs.chassis.settings import setting
+from services.fetcher.sources.bounds import MOST_FILES
 from services.fetcher.sources.hub.source import Transport
 
 
@@ -41,6 +42,19 @@ class SourceSettings:
     vendor_drivers_file: Path | None = setting(
         None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
     )
+    listing_files: int = setting(MOST_FILES, minimum=1, help="Files that a source may list for one model.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListingSettings(SourceSettings):
+    """What the processes that list must be told besides; the resolver starts them."""
+
+    listing_memory_bytes: int = setting(
+        512 << 20, minimum=16 << 20, help="Memory that one listing may take, and a vendor's program that makes it."
+    )
+    listing_seconds: float = setting(120.0, minimum=1, help="Time after which a listing is ended.")
+    log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
+    log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 What stands for the inside is a server on this machine. Nothing may reach it, whichever client would have asked.
 """
 
+import asyncio
 import base64
 import gc
 import socket
@@ -46,7 +47,7 @@ async def refusal(
 ) -> ServiceError:
     """The error that the listing of a tenant's model ends with."""
     with Sources(SourceSettings(**settings)) as sources, pytest.raises(ServiceError) as caught:
-        await sources.list(uri, parameters, credentials or {}, namespaced)
+        await asyncio.to_thread(sources.list, uri, parameters, credentials or {}, namespaced)
     return caught.value
 
 
@@ -181,7 +182,7 @@ async def test_neither_the_content_network_nor_the_storage_that_a_hub_names_is_i
         parameters = {"transport": transport}
         # The operator's hub is reached where it is; the others of its servers are on other ports.
         with Sources(SourceSettings(hf_endpoint=hub.endpoint)) as sources:
-            manifest = (await sources.list("hf://org/model", parameters, {})).manifest
+            manifest = (await asyncio.to_thread(sources.list, "hf://org/model", parameters, {})).manifest
             origin = await sources.origin("hf://org/model", parameters, {}, manifest.source_revision)
             streams = sources.streams("hf://org/model", parameters, {}, manifest.source_revision)
             egress = sources.egress("hf://org/model")

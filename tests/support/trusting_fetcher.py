@@ -27,7 +27,7 @@ async def fetch(root: Path, asked: dict[str, Any]) -> int:
         name: Path(value) if name.endswith("_file") else value for name, value in asked["settings"].items()
     }
     with Sources(SourceSettings(**{"egress_allow": ("127.0.0.1",), **settings})) as sources, new_store(root) as store:
-        manifest = (await sources.list(asked["uri"], asked["parameters"], credentials)).manifest
+        manifest = sources.list(asked["uri"], asked["parameters"], credentials).manifest
         told = asked["uri"], asked["parameters"], credentials, manifest.source_revision
         origin = await sources.origin(*told)
         streams, egress = sources.streams(*told), sources.egress(asked["uri"])

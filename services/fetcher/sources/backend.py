@@ -72,7 +72,12 @@ class Opening:
 
 @dataclass(frozen=True)
 class Backend:
-    """The schemes that a folder serves. configure takes the fetcher's settings, and raises SettingsError."""
+    """The schemes that a folder serves. configure takes the fetcher's settings, and raises SettingsError.
+
+    prepare imports what the first listing would import, such as an SDK: a process that others are forked from calls it,
+    so it must not open a connection nor start a thread.
+    """
 
     schemes: tuple[str, ...]
     configure: Callable[[Any], Opening]
+    prepare: Callable[[], None] = lambda: None

@@ -1,4 +1,4 @@
-"""The catalogue of backends: one folder per kind of source, found by name. Keeps their blocking calls on an executor.
+"""The catalogue of backends: one folder per kind of source, found by name.
 
 Adding a folder touches nothing here. An SDK is imported when its backend is first used, which keeps an idle fetcher
 small. Must not transfer content.
@@ -31,7 +31,7 @@ from services.fetcher.transfer.origin import Origin, Streams
 
 R = TypeVar("R")
 
-# Listings of different models at the same time, and origins of transfers that begin.
+# Origins of transfers that begin.
 _THREADS = 4
 
 
@@ -84,17 +84,16 @@ class Sources:
         opening = self._openings.get(syntax_of(uri).scheme)
         return self._rule_of(opening, parse_uri(uri), namespaced)
 
-    async def list(
+    def list(
         self, uri: str, parameters: Mapping[str, str], credentials: Mapping[str, bytes], namespaced: bool = True
     ) -> Admitted:
-        """List a source: the files of the revision that it has now.
+        """List a source: the files of the revision that it has now. Blocks for seconds.
 
         Raises InvalidValue for a URI or parameter that cannot be used, Missing Incomplete, else the ServiceError that
         the adapter raises.
         """
         source = self._open(uri, parameters, credentials, namespaced)
-        egress = self.egress(uri, namespaced)
-        return await self._run(lambda: admit(source.list(), source, uri, parameters, self._stop, egress))
+        return admit(source.list(), source, uri, parameters, self._stop, self.egress(uri, namespaced))
 
     async def origin(
         self,
@@ -161,6 +160,13 @@ def _rule(settings: _Settings) -> Rule:
     with contextlib.suppress(ValueError):
         cluster += (ipaddress.ip_network(settings.kubernetes_service_host),)
     return Rule(networks=networks, hosts=hosts, cluster=cluster)
+
+
+def prepare(scheme: str) -> None:
+    """Import what listing a source with this scheme takes. Idempotent; does nothing for one that is not known."""
+    for backend in backends():
+        if scheme in backend.schemes:
+            backend.prepare()
 
 
 @cache

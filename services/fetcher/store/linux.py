@@ -19,6 +19,7 @@ _SYNC_FILE_RANGE_WRITE = 2
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _FICLONE = 0x40049409
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -76,6 +77,11 @@ def end_with_parent(parent: int) -> bool:
     """Have this process killed as soon as the thread that started it ends; False when parent has ended already."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     return os.getppid() == parent
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what this process's descendants leave behind, in the place of the first process."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def prefers_direct(directory: Path) -> bool:

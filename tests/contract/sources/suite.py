@@ -4,6 +4,7 @@ A backend's tests bring a fixture `ground` and a class that inherits SourceSuite
 them.
 """
 
+import asyncio
 import hashlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -49,7 +50,8 @@ class Access:
     async def list(self, uri: str, **parameters: str) -> Manifest:
         """List a model, with some more parameters."""
         with self.sources() as sources:
-            return (await sources.list(uri, {**self.parameters, **parameters}, self.credentials)).manifest
+            asked = {**self.parameters, **parameters}
+            return (await asyncio.to_thread(sources.list, uri, asked, self.credentials)).manifest
 
     async def fetch(self, uri: str, manifest: Manifest, root: Path) -> dict[str, bytes]:
         """Fetch what was listed into a store; what lies there afterwards."""

@@ -19,18 +19,18 @@ def test_each_scheme_that_is_listed_has_one_backend_and_no_other_has_any() -> No
     assert served == sorted(syntax.scheme for syntax in SYNTAXES if syntax.listing is not Listing.NODE)
 
 
-async def test_a_scheme_that_no_folder_serves_is_refused_with_those_that_are() -> None:
+def test_a_scheme_that_no_folder_serves_is_refused_with_those_that_are() -> None:
     with Sources(SETTINGS) as sources:
         assert not sources.read_in_place("local:///models/x")
         with pytest.raises(Invalid, match=r"cannot fetch from local://, but from .*hf://") as refused:
-            await sources.list("local:///models/x", {}, {})
+            sources.list("local:///models/x", {}, {})
     assert refused.value.reason == "UnsupportedBackend"
 
 
 async def test_a_parameter_that_is_not_known_is_refused_before_anything_is_asked() -> None:
     with Sources(SETTINGS) as sources:
         with pytest.raises(InvalidValue, match="write 'revision' if that is meant"):
-            await sources.list("hf://org/model", {"revison": "v1"}, {})
+            sources.list("hf://org/model", {"revison": "v1"}, {})
         with pytest.raises(InvalidValue, match="does not exist for gs://"):
             await sources.origin("gs://bucket/x", {"region": "eu"}, {}, "")
 

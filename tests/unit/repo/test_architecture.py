@@ -30,6 +30,7 @@ BROAD_EXCEPT_PLACES = {
     "libs/chassis/work.py",
     "services/controller/gateway/door.py",
     "services/fetcher/fleet/listing.py",
+    "services/fetcher/listers/lister.py",
     "services/fetcher/model/downloads.py",
     "services/fetcher/model/model_loop.py",
 }
@@ -43,6 +44,7 @@ THE_WORLD = {
 
 # The modules that touch the world, themselves or through what they import. A new module is pure until it is added.
 IN_THE_WORLD = {
+    "services.controller.askings",
     "services.controller.authorization",
     "services.controller.credentials",
     "services.controller.first_secrets",
@@ -60,6 +62,7 @@ IN_THE_WORLD = {
     "services.controller.streams",
     "services.controller.volume_watch",
     "services.fetcher.failpoints",
+    "services.fetcher.fleet.askings",
     "services.fetcher.fleet.assignments",
     "services.fetcher.fleet.credentials",
     "services.fetcher.fleet.gateway",
@@ -69,6 +72,10 @@ IN_THE_WORLD = {
     "services.fetcher.fleet.progress",
     "services.fetcher.fleet.reports",
     "services.fetcher.fleet.shared_facts",
+    "services.fetcher.listers.frames",
+    "services.fetcher.listers.lister",
+    "services.fetcher.listers.listers",
+    "services.fetcher.listers.warm",
     "services.fetcher.metrics",
     "services.fetcher.model.downloads",
     "services.fetcher.model.fetching",

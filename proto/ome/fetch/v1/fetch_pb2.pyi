@@ -438,3 +438,17 @@ class CredentialsReply(_message.Message):
     problem: Problem
     secret_version: str
     def __init__(self, values: _Optional[_Mapping[str, bytes]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., secret_version: _Optional[str] = ...) -> None: ...
+
+class ListingQuery(_message.Message):
+    __slots__ = ("model_uid", "source_key")
+    MODEL_UID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_KEY_FIELD_NUMBER: _ClassVar[int]
+    model_uid: str
+    source_key: str
+    def __init__(self, model_uid: _Optional[str] = ..., source_key: _Optional[str] = ...) -> None: ...
+
+class ListingReply(_message.Message):
+    __slots__ = ("withdrawn",)
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    withdrawn: bool
+    def __init__(self, withdrawn: _Optional[bool] = ...) -> None: ...

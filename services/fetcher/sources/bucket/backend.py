@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from libs.artifact.hosts import read_endpoint_host
 from libs.artifact.uri import ModelUri
@@ -10,6 +11,11 @@ from services.fetcher.sources.backend import Asked, Backend, Listing, Opening
 from services.fetcher.sources.bucket.source import BucketSource, bucket_source
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.origin import Origin
+
+
+class _Settings(Protocol):
+    @property
+    def listing_files(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,18 @@ _VARIABLES = (
 )  # fmt: skip
 
 
-def _open(asked: Asked, _stop: StopFlag) -> _Prefix:
-    source = bucket_source(asked.uri, asked.parameters, asked.credentials)
-    return _Prefix(replace(source, passage=asked.passage, egress=asked.egress))
+def _configure(settings: _Settings) -> Opening:
+    most = settings.listing_files
+
+    def open_prefix(asked: Asked, _stop: StopFlag) -> _Prefix:
+        source = bucket_source(asked.uri, asked.parameters, asked.credentials)
+        return _Prefix(replace(source, passage=asked.passage, egress=asked.egress, most_files=most))
+
+    return Opening(open_prefix, endpoints=_endpoints, identity=_asks_for_identity)
+
+
+def _prepare() -> None:
+    import services.fetcher.sources.bucket.buckets  # noqa: F401
 
 
 def _endpoints(_: ModelUri) -> tuple[str, ...]:
@@ -58,6 +73,4 @@ def _asks_for_identity(parameters: Mapping[str, str], credentials: Mapping[str, 
     return not endpoint or (host is not None and host.host.endswith(".amazonaws.com"))
 
 
-BACKEND = Backend(
-    ("s3", "gs", "az"), lambda settings: Opening(_open, endpoints=_endpoints, identity=_asks_for_identity)
-)
+BACKEND = Backend(("s3", "gs", "az"), _configure, _prepare)

@@ -30,6 +30,7 @@ from libs.artifact.findings import Remark
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.bounds import check_count
 from services.fetcher.sources.bucket.checksums import with_checksums
 from services.fetcher.sources.bucket.signing import Signer, is_signable, signer_of
 from services.fetcher.sources.bucket.source import BucketSource
@@ -46,8 +47,6 @@ _CONNECT_TIMEOUT = timedelta(seconds=10)
 # Objects per page: what all three clouds give at most.
 _PAGE = 1000
 _NO_RETRY: "RetryConfig" = {"max_retries": 0}
-# A prefix with more is most likely a whole data lake, and its listing would fill the memory.
-_MOST_OBJECTS = 100_000
 _SIGNED_FOR = timedelta(hours=1)
 # Of a signed address: what is asked for in the second half might still be waited for when it expires.
 _USED_FOR_SECONDS = _SIGNED_FOR.total_seconds() / 2
@@ -90,11 +89,7 @@ def list_prefix(source: BucketSource) -> BucketListing:
                     # Without an ETag the time of the last change still makes another content another artifact.
                     version = _entity_tag(entry["e_tag"] or "") or entry["last_modified"].isoformat()
                     files[path] = ManifestFile(path, entry["size"], ChecksumAlgorithm.NONE, "", version)
-            if len(files) > _MOST_OBJECTS:
-                raise Invalid(
-                    Reason.INVALID_URI,
-                    f"{source.name} holds more than {_MOST_OBJECTS} objects: name a prefix with one model",
-                )
+            check_count(source.name, len(files), source.most_files)
     for folder in {path[:end] for path in files for end in _slashes(path)}:
         if folder in files and files[folder].size_bytes == 0:
             del files[folder]

@@ -13,6 +13,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.hosts import read_endpoint_host
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import BucketUri
+from services.fetcher.sources.bounds import MOST_FILES
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.transfer.egress import ANYWHERE, Rule
 from services.fetcher.transfer.passage import Passage
@@ -61,6 +62,7 @@ class BucketSource:
     choice: Choice = OME_CHOOSES
     passage: Passage | None = field(default=None, repr=False, compare=False)
     egress: Rule = ANYWHERE
+    most_files: int = MOST_FILES
 
     @property
     def name(self) -> str:

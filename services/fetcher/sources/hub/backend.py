@@ -17,6 +17,9 @@ class _Settings(Protocol):
     @property
     def hf_transport(self) -> str: ...
 
+    @property
+    def listing_files(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class _Repository:
@@ -40,9 +43,13 @@ def _configure(settings: _Settings) -> Opening:
 
     def open_repository(asked: Asked, _stop: StopFlag) -> _Repository:
         source = hub_source(asked.uri, asked.parameters, asked.credentials, settings.hf_endpoint, transport)
-        return _Repository(replace(source, passage=asked.passage))
+        return _Repository(replace(source, passage=asked.passage, most_files=settings.listing_files))
 
     return Opening(open_repository, endpoints=lambda uri: (settings.hf_endpoint,))
 
 
-BACKEND = Backend(("hf",), _configure)
+def _prepare() -> None:
+    import services.fetcher.sources.hub.huggingface  # noqa: F401
+
+
+BACKEND = Backend(("hf",), _configure, _prepare)

@@ -5,13 +5,13 @@ first repository is listed, and on a thread of its own: the SDK takes tens of me
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -32,6 +32,8 @@ from libs.artifact.findings import Remark
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.bounds import check_count, most_bytes_of
+from services.fetcher.sources.hub.answers import ACCEPT_ENCODING, Allowance, bound
 from services.fetcher.sources.hub.source import HubOrigin, HubSource
 from services.fetcher.sources.selection import select_files
 from services.fetcher.transfer.refusals import said_by
@@ -45,8 +47,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "create a Secret with an access token of Hugging Face under the key 'token' and name it in storage.storageKey"
-_ENDPOINT: ContextVar[str] = ContextVar("endpoint of the listing that this thread works on")
+_ALLOWANCE: ContextVar[Allowance] = ContextVar("what answers to the listing that this thread works on may take")
 _HELD: ContextVar[httpx2.Client | None] = ContextVar("client of that listing, which goes where its model may")
+
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def list_revision(source: HubSource) -> HubListing:
         commit = _commit(source, info.sha)
         entries = api.list_repo_tree(source.repository, recursive=True, revision=commit)
         # The SDK's own entries are several times as large, and some repositories have tens of thousands.
-        files = {entry.path: _listed(entry) for entry in entries if isinstance(entry, RepoFile)}
+        files = {entry.path: _listed(entry) for entry in _counted(source, entries) if isinstance(entry, RepoFile)}
         selection = select_files(files.keys(), source.choice)
         if not selection.paths:
             raise _nothing_selected(source, len(files))
@@ -92,7 +97,7 @@ def xet_hashes(source: HubSource, commit: str) -> dict[tuple[str, str], str]:
         entries = api.list_repo_tree(source.repository, recursive=True, revision=commit)
         return {
             (entry.path, entry.lfs.sha256): entry.xet_hash
-            for entry in entries
+            for entry in _counted(source, entries)
             if isinstance(entry, RepoFile) and entry.lfs and entry.xet_hash and _SHA256.fullmatch(entry.xet_hash)
         }
 
@@ -105,11 +110,12 @@ class _Client(httpx2.Client):
     """
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        endpoint = _ENDPOINT.get("")
-        if not endpoint:
+        allowance = _ALLOWANCE.get(None)
+        if allowance is None:
             return super().send(request, **options)
         request.extensions = {**request.extensions, "timeout": _TIMEOUT.as_dict()}
-        _keep_at(endpoint, request)
+        request.headers["Accept-Encoding"] = ACCEPT_ENCODING
+        _keep_at(allowance.endpoint, request)
         held = _HELD.get(None)
         try:
             response = held.send(request, **options) if held else super().send(request, **options)
@@ -139,8 +145,15 @@ def _keep_at(endpoint: str, request: httpx2.Request) -> None:
     request.headers["Host"] = here.netloc
 
 
+def _bound(response: httpx2.Response) -> None:
+    """Before the body of an answer is read, that of a redirect too."""
+    if allowance := _ALLOWANCE.get(None):
+        bound(response, allowance)
+
+
 def _new_client() -> httpx2.Client:
-    return _Client(follow_redirects=True, timeout=_TIMEOUT, verify=tls_context())
+    hooks = {"response": [_bound]}
+    return _Client(follow_redirects=True, timeout=_TIMEOUT, verify=tls_context(), event_hooks=hooks)
 
 
 # At import, because the SDK has one client for the whole process, and nobody else uses the SDK.
@@ -153,7 +166,7 @@ constants.HF_HUB_DISABLE_TELEMETRY = True
 @contextmanager
 def _errors_of(source: HubSource) -> Iterator[None]:
     """Turn what the SDK raises into what the caller does next."""
-    token = _ENDPOINT.set(source.endpoint)
+    token = _ALLOWANCE.set(Allowance(source.name, source.endpoint, most_bytes_of(source.most_files)))
     held = _held_client(source)
     client = _HELD.set(held)
     try:
@@ -171,7 +184,7 @@ def _errors_of(source: HubSource) -> Iterator[None]:
         raise problem or _refused(source, error) from error
     except httpx2.HTTPError as error:
         raise _unreachable(source, error) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         # The SDK takes answers apart without looking.
         raise Unavailable(
             Reason.UNAVAILABLE,
@@ -180,7 +193,7 @@ def _errors_of(source: HubSource) -> Iterator[None]:
         ) from error
     finally:
         _HELD.reset(client)
-        _ENDPOINT.reset(token)
+        _ALLOWANCE.reset(token)
         if held:
             held.close()
 
@@ -190,7 +203,12 @@ def _held_client(source: HubSource) -> httpx2.Client | None:
     if source.passage is None:
         return None
     return httpx2.Client(
-        proxy=source.passage.url, trust_env=False, follow_redirects=True, timeout=_TIMEOUT, verify=tls_context()
+        proxy=source.passage.url,
+        trust_env=False,
+        follow_redirects=True,
+        timeout=_TIMEOUT,
+        verify=tls_context(),
+        event_hooks={"response": [_bound]},
     )
 
 
@@ -264,6 +282,13 @@ def _said(source: HubSource, error: HfHubHTTPError) -> str:
     # A mirror may repeat what it was sent.
     said = said_by(headers, response.content, [source.token or ""])
     return f" ({said.behind(response.status_code)})"
+
+
+def _counted(source: HubSource, entries: Iterable[E]) -> Iterator[E]:
+    """Entries of a tree, folders too, as long as they are not too many."""
+    for number, entry in enumerate(entries, 1):
+        check_count(source.name, number, source.most_files)
+        yield entry
 
 
 def _commit(source: HubSource, sha: str | None) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from libs.artifact.manifest import ManifestFile
 from libs.artifact.uri import HuggingFaceUri
+from services.fetcher.sources.bounds import MOST_FILES
 from services.fetcher.sources.parameters import invalid_parameter, read_endpoint, read_revision, read_token
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.transfer.origin import Location
@@ -35,6 +36,7 @@ class HubSource:
     endpoint: str
     token: str | None = field(default=None, repr=False)
     choice: Choice = OME_CHOOSES
+    most_files: int = MOST_FILES
     transport: Transport = Transport.AUTO
     passage: Passage | None = field(default=None, repr=False, compare=False)
 

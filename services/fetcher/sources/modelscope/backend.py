@@ -1,6 +1,6 @@
 """ms:// as a backend: repositories of ModelScope, by its public HTTP API."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from services.fetcher.sources.backend import Asked, Backend, Listing, Opening
@@ -14,6 +14,9 @@ from services.fetcher.transfer.origin import Origin
 class _Settings(Protocol):
     @property
     def modelscope_endpoint(self) -> str: ...
+
+    @property
+    def listing_files(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class _Repository:
 def _configure(settings: _Settings) -> Opening:
     def open_repository(asked: Asked, stop: StopFlag) -> _Repository:
         source = modelscope_source(asked.uri, asked.parameters, asked.credentials, settings.modelscope_endpoint)
-        return _Repository(source, stop, asked.egress)
+        return _Repository(replace(source, most_files=settings.listing_files), stop, asked.egress)
 
     return Opening(open_repository, endpoints=lambda uri: (settings.modelscope_endpoint,))
 

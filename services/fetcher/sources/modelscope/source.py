@@ -11,6 +11,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ManifestFile
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import ModelScopeUri
+from services.fetcher.sources.bounds import MOST_FILES
 from services.fetcher.sources.parameters import read_endpoint, read_revision, read_token
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.transfer.origin import Location
@@ -30,6 +31,7 @@ class ModelScopeSource:
     endpoint: str
     token: str | None = field(default=None, repr=False)
     choice: Choice = OME_CHOOSES
+    most_files: int = MOST_FILES
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, Unavailable
+from services.fetcher.sources.bounds import check_count
 from services.fetcher.sources.modelscope.source import ModelScopeSource
 from services.fetcher.sources.selection import Selection, select_files
 
@@ -45,6 +46,7 @@ def read_tree(document: Mapping[str, Any], source: ModelScopeSource) -> Tree:
         )
     if not all(isinstance(entry, dict) and isinstance(entry.get("Path"), str) for entry in entries):
         raise _other_hub(source)
+    check_count(source.name, len(entries), source.most_files)
     blobs = [entry for entry in entries if entry.get("Type") != "tree"]
     counted = Counter(entry["Path"] for entry in blobs if source.choice.wants(entry["Path"]))
     twice = next((path for path, count in counted.items() if count > 1), None)

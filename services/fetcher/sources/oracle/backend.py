@@ -1,11 +1,17 @@
 """oci:// as a backend: prefixes of Oracle's Object Storage."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from services.fetcher.sources.backend import Asked, Backend, Listing, Opening
 from services.fetcher.sources.oracle.source import OracleSource, oracle_source
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.origin import Origin
+
+
+class _Settings(Protocol):
+    @property
+    def listing_files(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,16 @@ class _Prefix:
         return None
 
 
-def _open(asked: Asked, _stop: StopFlag) -> _Prefix:
-    return _Prefix(replace(oracle_source(asked.uri, asked.parameters, asked.credentials), passage=asked.passage))
+def _configure(settings: _Settings) -> Opening:
+    def open_prefix(asked: Asked, _stop: StopFlag) -> _Prefix:
+        source = oracle_source(asked.uri, asked.parameters, asked.credentials)
+        return _Prefix(replace(source, passage=asked.passage, most_files=settings.listing_files))
+
+    return Opening(open_prefix)
 
 
-BACKEND = Backend(("oci",), lambda settings: Opening(_open))
+def _prepare() -> None:
+    import services.fetcher.sources.oracle.oracle  # noqa: F401
+
+
+BACKEND = Backend(("oci",), _configure, _prepare)

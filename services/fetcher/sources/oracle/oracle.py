@@ -35,6 +35,7 @@ from libs.artifact.findings import Remark
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
+from services.fetcher.sources.bounds import check_count
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, UserKey
 from services.fetcher.sources.selection import is_folder_marker, select_files
 from services.fetcher.transfer.origin import Location
@@ -81,7 +82,10 @@ def list_objects(source: OracleSource) -> OracleListing:
     """
     access = _Access(source)
     with _listing_errors(source), closing(access.client()) as client:
-        objects = {entry.name.removeprefix(source.folder): entry for entry in _entries(client, source)}
+        objects: dict[str, _Entry] = {}
+        for entry in _entries(client, source):
+            objects[entry.name.removeprefix(source.folder)] = entry
+            check_count(source.name, len(objects), source.most_files)
     selection = select_files(objects.keys(), source.choice)
     if not selection.paths:
         raise _nothing_selected(source, len(objects))

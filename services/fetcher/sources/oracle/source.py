@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import OracleUri, named_auth_type
+from services.fetcher.sources.bounds import MOST_FILES
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.transfer.passage import Passage
 
@@ -56,6 +57,7 @@ class OracleSource:
     key: UserKey | None = None
     choice: Choice = OME_CHOOSES
     passage: Passage | None = field(default=None, repr=False, compare=False)
+    most_files: int = MOST_FILES
 
     @property
     def name(self) -> str:

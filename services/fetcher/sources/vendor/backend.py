@@ -21,6 +21,9 @@ class _Settings(Protocol):
     @property
     def vendor_drivers_file(self) -> Path | None: ...
 
+    @property
+    def listing_files(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class _BehindIndex:
@@ -53,8 +56,9 @@ class _BehindProgram:
 
 
 class _Vendors:
-    def __init__(self, drivers: Mapping[str, Driver]) -> None:
+    def __init__(self, drivers: Mapping[str, Driver], most_files: int) -> None:
         self._drivers = drivers
+        self._most_files = most_files
 
     def driver(self, uri: VendorUri) -> Driver:
         return self._drivers.get(uri.vendor, PREPROVISIONED)
@@ -73,9 +77,10 @@ class _Vendors:
         match self.driver(asked.uri):
             case HttpDriver() as http:
                 source = http_source(asked.uri, asked.parameters, asked.credentials, http)
-                return _BehindIndex(replace(source, egress=asked.egress), stop)
+                return _BehindIndex(replace(source, egress=asked.egress, most_files=self._most_files), stop)
             case ExecDriver() as program:
-                return _BehindProgram(exec_source(asked.uri, asked.parameters, asked.credentials, program), stop)
+                spoken = exec_source(asked.uri, asked.parameters, asked.credentials, program)
+                return _BehindProgram(replace(spoken, most_files=self._most_files), stop)
         raise Invalid(
             Reason.UNSUPPORTED_BACKEND,
             f"the fetcher of this node has no driver for vendor {asked.uri.vendor}, which another one has: "
@@ -84,7 +89,7 @@ class _Vendors:
 
 
 def _configure(settings: _Settings) -> Opening:
-    vendors = _Vendors(read_drivers(settings.vendor_drivers_file))
+    vendors = _Vendors(read_drivers(settings.vendor_drivers_file), settings.listing_files)
     return Opening(vendors.open, vendors.reads_in_place, vendors.endpoints)
 
 

@@ -55,7 +55,7 @@ def list_index(source: ExecSource, stop: StopFlag) -> Manifest:
         raise InvalidValue(
             Reason.INVALID_LISTING, f"{source.name}: the vendor's program must answer an index without 'next'"
         )
-    builder = IndexBuilder(source.name)
+    builder = IndexBuilder(source.name, source.most_files)
     builder.add(page)
     return manifest_of(builder.index(source.choice), source.name, source.choice)
 

@@ -102,7 +102,7 @@ def _read_index(source: HttpSource, stop: StopFlag) -> Index:
         lambda head, said: _refused(source, host, head, said),
         source.egress,
     )
-    builder = IndexBuilder(source.name)
+    builder = IndexBuilder(source.name, source.most_files)
     url, seen = source.index_url, set[str]()
     while url not in seen:
         seen.add(url)

@@ -12,12 +12,11 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Invalid, Missing
+from services.fetcher.sources.bounds import MOST_FILES, check_count
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, is_folder_marker, select_files
 from services.fetcher.sources.vendor.drivers import is_free_header
 from services.fetcher.transfer.origin import Location
 
-# An index with more is most likely a whole store, and would fill the memory.
-_MOST_FILES = 100_000
 # Far more than any model has, and far less than the protocol's integers hold.
 _MOST_BYTES = 1 << 53
 # What is said to take longer, or to last longer, is looked at again after this time.
@@ -73,8 +72,9 @@ def read_page(document: Mapping[str, Any], source: str) -> Page:
 class IndexBuilder:
     """Puts the pages of one index together."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, most_files: int = MOST_FILES) -> None:
         self._source = source
+        self._most_files = most_files
         self._revision: str | None = None
         self._entries: list[Mapping[str, Any]] = []
 
@@ -85,10 +85,7 @@ class IndexBuilder:
         if page.revision != self._revision:
             raise Corrupt(Reason.SOURCE_CHANGED, f"{self._source}: the pages of the index are of different revisions")
         self._entries += page.entries
-        if len(self._entries) > _MOST_FILES:
-            raise Invalid(
-                Reason.INVALID_URI, f"{self._source} has more than {_MOST_FILES} files: name one model in storageUri"
-            )
+        check_count(self._source, len(self._entries), self._most_files)
 
     def index(self, choice: Choice = OME_CHOOSES) -> Index:
         """The whole index of the files that a choice's patterns leave in. Raises InvalidValue InvalidListing."""

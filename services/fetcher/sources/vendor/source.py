@@ -14,6 +14,7 @@ from libs.artifact.manifest import ManifestFile
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import ALLOW_INCOMPLETE, VendorUri
 from libs.chassis.errors import Missing
+from services.fetcher.sources.bounds import MOST_FILES
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.sources.vendor.drivers import ExecDriver, HttpDriver, fill, secret_key, variables_of
 from services.fetcher.transfer.egress import ANYWHERE, Rule
@@ -36,6 +37,7 @@ class HttpSource:
     choice: Choice = OME_CHOOSES
     has_secret: bool = False
     egress: Rule = ANYWHERE
+    most_files: int = MOST_FILES
 
     @property
     def name(self) -> str:
@@ -84,6 +86,7 @@ class ExecSource:
     parameters: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     choice: Choice = OME_CHOOSES
+    most_files: int = MOST_FILES
 
     @property
     def name(self) -> str:

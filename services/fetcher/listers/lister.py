@@ -1,0 +1,100 @@
+"""One process for one listing: it confines itself, lists, answers and ends. It is forked from the one in warm.py.
+
+The bounds of memory are the kernel's, on all that the process may write to, native code and its threads included: an
+SDK in Rust ends with the process when it gets no more, and Python raises MemoryError. Time is bounded by the resolver,
+which kills.
+"""
+
+import os
+import resource
+import signal
+import socket
+import time
+from typing import NoReturn
+
+import structlog
+
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import Unavailable
+from libs.model.problems import is_defect, problem_of
+from ome.fetch.v1.fetch_pb2 import Resolution
+from services.fetcher.listers.frames import HEADER, failure, read_request, success
+from services.fetcher.settings import ListingSettings
+from services.fetcher.sources.catalogue import Sources
+from services.fetcher.store.linux import end_with_parent
+
+_log = structlog.get_logger()
+
+
+def work(connection: socket.socket, parent: int, sources: Sources, settings: ListingSettings) -> NoReturn:
+    """List what is asked for on the connection and end this process, whose parent is given."""
+    status = 1
+    try:
+        _confine(connection, settings.listing_memory_bytes)
+        if end_with_parent(parent):
+            connection.sendall(_answer(connection, sources, settings.listing_memory_bytes))
+            status = 0
+    except OSError:
+        # Nobody waits for the answer.
+        status = 0
+    finally:
+        # Without what else the process that this is a copy of wants done at its end.
+        os._exit(status)
+
+
+def too_large(uri: str, memory_bytes: int, sure: bool = True) -> Unavailable:
+    """The error for a listing that takes more memory than it may; or most likely does, as it has ended silently."""
+    most = f"more than {memory_bytes >> 20} MiB of memory"
+    what = f"takes {most}" if sure else f"ended without an answer, perhaps because it takes {most}"
+    return Unavailable(
+        Reason.UNAVAILABLE,
+        f"listing {uri} {what}: name one model in storageUri; the operator can permit more by "
+        "resolver.listingMemoryBytes in the values of the fetcher's chart",
+    )
+
+
+def _confine(connection: socket.socket, memory_bytes: int) -> None:
+    # What the parent ignores, a vendor's program should not.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    # The connections of other listings, and what the parent hears with.
+    kept = connection.fileno()
+    os.closerange(3, kept)
+    os.closerange(kept + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    taken = _data_bytes()
+    resource.setrlimit(resource.RLIMIT_DATA, (taken + memory_bytes, taken + memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as adjustment:
+        # Should the container's own limit be met, this process goes first.
+        adjustment.write("1000")
+
+
+def _data_bytes() -> int:
+    """What counts against RLIMIT_DATA already: the copy of the parent's memory."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        line = next(line for line in status if line.startswith("VmData:"))
+    return int(line.split()[1]) << 10
+
+
+def _answer(connection: socket.socket, sources: Sources, memory_bytes: int) -> bytes:
+    with connection.makefile("rb") as stream:
+        _, length = HEADER.unpack(stream.read(HEADER.size))
+        request = read_request(stream.read(length))
+    try:
+        admitted = sources.list(request.uri, request.parameters, request.credentials, request.namespaced)
+        return success(request.uri, admitted)
+    except MemoryError:
+        error: Exception = too_large(request.uri, memory_bytes)
+    except Exception as raised:  # The work item's boundary: the answer says what went wrong.
+        error = raised
+        if is_defect(raised):
+            _log.error("listing_failed", source=request.uri, exc_info=raised)
+    resolution = Resolution(problem=problem_of(error, "fetcher"))
+    now = time.time()
+    resolution.resolved_at.FromMilliseconds(int(now * 1000))
+    if isinstance(error, Unavailable) and error.retry_after_seconds:
+        resolution.problem.retry_at.FromMilliseconds(int((now + error.retry_after_seconds) * 1000))
+    return failure(resolution)
