@@ -24,6 +24,7 @@ from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.parser_client import connect_parser
 from services.fetcher.model.roots import Roots
 from services.fetcher.model.scrubbing import scrub_artifacts
+from services.fetcher.model.shares import Pace
 from services.fetcher.model.triggers import Triggers
 from services.fetcher.settings import Settings
 from services.fetcher.sources.catalogue import Sources
@@ -75,7 +76,8 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         sharing = Sharing(settings.bandwidth_bytes_per_second, settings.connections_per_origin)
         fetching = stack.enter_context(Fetching(slots.total, roots, manifests, credentials, sources, sharing))
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
-        downloads = Downloads(slots, fetching.fetch, queue.add)
+        pace = Pace(settings.priority_across_namespaces, settings.least_bytes_per_second, settings.slow_seconds)
+        downloads = Downloads(slots, fetching.fetch, queue.add, pace)
         reports = Reports(gateway)
         facts = FactsExchange(gateway, node, VERSION)
         model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts)

@@ -87,6 +87,17 @@ class Settings(SourceSettings):
     small_model_bytes: int = setting(
         1 << 30, minimum=0, help="Artifacts below this size may take the additional slot; 0 does without it."
     )
+    priority_across_namespaces: int = setting(
+        0,
+        minimum=0,
+        help="How much of a namespaced model's priority counts beside models of other namespaces, at the most.",
+    )
+    least_bytes_per_second: int = setting(
+        65536,
+        minimum=0,
+        help="A transfer that is slower gives up its slot when others wait, and goes on later; 0 permits any rate.",
+    )
+    slow_seconds: float = setting(300.0, minimum=1, help="Time over which a transfer is slower than that.")
     bandwidth_bytes_per_second: int = setting(
         0, minimum=0, help="Content that the node receives per second, all transfers together; 0 sets no limit."
     )

@@ -5,6 +5,7 @@ One transfer per artifact and root, however many models want it. Must not decide
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
@@ -12,9 +13,12 @@ import structlog
 
 from services.fetcher import metrics
 from services.fetcher.model.observed import SourceAddress, Transfer, TransferPhase
+from services.fetcher.model.shares import Claim, Pace, Rank, Shares
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.transfer.progress import Progress
 
+# How often rates are looked at, at the most; a quarter of the time after which a transfer is too slow.
+_LOOK_SECONDS = 15.0
 _log = structlog.get_logger()
 
 
@@ -35,8 +39,13 @@ class Order:
     has_secret: bool
     bytes_total: int
     priority: int
-    # Whether the model is one of a namespace, which may reach less.
-    namespaced: bool = True
+    # Of the model; empty for one of the whole cluster.
+    namespace: str = ""
+
+    @property
+    def namespaced(self) -> bool:
+        """Whether the model is one of a namespace, which may reach less."""
+        return bool(self.namespace)
 
     @property
     def source(self) -> SourceAddress:
@@ -75,26 +84,32 @@ class Slots:
 
 @dataclass(eq=False)
 class Job:
-    """A transfer and the models that wait for it, each with its priority."""
+    """A transfer and the models that wait for it, each with its claim."""
 
     order: Order
     number: int
-    models: dict[str, int] = field(default_factory=dict)
+    models: dict[str, Claim] = field(default_factory=dict)
     stop: StopFlag = field(default_factory=StopFlag)
     phase: TransferPhase = TransferPhase.QUEUED
     progress: Progress | None = None
     # Bytes that were there when it began, from an earlier attempt.
     resumed_bytes: int = 0
+    # When its rate was last looked at, and how far it was; whether that was too slow.
+    looked_at: float = 0.0
+    looked_bytes: int = 0
+    slow: bool = False
+    # It has given up its slot because it was slow: others go first until then.
+    rests_until: float = 0.0
 
     @property
-    def priority(self) -> int:
-        """That of the model that needs it most."""
-        return max(self.models.values(), default=self.order.priority)
+    def claims(self) -> tuple[Claim, ...]:
+        """Those of the models that wait for it; while it is stopping, that of the one it was ordered for."""
+        return tuple(self.models.values()) or (Claim(self.order.namespace, self.order.priority),)
 
     @property
-    def rank(self) -> tuple[int, int, int]:
-        """Of two transfers that wait, the one with the lower rank begins first."""
-        return -self.priority, self.order.bytes_total, self.number
+    def bytes_done(self) -> int:
+        """As far as is known."""
+        return self.progress.bytes_done if self.progress else 0
 
     @property
     def moving(self) -> bool:
@@ -106,9 +121,11 @@ Fetch = Callable[[Order, StopFlag, Callable[[Progress], None]], Awaitable[None]]
 
 
 class Downloads:
-    """Transfers in a bounded number of slots: larger priority first, then smaller artifacts, then older orders.
+    """Transfers in a bounded number of slots, fair between namespaces: see shares.py. Within a namespace the larger
+    priority is first, then the smaller artifact, then the older order.
 
-    One that waits makes one of lower priority make room, which waits in its turn and goes on where it was.
+    One that waits makes another make room, which has less of a claim, or is too slow for its slot; that one waits in
+    its turn and goes on where it was.
     """
 
     def __init__(
@@ -116,13 +133,18 @@ class Downloads:
         slots: Slots,
         fetch: Fetch,
         on_change: Callable[[str], None],
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """fetch transfers one order and raises Stopped when told to stop; on_change is called for each model whose
-        transfer begins or has ended.
+        transfer begins or has ended. clock tells seconds since some moment.
         """
         self._slots = slots
         self._fetch = fetch
         self._on_change = on_change
+        self._pace = pace or Pace()
+        self._shares = Shares(self._pace)
+        self._clock = clock
         self._jobs: dict[tuple[str, str], Job] = {}
         self._by_model: dict[str, Job] = {}
         self._failures: dict[str, Failure] = {}
@@ -137,7 +159,9 @@ class Downloads:
             self._group = group
             self._fill()
             # The group ends when it is cancelled, and its transfers with it.
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(min(_LOOK_SECONDS, self._pace.slow_seconds / 4))
+                self.look()
 
     def start(self, order: Order) -> None:
         """Have an artifact fetched for a model, along with others that want it.
@@ -149,7 +173,7 @@ class Downloads:
             job = Job(order, next(self._numbers))
             self._jobs[order.root, order.digest] = job
             self._waiting.add(job)
-        job.models[order.model_uid] = order.priority
+        job.models[order.model_uid] = Claim(order.namespace, order.priority)
         self._by_model[order.model_uid] = job
         self._fill()
 
@@ -157,8 +181,20 @@ class Downloads:
         """Change how much a model needs its transfer, if it has one."""
         job = self._by_model.get(model_uid)
         if job is not None:
-            job.models[model_uid] = priority
+            job.models[model_uid] = Claim(job.models[model_uid].namespace, priority)
             self._fill()
+
+    def look(self) -> None:
+        """Look how fast the transfers are: one that is too slow gives up its slot as soon as another waits for it."""
+        now, least = self._clock(), self._pace.least_bytes_per_second
+        for job in self._running:
+            seconds = now - job.looked_at
+            if seconds >= self._pace.slow_seconds:
+                # What an earlier attempt has left on the disk was not brought now.
+                moved = job.bytes_done - max(job.looked_bytes, job.resumed_bytes)
+                job.slow = moved < least * seconds
+                job.looked_at, job.looked_bytes = now, job.bytes_done
+        self._fill()
 
     def give_up(self, model_uid: str) -> None:
         """End a model's interest in its transfer; the last one's end stops it."""
@@ -184,11 +220,10 @@ class Downloads:
         job = self._by_model.get(model_uid)
         if job is None:
             return None
-        bytes_done = job.progress.bytes_done if job.progress else 0
         # A transfer that others wait for as well is not ended because one of them names another source.
         source = job.order.source if job.models.keys() == {job.order.model_uid} else None
-        priority = job.models[model_uid]
-        return Transfer(job.order.root, job.order.digest, job.phase, bytes_done, job.moving, priority, source)
+        priority = job.models[model_uid].priority
+        return Transfer(job.order.root, job.order.digest, job.phase, job.bytes_done, job.moving, priority, source)
 
     def take_failure(self, model_uid: str) -> Failure | None:
         """How the last transfer of a model failed; told once."""
@@ -202,6 +237,8 @@ class Downloads:
         while self._group and (job := self._next()):
             self._waiting.discard(job)
             job.phase = TransferPhase.RUNNING
+            job.looked_at, job.looked_bytes, job.slow, job.rests_until = self._clock(), 0, False, 0.0
+            self._shares.serve(job.claims)
             self._running.add(job)
             self._group.create_task(self._work(job))
             self._tell(job)
@@ -210,21 +247,34 @@ class Downloads:
 
     def _next(self) -> Job | None:
         fitting = (job for job in self._waiting if self._fits(job, self._running))
-        return min(fitting, key=lambda job: job.rank, default=None)
+        return min(fitting, key=self._rank, default=None)
+
+    def _rank(self, job: Job) -> tuple[bool, Rank, int, int]:
+        """Of two transfers, the one with the lower rank has the better claim."""
+        rank = self._shares.rank(job.claims, [each.claims for each in self._running])
+        return self._rests(job), rank, job.order.bytes_total, job.number
+
+    def _rests(self, job: Job) -> bool:
+        return job.rests_until > self._clock()
 
     def _fits(self, job: Job, running: Collection[Job]) -> bool:
         large = sum(1 for each in running if not self._slots.is_small(each.order))
         return len(running) < self._slots.total and (large < self._slots.count or self._slots.is_small(job.order))
 
     def _make_room(self) -> None:
-        """Have a transfer wait again for one of higher priority. What it has verified stays for when it goes on."""
+        """Have a transfer wait again for one with a better claim. What it has verified stays for when it goes on."""
         if any(job.phase is not TransferPhase.RUNNING for job in self._running):
             # One is on its way out: the next look comes with its end.
             return
-        for job in sorted(self._waiting, key=lambda job: job.rank):
+        running = [each.claims for each in self._running]
+        for job in sorted((job for job in self._waiting if not self._rests(job)), key=self._rank):
             useful = [each for each in self._running if self._fits(job, self._running - {each})]
-            last = max(useful, key=lambda job: job.rank, default=None)
-            if last is not None and last.priority < job.priority:
+            slow = [each for each in useful if each.slow]
+            yielding = slow or [each for each in useful if self._shares.makes_room(each.claims, job.claims, running)]
+            last = max(yielding, key=self._rank, default=None)
+            if last is not None:
+                if last.slow:
+                    last.rests_until = self._clock() + self._pace.slow_seconds
                 last.phase = TransferPhase.YIELDING
                 last.stop.set()
                 return
@@ -251,7 +301,7 @@ class Downloads:
             await self._fetch(order, job.stop, note)
         except Stopped:
             if job.phase is TransferPhase.YIELDING:
-                log.info("transfer_made_room")
+                log.info("transfer_made_room", slow=job.slow)
                 result = "MadeRoom"
             else:
                 log.info("transfer_stopped")
@@ -285,6 +335,8 @@ class Downloads:
             self._on_change(model_uid)
 
     def _count_waiting(self) -> None:
+        namespaces = {claim.namespace for job in self._jobs.values() for claim in job.claims}
+        self._shares.forget_all_but(namespaces)
         metrics.TRANSFERS_QUEUED.set(len(self._waiting))
 
 

@@ -532,5 +532,5 @@ def _order(model_uid: str, desired: Desired, root: str, digest: str, damaged: tu
         has_secret=source.has_secret,
         bytes_total=assignment.artifact.bytes,
         priority=assignment.priority,
-        namespaced=bool(assignment.model.namespace),
+        namespace=assignment.model.namespace,
     )
