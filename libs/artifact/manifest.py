@@ -18,6 +18,9 @@ _NAME_BYTES = 255
 _PATH_BYTES = 3500
 # Of a name, in messages.
 _SHOWN = 200
+# Commits and names of revisions; what stores call a content (ETags, generations, times), or where it comes from.
+_REVISION_CHARACTERS = 253
+_VERSION_CHARACTERS = 4096
 
 
 class ChecksumAlgorithm(Enum):
@@ -98,13 +101,16 @@ def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str
     """Build a manifest from a listing of a place, which is forgotten where checksums identify all files.
 
     Raises InvalidValue with reason InvalidListing for a name that is unsafe to create, a duplicate, a file that is
-    another's directory, names that differ only in case or Unicode form, or a negative size.
+    another's directory, names that differ only in case or Unicode form, a negative size, or a revision or version that
+    is no word.
     """
     ordered = tuple(sorted(files, key=lambda file: file.path))
+    _check_word("revision", source_revision, _REVISION_CHARACTERS)
     folded: dict[str, str] = {}
     paths = {file.path for file in ordered}
     for file in ordered:
         check_name(file.path)
+        _check_word(f"version of {file.path!r}", file.version, _VERSION_CHARACTERS)
         if file.size_bytes < 0:
             what = f"the source lists {file.path!r} with {file.size_bytes} bytes: {leave_out(file.path)}"
             raise InvalidValue(Reason.INVALID_LISTING, what)
@@ -150,6 +156,15 @@ def pattern_of(path: str) -> str:
 
 def _is_sayable(character: str) -> bool:
     return character != "," and unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _check_word(what: str, text: str, most_characters: int) -> None:
+    """Refuse what is no word: it is sent in requests, and each node of the fleet is told."""
+    if len(text) > most_characters or not text.isprintable():
+        raise InvalidValue(
+            Reason.INVALID_LISTING,
+            f"the source lists a {what[: 2 * _SHOWN]} that is no line of at most {most_characters} characters",
+        )
 
 
 def check_name(path: str) -> None:

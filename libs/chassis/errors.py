@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from libs.artifact.reasons import Reason
+from libs.artifact.wording import one_line
 
 
 class ServiceError(Exception):
@@ -12,6 +13,8 @@ class ServiceError(Exception):
     """
 
     def __init__(self, reason: Reason, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        # Adapters quote what a stranger has said, and whoever stores or shows it should not have to think of that.
+        message = one_line(message)
         super().__init__(message)
         # A word that is none is a defect where it is raised, not something to be guessed at by whoever reads it.
         self.reason = Reason(reason)

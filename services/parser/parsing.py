@@ -5,6 +5,7 @@ The one entry point of the pure core. Must not do I/O.
 
 from collections.abc import Iterable
 
+from libs.model.bounds import bound_texts
 from libs.model.findings import completeness_message, remark_message
 from ome.parser.v1.parser_pb2 import (
     CERTAINTY_ESTIMATED,
@@ -72,6 +73,8 @@ def parse_directory(directory: Directory) -> ModelFacts:
         raise
     facts.completeness.CopyFrom(completeness_message(verdict))
     facts.remarks.extend(map(remark_message, verdict.doubts))
+    # The files may call themselves anything.
+    bound_texts(facts)
     return facts
 
 

@@ -1,10 +1,11 @@
 """Views as messages of StatusService. Must not do I/O."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from libs.artifact.wording import one_line
 from libs.model.kinds import model_ref
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
 from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING
@@ -27,6 +28,13 @@ _STATES = {"Creating": MODEL_STATE_CREATING, "Ready": MODEL_STATE_READY, "Failed
 _CONDITIONS = {"True": CONDITION_STATUS_TRUE, "False": CONDITION_STATUS_FALSE, "Unknown": CONDITION_STATUS_UNSPECIFIED}
 
 
+# Half of what a client of gRPC takes in an answer unless it says otherwise.
+_PAGE_BYTES = 2 << 20
+# Of what the nodes of one model say: a fleet says mostly the same, and the object's status has the first failures.
+_MESSAGES_CHARACTERS = 256 << 10
+_SHORT_CHARACTERS = 100
+
+
 def model_message(model: Mapping[str, Any], view: StatusView) -> Model:
     """A model as it stands; figures of running transfers are those that the nodes stored last."""
     return Model(
@@ -39,17 +47,29 @@ def model_message(model: Mapping[str, Any], view: StatusView) -> Model:
                 node=node.node,
                 phase=node.phase,
                 reason=node.reason,
-                message=node.message,
+                message=message,
                 path=node.path,
                 bytes_done=node.bytes_done,
                 bytes_total=view.artifact.bytes if view.artifact else 0,
             )
-            for node in view.nodes
+            for node, message in zip(view.nodes, _shortened([node.message for node in view.nodes]), strict=True)
         ],
         facts=view.facts,
         observed_generation=view.status.get("observedGeneration", 0),
         storage_uri=((model.get("spec") or {}).get("storage") or {}).get("storageUri", ""),
     )
+
+
+def page_of(models: Sequence[Model], most: int) -> list[Model]:
+    """The first of some models, as many as an answer may hold by number and by bytes; one at least, if there is any."""
+    page: list[Model] = []
+    left = _PAGE_BYTES
+    for model in models[:most]:
+        left -= model.ByteSize()
+        if page and left < 0:
+            break
+        page.append(model)
+    return page
 
 
 def with_progress(model: Model, progress_of: Callable[[str, str], Progress | None]) -> Model:
@@ -84,6 +104,16 @@ def node_message(
         models_updating=phases.count(NODE_PHASE_UPDATING),
         models_failed=phases.count(NODE_PHASE_FAILED),
     )
+
+
+def _shortened(messages: Sequence[str]) -> list[str]:
+    """Messages of which the later ones are short, if all of them together are long."""
+    left = _MESSAGES_CHARACTERS
+    shortened = []
+    for message in messages:
+        shortened.append(message if left > 0 else one_line(message, _SHORT_CHARACTERS))
+        left -= len(message)
+    return shortened
 
 
 def _condition(condition: Mapping[str, str]) -> Condition:

@@ -29,6 +29,8 @@ CONFIG_MAP_LABELS = {CONFIG_MAP_LABEL: "true", "app.kubernetes.io/part-of": "ome
 
 READY = "Ready"
 UPDATING = "Updating"
+# Nine tenths of what the API server takes as a ConfigMap.
+_DATA_BYTES = 900 << 10
 # A fleet has the same few models and states on all of its nodes.
 _KEPT = 20_000
 # Words of the labels for the states of a model on a node; a node that holds nothing has none.
@@ -54,6 +56,7 @@ def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, No
     """
     labels: dict[str, str] = {}
     data: dict[str, str] = {}
+    namespaces: dict[str, str] = {}
     for uid, state in sorted(states.items()):
         model = models.get(uid)
         word = _PHASE_WORDS.get(state.phase)
@@ -64,7 +67,8 @@ def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, No
         without_facts = skips_parsing(model["metadata"].get("annotations") or {})
         labels[uid_label(uid)] = labels[label] = word
         data[key] = _entry(uid, word, state.SerializeToString(deterministic=True), without_facts)
-    return NodeReport(labels, data)
+        namespaces[key] = ref.namespace
+    return NodeReport(labels, _fitted(data, namespaces))
 
 
 def label_changes(present: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str | None]:
@@ -93,6 +97,37 @@ def data_may_wait(present: Mapping[str, str], wanted: Mapping[str, str]) -> bool
         return False
     changed = [key for key, value in wanted.items() if present.get(key) != value]
     return all(key not in present and json.loads(wanted[key])["state"] == UPDATING for key in changed)
+
+
+def _fitted(data: dict[str, str], namespaces: Mapping[str, str]) -> dict[str, str]:
+    """The entries that a ConfigMap has room for: the namespace that takes most of it gives up facts, then entries."""
+    sizes = {key: len(key.encode()) + len(value.encode()) for key, value in data.items()}
+    if sum(sizes.values()) <= _DATA_BYTES:
+        return data
+    fitted = dict(data)
+    members: dict[str, list[str]] = {}
+    for key in data:
+        members.setdefault(namespaces[key], []).append(key)
+    taken = {namespace: sum(sizes[key] for key in keys) for namespace, keys in members.items()}
+    brief: set[str] = set()
+    while sum(taken.values()) > _DATA_BYTES:
+        richest = max(sorted(taken), key=taken.__getitem__)
+        if richest not in brief:
+            brief.add(richest)
+            for key in members[richest]:
+                fitted[key] = _without_facts(fitted[key])
+                saved = sizes[key] - len(key.encode()) - len(fitted[key].encode())
+                sizes[key] -= saved
+                taken[richest] -= saved
+        else:
+            key = members[richest].pop()
+            del fitted[key]
+            taken[richest] -= sizes[key]
+    return fitted
+
+
+def _without_facts(entry: str) -> str:
+    return json.dumps({key: value for key, value in json.loads(entry).items() if key != "facts"}, sort_keys=True)
 
 
 @functools.lru_cache(maxsize=_KEPT)

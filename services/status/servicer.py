@@ -36,7 +36,7 @@ from services.status.access import NODES, Access, Viewer, named_scope, scope_of
 from services.status.allowances import Rate, Seats
 from services.status.callers import Caller, Callers, TooMany
 from services.status.catalog import Catalog, sort_key
-from services.status.messages import node_message, with_progress
+from services.status.messages import node_message, page_of, with_progress
 from services.status.metrics import REFUSED_CALLS, WATCHERS
 from services.status.observations import Observations
 
@@ -132,8 +132,8 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         if request.page_token:
             last = _read_token(request.page_token)
             found = [model for model in found if sort_key(model) > sort_key(Model(ref=last))]
-        page = found[:size]
-        token = _token(page[-1].ref) if len(found) > size else ""
+        page = page_of(found, size)
+        token = _token(page[-1].ref) if len(found) > len(page) else ""
         return ListModelsResponse(models=[self._with_progress(model) for model in page], next_page_token=token)
 
     async def WatchModels(self, request: WatchModelsRequest, context: Context) -> AsyncIterator[WatchModelsResponse]:

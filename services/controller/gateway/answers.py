@@ -21,6 +21,7 @@ from libs.chassis.nats_client import put_if, read_key
 from libs.model.manifest_codec import checked_manifest
 from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import (
+    bounded_facts,
     bounded_heartbeat,
     bounded_state,
     check_digest,
@@ -175,7 +176,7 @@ class Answers:
         if request.facts.HasField("facts") or request.facts.HasField("problem"):
             if known.claimed_by != node:
                 raise Conflict(Reason.CONFLICT, f"the facts are not for {node} to find out")
-            record.CopyFrom(request.facts)
+            record.CopyFrom(bounded_facts(request.facts))
             record.ClearField("claimed_by")
         elif request.facts.claimed_by:
             if revision != request.revision:

@@ -10,6 +10,8 @@ from libs.artifact import names
 from libs.artifact.digest import digest_directory, is_digest
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
+from libs.artifact.wording import one_line
+from libs.model.bounds import WORD_CHARACTERS, bound_texts
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
@@ -20,9 +22,7 @@ _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _INBOX_REST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 # As names.facts_key makes them.
 _FACTS_KEY = re.compile(r"sha256-[0-9a-f]{64}\.[0-9a-f]{16}")
-_MESSAGE_CHARACTERS = 1024
 _PATH_CHARACTERS = 4096
-_WORD_CHARACTERS = 253
 _MOST_ROOTS = 64
 
 
@@ -61,21 +61,31 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
         check_digest(state.artifact.digest)
     bounded = fetch_pb2.NodeModelState()
     bounded.CopyFrom(state)
-    bounded.path = state.path[:_PATH_CHARACTERS]
+    bounded.path = one_line(state.path, _PATH_CHARACTERS)
+    if state.HasField("facts"):
+        bound_texts(bounded.facts)
     if state.facts_key:
         _check_facts_key(state)
     bounded.model.CopyFrom(
         model_pb2.ModelRef(
             kind=state.model.kind,
-            namespace=state.model.namespace[:_WORD_CHARACTERS],
-            name=state.model.name[:_WORD_CHARACTERS],
+            namespace=one_line(state.model.namespace, WORD_CHARACTERS),
+            name=one_line(state.model.name, WORD_CHARACTERS),
             uid=state.model.uid,
         )
     )
     for problem in (bounded.problem, bounded.parse_problem):
         # Reading a field of a message does not set it.
         if problem.message:
-            problem.message = problem.message[:_MESSAGE_CHARACTERS]
+            problem.message = one_line(problem.message)
+    return bounded
+
+
+def bounded_facts(said: fetch_pb2.SharedFacts) -> fetch_pb2.SharedFacts:
+    """What a node has found out about an artifact, with texts of bounded length."""
+    bounded = fetch_pb2.SharedFacts()
+    bounded.CopyFrom(said)
+    bound_texts(bounded)
     return bounded
 
 
@@ -97,11 +107,15 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
     if len(heartbeat.roots) > _MOST_ROOTS:
         raise _invalid(f"the heartbeat names more than {_MOST_ROOTS} model roots")
     bounded = fetch_pb2.NodeHeartbeat(
-        node=node, version=heartbeat.version[:_WORD_CHARACTERS], pool=heartbeat.pool[:_WORD_CHARACTERS]
+        node=node,
+        version=one_line(heartbeat.version, WORD_CHARACTERS),
+        pool=one_line(heartbeat.pool, WORD_CHARACTERS),
     )
     bounded.started_at.CopyFrom(heartbeat.started_at)
     for root in heartbeat.roots:
-        bounded.roots.add(root=root.root[:_PATH_CHARACTERS], total_bytes=root.total_bytes, free_bytes=root.free_bytes)
+        bounded.roots.add(
+            root=one_line(root.root, _PATH_CHARACTERS), total_bytes=root.total_bytes, free_bytes=root.free_bytes
+        )
     return bounded
 
 
