@@ -5,6 +5,7 @@ know what any document means.
 """
 
 import json
+import re
 from typing import Any
 
 from services.parser.errors import ParseError, malformed
@@ -12,6 +13,12 @@ from services.parser.errors import ParseError, malformed
 Document = dict[str, Any]
 # The key under which a document that is a list holds its items.
 ITEMS = "[]"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+# Each escape, whole: a pair of surrogates is one character, and a backslash may be escaped itself.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 
 
 def read_document(path: str, data: bytes, warnings: list[str]) -> Document:
@@ -74,9 +81,16 @@ class _Reader:
         self.nonfinite = literal
 
 
+def _without_lone_surrogates(text: str) -> str:
+    """JSON text with U+FFFD for each escape that stands for half a character: no message could hold that."""
+    if not _SURROGATE.search(text):
+        return text
+    return _ESCAPE.sub(lambda escape: "\\ufffd" if escape["lone"] else escape[0], text)
+
+
 def _load(path: str, data: bytes, **hooks: Any) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"), **hooks)
+        return json.loads(_without_lone_surrogates(data.decode("utf-8-sig")), **hooks)
     except UnicodeDecodeError:
         raise malformed(path, "is not UTF-8 text") from None
     except json.JSONDecodeError as error:

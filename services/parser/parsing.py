@@ -18,7 +18,7 @@ from services.parser import catalogue
 from services.parser.capabilities import api_capabilities, capabilities_of, pipeline_capabilities
 from services.parser.context import context_of, text_sections
 from services.parser.counting import Counted, count_tensors, merge
-from services.parser.errors import INCOMPLETE, NO_CONFIG, ParseError, TooLarge, malformed
+from services.parser.errors import INCOMPLETE, NO_CONFIG, PARSE_FAILED, ParseError, TooLarge, malformed
 from services.parser.formats import facts_of_format, served_from, tensorrt
 from services.parser.intake import Directory, take_in
 from services.parser.licence import licence_of
@@ -64,6 +64,9 @@ def parse_directory(directory: Directory) -> ModelFacts:
     verdict = judge_directory(directory)
     try:
         facts = _facts(directory)
+    except UnicodeEncodeError as error:
+        # Of a file that is no JSON, where such text is mended.
+        raise ParseError(PARSE_FAILED, "a file holds text that is not Unicode, such as half a character") from error
     except TooLarge:
         raise
     except ParseError as error:

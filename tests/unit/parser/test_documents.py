@@ -51,3 +51,15 @@ def test_an_error_never_repeats_a_long_key() -> None:
     with pytest.raises(ParseError) as refused:
         read_document(PATH, b'{"' + key + b'": 1, "' + key + b'": 2}', [])
     assert len(refused.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r'"\ud83d\ude00 \uD83D\uDE00"', "\U0001f600 \U0001f600"),
+        (r'"\ud800 \udc00\ud800 \uD83D\u0041"', "\ufffd \ufffd\ufffd \ufffdA"),
+        (r'"\\ud800 \\\\ud800"', r"\ud800 \\ud800"),
+    ],
+)
+def test_half_a_character_is_read_as_the_one_that_stands_for_none(written: str, read: str) -> None:
+    assert read_document("config.json", f'{{"a": {written}}}'.encode(), []) == {"a": read}
