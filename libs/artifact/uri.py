@@ -148,6 +148,8 @@ SECRET_KEY_PARAMETER = "secretKey"  # noqa: S105 (the name of a parameter)
 SECRET_NAMESPACE_PARAMETER = "secretNamespace"  # noqa: S105
 TOKEN_PARAMETER = "token"  # noqa: S105
 CREDENTIAL_PARAMETERS = (TOKEN_PARAMETER, SECRET_KEY_PARAMETER, SECRET_NAMESPACE_PARAMETER)
+# Parameters that choose among the files of a source, and change neither who is asked for them nor how.
+CHOICE_PARAMETERS = ("allowPatterns", "ignorePatterns", "revision", "transport")
 # The name under which a node is handed the one key that it gets of a Secret.
 TOKEN_KEY = "token"  # noqa: S105
 # Names under which tools take keys and passwords. No source takes them as parameters, which everybody could read.

@@ -19,7 +19,7 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, volumes
 from services.controller.placement import check_placement, is_placed
-from services.controller.specification import ModelSource, ModelSpec, SecretRef, SecretRules, source_of
+from services.controller.specification import ModelSource, ModelSpec, SecretRef, SecretRules, source_of, trust_scopes
 
 DEFAULT_POOL = "default"
 
@@ -398,6 +398,7 @@ def _intend_nodes(
         intent.report.problem.CopyFrom(new_problem(Reason.NO_MATCHING_NODE, why))
         return
     artifact = model_pb2.Artifact()
+    scopes: tuple[str, ...] = ()
     if source.needs_listing:
         resolution = observed.resolutions.get(source.key)
         if resolution is None or not resolution.HasField("artifact"):
@@ -408,6 +409,7 @@ def _intend_nodes(
         artifact = resolution.artifact
         if artifact.digest:
             intent.report.artifact.CopyFrom(artifact)
+            scopes = trust_scopes(model, source, resolution.secret_version)
         elif not storage.get("path"):
             _keep(intent, {node for node in desired if node in holding}, observed, model)
             why = (
@@ -428,6 +430,7 @@ def _intend_nodes(
         schema_path=storage.get("schemaPath") or "",
         skip_parsing=model.skip_parsing,
         priority=model.priority,
+        trust_scopes=scopes,
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest

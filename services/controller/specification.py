@@ -20,14 +20,18 @@ from libs.artifact.specification import (
     skips_parsing,
 )
 from libs.artifact.uri import (
+    CHOICE_PARAMETERS,
     CREDENTIAL_PARAMETERS,
     SECRET_KEY_PARAMETER,
     SECRET_NAMESPACE_PARAMETER,
     SECRET_WORDS,
     TOKEN_PARAMETER,
+    BucketUri,
     Listing,
     ModelUri,
+    OracleUri,
     Syntax,
+    VendorUri,
     VolumeClaimUri,
     check_parameters,
     parse_uri,
@@ -38,6 +42,8 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
 _SECRET_NAME = re.compile(SECRET_WORDS)
+# The trust scope of all models that are in no namespace: whoever writes one may read them all.
+_CLUSTER_SCOPE = "cluster"
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,28 @@ def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = 
         # Whatever was edited may have been the token, of which not even a digest leaves the controller.
         token_version=_digest([model.ref.uid, model.generation]) if has_token else "",
     )
+
+
+def trust_scopes(model: ModelSpec, source: ModelSource, secret_version: str) -> tuple[str, ...]:
+    """Name the scopes in which nodes may give the model bytes that another model has brought: its own comes first.
+
+    secret_version is that of the credentials which the source was listed with, empty without any. Models share a scope
+    if the same host, or bucket, was asked in the same way with the same Secret in the same state: a source may show its
+    checksums to more people than its files. Models that are in no namespace share one more.
+    """
+    syntax, known = syntax_of(source.source.uri), bool(secret_version) or not source.source.has_secret
+    match source.uri:
+        case VendorUri(vendor):
+            place = vendor
+        case BucketUri(_, bucket):
+            place = bucket
+        case OracleUri(namespace, bucket):
+            place = f"{namespace}/{bucket}"
+        case _:
+            place = ""
+    ways = sorted((name, value) for name, value in source.source.parameters.items() if name not in CHOICE_PARAMETERS)
+    own = _digest([syntax.scheme, place, ways, secret_version] if known else ["model", model.ref.uid])
+    return (own,) if model.ref.namespace else (own, _CLUSTER_SCOPE)
 
 
 def _secret(

@@ -18,12 +18,24 @@ from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile
 from libs.chassis.errors import Conflict, Corrupt, Invalid, Missing, Unavailable
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
+from services.fetcher.store.scopes import Claimant, claimant_of
 from services.fetcher.store.space import FileSystem, Reservations
-from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer import acquire as acquiring
 from services.fetcher.transfer.progress import Progress
+from services.fetcher.transfer.proving import RANGE_BYTES, RANGES, WHOLE_BYTES
 from tests.support.origin import Fault, OriginServer
 from tests.support.small_disk import small_disk
-from tests.support.transfers import QUICK, UrlOrigin, contents_of, leftovers, manifest_of, new_store, serve, small_model
+from tests.support.transfers import (
+    QUICK,
+    UrlOrigin,
+    acquire,
+    contents_of,
+    leftovers,
+    manifest_of,
+    new_store,
+    serve,
+    small_model,
+)
 
 ONE, OTHER = "uid-1", "uid-2"
 OLD = small_model(seed=1, weights_bytes=200_000)
@@ -315,6 +327,106 @@ def test_a_file_that_another_revision_has_damaged_is_fetched(world: World) -> No
     assert contents_of(world.store.artifact_path(new)) == NEW
 
 
+def another(uid: str, *scopes: str) -> Claimant:
+    return claimant_of(uid, scopes)
+
+
+def test_another_scope_has_an_artifact_once_ranges_of_every_file_have_come_from_its_own_origin(tmp_path: Path) -> None:
+    model = small_model(weights_bytes=3 * WHOLE_BYTES)
+    manifest = manifest_of(model)
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        own = serve(server, model, "/own")
+        before, stranger = server.bytes_sent, another(OTHER, "other")
+        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=QUICK)
+        asked = [request.target for request in server.requests if request.target.startswith("/own")]
+        assert {path for path, content in model.items() if content} == {path.removeprefix("/own/") for path in asked}
+        assert asked.count("/own/model.safetensors") == RANGES
+        small = sum(len(content) for content in model.values() if len(content) <= WHOLE_BYTES)
+        assert server.bytes_sent - before == small + RANGES * RANGE_BYTES
+        assert leftovers(store) == []
+        store.close()
+        store.open()
+        server.close()
+        acquiring.acquire(store, manifest, own, StopFlag(), another("third", "other"), limits=QUICK)
+
+
+@pytest.mark.parametrize("lacking", ["config.json", "model.safetensors"])
+def test_an_origin_that_lacks_a_file_gets_none_of_an_artifact(world: World, lacking: str) -> None:
+    digest, stranger = world.hold_old(), another(OTHER, "other")
+    forged = {**OLD, lacking: bytes(len(OLD[lacking]))}
+    hostile = serve(world.server, forged, "/hostile")
+    for _ in range(2):
+        with pytest.raises(Corrupt) as raised:
+            acquiring.acquire(world.store, OLD_MANIFEST, hostile, StopFlag(), stranger, limits=QUICK)
+        assert raised.value.reason == "ChecksumMismatch"
+        assert not world.store.may_share(digest, stranger)
+    for path in OLD:
+        world.server.remove(f"/hostile/{path}")
+    with pytest.raises(Missing):
+        acquiring.acquire(world.store, OLD_MANIFEST, hostile, StopFlag(), another("third", "x"), limits=QUICK)
+    assert contents_of(world.store.artifact_path(digest)) == OLD
+
+
+def test_an_origin_that_sends_no_ranges_is_asked_for_everything(tmp_path: Path) -> None:
+    model = small_model(weights_bytes=3 * WHOLE_BYTES)
+    manifest = manifest_of(model)
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        held = store.artifact_path(manifest.digest).stat().st_ino
+        server.inject(Fault("whole", "/own/model.safetensors", times=999))
+        stranger = another(OTHER, "other")
+        acquiring.acquire(store, manifest, serve(server, model, "/own"), StopFlag(), stranger, limits=QUICK)
+        assert store.may_share(manifest.digest, stranger)
+        assert store.artifact_path(manifest.digest).stat().st_ino == held, "whoever has it open keeps it"
+        assert leftovers(store) == []
+
+
+def test_what_one_scope_has_begun_to_fetch_is_not_another_ones(world: World) -> None:
+    stop = StopFlag()
+    world.server.inject(Fault("stall", "/old/model.safetensors", times=99, after_bytes=100_000))
+    with pytest.raises(Stopped):
+        acquire(world.store, OLD_MANIFEST, world.old, stop, lambda progress: stop_after(progress, 70_000, stop), QUICK)
+    world.server.heal()
+    own = serve(world.server, OLD, "/own")
+    before = world.server.bytes_sent
+    acquiring.acquire(world.store, OLD_MANIFEST, own, StopFlag(), another(OTHER, "other"), limits=QUICK)
+    assert world.server.bytes_sent - before == OLD_MANIFEST.size_bytes
+
+
+def stop_after(progress: Progress, count: int, stop: StopFlag) -> None:
+    if progress.bytes_done > count:
+        stop.set()
+
+
+def test_a_file_that_another_scope_has_is_fetched(world: World) -> None:
+    world.hold_old()
+    before = world.server.bytes_sent
+    acquiring.acquire(world.store, NEW_MANIFEST, world.new, StopFlag(), another(OTHER, "other"), limits=QUICK)
+    assert world.server.bytes_sent - before == NEW_MANIFEST.size_bytes
+
+
+def test_a_model_from_before_there_were_scopes_keeps_what_it_has_and_others_prove_it(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "model", digest)
+    world.store.close()
+    shutil.rmtree(world.root / ".ome" / "scopes")
+    world.store.open()
+    before = len(world.server.requests)
+    acquiring.acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), another(ONE, "any"), limits=QUICK)
+    assert len(world.server.requests) == before
+    assert not world.store.may_share(digest, another(OTHER, "other"))
+    acquiring.acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), another(OTHER, "other"), limits=QUICK)
+    assert len(world.server.requests) > before
+
+
+def test_scopes_go_with_the_artifact(world: World) -> None:
+    world.store.publish(ONE, "model", world.hold_old())
+    assert list((world.root / ".ome" / "scopes").iterdir())
+    world.store.unpublish(ONE)
+    assert not list((world.root / ".ome" / "scopes").iterdir())
+
+
 def test_what_nobody_wants_is_collected_and_the_rest_stays(world: World) -> None:
     published, wanted = world.hold_old(), world.hold_new()
     world.store.publish(ONE, "model", published)
@@ -552,7 +664,7 @@ def test_many_small_files_are_fetched_over_few_connections(world: World) -> None
 def expect_stopped(world: World, stop: StopFlag, note: object) -> None:
     """Fetch the old revision in a thread that is going to be stopped."""
     with pytest.raises(Stopped):
-        acquire(world.store, OLD_MANIFEST, UrlOrigin("test://old", world.old.base_url), stop, note, QUICK)  # type: ignore[arg-type]
+        acquire(world.store, OLD_MANIFEST, UrlOrigin("test://old", world.old.base_url), stop, note, QUICK)
 
 
 def flip(path: Path, position: int) -> None:

@@ -59,6 +59,7 @@ from services.fetcher.model.roots import Roots
 from services.fetcher.settings import Settings
 from services.fetcher.store.artifacts import PathTaken
 from services.fetcher.store.paths import default_path
+from services.fetcher.store.scopes import Claimant, claimant_of
 
 # No appointment is nearer than this, whatever clocks do.
 _SOONEST_SECONDS = 0.02
@@ -123,6 +124,15 @@ class ModelLoop:
         """Uids of the models that are to hold an artifact."""
         entries = self._assignments.entries.items()
         return [split_node_key(key)[1] for key, entry in entries if entry.value.artifact.digest == digest]
+
+    def _claimants_of(self, digest: str) -> list[Claimant]:
+        """The models that are to hold an artifact, as claimants."""
+        entries = [(key, entry.value) for key, entry in self._assignments.entries.items()]
+        return [
+            claimant_of(split_node_key(key)[1], assignment.trust_scopes)
+            for key, assignment in entries
+            if assignment.goal != GOAL_ABSENT and assignment.artifact.digest == digest
+        ]
 
     def retry_for_room(self) -> list[str]:
         """Room was freed: uids of the models that lacked it, whose next attempt is due now."""
@@ -225,7 +235,7 @@ class ModelLoop:
             self._roots.refuse_contested()
             return observed
         if desired.assignment.goal == GOAL_KEEP:
-            return await self._observe_kept(observed, memory, stored)
+            return await self._observe_kept(model_uid, observed, memory, stored)
         try:
             if desired.copies:
                 observed = await self._observe_copy(model_uid, desired.assignment, observed)
@@ -238,13 +248,16 @@ class ModelLoop:
             return replace(observed, obstacle=error)
         return replace(observed, parsing=_recall_parsing(desired, observed.copy, memory, stored))
 
-    async def _observe_kept(self, observed: Observed, memory: Memory, stored: NodeModelState | None) -> Observed:
+    async def _observe_kept(
+        self, model_uid: str, observed: Observed, memory: Memory, stored: NodeModelState | None
+    ) -> Observed:
         published = next((each for each in observed.publications if each.intact), None)
         if published is None:
             self._roots.refuse_contested_for_now()
             return observed
         digest = published.artifact.digest
-        observed = replace(observed, copy=await self._roots.copy(published.root, digest))
+        claimant = claimant_of(model_uid, ())
+        observed = replace(observed, copy=await self._roots.copy(published.root, digest, claimant))
         if memory.parsed and memory.parsed[0] == digest:
             return replace(observed, parsing=memory.parsing)
         if stored and stored.facts_key and stored.artifact.digest == digest:
@@ -258,7 +271,8 @@ class ModelLoop:
         await self._roots.check_free(model_uid, place, self._leaving(place.path))
         digest = assignment.artifact.digest
         leftovers = tuple(each for each in observed.leftovers if each != (place.root, digest))
-        return replace(observed, leftovers=leftovers, copy=await self._roots.copy(place.root, digest))
+        claimant = claimant_of(model_uid, assignment.trust_scopes)
+        return replace(observed, leftovers=leftovers, copy=await self._roots.copy(place.root, digest, claimant))
 
     def _leaving(self, path: str) -> set[str]:
         """Uids of the models that are not meant to stand at a path, whether or not they still do.
@@ -310,8 +324,7 @@ class ModelLoop:
                 await self._roots.unpublish(model_uid, root)
                 _log.info("model_unpublished", model=model_uid, root=root)
             case Abandon(root, digest):
-                if digest not in self.wanted_digests():
-                    await self._roots.abandon(root, digest)
+                await self._roots.abandon(root, digest, self._claimants_of(digest))
                 memory.fetched.discard((root, digest))
 
     async def _parse(self, desired: Desired, memory: Memory) -> None:
@@ -504,4 +517,5 @@ def _order(model_uid: str, desired: Desired, root: str, digest: str, damaged: tu
         has_secret=source.has_secret,
         bytes_total=assignment.artifact.bytes,
         priority=assignment.priority,
+        trust_scopes=tuple(assignment.trust_scopes),
     )

@@ -53,6 +53,8 @@ class Copy:
     damaged: tuple[str, ...] = ()
     # Changes whenever the files may have: a digest, or a fingerprint of a directory that is not ours.
     identity: str = ""
+    # Another model's source has brought it, and this one's has not been asked whether it has the same.
+    foreign: bool = False
 
     @property
     def complete(self) -> bool:

@@ -47,7 +47,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class StartTransfer:
-    """Have the artifact fetched or, when some of its files are damaged, repaired."""
+    """Have the artifact fetched, repaired when some of its files are damaged, or proven when it is another's."""
 
     root: str
     digest: str
@@ -186,7 +186,7 @@ def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action
         return ()
     if observed.obstacle:
         return (Refuse(observed.obstacle),)
-    if not observed.copy.complete:
+    if not observed.copy.complete or observed.copy.foreign:
         return (StartTransfer(observed.root, digest, observed.copy.damaged),)
     # The new name stands before an old one in another root goes, and the parser is asked about published files.
     publish = Publish(observed.root, observed.path, digest)

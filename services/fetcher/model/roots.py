@@ -26,6 +26,7 @@ from services.fetcher.model.room import Room
 from services.fetcher.store import artifacts as store_artifacts
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.paths import Place, host_path, place_model, resolve_local
+from services.fetcher.store.scopes import Claimant
 from services.fetcher.store.space import Reservations
 
 P = ParamSpec("P")
@@ -127,17 +128,20 @@ class Roots:
         """Raise what publish would raise about the place, before anything is fetched for it."""
         await self.run(self.store(place.root).check_path, model_uid, place.relative, leaving)
 
-    async def copy(self, root: str, digest: str) -> Copy:
-        """Whether an artifact is held in a root, and which of its files are damaged as far as sizes and scrubs tell."""
+    async def copy(self, root: str, digest: str, claimant: Claimant) -> Copy:
+        """Whether an artifact is held in a root, whether the claimant may have it without fetching it, and which of its
+        files are damaged as far as sizes and scrubs tell.
+        """
 
         def check(store: Store) -> Copy:
             if not store.holds(digest):
                 return Copy()
+            foreign = not store.may_share(digest, claimant)
             try:
-                return Copy(True, store.check(digest), digest)
+                return Copy(True, store.check(digest), digest, foreign)
             except Corrupt:
                 # Taken anew from the object store, while the files that it names are kept.
-                return Copy(True, ("its manifest",), digest)
+                return Copy(True, ("its manifest",), digest, foreign)
 
         return await self.run(check, self.store(root))
 
@@ -182,9 +186,9 @@ class Roots:
         await self.run(self.store(root).unpublish, model_uid)
         self.room.free()
 
-    async def abandon(self, root: str, digest: str) -> None:
-        """Remove what a transfer that was given up has written. Idempotent."""
-        await self.run(self.store(root).abandon, digest)
+    async def abandon(self, root: str, digest: str, wanted_by: Collection[Claimant]) -> None:
+        """Remove what a transfer that was given up has written, but for those who still want it. Idempotent."""
+        await self.run(self.store(root).abandon, digest, wanted_by)
         self.room.free()
 
     async def collect(self, wanted: Collection[str]) -> None:

@@ -3,11 +3,12 @@
 Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
 
     lock                     held while the store is open
-    staging/<digest>/        files and journal of a download; survives a crash, is resumed
+    staging/<digest>.<scope>/  files and journal of a download in a trust scope; survives a crash, is resumed
     artifacts/<digest>/      verified files; never changed
     manifests/<digest>.json  what the artifact must hold, and the SHA-256 of what arrived where the source told no
                              checksum; written before the artifact appears
     owners/<model uid>.json  who published it where
+    scopes/<digest>.json     the trust scopes that may have the artifact without fetching it
     damaged/<digest>.json    which files of an artifact reading has found wrong, until it is repaired
     trash/                   what is being deleted
 
@@ -21,7 +22,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from services.fetcher.store.links import Links
 from services.fetcher.store.owners import Owner, Owners
 from services.fetcher.store.paths import STATE_DIRECTORY
 from services.fetcher.store.record import Record, Records
+from services.fetcher.store.scopes import Claimant, Scopes
 from services.fetcher.store.space import Capacity, FileSystem, Reservations, on_disk_bytes
 
 # How soon one who waits for another download of the same artifact notices that it should stop.
@@ -82,6 +84,7 @@ class Store:
         self._trash = self._state / "trash"
         self._owners = Owners(self._state / "owners")
         self._damage = Damage(self._state / "damaged")
+        self._scopes = Scopes(self._state / "scopes")
         self._links = Links(directory, name)
         self._reservations = reservations
         self._changed = threading.Condition(threading.RLock())
@@ -106,7 +109,7 @@ class Store:
             self.directory.mkdir(parents=True, exist_ok=True)
             for directory in (self._artifacts, self._records.directory, self._staging, self._trash):
                 directory.mkdir(parents=True, exist_ok=True)
-            for directory in (self._owners.directory, self._damage.directory):
+            for directory in (self._owners.directory, self._damage.directory, self._scopes.directory):
                 directory.mkdir(exist_ok=True)
             self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -160,6 +163,42 @@ class Store:
             for file in self.manifest(digest).files
             if file.path in noted or not has_size(artifact / file.path, file)
         )
+
+    def may_share(self, digest: str, claimant: Claimant) -> bool:
+        """Whether a claimant may have an artifact that is held here without fetching any of it.
+
+        What a model has published itself it may have in any case, also from before there were scopes.
+        """
+        with self._changed:
+            owner = self._owners.get(claimant.uid)
+            return self._scopes.include(digest, claimant) or (owner is not None and owner.digest == digest)
+
+    def grant(self, digest: str, claimant: Claimant) -> None:
+        """Remember that a claimant has brought or proven all of an artifact."""
+        with self._changed, self._file_system.errors(self._scopes.directory):
+            if self.holds(digest):
+                self._scopes.grant(digest, claimant)
+
+    def refute(self, digest: str, claimant: Claimant) -> None:
+        """Remember, while this process lasts, that a claimant's source has not sent what is held."""
+        with self._changed:
+            self._scopes.refute(digest, claimant)
+
+    def is_refuted(self, digest: str, claimant: Claimant) -> bool:
+        """Whether refute has said so."""
+        with self._changed:
+            return self._scopes.is_refuted(digest, claimant)
+
+    def kept(self, digest: str) -> AbstractContextManager[None]:
+        """In the block, an artifact is not removed although its last name may go."""
+        return self._claim(digest)
+
+    def is_whole(self, digest: str) -> bool:
+        """Whether an artifact is held of which check finds nothing wrong."""
+        try:
+            return self.holds(digest) and not self.check(digest)
+        except (Missing, Corrupt):
+            return False
 
     def note_damage(self, digest: str, files: Collection[str]) -> None:
         """Remember what scrub has found, across restarts, until the artifact is repaired or gone."""
@@ -263,14 +302,18 @@ class Store:
         self._empty_trash()
         return True
 
-    def abandon(self, digest: str) -> None:
-        """Remove the staging of a download that nobody wants, unless another model still fetches the artifact.
+    def abandon(self, digest: str, wanted_by: Collection[Claimant] = ()) -> None:
+        """Remove the staging of downloads that nobody wants, and the artifact where no name leads to it.
 
-        Does not wait: a download that has been told to stop finds its files gone. Idempotent.
+        wanted_by are those who still want it, for whose scopes staging stays. Does not wait: a download that has been
+        told to stop finds its files gone. Idempotent.
         """
+        kept = {claimant.staging(digest) for claimant in wanted_by}
         with self._changed:
-            if self._claims.get(digest, 0) == 0:
-                self._discard(self._staging / digest_directory(digest))
+            for entry in self._staging.glob(f"{digest_directory(digest)}*"):
+                if entry.name not in kept and entry.name not in self._ingesting:
+                    self._discard(entry)
+            if not wanted_by and not self._claims.get(digest):
                 self._drop_unreferenced(digest)
         self._empty_trash()
 
@@ -284,7 +327,7 @@ class Store:
             referenced = self._referenced()
             for directory in (self._staging, self._artifacts):
                 for entry in directory.iterdir():
-                    digest = entry.name.replace("-", ":", 1)
+                    digest = _digest_of(entry.name)
                     # Staging beside a held artifact is a repair that was cut short: it begins anew.
                     finished = directory == self._staging and is_digest(digest) and self.holds(digest)
                     kept = digest in wanted or digest in referenced
@@ -295,40 +338,42 @@ class Store:
             for digest in removed:
                 if not self.holds(digest):
                     self._damage.forget(digest)
+                    self._scopes.forget(digest)
             for entry in self._records.directory.iterdir():
-                if not (self._artifacts / entry.stem).exists() and not (self._staging / entry.stem).exists():
+                if not (self._artifacts / entry.stem).exists():
                     entry.unlink()
         self._empty_trash()
         return sorted(removed)
 
-    def contents(self, wanted: Manifest) -> dict[int, str]:
+    def contents(self, wanted: Manifest, claimant: Claimant) -> dict[int, str]:
         """Names of other artifacts' files that ought to have the content of wanted files, by index of those.
 
-        What is damaged of the artifact itself is not taken for its own repair, even if it can be read just now. Raises
-        Unavailable (DiskError).
+        Only artifacts count that the claimant may have. What is damaged of the artifact itself is not taken for its own
+        repair, even if it can be read just now. Raises Unavailable (DiskError).
         """
         own = digest_directory(wanted.digest)
         with self._file_system.errors(self._artifacts):
-            held = [name for name in os.listdir(self._artifacts) if name != own]
+            names = [name for name in os.listdir(self._artifacts) if name != own]
+        held = [name for name in names if self.may_share(_digest_of(name), claimant)]
         return equal_files(wanted, self._held_records(held)) if held else {}
 
     @contextmanager
-    def ingest(self, manifest: Manifest, stop: StopFlag) -> Iterator[Ingest | None]:
+    def ingest(self, manifest: Manifest, stop: StopFlag, claimant: Claimant) -> Iterator[Ingest | None]:
         """Open the staging of an artifact, or yield None when another thread has committed it while this one waited.
 
-        Waits for its turn when the same artifact is being fetched. Raises Stopped; Unavailable with reason
-        InsufficientDisk when it does not fit; InvalidValue with reason InvalidListing for a manifest with unsafe names.
-        What is not committed in the block stays in staging for a resume.
+        Waits for its turn when the same artifact is being fetched in the same scope. Raises Stopped; Unavailable with
+        reason InsufficientDisk when it does not fit; InvalidValue with reason InvalidListing for a manifest with unsafe
+        names. What is not committed in the block stays in staging for a resume.
         """
         digest = manifest.digest
         new_manifest(manifest.source_revision, manifest.files, manifest.place)
         with self._claim(digest):
             held_before = self.holds(digest)
-            with self._turn(digest, stop):
+            with self._turn(claimant.staging(digest), stop):
                 if self.holds(digest) and not held_before:
                     yield None
                     return
-                staging = self._staging / digest_directory(digest)
+                staging = self._staging / claimant.staging(digest)
                 with self._file_system.errors(staging):
                     room = sum(
                         max(on_disk_bytes(file.size_bytes) - blocks_bytes(staging / "files" / file.path), 0)
@@ -345,27 +390,33 @@ class Store:
                 finally:
                     ingest.close()
 
-    def commit(self, ingest: Ingest) -> None:
+    def commit(self, ingest: Ingest, claimant: Claimant, repairs: bool) -> None:
         """Make a complete ingest visible as an artifact: all of it is on disk before its name is.
 
-        Replaces a damaged artifact of the same digest in one step. Raises Corrupt when a file is missing.
+        Replaces an artifact of the same digest in one step where that is to be repaired; one that is whole stays as it
+        is, for those who have it open. Raises Corrupt when a file is missing.
         """
         digest = ingest.manifest.digest
         ingest.seal()
         artifact = self._artifact(digest)
         with self._file_system.errors(artifact):
-            # A repair takes over files that it has not fetched.
-            received = {**self._records.received(digest), **ingest.received()}
-            self._records.put(Record(ingest.manifest, received))
-            failpoint("manifest-written")
             with self._changed:
-                if not artifact.exists() or not linux.exchange(ingest.files, artifact):
-                    self._discard(artifact)
-                    os.rename(ingest.files, artifact)
-                sync_directory(self._artifacts)
-                failpoint("artifact-renamed")
-                self._damage.forget(digest)
+                whole = not repairs and self.is_whole(digest)
+            if not whole:
+                # A repair takes over files that it has not fetched.
+                received = {**self._records.received(digest), **ingest.received()}
+                self._records.put(Record(ingest.manifest, received))
+                failpoint("manifest-written")
+            with self._changed:
+                if not whole:
+                    if not artifact.exists() or not linux.exchange(ingest.files, artifact):
+                        self._discard(artifact)
+                        os.rename(ingest.files, artifact)
+                    sync_directory(self._artifacts)
+                    failpoint("artifact-renamed")
+                    self._damage.forget(digest)
                 self._discard(ingest.files.parent)
+                self._scopes.grant(digest, claimant)
         self._empty_trash()
 
     def _held_records(self, names: Iterable[str]) -> Iterator[tuple[str, Record]]:
@@ -390,26 +441,28 @@ class Store:
                     del self._claims[digest]
 
     @contextmanager
-    def _turn(self, digest: str, stop: StopFlag) -> Iterator[None]:
+    def _turn(self, staging: str, stop: StopFlag) -> Iterator[None]:
         with self._changed:
-            while digest in self._ingesting:
+            while staging in self._ingesting:
                 stop.check()
                 self._changed.wait(_WAIT_SECONDS)
-            self._ingesting.add(digest)
+            self._ingesting.add(staging)
         try:
             yield
         finally:
             with self._changed:
-                self._ingesting.discard(digest)
+                self._ingesting.discard(staging)
                 self._changed.notify_all()
 
     def _recover(self) -> None:
         self._file_system = FileSystem(self.name, self.directory, self._reservations)
         self._owners.load()
         self._damage.load()
+        self._scopes.load()
         for entry in self._staging.iterdir():
-            # A kill between the rename of an artifact and the end of its staging leaves this.
-            if not (entry / "files").exists():
+            # A kill between the rename of an artifact and the end of its staging leaves the one. The other was begun
+            # before there were scopes: nobody knows whose it is.
+            if not (entry / "files").exists() or "." not in entry.name:
                 self._discard(entry)
         self._empty_trash()
 
@@ -468,6 +521,7 @@ class Store:
             failpoint("artifact-trashed")
             self._records.remove(digest)
             self._damage.forget(digest)
+            self._scopes.forget(digest)
 
     def _discard(self, directory: Path) -> None:
         # Renaming takes a moment whatever the size; the bytes are freed after the lock is given back.
@@ -484,6 +538,11 @@ class Store:
                     shutil.rmtree(entry, ignore_errors=True)
                 else:
                     entry.unlink(missing_ok=True)
+
+
+def _digest_of(name: str) -> str:
+    """The digest that an entry of artifacts or staging is about."""
+    return name.partition(".")[0].replace("-", ":", 1)
 
 
 def _device_of(directory: Path) -> int:
