@@ -16,6 +16,11 @@ from libs.artifact.reasons import Reason
 # Git reference names: see git-check-ref-format(1); narrower here, as the name becomes a part of URLs.
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/+-]*"
 _NO_REVISION = r"[.][.]|//"
+# The folder in which fetchers keep the files of all models.
+_STATE = "/[.]ome(/|$)"
+_STATE_SENTENCE = (
+    "must not lead into .ome, where OME keeps the files of all models; name the source of the model instead"
+)
 
 
 @dataclass(frozen=True)
@@ -315,6 +320,7 @@ SYNTAXES = (
                 "pvc://model-storage/llama-3-70b; names of namespaces and claims have lower-case letters, digits and "
                 "'-'",
             ),
+            Condition(".*", _STATE_SENTENCE, never=_STATE),
         ),
         _read_volume_claim,
         Listing.NODE,
@@ -338,7 +344,10 @@ SYNTAXES = (
     Syntax(
         "local",
         "/<path>",
-        (Condition("/.*[^/].*", "must name an absolute path with three slashes, as in local:///models/my-model"),),
+        (
+            Condition("/.*[^/].*", "must name an absolute path with three slashes, as in local:///models/my-model"),
+            Condition(".*", _STATE_SENTENCE, never=_STATE),
+        ),
         lambda rest: LocalUri(f"/{_normal(rest)}"),
         Listing.NODE,
         reads_secret=lambda parameters: False,

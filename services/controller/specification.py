@@ -12,6 +12,7 @@ from typing import Any
 
 from libs.artifact.digest import is_digest
 from libs.artifact.errors import InvalidValue
+from libs.artifact.places import STATE_DIRECTORY, leads_into_state, namespace_folder
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
@@ -166,6 +167,32 @@ def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = 
         # Whatever was edited may have been the token, of which not even a digest leaves the controller.
         token_version=_digest([model.ref.uid, model.generation]) if has_token else "",
     )
+
+
+def check_paths(model: ModelSpec, confines: bool) -> None:
+    """Refuse paths on nodes that no model may name or, if the operator confines models, those outside their folder.
+
+    Which folders are model roots is known on the nodes, which check again. Raises InvalidValue InvalidPath.
+    """
+    storage = model.storage or {}
+    paths = [("storage.path", storage.get("path") or "")]
+    if (uri := storage.get("storageUri") or "").startswith("local://"):
+        paths = [("storage.storageUri", uri.removeprefix("local://"))]
+    namespace = model.ref.namespace
+    for field_name, path in paths:
+        if leads_into_state(path):
+            raise InvalidValue(
+                Reason.INVALID_PATH,
+                f"{field_name} leads into {STATE_DIRECTORY}, where OME keeps the files of all models: choose a "
+                "directory beside it. No setting allows it",
+            )
+        if path and namespace and confines and f"/{namespace_folder(namespace)}/" not in path:
+            raise InvalidValue(
+                Reason.INVALID_PATH,
+                f"{field_name} is {path!r}, but models with a namespace stay in their own folder here: leave "
+                f"storage.path out, or name a directory below {namespace_folder(namespace)}/ of a model root. An "
+                "administrator may allow other paths by namespacedPaths: any of the controller's chart",
+            )
 
 
 def trust_scopes(model: ModelSpec, source: ModelSource, secret_version: str) -> tuple[str, ...]:

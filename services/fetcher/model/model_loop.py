@@ -7,6 +7,7 @@ can take the others down with it.
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import structlog
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.names import node_key, split_node_key
+from libs.artifact.places import overlap
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import LocalUri, VendorUri, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
@@ -22,6 +24,7 @@ from libs.model.kinds import kind_numbered, shown_ref
 from libs.model.problems import is_defect, problem_of
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
+    GOAL_HOLD,
     GOAL_KEEP,
     PROBLEM_CLASS_INVALID,
     Assignment,
@@ -39,7 +42,7 @@ from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.downloads import Downloads, Order
-from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, Setback
+from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, PublishedName, Setback
 from services.fetcher.model.parser_client import ParserClient
 from services.fetcher.model.planning import (
     Abandon,
@@ -58,7 +61,7 @@ from services.fetcher.model.planning import (
 from services.fetcher.model.roots import Roots
 from services.fetcher.settings import Settings
 from services.fetcher.store.artifacts import PathTaken
-from services.fetcher.store.paths import default_path
+from services.fetcher.store.paths import Place, Tenant, check_owner, default_path, is_foreign
 from services.fetcher.store.scopes import Claimant, claimant_of
 
 # No appointment is nearer than this, whatever clocks do.
@@ -245,7 +248,8 @@ class ModelLoop:
             # Another process still speaks for what lies there.
             raise
         except (ServiceError, InvalidValue) as error:
-            return replace(observed, obstacle=error)
+            evicted = tuple(self._evicted(model_uid, desired.assignment, publications))
+            return replace(observed, obstacle=error, evicted=evicted)
         return replace(observed, parsing=_recall_parsing(desired, observed.copy, memory, stored))
 
     async def _observe_kept(
@@ -265,22 +269,83 @@ class ModelLoop:
         return observed
 
     async def _observe_copy(self, model_uid: str, assignment: Assignment, observed: Observed) -> Observed:
-        path = assignment.path or self._default_path(assignment.model)
-        place = self._roots.place(path)
+        place = self._place(assignment)
         observed = replace(observed, root=place.root, path=place.path)
-        await self._roots.check_free(model_uid, place, self._leaving(place.path))
+        self._make_way(model_uid, assignment, place.path)
+        await self._roots.check_free(model_uid, place, self._leaving(model_uid, place.path))
         digest = assignment.artifact.digest
         leftovers = tuple(each for each in observed.leftovers if each != (place.root, digest))
         claimant = claimant_of(model_uid, assignment.trust_scopes)
         return replace(observed, leftovers=leftovers, copy=await self._roots.copy(place.root, digest, claimant))
 
-    def _leaving(self, path: str) -> set[str]:
+    def makes_way_for(self, model_uid: str) -> list[str]:
+        """Uids of the models with a namespace whose paths a model in none names: they are to leave them."""
+        entry = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
+        if entry is None or entry.value.model.namespace or (path := self._claimed_path(entry.value)) is None:
+            return []
+        entries = [(split_node_key(key)[1], other.value) for key, other in self._assignments.entries.items()]
+        return [
+            other
+            for other, assignment in entries
+            if assignment.model.namespace and overlap(self._claimed_path(assignment) or "", path)
+        ]
+
+    def _make_way(self, model_uid: str, assignment: Assignment, path: str) -> None:
+        """Raise Unavailable with reason PathConflict where a model in no namespace names the path of one that is in
+        one, a path above it or below it.
+        """
+        if not assignment.model.namespace:
+            return
+        for key, entry in self._assignments.entries.items():
+            first = entry.value.model
+            if first.namespace or not first.kind or split_node_key(key)[1] == model_uid:
+                continue
+            claimed = self._claimed_path(entry.value)
+            if claimed is not None and overlap(claimed, path):
+                raise Unavailable(
+                    Reason.PATH_CONFLICT,
+                    f"{shown_ref(first)} uses {claimed}, and a model that is in no namespace comes first: give this "
+                    "model another storage.path, or ask an administrator to give the other one another",
+                )
+
+    def _claimed_path(self, assignment: Assignment) -> str | None:
+        """The path that a model is to have on this node, also if it is only read there; None if there is none."""
+        try:
+            if assignment.goal != GOAL_HOLD:
+                return None
+            if assignment.artifact.digest:
+                return self._place(assignment).path
+            return self._roots.place(_local_path(assignment)).path
+        except (InvalidValue, Invalid):
+            return None
+
+    def _evicted(self, model_uid: str, assignment: Assignment, publications: Sequence[PublishedName]) -> list[str]:
+        """Roots in which a model stands where others belong."""
+        evicted = []
+        for publication in publications:
+            try:
+                self._make_way(model_uid, assignment, publication.path)
+            except Unavailable:
+                evicted.append(publication.root)
+                continue
+            if is_foreign(self._roots.place(publication.path), _tenant(assignment)):
+                evicted.append(publication.root)
+        return evicted
+
+    def _leaving(self, model_uid: str, path: str) -> set[str]:
         """Uids of the models that are not meant to stand at a path, whether or not they still do.
 
-        One without an assignment is not among them: nobody has said that it is to go.
+        One without an assignment is not among them: nobody has said that it is to go. A model in no namespace comes
+        before those in one, and at its own default path before all others.
         """
-        entries = self._assignments.entries.items()
-        return {split_node_key(key)[1] for key, entry in entries if not self._is_meant_for(path, entry.value)}
+        own = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
+        comes_first = own is not None and bool(own.value.model.kind) and not own.value.model.namespace
+        entries = [(split_node_key(key)[1], entry.value) for key, entry in self._assignments.entries.items()]
+        return {
+            uid
+            for uid, assignment in entries
+            if (comes_first and assignment.model.namespace) or not self._is_meant_for(path, assignment)
+        }
 
     def _is_meant_for(self, path: str, assignment: Assignment) -> bool:
         if assignment.goal == GOAL_KEEP:
@@ -288,14 +353,20 @@ class ModelLoop:
         if assignment.goal == GOAL_ABSENT or not assignment.artifact.digest:
             return False
         try:
-            return self._roots.place(assignment.path or self._default_path(assignment.model)).path == path
+            return self._place(assignment).path == path
         except InvalidValue:
-            # It cannot be brought about, so the model stays where it is.
-            return True
+            # It cannot be brought about, so the model stays where it is, unless that is another's own.
+            return not is_foreign(self._roots.place(path), _tenant(assignment))
+
+    def _place(self, assignment: Assignment) -> Place:
+        """Where a model is to stand. Raises InvalidValue with reason InvalidPath where it may not."""
+        place = self._roots.place(assignment.path or self._default_path(assignment))
+        check_owner(place, _tenant(assignment))
+        return place
 
     async def _observe_directory(self, assignment: Assignment, observed: Observed) -> Observed:
         path = _local_path(assignment)
-        return replace(observed, path=path, copy=await self._roots.local_copy(path))
+        return replace(observed, path=path, copy=await self._roots.local_copy(path, _tenant(assignment)))
 
     async def _apply(self, model_uid: str, desired: Desired, action: Action, memory: Memory) -> None:
         match action:
@@ -308,7 +379,7 @@ class ModelLoop:
             case Prioritize(priority):
                 self._downloads.prioritize(model_uid, priority)
             case Publish(_, path, digest):
-                await self._roots.publish(model_uid, path, digest, self._leaving(path))
+                await self._roots.publish(model_uid, path, digest, self._leaving(model_uid, path))
                 _log.info("model_published", model=model_uid, path=path, digest=digest)
             case Parse():
                 await self._parse(desired, memory)
@@ -351,8 +422,8 @@ class ModelLoop:
     async def _model_directory(self, desired: Desired) -> Path:
         assignment = desired.assignment
         if not desired.copies:
-            return await self._roots.local_directory(_local_path(assignment))
-        place = self._roots.place(assignment.path or self._default_path(assignment.model))
+            return await self._roots.local_directory(_local_path(assignment), _tenant(assignment))
+        place = self._place(assignment)
         return self._roots.store(place.root).artifact_path(assignment.artifact.digest)
 
     def _note_failed_transfer(self, model_uid: str, desired: Desired, memory: Memory) -> None:
@@ -374,7 +445,7 @@ class ModelLoop:
         if memory.setback is None or memory.setback.revision != desired.revision:
             memory.attempts = 0
         memory.attempts += 1
-        problem = problem_of(self._with_name(error), "fetcher")
+        problem = problem_of(self._with_name(error, desired.assignment.model), "fetcher")
         delay = retry_at = None
         # A deletion is attempted until it succeeds: nothing else would ever end it.
         if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
@@ -397,13 +468,15 @@ class ModelLoop:
             exc_info=error if defect else None,
         )
 
-    def _with_name(self, error: Exception) -> Exception:
-        """The error, with the name of the model that stands in the way where we know it."""
+    def _with_name(self, error: Exception, asker: ModelRef) -> Exception:
+        """The error, with the name of the model that stands in the way where we know it and the asker may."""
         if not isinstance(error, PathTaken):
             return error
         entry = self._assignments.entries.get(node_key(self._settings.node_name, error.model_uid))
         known = entry is not None and entry.value.model.kind
-        return PathTaken(error.model_uid, error.path, shown_ref(entry.value.model)) if entry and known else error
+        if not entry or not known or entry.value.model.namespace not in ("", asker.namespace):
+            return error
+        return PathTaken(error.model_uid, error.path, error.asked, shown_ref(entry.value.model))
 
     def _retry_delay_seconds(self, attempt: int, error: Exception) -> float:
         return retry_delay_seconds(
@@ -448,14 +521,20 @@ class ModelLoop:
                 if each is not None:
                     metrics.MODELS.labels(phase=_word(each)).set(counts[each])
 
-    def _default_path(self, model: ModelRef) -> str:
-        try:
-            kind = kind_numbered(model.kind)
-        except KeyError:
-            raise InvalidValue(
-                Reason.INVALID_PATH, "a model of a kind that is not known needs a storage.path"
-            ) from None
-        return default_path(self._settings.model_roots[0], kind.name, model.namespace, model.name)
+    def _default_path(self, assignment: Assignment) -> str:
+        if _tenant(assignment).kind:
+            return default_path(self._settings.model_roots[0], _tenant(assignment))
+        raise InvalidValue(Reason.INVALID_PATH, "a model of a kind that is not known needs a storage.path")
+
+
+def _tenant(assignment: Assignment) -> Tenant:
+    """The model, as places see it; without a kind if that is not known."""
+    model = assignment.model
+    try:
+        kind = kind_numbered(model.kind).name
+    except KeyError:
+        kind = ""
+    return Tenant(kind, model.namespace, model.name, assignment.confined)
 
 
 def _keeping(revision: int, told: Assignment | NodeModelState, model_uid: str) -> Desired:

@@ -131,6 +131,8 @@ class Observed:
     parsing: Parsing | None = None
     # Roots and digests that were fetched for the model, wholly or in part, and are of no use to it any more.
     leftovers: tuple[tuple[str, str], ...] = ()
+    # Roots in which the model stands where it may not: its name there is to go.
+    evicted: tuple[str, ...] = ()
     # Why the desired place cannot be used or, for local://, read.
     obstacle: Exception | None = None
     # False when looking itself failed: then nothing is known to be absent.

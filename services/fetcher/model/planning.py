@@ -102,6 +102,13 @@ def plan(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]
         return ()
     if desired.assignment.goal == GOAL_ABSENT:
         return _plan_absence(desired, observed, now)
+    if observed.evicted:
+        # Whoever the place belongs to waits for it.
+        return tuple(Unpublish(root) for root in observed.evicted) + _plan_holding(desired, observed, now)
+    return _plan_holding(desired, observed, now)
+
+
+def _plan_holding(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
     if desired.copies:
         return _plan_copy(desired, observed, now)
     return _plan_directory(desired, observed, now)

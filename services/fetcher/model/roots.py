@@ -25,7 +25,7 @@ from services.fetcher.model.observed import Copy, PublishedName
 from services.fetcher.model.room import Room
 from services.fetcher.store import artifacts as store_artifacts
 from services.fetcher.store.artifacts import Store
-from services.fetcher.store.paths import Place, host_path, place_model, resolve_local
+from services.fetcher.store.paths import Place, Tenant, host_path, place_model, resolve_local
 from services.fetcher.store.scopes import Claimant
 from services.fetcher.store.space import Reservations
 
@@ -161,13 +161,13 @@ class Roots:
         """Uids of all models that have a name in any root."""
         return {each.uid for _, each in await self._all_publications()}
 
-    async def local_directory(self, path: str) -> Path:
+    async def local_directory(self, path: str, tenant: Tenant) -> Path:
         """The directory of a local:// model. Raises Missing or InvalidValue."""
-        return await self.run(resolve_local, self._host_root, self._roots, path)
+        return await self.run(resolve_local, self._host_root, self._roots, path, tenant)
 
-    async def local_copy(self, path: str) -> Copy:
+    async def local_copy(self, path: str, tenant: Tenant) -> Copy:
         """The directory of a local:// model as it is now. Raises Missing, InvalidValue, or Unavailable (DiskError)."""
-        directory = await self.local_directory(path)
+        directory = await self.local_directory(path, tenant)
         return Copy(held=True, identity=await self.run(fingerprint, str(directory), self._boundary(directory)))
 
     async def model_files(self, directory: Path, schema_path: str) -> list[ModelFile]:

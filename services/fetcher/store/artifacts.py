@@ -28,6 +28,7 @@ from pathlib import Path
 
 from libs.artifact.digest import digest_directory, is_digest
 from libs.artifact.manifest import Manifest, new_manifest
+from libs.artifact.places import STATE_DIRECTORY, overlap
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from services.fetcher.failpoints import failpoint
@@ -40,7 +41,6 @@ from services.fetcher.store.files import blocks_bytes, sync_directory
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.store.links import Links
 from services.fetcher.store.owners import Owner, Owners
-from services.fetcher.store.paths import STATE_DIRECTORY
 from services.fetcher.store.record import Record, Records
 from services.fetcher.store.scopes import Claimant, Scopes
 from services.fetcher.store.space import Capacity, FileSystem, Reservations, on_disk_bytes
@@ -52,13 +52,16 @@ _WAIT_SECONDS = 0.2
 class PathTaken(Unavailable):
     """Another model stands at a path, or above or below it, with reason PathConflict."""
 
-    def __init__(self, model_uid: str, path: str, name: str = "another model") -> None:
-        """name is that of the other model, for those who know more of it than its uid."""
+    def __init__(self, model_uid: str, path: str, asked: str, name: str = "") -> None:
+        """path is the other model's and asked the one that it is in the way of; name is for those who may know it."""
+        where = path if name or path == asked else f"{asked} or a path above or below it"
         super().__init__(
-            Reason.PATH_CONFLICT, f"{name} already uses {path}; give one of the two models another storage.path"
+            Reason.PATH_CONFLICT,
+            f"{name or 'another model'} already uses {where}; give one of the two models another storage.path",
         )
         self.model_uid = model_uid
         self.path = path
+        self.asked = asked
 
 
 @dataclass(frozen=True)
@@ -246,7 +249,7 @@ class Store:
         with self._changed:
             self._retake_lost_root()
             self._refuse_conflict(uid, path, leaving)
-            self._links.check_free(path)
+            self._check_free(path)
 
     def publish(self, uid: str, path: str, digest: str, leaving: Collection[str] = ()) -> None:
         """Let path, relative to the root, lead to an artifact on behalf of a model. Atomic for readers; idempotent.
@@ -260,7 +263,7 @@ class Store:
             if not self.holds(digest):
                 raise Conflict(Reason.ARTIFACT_DAMAGED, f"{digest} is no longer held below {self.name}")
             self._refuse_conflict(uid, path, leaving)
-            self._links.check_free(path)
+            self._check_free(path)
             previous = self._owners.get(uid)
             replaced = {self._links.read(path), previous.digest if previous else None}
             if previous and previous.path != path:
@@ -268,8 +271,7 @@ class Store:
                 self._remove_name(uid, previous)
                 failpoint("old-name-removed")
             # Whoever is the last to leave a directory that was made for models removes it.
-            known = {made for each in self._owners.all().values() for made in each.made_directories}
-            kept = (made for made in known if path.startswith(f"{made}/"))
+            kept = (made for made in self._made_directories() if path.startswith(f"{made}/"))
             make = self._links.missing_parents(path)
             owner = Owner(path, digest, tuple(sorted({*kept, *make})))
             if owner != previous:
@@ -494,6 +496,14 @@ class Store:
     def _artifact(self, digest: str) -> Path:
         return self._artifacts / digest_directory(digest)
 
+    def _check_free(self, path: str) -> None:
+        self._links.check_free(path)
+        if self._links.read(path) is None:
+            self._links.check_parents(path, self._made_directories())
+
+    def _made_directories(self) -> set[str]:
+        return {made for each in self._owners.all().values() for made in each.made_directories}
+
     def _remove_name(self, uid: str, owner: Owner) -> None:
         others = self._owners.all().items()
         if any(other != uid and each.path == owner.path for other, each in others):
@@ -505,9 +515,9 @@ class Store:
         for other, owner in self._owners.all().items():
             if other == uid or self._links.read(owner.path) is None:
                 continue
-            taken = owner.path == path and other not in leaving
-            if taken or path.startswith(f"{owner.path}/") or owner.path.startswith(f"{path}/"):
-                raise PathTaken(other, f"{self.name.rstrip('/')}/{owner.path}")
+            if overlap(owner.path, path) and not (owner.path == path and other in leaving):
+                root = self.name.rstrip("/")
+                raise PathTaken(other, f"{root}/{owner.path}", f"{root}/{path}")
 
     def _referenced(self) -> set[str]:
         # What a link really points to counts too: after a crash between record and link they differ.

@@ -9,15 +9,17 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from libs.artifact.places import STATE_DIRECTORY
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Unavailable
 from services.fetcher.failpoints import failpoint
-from services.fetcher.store.paths import STATE_DIRECTORY
 
+# A folder with more entries than this is somebody's, whatever they are.
+_MOST_ENTRIES = 10_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TARGET = re.compile(rf"(?P<up>(\.\./)*){re.escape(STATE_DIRECTORY)}/artifacts/sha256-(?P<hex>[0-9a-f]{{64}})")
 
@@ -44,6 +46,37 @@ class Links:
                 self._refuse_foreign(parent, name, path)
         except FileNotFoundError:
             return
+
+    def check_parents(self, path: str, made: Collection[str]) -> None:
+        """Refuse a new link inside somebody else's folder, which is one that holds files; made lists those of ours.
+
+        Raises Unavailable with reason PathOccupied.
+        """
+        parents = path.split("/")[:-1]
+        for depth in range(len(parents)):
+            parent = "/".join(parents[: depth + 1])
+            if not os.path.lexists(self._root / parent):
+                return
+            if parent not in made and self._holds_files(parent):
+                raise Unavailable(
+                    Reason.PATH_OCCUPIED,
+                    f"{self._shown(parent)} holds files that OME did not put there, so no model is placed inside it: "
+                    "choose a storage.path outside, or move the files away",
+                )
+
+    def _holds_files(self, folder: str) -> bool:
+        seen, unreadable = 0, list[OSError]()
+        walk = os.fwalk(self._root / folder, onerror=unreadable.append, follow_symlinks=False)
+        for place, directories, files, descriptor in walk:
+            seen += 1 + len(directories) + len(files)
+            inner = os.path.relpath(place, self._root)
+            for name in (*directories, *files):
+                mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+                if not stat.S_ISDIR(mode) and _digest_at(descriptor, name, f"{inner}/{name}") is None:
+                    return True
+            if seen > _MOST_ENTRIES or unreadable:
+                return True
+        return bool(unreadable)
 
     def missing_parents(self, path: str) -> tuple[str, ...]:
         """The directories above path that place would make."""
