@@ -150,6 +150,36 @@ def test_what_stands_at_the_path_and_is_not_ours_stays(what: str, world: World, 
     assert world.store.publications() == {}
 
 
+def test_an_empty_directory_at_the_path_gives_way_to_the_model(world: World) -> None:
+    # As the kubelet leaves one for a Pod that came first, with a hostPath of type DirectoryOrCreate.
+    (world.root / "team" / "model").mkdir(parents=True)
+    digest = world.hold_old()
+    world.store.check_path(ONE, "team/model")
+    world.store.publish(ONE, "team/model", digest)
+    assert contents_of(world.root / "team" / "model") == OLD
+    world.store.unpublish(ONE)
+    assert [entry.name for entry in (world.root / "team").iterdir()] == []
+
+
+@pytest.mark.parametrize("inside", ["a file", "a folder"])
+def test_a_directory_that_is_filled_before_the_link_is_set_stays(
+    inside: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, digest, remove = world.root / "model", world.hold_old(), os.rmdir
+    folder.mkdir()
+
+    def filled_first(path: str, *, dir_fd: int | None = None) -> None:
+        if path == "model":
+            (folder / "precious").mkdir() if inside == "a folder" else (folder / "precious").write_text("x")
+        remove(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", filled_first)
+    with pytest.raises(Unavailable) as raised:
+        world.store.publish(ONE, "model", digest)
+    assert raised.value.reason == "PathOccupied"
+    assert (folder / "precious").exists()
+
+
 def test_a_path_through_a_link_is_refused_and_nothing_is_made_behind_it(world: World, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -337,7 +337,7 @@ class Store:
                         removed.add(digest)
                         self._discard(entry)
                         failpoint("leftover-trashed")
-            for digest in removed:
+            for digest in {*removed, *self._scopes.digests()}:
                 if not self.holds(digest):
                     self._damage.forget(digest)
                     self._scopes.forget(digest)
@@ -410,6 +410,8 @@ class Store:
                 self._records.put(Record(ingest.manifest, received))
                 failpoint("manifest-written")
             with self._changed:
+                # First: an artifact that a crash has left without a scope would have to be proven.
+                self._scopes.grant(digest, claimant)
                 if not whole:
                     if not artifact.exists() or not linux.exchange(ingest.files, artifact):
                         self._discard(artifact)
@@ -418,7 +420,6 @@ class Store:
                     failpoint("artifact-renamed")
                     self._damage.forget(digest)
                 self._discard(ingest.files.parent)
-                self._scopes.grant(digest, claimant)
         self._empty_trash()
 
     def _held_records(self, names: Iterable[str]) -> Iterator[tuple[str, Record]]:

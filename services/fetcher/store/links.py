@@ -94,10 +94,13 @@ class Links:
         target = "../" * depth + f"{STATE_DIRECTORY}/artifacts/{digest.replace(':', '-')}"
         with self._parent(path, make) as (parent, name):
             self._refuse_foreign(parent, name, path)
+            if _digest_at(parent, name, path) is None:
+                self._remove_empty(parent, name, path)
             try:
                 # Creating fails where something else was put meanwhile, renaming would silently replace it.
                 os.symlink(target, name, dir_fd=parent)
             except FileExistsError:
+                self._refuse_foreign(parent, name, path, empty=False)
                 self._replace(parent, name, path, target)
             os.fsync(parent)
 
@@ -132,12 +135,24 @@ class Links:
                 ) from error
             raise
 
-    def _refuse_foreign(self, parent: int, name: str, path: str) -> None:
+    def _remove_empty(self, parent: int, name: str, path: str) -> None:
+        """Remove an empty directory, such as the kubelet makes for a Pod that came before the model."""
+        try:
+            # Fails if it holds anything, also what was put there a moment ago.
+            os.rmdir(name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._occupied(path, "a directory") from error
+        failpoint("empty-directory-removed")
+
+    def _refuse_foreign(self, parent: int, name: str, path: str, empty: bool = True) -> None:
+        """Raise Unavailable (PathOccupied) for what is not ours; empty directories are fine unless said otherwise."""
         try:
             mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
         except FileNotFoundError:
             return
-        if _digest_at(parent, name, path) is None:
+        if _digest_at(parent, name, path) is None and not (empty and _is_empty_directory(parent, name)):
             what = "a directory" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "a file"
             raise self._occupied(path, what)
 
@@ -189,6 +204,20 @@ class Links:
 
     def _shown(self, path: str) -> str:
         return f"{self._name.rstrip('/')}/{path}"
+
+
+def _is_empty_directory(parent: int, name: str) -> bool:
+    """Whether an entry is an empty directory on the file system of its parent, rather than a mount point."""
+    try:
+        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+    except OSError:
+        return False
+    try:
+        return os.fstat(fd).st_dev == os.fstat(parent).st_dev and not os.listdir(fd)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _digest_at(parent: int, name: str, path: str) -> str | None:

@@ -61,6 +61,10 @@ class Scopes:
             else:
                 record.unlink()
 
+    def digests(self) -> set[str]:
+        """The artifacts of which there are records."""
+        return set(self._scopes)
+
     def include(self, digest: str, claimant: Claimant) -> bool:
         """Whether one of a claimant's scopes has brought or proven an artifact."""
         return not set(claimant.scopes).isdisjoint(self._scopes.get(digest, ()))
