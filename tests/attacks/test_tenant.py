@@ -16,7 +16,13 @@ from libs.chassis.nats_client import read_key
 from libs.chassis.settings import load_settings
 from ome.fetch.v1.fetch_pb2 import NodeModelState, Resolution, ResolveTask, Source
 from ome.model.v1 import model_pb2
-from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_FAILED, NODE_PHASE_READY, Artifact
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_DELETED,
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    NODE_PHASE_UPDATING,
+    Artifact,
+)
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
 from tests.support.fetcher_node import PASSWORD, Driver, FetcherNode, connected_driver, nats_configuration
@@ -234,6 +240,27 @@ async def test_tenants_who_are_strangers_stay_in_their_own_folder(node: FetcherN
     assert state.problem.reason == model_pb2.REASON_INVALID_PATH
     assert "namespacedPaths" in state.problem.message
     await driver.state(THIEF, NODE_PHASE_READY, await hold_as_a_tenant(driver, artifact, "", confined=True))
+
+
+async def test_a_write_into_a_published_file_is_told_at_once_and_undone(
+    tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub
+) -> None:
+    node = FetcherNode(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint, "OME_RECHECK_SECONDS": "0.3"})
+    await node.start()
+    try:
+        await hold_a_secret_model(driver)
+        config = node.path("/models/victim/config.json")
+        right = config.read_bytes()
+        with config.open("r+b") as content:
+            content.write(b"!")
+        state = await driver.state(SECRET_MODEL, lambda state: state.phase == NODE_PHASE_UPDATING)
+        assert state.problem.reason == model_pb2.REASON_ARTIFACT_DAMAGED
+        assert "config.json" in state.problem.message
+        assert not state.HasField("artifact"), "nobody is told that it can be read"
+        await driver.state(SECRET_MODEL, NODE_PHASE_READY)
+        assert config.read_bytes() == right
+    finally:
+        await node.stop()
 
 
 async def test_a_listing_that_ends_whoever_takes_it_is_given_up_and_told(

@@ -18,6 +18,7 @@ from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile
 from libs.chassis.errors import Conflict, Corrupt, Invalid, Missing, Unavailable
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
+from services.fetcher.store.ingest import LINKED_BYTES
 from services.fetcher.store.scopes import Claimant, claimant_of
 from services.fetcher.store.space import FileSystem, Reservations
 from services.fetcher.transfer import acquire as acquiring
@@ -26,6 +27,7 @@ from services.fetcher.transfer.proving import RANGE_BYTES, RANGES, WHOLE_BYTES
 from tests.support.origin import Fault, OriginServer
 from tests.support.small_disk import small_disk
 from tests.support.transfers import (
+    CLAIMANT,
     QUICK,
     UrlOrigin,
     acquire,
@@ -305,13 +307,112 @@ def test_an_artifact_that_is_not_held_cannot_be_published(world: World) -> None:
 def test_a_check_finds_missing_and_short_files_and_a_scrub_finds_flipped_bits(world: World) -> None:
     digest = world.hold_old()
     artifact = world.store.artifact_path(digest)
-    flip(artifact / "model.safetensors", 77_777)
+    rot(artifact / "model.safetensors", 77_777)
     assert world.store.check(digest) == ()
     assert world.store.scrub(digest, StopFlag(), bytes_per_second=1e9) == ("model.safetensors",)
     assert world.store.scrub(digest, StopFlag(), paths=("config.json",)) == ()
     os.truncate(artifact / "config.json", 3)
     (artifact / "tokenizer" / "vocab.json").unlink()
     assert world.store.check(digest) == ("config.json", "tokenizer/vocab.json")
+
+
+def modes(directory: Path) -> set[tuple[bool, int]]:
+    """Whether something is a directory, and its mode, of all that an artifact consists of."""
+    found = [directory, *directory.rglob("*")]
+    return {(path.is_dir(), path.stat().st_mode & 0o7777) for path in found}
+
+
+READ_ONLY = {(True, 0o755), (False, 0o444)}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_nobody_but_the_owner_of_directories_may_write_whatever_the_umask(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with OriginServer() as server, new_store(tmp_path / "models") as store:
+            acquire(store, OLD_MANIFEST, serve(server, OLD), StopFlag(), limits=QUICK)
+            store.publish(ONE, "team/model", OLD_MANIFEST.digest)
+            assert modes(store.artifact_path(OLD_MANIFEST.digest)) == READ_ONLY
+            for folder in ("", "team", ".ome", ".ome/artifacts"):
+                assert (store.directory / folder).stat().st_mode & 0o7777 == 0o755, folder
+            assert (store.directory / ".ome" / "staging").stat().st_mode & 0o077 == 0, "nobody reads what is not proven"
+            store.unpublish(ONE)
+            assert leftovers(store) == []
+    finally:
+        os.umask(before)
+
+
+def test_a_write_into_a_small_file_of_one_model_changes_no_other_model(world: World) -> None:
+    old, new = world.hold_old(), world.hold_new()
+    for path in ("tokenizer/vocab.json", "model.safetensors"):
+        flip(world.store.artifact_path(old) / path, 7)
+    assert contents_of(world.store.artifact_path(new)) == NEW
+
+
+def test_large_files_are_shared_between_models(tmp_path: Path) -> None:
+    model = {"model.safetensors": bytes(LINKED_BYTES), "config.json": b"{ }"}
+    other = {**model, "config.json": b"{}"}
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        for prefix, contents in (("/model", model), ("/other", other)):
+            acquire(store, manifest_of(contents), serve(server, contents, prefix), StopFlag(), limits=QUICK)
+        directories = [store.artifact_path(manifest_of(contents).digest) for contents in (model, other)]
+        assert server.bytes_sent < 2 * LINKED_BYTES
+        assert modes(directories[0]) == modes(directories[1]) == READ_ONLY
+
+
+def test_a_check_notices_a_write_that_keeps_the_size(world: World) -> None:
+    digest = world.hold_old()
+    assert world.store.check(digest) == ()
+    flip(world.store.artifact_path(digest) / "model.safetensors", 77_777)
+    assert world.store.check(digest) == ("model.safetensors",)
+    replacement = world.store.artifact_path(digest) / "config.json"
+    replacement.unlink()
+    replacement.write_bytes(bytes(len(OLD["config.json"])))
+    os.utime(replacement, ns=(0, 0))
+    assert world.store.check(digest) == ("config.json", "model.safetensors")
+    acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), limits=QUICK, damaged=world.store.check(digest))
+    assert world.store.check(digest) == ()
+    assert contents_of(world.store.artifact_path(digest)) == OLD
+
+
+def test_a_file_that_was_touched_and_is_right_is_not_fetched_again(world: World) -> None:
+    digest = world.hold_old()
+    for path in ("config.json", "model.safetensors"):
+        os.utime(world.store.artifact_path(digest) / path)
+    damaged, sent = world.store.check(digest), world.server.bytes_sent
+    assert damaged == ("config.json", "model.safetensors")
+    acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), limits=QUICK, damaged=damaged)
+    assert world.server.bytes_sent == sent
+    assert world.store.check(digest) == ()
+
+
+def test_an_artifact_from_before_gets_its_modes_without_a_download(world: World) -> None:
+    digest = world.hold_old()
+    artifact = world.store.artifact_path(digest)
+    world.store.close()
+    shutil.rmtree(world.root / ".ome" / "marks")
+    for path in (artifact, *artifact.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    world.store.open()
+    sent = world.server.bytes_sent
+    assert world.store.check(digest) == ()
+    assert modes(artifact) == READ_ONLY
+    flip(artifact / "config.json", 7)
+    assert world.store.check(digest) == ("config.json",)
+    assert world.server.bytes_sent == sent
+
+
+def test_what_a_kill_left_linked_in_staging_is_not_written_through(world: World) -> None:
+    old = world.hold_old()
+    staging = world.root / ".ome" / "staging" / CLAIMANT.staging(NEW_MANIFEST.digest) / "files"
+    staging.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json"):
+        os.link(world.store.artifact_path(old) / name, staging / name)
+    flip(world.store.artifact_path(old) / "model.safetensors", 7)
+    world.hold_new()
+    assert world.store.artifact_path(old).joinpath("config.json").read_bytes() == OLD["config.json"]
+    flip(world.store.artifact_path(old) / "model.safetensors", 7)
+    assert contents_of(world.store.artifact_path(old)) == OLD
 
 
 def test_a_scrub_stops_when_told_to(world: World) -> None:
@@ -593,8 +694,8 @@ def test_a_scrub_finds_flipped_bits_of_files_for_which_the_source_has_no_checksu
     acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
     assert world.store.scrub(manifest.digest, StopFlag()) == ()
     artifact = world.store.artifact_path(manifest.digest)
-    flip(artifact / "model.safetensors", 77_777)
-    flip(artifact / "config.json", 7)
+    rot(artifact / "model.safetensors", 77_777)
+    rot(artifact / "config.json", 7)
     damaged = world.store.scrub(manifest.digest, StopFlag())
     assert damaged == ("config.json", "model.safetensors")
     acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK, damaged=damaged[:1])
@@ -695,6 +796,13 @@ def expect_stopped(world: World, stop: StopFlag, note: object) -> None:
     """Fetch the old revision in a thread that is going to be stopped."""
     with pytest.raises(Stopped):
         acquire(world.store, OLD_MANIFEST, UrlOrigin("test://old", world.old.base_url), stop, note, QUICK)
+
+
+def rot(path: Path, position: int) -> None:
+    """Change one bit of a file as a disk does: nothing else shows it."""
+    before = path.stat().st_mtime_ns
+    flip(path, position)
+    os.utime(path, ns=(before, before))
 
 
 def flip(path: Path, position: int) -> None:

@@ -68,6 +68,9 @@ from services.fetcher.store.scopes import Claimant, claimant_of
 _SOONEST_SECONDS = 0.02
 # Looking whether a path has become free costs nothing, and whoever has freed it is watching.
 _PATH_RETRY_SECONDS = 15.0
+# For so long damage of a published model is shown, at the least: a status of many nodes is written once a second, and a
+# repair may take less.
+_TOLD_SECONDS = 3.0
 _log = structlog.get_logger()
 
 # (identity of the files, schema path): what facts depend on.
@@ -91,6 +94,8 @@ class Memory:
     said_facts: str = ""
     # The digest of an assignment to hold nothing, once what earlier processes left of it is among fetched.
     left: str = ""
+    # Time of the monotonic clock when the damage that is known of may be repaired.
+    repair_at: float | None = None
     # Time of the monotonic clock since when it is known that no object names the model.
     unclaimed_since: float | None = None
 
@@ -241,7 +246,7 @@ class ModelLoop:
             return await self._observe_kept(model_uid, observed, memory, stored)
         try:
             if desired.copies:
-                observed = await self._observe_copy(model_uid, desired.assignment, observed)
+                observed = await self._observe_copy(model_uid, desired.assignment, observed, memory)
             else:
                 observed = await self._observe_directory(desired.assignment, observed)
         except Conflict:
@@ -268,7 +273,9 @@ class ModelLoop:
             return replace(observed, parsing=Parsing(facts_key=stored.facts_key))
         return observed
 
-    async def _observe_copy(self, model_uid: str, assignment: Assignment, observed: Observed) -> Observed:
+    async def _observe_copy(
+        self, model_uid: str, assignment: Assignment, observed: Observed, memory: Memory
+    ) -> Observed:
         place = self._place(assignment)
         observed = replace(observed, root=place.root, path=place.path)
         self._make_way(model_uid, assignment, place.path)
@@ -276,7 +283,13 @@ class ModelLoop:
         digest = assignment.artifact.digest
         leftovers = tuple(each for each in observed.leftovers if each != (place.root, digest))
         claimant = claimant_of(model_uid, assignment.trust_scopes)
-        return replace(observed, leftovers=leftovers, copy=await self._roots.copy(place.root, digest, claimant))
+        copy = await self._roots.copy(place.root, digest, claimant)
+        if not copy.damaged or not any(each.intact for each in observed.publications):
+            memory.repair_at = None
+        elif memory.repair_at is None:
+            # What readers had is wrong: they are told before it is right again.
+            memory.repair_at = time.monotonic() + _TOLD_SECONDS
+        return replace(observed, leftovers=leftovers, copy=copy, repair_at=memory.repair_at)
 
     def makes_way_for(self, model_uid: str) -> list[str]:
         """Uids of the models with a namespace whose paths a model in none names: they are to leave them."""
@@ -496,6 +509,8 @@ class ModelLoop:
         # While a transfer runs, its end is what is waited for; the time of its beginning lies in the past.
         if memory.setback and memory.setback.retry_at and self._downloads.get(model_uid) is None:
             times.append(memory.setback.retry_at)
+        if memory.repair_at and memory.repair_at > now:
+            times.append(memory.repair_at)
         if state.phase == NodePhase.NODE_PHASE_READY and memory.parsing and memory.parsing.retry_at:
             times.append(memory.parsing.retry_at)
         return max(_SOONEST_SECONDS, min(times) - now)

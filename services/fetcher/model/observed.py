@@ -131,6 +131,8 @@ class Observed:
     parsing: Parsing | None = None
     # Roots and digests that were fetched for the model, wholly or in part, and are of no use to it any more.
     leftovers: tuple[tuple[str, str], ...] = ()
+    # When damage of a published copy may be repaired, by the clock that plan is told; None if nothing has to wait.
+    repair_at: float | None = None
     # Roots in which the model stands where it may not: its name there is to go.
     evicted: tuple[str, ...] = ()
     # Why the desired place cannot be used or, for local://, read.

@@ -193,6 +193,8 @@ def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action
         return ()
     if observed.obstacle:
         return (Refuse(observed.obstacle),)
+    if observed.copy.damaged and observed.repair_at is not None and now < observed.repair_at:
+        return ()
     if not observed.copy.complete or observed.copy.foreign:
         return (StartTransfer(observed.root, digest, observed.copy.damaged),)
     # The new name stands before an old one in another root goes, and the parser is asked about published files.
@@ -316,7 +318,7 @@ def _describe_delay(
             state.problem.ClearField("retry_at")
     elif observed.copy.damaged:
         files = ", ".join(observed.copy.damaged[:3]) + (" and more" if len(observed.copy.damaged) > 3 else "")
-        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"fetching damaged files again: {files}"))
+        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"files were changed or damaged on disk: {files}"))
     elif transfer and transfer.phase is TransferPhase.RUNNING:
         state.bytes_done = transfer.bytes_done
         size = shown_size(desired.assignment.artifact.bytes)

@@ -9,6 +9,7 @@ Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
                              checksum; written before the artifact appears
     owners/<model uid>.json  who published it where
     scopes/<digest>.json     the trust scopes that may have the artifact without fetching it
+    marks/<digest>.json      what the files looked like when they were right, to notice a write at once
     damaged/<digest>.json    which files of an artifact reading has found wrong, until it is repaired
     trash/                   what is being deleted
 
@@ -34,12 +35,20 @@ from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from services.fetcher.failpoints import failpoint
 from services.fetcher.stop import StopFlag
 from services.fetcher.store import linux
-from services.fetcher.store.checks import Pace, has_content, has_size
+from services.fetcher.store.checks import Pace, has_content, status_of
 from services.fetcher.store.contents import equal_files
 from services.fetcher.store.damage import Damage
-from services.fetcher.store.files import blocks_bytes, sync_directory
-from services.fetcher.store.ingest import Ingest
+from services.fetcher.store.files import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    PRIVATE_MODE,
+    blocks_bytes,
+    protect,
+    sync_directory,
+)
+from services.fetcher.store.ingest import Ingest, directories_of
 from services.fetcher.store.links import Links
+from services.fetcher.store.marks import Marks, mark_of
 from services.fetcher.store.owners import Owner, Owners
 from services.fetcher.store.record import Record, Records
 from services.fetcher.store.scopes import Claimant, Scopes
@@ -88,6 +97,7 @@ class Store:
         self._owners = Owners(self._state / "owners")
         self._damage = Damage(self._state / "damaged")
         self._scopes = Scopes(self._state / "scopes")
+        self._marks = Marks(self._state / "marks")
         self._links = Links(directory, name)
         self._reservations = reservations
         self._changed = threading.Condition(threading.RLock())
@@ -109,11 +119,23 @@ class Store:
         written.
         """
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            for directory in (self._artifacts, self._records.directory, self._staging, self._trash):
-                directory.mkdir(parents=True, exist_ok=True)
-            for directory in (self._owners.directory, self._damage.directory, self._scopes.directory):
+            if not self.directory.exists():
+                self.directory.mkdir(parents=True)
+                protect(self.directory, DIRECTORY_MODE)
+            for directory in (self._state, self._artifacts):
                 directory.mkdir(exist_ok=True)
+                protect(directory, DIRECTORY_MODE)
+            for directory in (
+                self._staging,
+                self._trash,
+                self._records.directory,
+                self._owners.directory,
+                self._scopes.directory,
+                self._marks.directory,
+                self._damage.directory,
+            ):
+                directory.mkdir(exist_ok=True)
+                protect(directory, PRIVATE_MODE)
             self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable(Reason.DISK_ERROR, f"{self.name} cannot be used for models: {error.strerror}") from error
@@ -156,16 +178,42 @@ class Store:
         return self._records.get(digest).manifest
 
     def check(self, digest: str) -> tuple[str, ...]:
-        """Files that are missing, not regular or of a wrong size, or noted as damaged: a moment's work.
+        """Files that are missing, not regular, of a wrong size, noted as damaged, or written since they were right.
 
-        Raises as manifest does.
+        A moment's work: nothing is read. Gives files and directories of the artifact their modes again. Raises as
+        manifest does.
         """
-        artifact, noted = self._artifact(digest), self._damage.of(digest)
-        return tuple(
-            file.path
-            for file in self.manifest(digest).files
-            if file.path in noted or not has_size(artifact / file.path, file)
-        )
+        damaged, changed = self._look(digest)
+        return tuple(sorted((*damaged, *changed)))
+
+    def changed(self, digest: str) -> frozenset[str]:
+        """Of the files that check names, those that may be right all the same: only reading tells."""
+        try:
+            return frozenset(self._look(digest)[1])
+        except (Missing, Corrupt):
+            return frozenset()
+
+    def _look(self, digest: str) -> tuple[list[str], list[str]]:
+        artifact, noted, manifest = self._artifact(digest), self._damage.of(digest), self.manifest(digest)
+        marks = self._marks.of(digest, artifact)
+        damaged, changed = list[str](), list[str]()
+        for file in manifest.files:
+            path = artifact / file.path
+            status = None if file.path in noted else status_of(path, file)
+            if status is None:
+                damaged.append(file.path)
+            elif marks is not None and marks.get(file.path) != mark_of(status):
+                changed.append(file.path)
+            else:
+                protect(path, FILE_MODE, status.st_mode)
+        if not damaged:
+            for directory in ("", *directories_of(manifest)):
+                protect(artifact / directory, DIRECTORY_MODE)
+        if not damaged and marks is None:
+            # It is from before there were marks: what reading finds wrong later is noted as ever.
+            with self._file_system.errors(self._marks.directory):
+                self._marks.take(digest, artifact, manifest.files)
+        return damaged, changed
 
     def may_share(self, digest: str, claimant: Claimant) -> bool:
         """Whether a claimant may have an artifact that is held here without fetching any of it.
@@ -225,7 +273,7 @@ class Store:
         return tuple(
             file.path
             for file in files
-            if not has_size(artifact / file.path, file)
+            if status_of(artifact / file.path, file) is None
             or not has_content(artifact / file.path, file, record.received.get(file.path), pace)
         )
 
@@ -337,10 +385,11 @@ class Store:
                         removed.add(digest)
                         self._discard(entry)
                         failpoint("leftover-trashed")
-            for digest in {*removed, *self._scopes.digests()}:
-                if not self.holds(digest):
+            for digest in {*removed, *self._scopes.digests(), *self._marks.digests()}:
+                if is_digest(digest) and not self.holds(digest):
                     self._damage.forget(digest)
                     self._scopes.forget(digest)
+                    self._marks.forget(digest)
             for entry in self._records.directory.iterdir():
                 if not (self._artifacts / entry.stem).exists():
                     entry.unlink()
@@ -413,6 +462,7 @@ class Store:
                 # First: an artifact that a crash has left without a scope would have to be proven.
                 self._scopes.grant(digest, claimant)
                 if not whole:
+                    self._marks.take(digest, ingest.files, ingest.manifest.files)
                     if not artifact.exists() or not linux.exchange(ingest.files, artifact):
                         self._discard(artifact)
                         os.rename(ingest.files, artifact)
@@ -462,6 +512,7 @@ class Store:
         self._owners.load()
         self._damage.load()
         self._scopes.load()
+        self._marks.load()
         for entry in self._staging.iterdir():
             # A kill between the rename of an artifact and the end of its staging leaves the one. The other was begun
             # before there were scopes: nobody knows whose it is.
@@ -533,6 +584,7 @@ class Store:
             self._records.remove(digest)
             self._damage.forget(digest)
             self._scopes.forget(digest)
+            self._marks.forget(digest)
 
     def _discard(self, directory: Path) -> None:
         # Renaming takes a moment whatever the size; the bytes are freed after the lock is given back.

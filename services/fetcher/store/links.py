@@ -17,6 +17,7 @@ from libs.artifact.places import STATE_DIRECTORY
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Unavailable
 from services.fetcher.failpoints import failpoint
+from services.fetcher.store.files import DIRECTORY_MODE
 
 # A folder with more entries than this is somebody's, whatever they are.
 _MOST_ENTRIES = 10_000
@@ -179,9 +180,11 @@ class Links:
 
     def _make(self, fd: int, part: str) -> None:
         try:
-            os.mkdir(part, 0o755, dir_fd=fd)
+            os.mkdir(part, DIRECTORY_MODE, dir_fd=fd)
         except FileExistsError:
             return
+        # The umask may have taken away what readers need.
+        os.chmod(part, DIRECTORY_MODE, dir_fd=fd)
         os.fsync(fd)
         failpoint("directory-made")
 

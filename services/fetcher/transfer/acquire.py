@@ -28,6 +28,7 @@ from services.fetcher.transfer.streaming import stream
 
 _log = structlog.get_logger()
 
+_READ_BYTES = 1 << 20
 _LIMITS = limits_for(len(os.sched_getaffinity(0)))
 # What may be wrong with one way and not with the other. A full disk is full for both; terms that nobody has accepted
 # bind both; and who asks to slow down must not find the same request at another door.
@@ -72,7 +73,7 @@ def acquire(
         with store.ingest(manifest, stop, claimant) as ingest:
             if ingest is not None:
                 if entitled and store.holds(digest):
-                    _take_over(ingest, store.artifact_path(digest), frozenset(damaged))
+                    _take_over(ingest, store.artifact_path(digest), frozenset(damaged), store.changed(digest), stop)
                 arguments = (stop, progress or _ignore, limits, store.contents(manifest, claimant), sharing)
                 http = functools.partial(download, ingest, origin, *arguments)
                 if streams is None:
@@ -106,9 +107,15 @@ def _prove(
     return proven
 
 
-def _take_over(ingest: Ingest, artifact: Path, damaged: Collection[str]) -> None:
+def _take_over(
+    ingest: Ingest, artifact: Path, damaged: Collection[str], changed: Collection[str], stop: StopFlag
+) -> None:
+    """Take what is not damaged into the artifact that is to replace it; what was only changed is read before."""
+    scratch = memoryview(bytearray(_READ_BYTES))
     for index, file in enumerate(ingest.manifest.files):
-        if file.path not in damaged:
+        if file.path in changed:
+            ingest.adopt_verified(index, artifact / file.path, scratch, stop.check)
+        elif file.path not in damaged:
             ingest.adopt(index, artifact / file.path)
 
 

@@ -108,6 +108,7 @@ IN_THE_WORLD = {
     "services.fetcher.store.journal",
     "services.fetcher.store.links",
     "services.fetcher.store.linux",
+    "services.fetcher.store.marks",
     "services.fetcher.store.owners",
     "services.fetcher.store.paths",
     "services.fetcher.store.record",
