@@ -110,6 +110,14 @@ gate: ## Run the Pants gate: formatting, linting, types, visibility rules, and t
 package: ## Build the executables that the images hold, into dist/
 	@./pants --no-pantsd package --filter-target-type=pex_binary ::
 
+.PHONY: images
+images: package ## Build the images into dist/images without a container engine (ARGS="--repository registry.example.com/ome")
+	@$(PYTHON) -m tools.images build $(ARGS)
+
+.PHONY: image-locks
+image-locks: venv ## Pin the newest packages of Debian below the images
+	@$(PYTHON) -m tools.images lock
+
 .PHONY: clean
 clean: ## Remove everything that can be made again, but for the user's own cache of cluster programs
 	@rm -rf .venv .venv.lock .pants.d .pids .pants-bootstrap dist .localcluster .mypy_cache .pytest_cache .ruff_cache \

@@ -3,12 +3,14 @@
 Run it after a change: .venv/bin/python -m deploy.crd.generate. A test compares the chart with what it would write.
 """
 
+import argparse
 from pathlib import Path
 
 import yaml
 
 from deploy.crd.models import base_model_spec, fine_tuned_weight_spec, model_status
 from deploy.crd.schema import Schema
+from deploy.crd.unknown_fields import keep_until_admission, policy
 
 TEMPLATES = Path(__file__).parent.parent / "helm" / "crds" / "templates"
 _HEADER = "# Written by deploy/crd/generate.py, which is the place to change it.\n"
@@ -53,6 +55,7 @@ def _definition(
                     "additionalPrinterColumns": [
                         _column("State", ".status.lifecycle"),
                         _column("Ready", ".status.nodes.summary"),
+                        _column("Progress", ".status.progress.percent"),
                         *columns,
                         _AGE,
                         _column("Reason", ".status.reason", wide=True),
@@ -68,7 +71,7 @@ def _definition(
                                 "apiVersion": {"type": "string", "description": "ome.io/v1beta1"},
                                 "kind": {"type": "string", "description": kind},
                                 "metadata": {"type": "object"},
-                                "spec": spec,
+                                "spec": keep_until_admission(spec),
                                 "status": model_status(),
                             },
                         }
@@ -122,16 +125,32 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def policies() -> list[Schema]:
+    """The admission policies that go by the fields of the definitions, with their bindings."""
+    return [
+        *policy(
+            "fields.base.models.ome.io",
+            ["basemodels", "clusterbasemodels"],
+            base_model_spec(cluster_scoped=True),
+        ),
+        *policy("fields.weights.models.ome.io", ["finetunedweights"], fine_tuned_weight_spec()),
+    ]
+
+
 def manifests() -> dict[str, str]:
     """File name → content, for the templates of the chart."""
+    files = {f"ome.io_{each['spec']['names']['plural']}.yaml": [each] for each in definitions()}
+    files["ome.io_fields.yaml"] = policies()
     return {
-        f"ome.io_{definition['spec']['names']['plural']}.yaml": _HEADER
-        + yaml.dump(definition, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
-        for definition in definitions()
+        name: _HEADER + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+        for name, documents in files.items()
     }
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        prog="python -m deploy.crd.generate", description="Writes the definitions and policies of the chart ome-crds."
+    ).parse_args()
     for name, content in manifests().items():
         (TEMPLATES / name).write_text(content)
 

@@ -74,9 +74,9 @@ def base_model_spec(*, cluster_scoped: bool) -> Schema:
             "modelFormat": _matching("format", "safetensors, onnx or pytorch"),
             "modelFramework": _matching("framework", "transformers, onnx or tensorrt"),
             "quantization": text(
-                "Quantization of the weights: fp8 (8-bit floating point), fbgemm_fp8 (Facebook GEMM FP8) or int4 "
-                "(4-bit integers).",
-                enum=["fp8", "fbgemm_fp8", "int4"],
+                "Quantization of the weights, such as fp8 (8-bit floating point), fbgemm_fp8 (Facebook GEMM FP8), int4 "
+                "(4-bit integers), nvfp4, mxfp4 or compressed-tensors. Any word is accepted.",
+                maxLength=128,
             ),
             "storage": storage(cluster_scoped=cluster_scoped),
             "servingMode": listing(
@@ -149,10 +149,11 @@ def _condition() -> Schema:
         required=["type", "status", "lastTransitionTime", "reason", "message"],
         fields={
             "type": text(
-                "Available: at least one node is Ready. Complete: every node that must hold the model is Ready. "
-                "Degraded: a node has failed or is unreachable, or the source has a problem. Resolved: OME has listed "
-                "the source, or needs no list. Parsed: OME has read facts from the files. Stalled: OME expects no "
-                "progress until the model, a Secret, a node or the source changes.",
+                "Available: at least one node is Ready. Ready: another name of Available. Complete: every node that "
+                "must hold the model is Ready. Degraded: a node has failed or is unreachable, or the source has a "
+                "problem. Resolved: OME has listed the source, or needs no list. Parsed: OME has read facts from the "
+                "files. Whole: the files make up the whole model; False if some are known to be missing or damaged. "
+                "Stalled: OME expects no progress until the model, a Secret, a node or the source changes.",
                 maxLength=316,
             ),
             "status": text(
@@ -274,8 +275,8 @@ def model_status() -> Schema:
                 "column STATE of kubectl get shows it."
             ),
             "reason": text(
-                "The reason to read first: that of the condition Stalled or Degraded if one of them is True, otherwise "
-                "that of Complete."
+                "The reason to read first: that of the condition Stalled or Degraded if one of them is True, that of "
+                "Whole if it is False, otherwise that of Complete."
             ),
             "nodesReady": listing("Nodes that hold a verified copy, sorted.", node_name),
             "nodesFailed": listing(
@@ -306,6 +307,30 @@ def model_status() -> Schema:
                     "files": integer("Number of files.", minimum=0),
                 },
             ),
+            "progress": structure(
+                "How far the nodes are that fetch the model, together; absent while none does. OME writes it at most "
+                "twice a minute.",
+                fields={
+                    "percent": text("Share of the bytes that the nodes have, such as 37%."),
+                    "bytes": integer(
+                        "Bytes that the nodes have, those that already hold the model included.", minimum=0
+                    ),
+                    "totalBytes": integer("Size of the model, times the number of desired nodes.", minimum=0),
+                    "bytesPerSecond": integer("Bytes that all nodes together fetch per second.", minimum=0),
+                    "etaSeconds": integer("Expected seconds until the slowest node has the model.", minimum=0),
+                    "slowestNode": text("The node that has the fewest bytes."),
+                    "startedAt": text("Time when OME noticed that nodes fetch the model.", format="date-time"),
+                },
+            ),
+            "download": structure(
+                "What the last download took, from the first progress until all desired nodes had the model. Absent if "
+                "it ended before OME noticed that it had begun.",
+                fields={
+                    "bytes": integer("Size of the model, times the number of nodes that hold it.", minimum=0),
+                    "seconds": integer("Duration of the download.", minimum=0),
+                    "finishedAt": text("Time when OME noticed the end.", format="date-time"),
+                },
+            ),
             "path": text("Where the model lies on the nodes."),
             "failures": listing(
                 "Failures by node, for at most 50 nodes.",
@@ -321,5 +346,17 @@ def model_status() -> Schema:
                 maxItems=50,
             ),
             "metadata": _facts(),
+            "warnings": listing(
+                "What is odd about the source or the files, and what of the source OME left out.",
+                structure(
+                    "One remark.",
+                    required=["reason", "message"],
+                    fields={
+                        "reason": text("The kind as one word for programs, such as VariantChosen."),
+                        "message": text("The remark as a sentence for people.", maxLength=1024),
+                    },
+                ),
+                maxItems=16,
+            ),
         },
     )

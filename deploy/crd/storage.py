@@ -7,7 +7,16 @@ each other.
 from collections.abc import Iterator, Sequence
 
 from deploy.crd.schema import Schema, integer, listing, mapping, rule, structure, text
-from libs.artifact.uri import SECRET_WORDS, SYNTAXES, TOKEN_KEY, Parameter, Syntax
+from libs.artifact.specification import DOWNLOAD_PRIORITIES
+from libs.artifact.uri import (
+    ALLOW_INCOMPLETE,
+    SECRET_WORDS,
+    SYNTAXES,
+    TOKEN_KEY,
+    Parameter,
+    Syntax,
+    two_spellings,
+)
 
 _URI_FORMS = " or ".join(
     (", ".join(syntax.whole_form for syntax in SYNTAXES[:-1]), SYNTAXES[-1].whole_form),
@@ -35,8 +44,14 @@ def _condition_rules(syntax: Syntax) -> Iterator[Schema]:
 
 
 def _parameter_rules(syntax: Syntax) -> Iterator[Schema]:
-    """Values that the services would refuse; what else a source says of them is known when it is asked."""
+    """What the services would refuse; what else a source says of parameters is known when it is asked."""
     for parameter in syntax.parameters or ():
+        if parameter.spelling_of:
+            yield rule(
+                f"!has(self.parameters) || !has(self.storageUri) || !self.storageUri.startsWith('{syntax.scheme}://')"
+                f" || !('{parameter.name}' in self.parameters && '{parameter.spelling_of}' in self.parameters)",
+                f"parameters.{two_spellings(parameter)}",
+            )
         condition = parameter.value
         if condition is None:
             continue
@@ -242,8 +257,7 @@ def storage(*, cluster_scoped: bool) -> Schema:
         else "A pvc:// URI names a claim in the namespace of the model."
     )
     return structure(
-        "Source of the model, its place on the nodes, and the nodes that hold it. Without storageUri, OME fetches "
-        "nothing.",
+        "Source of the model, its place on the nodes, and the nodes that hold it. It needs a storageUri.",
         rule(
             "!(has(self.storageKey) && has(self.key))",
             "storageKey and key are two spellings of one field; keep storageKey and remove key",
@@ -291,6 +305,10 @@ def storage(*, cluster_scoped: bool) -> Schema:
                     "model-secrets",
                 ),
                 rule(
+                    f"!('{ALLOW_INCOMPLETE}' in self) || self['{ALLOW_INCOMPLETE}'] in ['true', 'false']",
+                    f'must have "true" or "false" as {ALLOW_INCOMPLETE}, in quotes',
+                ),
+                rule(
                     f"!self.exists(name, name.matches('{SECRET_WORDS}'))",
                     "must not hold keys or passwords, because everyone who may read the model could read them; put "
                     "them into a Secret and name the Secret in storageKey",
@@ -325,6 +343,11 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 "No effect; exists for manifests of earlier versions of OME. OME never downloads bytes again that a "
                 "node holds and has verified.",
                 enum=["AlwaysDownload", "ReuseIfExists"],
+            ),
+            "downloadPriority": text(
+                "Which models nodes fetch first: High before Standard, Standard before Background. Standard is the "
+                "default. If the model has the annotation models.ome.io/priority, the annotation counts.",
+                enum=list(DOWNLOAD_PRIORITIES),
             ),
         },
     )

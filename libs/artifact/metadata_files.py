@@ -3,6 +3,8 @@
 The limits are the parser's; whoever reads a directory for it stays within them by what stands here. Pure.
 """
 
+from libs.artifact.completeness import is_index, is_like_text, is_tokenizer, is_weights
+
 # Larger directories are refused.
 MAX_FILES = 50_000
 MAX_TOTAL_BYTES = 80 << 20
@@ -20,6 +22,9 @@ MAX_GGUF_BYTES = 12 << 20
 MAX_GGUFS_BYTES = 36 << 20
 # The front matter of a model card stands at its beginning.
 MAX_CARD_BYTES = 1 << 20
+# Of what begins like a pointer or a web page where weights or a vocabulary should be: enough to tell which.
+BEGINNING_BYTES = 512
+_PAGE_BYTES = 1 << 20
 
 INDEX_SUFFIX = ".safetensors.index.json"
 WEIGHTS_SUFFIX = ".safetensors"
@@ -48,18 +53,20 @@ def wanted_bytes(path: str, schema_path: str) -> int:
     name = path.rpartition("/")[2]
     if path == schema_path or name in DOCUMENTS:
         return MAX_DOCUMENT_BYTES
-    if name.endswith(INDEX_SUFFIX):
+    if is_index(name):
         return MAX_INDEX_BYTES
     if name.endswith(GGUF_SUFFIX):
         return MAX_GGUF_BYTES
     if name.endswith(WEIGHTS_SUFFIX):
         return LENGTH_BYTES + MAX_HEADER_BYTES
-    return MAX_CARD_BYTES if path == CARD else 0
+    if path == CARD:
+        return MAX_CARD_BYTES
+    return BEGINNING_BYTES if is_weights(name) or is_tokenizer(name) else 0
 
 
 def is_read_in_part(path: str) -> bool:
     """Whether the beginning of a file is enough: what is longer is cut and not refused."""
-    return path == CARD or path.endswith(GGUF_SUFFIX)
+    return path == CARD or path.endswith(GGUF_SUFFIX) or wanted_bytes(path, "") == BEGINNING_BYTES
 
 
 def sent_bytes(path: str, schema_path: str, size_bytes: int, beginning: bytes) -> int:
@@ -69,7 +76,9 @@ def sent_bytes(path: str, schema_path: str, size_bytes: int, beginning: bytes) -
     length cannot be true is left to the parser to complain about, without the bytes behind it.
     """
     limit = wanted_bytes(path, schema_path)
-    if not limit or is_read_in_part(path):
+    if limit == BEGINNING_BYTES and not (size_bytes <= _PAGE_BYTES and is_like_text(beginning)):
+        return 0
+    if not limit or (is_read_in_part(path) and path != schema_path):
         return min(size_bytes, limit)
     if path != schema_path and path.endswith(WEIGHTS_SUFFIX):
         header = int.from_bytes(beginning[:LENGTH_BYTES], "little")

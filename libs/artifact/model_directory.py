@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from libs.artifact.metadata_files import (
+    BEGINNING_BYTES,
     GGUF_SUFFIX,
     LENGTH_BYTES,
     MAX_FILES,
@@ -108,7 +109,7 @@ def _read(path: str, name: str, schema_path: str, room: int) -> ModelFile | None
         # Without O_NONBLOCK a pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
-        if not wanted_bytes(name, schema_path):
+        if wanted_bytes(name, schema_path) <= BEGINNING_BYTES:
             return None
         raise UnreadableFile(error.errno, error.strerror, name) from error
     except FileNotFoundError:

@@ -44,6 +44,10 @@ class Reason(StrEnum):
     OVERLOADED = "Overloaded"
     CONFLICT = "Conflict"
     INVALID_REQUEST = "InvalidRequest"
+    SECRET_REFUSED = "SecretRefused"  # noqa: S105
+    IDENTITY_REFUSED = "IdentityRefused"
+    EGRESS_REFUSED = "EgressRefused"
+    INCOMPLETE = "Incomplete"
 
 
 def reason_named(word: str) -> Reason | None:

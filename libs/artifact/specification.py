@@ -12,15 +12,39 @@ from typing import Any
 from libs.artifact.uri import TOKEN_PARAMETER
 
 SKIP_PARSING_ANNOTATION = "ome.io/skip-config-parsing"
+# The word of earlier versions of OME, which counts where ours is missing.
+_OLDER_SKIP_PARSING_ANNOTATION = "ome.oracle.com/skip-config-parsing"
 PRIORITY_ANNOTATION = "models.ome.io/priority"
+# Words of storage.downloadPriority as numbers of the annotation, with room between and beside them.
+DOWNLOAD_PRIORITIES = {"Background": -100, "Standard": 0, "High": 100}
+# Label of a model whose files stay on the nodes when it is deleted.
+RESERVE_LABEL = "models.ome/reserve-model-artifact"
 FINALIZER = "models.ome.io/finalizer"
 
-_ANNOTATIONS = (SKIP_PARSING_ANNOTATION, PRIORITY_ANNOTATION)
+_ANNOTATIONS = (SKIP_PARSING_ANNOTATION, _OLDER_SKIP_PARSING_ANNOTATION, PRIORITY_ANNOTATION)
 
 
 def skips_parsing(annotations: Mapping[str, str]) -> bool:
     """Whether the user asked for no facts."""
-    return annotations.get(SKIP_PARSING_ANNOTATION, "").lower() == "true"
+    older = annotations.get(_OLDER_SKIP_PARSING_ANNOTATION, "")
+    return annotations.get(SKIP_PARSING_ANNOTATION, older).lower() == "true"
+
+
+def keeps_files(labels: Mapping[str, str]) -> bool:
+    """Whether the files are to stay on the nodes when the model is deleted."""
+    return labels.get(RESERVE_LABEL, "").lower() == "true"
+
+
+def priority_of(storage: Mapping[str, Any], annotations: Mapping[str, str]) -> int:
+    """The number by which nodes choose what to fetch first, within 32 bits; the annotation counts before the spec."""
+    text = annotations.get(PRIORITY_ANNOTATION)
+    if text is None:
+        return DOWNLOAD_PRIORITIES.get(storage.get("downloadPriority", ""), 0)
+    try:
+        # int32 on the wire; a number beyond it means "first" or "last" all the same.
+        return max(-(2**31), min(2**31 - 1, int(text)))
+    except ValueError:
+        return 0
 
 
 def planning_digest(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> str:

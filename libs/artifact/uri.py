@@ -115,11 +115,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A word of storage.parameters that a scheme knows: what it says, for people, and how it must be written."""
+    """A word of storage.parameters that a scheme knows: what it says, for people, and how it must be written.
+
+    spelling_of is the word of the same meaning that stands instead of it as a rule; no model may have both.
+    """
 
     name: str
     meaning: str
     value: Condition | None = None
+    spelling_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,6 @@ SECRET_KEY_PARAMETER = "secretKey"  # noqa: S105 (the name of a parameter)
 SECRET_NAMESPACE_PARAMETER = "secretNamespace"  # noqa: S105
 TOKEN_PARAMETER = "token"  # noqa: S105
 CREDENTIAL_PARAMETERS = (TOKEN_PARAMETER, SECRET_KEY_PARAMETER, SECRET_NAMESPACE_PARAMETER)
-# Parameters that choose among the files of a source, and change neither who is asked for them nor how.
-CHOICE_PARAMETERS = ("allowPatterns", "ignorePatterns", "revision", "transport")
 # The name under which a node is handed the one key that it gets of a Secret.
 TOKEN_KEY = "token"  # noqa: S105
 # Names under which tools take keys and passwords. No source takes them as parameters, which everybody could read.
@@ -170,9 +172,19 @@ _OLDER_AUTH_TYPE = "auth"
 USER_PRINCIPAL = "UserPrincipal"
 AUTH_TYPES = ("InstancePrincipal", USER_PRINCIPAL, "ResourcePrincipal", "OkeWorkloadIdentity")
 
+# Parameter of every scheme: whether nodes offer a model of which files are known to be missing or damaged.
+ALLOW_INCOMPLETE = "allowIncomplete"
+# Parameters that choose among the files of a source, and change neither who is asked for them nor how.
+CHOICE_PARAMETERS = ("allowPatterns", "ignorePatterns", "revision", "transport", ALLOW_INCOMPLETE)
+_COMPLETENESS = Parameter(ALLOW_INCOMPLETE, "'true' to use a model of which files are missing or damaged")
+# Parameters of every scheme whose files OME chooses.
+PATTERNS = ("allowPatterns", "ignorePatterns")
+VARIANT = "variant"
 _PATTERNS = (
-    Parameter("allowPatterns", "files to fetch instead of those that OME would choose"),
-    Parameter("ignorePatterns", "files to leave out before anything is chosen"),
+    _COMPLETENESS,
+    Parameter(PATTERNS[0], "files to fetch instead of those that OME would choose"),
+    Parameter(PATTERNS[1], "files to leave out before anything is chosen"),
+    Parameter(VARIANT, "quantization or precision to fetch, such as Q4_K_M or fp16, or original"),
 )
 _REVISION_PARAMETER = Parameter(
     "revision",
@@ -298,7 +310,7 @@ SYNTAXES = (
         Listing.SOURCE,
         parameters=(
             *_PATTERNS,
-            Parameter(_OLDER_AUTH_TYPE, f"another spelling of {AUTH_TYPE}"),
+            Parameter(_OLDER_AUTH_TYPE, f"another spelling of {AUTH_TYPE}", spelling_of=AUTH_TYPE),
             Parameter(
                 AUTH_TYPE,
                 f"whose identity signs: {', '.join(AUTH_TYPES[:-1])} or {AUTH_TYPES[-1]}",
@@ -324,6 +336,7 @@ SYNTAXES = (
         ),
         _read_volume_claim,
         Listing.NODE,
+        parameters=(_COMPLETENESS,),
         reads_secret=lambda parameters: False,
     ),
     Syntax(
@@ -350,6 +363,7 @@ SYNTAXES = (
         ),
         lambda rest: LocalUri(f"/{_normal(rest)}"),
         Listing.NODE,
+        parameters=(_COMPLETENESS,),
         reads_secret=lambda parameters: False,
     ),
     _bucket(
@@ -399,11 +413,17 @@ def parse_uri(text: str) -> ModelUri:
 
 
 def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
-    """Refuse parameters that the scheme of a storage URI does not know: most likely a word is misspelt.
+    """Refuse parameters that the scheme of a storage URI does not know, and two spellings of one.
 
-    Raises InvalidValue with reason InvalidParameter; the message names the nearest word that is known.
+    Raises InvalidValue with reason InvalidParameter; for a word that is most likely misspelt, the message names the
+    nearest that is known.
     """
     syntax = syntax_of(text)
+    if parameters.get(ALLOW_INCOMPLETE, "false") not in ("true", "false"):
+        raise InvalidValue(
+            Reason.INVALID_PARAMETER,
+            f"storage.parameters.{ALLOW_INCOMPLETE} is {parameters[ALLOW_INCOMPLETE]!r}: it must be 'true' or 'false'",
+        )
     if syntax.parameters is None:
         return
     known = sorted(parameter.name for parameter in syntax.parameters)
@@ -414,6 +434,20 @@ def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
         raise InvalidValue(
             Reason.INVALID_PARAMETER, f"storage.parameters.{name} does not exist for {syntax.scheme}://{meant}{others}"
         )
+    for parameter in syntax.parameters:
+        if parameter.spelling_of in parameters and parameter.name in parameters:
+            raise InvalidValue(Reason.INVALID_PARAMETER, f"storage.parameters.{two_spellings(parameter)}")
+
+
+def two_spellings(parameter: Parameter) -> str:
+    """What to do about a parameter that stands beside the one whose spelling it is, after "parameters."."""
+    usual, other = parameter.spelling_of, parameter.name
+    return f"{usual} and parameters.{other} are two spellings of one setting: keep {usual} and remove {other}"
+
+
+def allows_incomplete(parameters: Mapping[str, str]) -> bool:
+    """Whether a model is to be used although files of it are known to be missing or damaged."""
+    return parameters.get(ALLOW_INCOMPLETE) == "true"
 
 
 def is_revision(text: str) -> bool:

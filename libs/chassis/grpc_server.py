@@ -1,4 +1,4 @@
-"""The gRPC server of a process: health, reflection, one error mapping for every RPC, and a drain at the end."""
+"""The gRPC server of a process: TLS, health, reflection, one error mapping for every RPC, and a drain at the end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,7 +16,13 @@ from grpc_status import rpc_status
 
 from libs.chassis.errors import Conflict, Corrupt, Invalid, Missing, ServiceError, Unavailable
 from libs.chassis.health import Health
+from libs.chassis.tls_files import TlsFiles, TlsIdentity
 
+# A caller's certificate is looked at when it connects. So no connection outlives this time and the grace by much, and a
+# call that runs has time to end: parsing, the only one under such certificates, has 20 seconds.
+_CERTIFIED_CONNECTION_SECONDS = 300.0
+_GRACE_SECONDS = 30.0
+_PORT_CHECK = "grpc_port"
 _DOMAIN = "ome.io"
 _CODES: dict[type[ServiceError], int] = {
     Invalid: code_pb2.INVALID_ARGUMENT,
@@ -100,14 +106,26 @@ async def serve_grpc(
     port: int,
     servicers: Mapping[str, Callable[[grpc.aio.Server], None]],
     health: Health,
+    tls: TlsFiles | None,
     drain_seconds: float = 5.0,
     options: tuple[tuple[str, Any], ...] = (),
+    certified_connection_seconds: float = _CERTIFIED_CONNECTION_SECONDS,
 ) -> AsyncIterator[int]:
     """Serve servicers until the block ends; yields the port, which the kernel chose when port is 0.
 
     servicers maps the full name of each service to a function that adds its servicer to the server. At the end the
     service stops being SERVING first, then running calls get drain_seconds.
+
+    With tls None the port speaks plain text. Otherwise it takes up new files without a restart. It is opened once the
+    files can be used: until then the block runs, with 0 for the port, and the health check of the files says why. Under
+    an authority, callers must show a certificate of it, again after certified_connection_seconds.
     """
+    if tls is not None and tls.with_authority:
+        options = (
+            *options,
+            ("grpc.max_connection_age_ms", int(certified_connection_seconds * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(_GRACE_SECONDS * 1000)),
+        )
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=options)
     health_servicer = grpc_health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -115,8 +133,7 @@ async def serve_grpc(
         add(server)
     reflection.enable_server_reflection((*servicers, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     # An IPv6 address has colons of its own.
-    bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    await server.start()
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     tasks: set[asyncio.Task[None]] = set()
 
@@ -133,7 +150,62 @@ async def serve_grpc(
     await set_serving()
     health.on_change(publish)
     try:
-        yield bound
+        async with _opened(server, address, tls, health) as bound:
+            yield bound
     finally:
         await health_servicer.enter_graceful_shutdown()
         await server.stop(drain_seconds)
+
+
+@asynccontextmanager
+async def _opened(server: grpc.aio.Server, address: str, tls: TlsFiles | None, health: Health) -> AsyncIterator[int]:
+    if tls is None:
+        _log.warning("grpc_in_plain_text", address=address)
+        bound = server.add_insecure_port(address)
+        await server.start()
+        yield bound
+        return
+    async with tls.followed():
+        if tls.current is not None:
+            yield await _open_tls(server, address, tls)
+            return
+        opening = asyncio.create_task(_open_later(server, address, tls, health))
+        try:
+            yield 0
+        finally:
+            opening.cancel()
+            await asyncio.wait([opening])
+
+
+async def _open_later(server: grpc.aio.Server, address: str, tls: TlsFiles, health: Health) -> None:
+    try:
+        await _open_tls(server, address, tls)
+    except RuntimeError as error:
+        # The process is at work meanwhile: it does not end, as it does when the port is taken at the start.
+        _log.error("grpc_port_not_opened", address=address, error=str(error))
+        health.fail(_PORT_CHECK, f"{address} cannot be opened: {error}")
+
+
+async def _open_tls(server: grpc.aio.Server, address: str, tls: TlsFiles) -> int:
+    given = first = await tls.usable()
+
+    def replacement() -> Any:
+        """The files if they are new, and None if not: gRPC asks at each handshake, from a thread of its own."""
+        nonlocal given
+        if tls.current is None or tls.current == given:
+            return None
+        given = tls.current
+        return _configuration(given)
+
+    credentials = grpc.dynamic_ssl_server_credentials(
+        _configuration(first), replacement, require_client_authentication=tls.with_authority
+    )
+    bound = server.add_secure_port(address, credentials)
+    await server.start()
+    return bound
+
+
+def _configuration(identity: TlsIdentity) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(identity.key, identity.certificate)], root_certificates=identity.authority or None
+    )

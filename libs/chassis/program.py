@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, Protocol, TypeVar
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from libs.chassis.logs import configure_logs
 from libs.chassis.settings import SettingsError, load_settings
 from libs.chassis.tasks import keep_cancellations
+from libs.chassis.usage import Usage, usage_text
 
 EXIT_CRASH = 1
 EXIT_BAD_SETTINGS = 2
@@ -34,11 +35,24 @@ class ProgramSettings(Protocol):
 S = TypeVar("S", bound=ProgramSettings)
 
 
-def run(service: str, settings_class: type[S], main: Callable[[S, asyncio.Event], Awaitable[None]]) -> NoReturn:
-    """Run a service until SIGTERM or SIGINT and exit: 0 clean, 1 crash, 2 bad settings.
+def run(
+    service: str,
+    settings_class: type[S],
+    main: Callable[[S, asyncio.Event], Awaitable[None]],
+    usage: Usage,
+    arguments: Sequence[str],
+) -> NoReturn:
+    """Run a service until SIGTERM or SIGINT and exit: 0 clean, 1 crash, 2 bad settings or arguments.
 
-    main gets the settings and an event that is set by the first signal; it returns when everything is closed.
+    main gets the settings and an event that is set by the first signal; it returns when everything is closed. Arguments
+    are those of the command line after the command: --help prints the usage, and there are no others.
     """
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(usage_text(usage, settings_class))
+        sys.exit(0)
+    if arguments:
+        sys.stderr.write(f"{service}: {arguments[0]!r} is no argument; {usage.command} --help tells what there is\n")
+        sys.exit(EXIT_BAD_SETTINGS)
     try:
         settings = load_settings(settings_class, os.environ)
     except SettingsError as error:

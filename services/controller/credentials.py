@@ -1,4 +1,7 @@
-"""Hands the secret of a model to the fetcher that needs it, and to no other. Secrets are neither stored nor logged."""
+"""Hands the secret of a model to the fetcher that needs it, and to no other. Secrets are neither stored nor logged.
+
+Where credentials may go is decided in destinations, before they leave: a fetcher never sees what it must not use.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -17,7 +20,8 @@ from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import read_key
 from libs.model.problems import problem_of
 from ome.fetch.v1 import fetch_pb2
-from services.controller.kube import read_secret
+from services.controller.destinations import NO_RULES, DestinationRules, check_secret, check_transport
+from services.controller.kube import StoredSecret, read_secret
 from services.controller.specification import ModelSource, ModelSpec, SecretRef
 
 _QUEUE = "ome-credentials"
@@ -36,6 +40,7 @@ class CredentialsServer:
         find_model: Callable[[str, str, fetch_pb2.Assignment | None], ModelSpec | None],
         find_listed: Callable[[str], ModelSpec | None],
         source_of: Callable[[ModelSpec], ModelSource | None],
+        destinations: DestinationRules = NO_RULES,
     ) -> None:
         """find_model gets a node, a model uid and the node's assignment, None for the one that is known; it returns
         None when the model is none of the node's business.
@@ -50,6 +55,7 @@ class CredentialsServer:
         self._find_model = find_model
         self._find_listed = find_listed
         self._source_of = source_of
+        self._destinations = destinations
 
     async def serve(self, client: Client) -> None:
         """Answer from now on; replicas share the work."""
@@ -86,31 +92,33 @@ class CredentialsServer:
             secret = await read_secret(self._kube, *source.secret.place)
             # Before anything is found wrong: what was wrong is tried again when this has changed.
             reply.secret_version = source.secret.version(secret.state if secret else "")
-            reply.values.update(_select(secret.data if secret else None, source.secret))
+            reply.values.update(self._select(secret, source, source.secret))
         elif source and source.token_version:
             parameters = (model.storage or {}).get("parameters") or {}
             reply.secret_version = source.token_version
+            check_transport(source.source, self._destinations)
             reply.values[TOKEN_KEY] = parameters[TOKEN_PARAMETER].encode()
         _log.info("credentials_handed_out", node=node, model=model.ref.name)
+
+    def _select(self, secret: StoredSecret | None, source: ModelSource, ref: SecretRef) -> Mapping[str, bytes]:
+        """What of a Secret a node is given: the one key that the backend uses, under its usual name, or all."""
+        name = f"{ref.namespace}/{ref.name}"
+        if secret is None:
+            raise Missing(Reason.SECRET_NOT_FOUND, f"Secret {name} does not exist or may not be read")
+        check_secret(name, secret.type, secret.annotations, source.source, self._destinations)
+        if not secret.data:
+            # Without credentials a fetcher would sign with its own identity.
+            raise Missing(Reason.SECRET_NOT_FOUND, f"Secret {name} is empty: put the credentials of the source into it")
+        if not ref.key:
+            return secret.data
+        if ref.key not in secret.data:
+            # Its other keys are not listed: whoever writes a model need not be allowed to see them.
+            raise Missing(
+                Reason.SECRET_NOT_FOUND,
+                f"Secret {name} has no key {ref.key!r}: name the key in storage.parameters.secretKey",
+            )
+        return {TOKEN_KEY: secret.data[ref.key]}
 
     async def _assignment(self, node: str, uid: str) -> fetch_pb2.Assignment:
         _, value = await read_key(self._js, names.DESIRED_BUCKET, names.node_key(node, uid))
         return fetch_pb2.Assignment.FromString(value or b"")
-
-
-def _select(data: Mapping[str, bytes] | None, secret: SecretRef) -> Mapping[str, bytes]:
-    """What of a Secret a node is given: the one key that the backend uses, under its usual name, or all."""
-    if data is None:
-        raise Missing(
-            Reason.SECRET_NOT_FOUND, f"Secret {secret.namespace}/{secret.name} does not exist or may not be read"
-        )
-    if not secret.key:
-        return data
-    if secret.key not in data:
-        has = f"it has {', '.join(sorted(data))}" if data else "it is empty"
-        raise Missing(
-            Reason.SECRET_NOT_FOUND,
-            f"Secret {secret.namespace}/{secret.name} has no key {secret.key!r} ({has}); "
-            "name the key in parameters.secretKey",
-        )
-    return {TOKEN_KEY: data[secret.key]}

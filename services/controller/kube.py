@@ -61,6 +61,8 @@ class StoredSecret:
 
     state: str
     data: Mapping[str, bytes] = field(repr=False)
+    type: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 async def read_secret(client: KubeClient, namespace: str, name: str) -> StoredSecret | None:
@@ -69,7 +71,10 @@ async def read_secret(client: KubeClient, namespace: str, name: str) -> StoredSe
     if found is None:
         return None
     return StoredSecret(
-        _state(found), {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+        _state(found),
+        {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()},
+        found.get("type") or "",
+        found["metadata"].get("annotations") or {},
     )
 
 

@@ -3,7 +3,7 @@
 Pure, and writes nothing: each function says what it decides about a `Case`, and planning puts that into its plan.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from libs.artifact.reasons import Reason
@@ -22,6 +22,7 @@ _LONGEST_PAUSE_SECONDS = 86400.0
 CREDENTIAL_REASONS = frozenset(
     {
         model_pb2.REASON_SECRET_NOT_FOUND,
+        model_pb2.REASON_SECRET_REFUSED,
         model_pb2.REASON_INVALID_PARAMETER,
         model_pb2.REASON_FORBIDDEN,
         model_pb2.REASON_GATED,
@@ -134,13 +135,15 @@ def secret_version_of(source: ModelSource, secret_states: Mapping[tuple[str, str
     return "" if state is None else source.secret.version(state)
 
 
-def lost_source(state: fetch_pb2.NodeModelState | None, assignment: fetch_pb2.Assignment) -> bool:
-    """Whether a node cannot fetch what was listed because the source no longer has it."""
-    return (
-        state is not None
-        and state.content_digest == assignment.content_digest
-        and state.problem.reason in (model_pb2.REASON_NOT_FOUND, model_pb2.REASON_SOURCE_CHANGED)
-    )
+def why_again(states: Iterable[fetch_pb2.NodeModelState | None], assignment: fetch_pb2.Assignment) -> str:
+    """Why a source that was listed is asked again, by what nodes say of what they were to fetch; empty without reason.
+
+    It no longer has what was listed; or that is not the whole model, which whoever publishes it may mend.
+    """
+    reasons = {state.problem.reason for state in states if state and state.content_digest == assignment.content_digest}
+    if reasons & {model_pb2.REASON_NOT_FOUND, model_pb2.REASON_SOURCE_CHANGED}:
+        return "the source no longer has what was listed"
+    return "the source may have been mended" if model_pb2.REASON_INCOMPLETE in reasons else ""
 
 
 def _has_new_credentials(case: Case, resolution: fetch_pb2.Resolution) -> bool:

@@ -14,6 +14,7 @@ from libs.chassis.nats_mirror import Mirror
 from libs.chassis.reflector import Reflector
 from libs.chassis.tasks import run_until
 from services.controller.credentials import CredentialsServer
+from services.controller.destinations import DestinationRules
 from services.controller.kube import MODEL_COLLECTIONS, NODES
 from services.controller.manifests import ManifestSweep
 from services.controller.model_loop import ModelLoop
@@ -72,7 +73,14 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             await ensure_pool(js, DEFAULT_POOL)
 
         await ensure()
-        credentials = CredentialsServer(kube, js, known.model_for_credentials, known.model_for_listing, known.source_of)
+        credentials = CredentialsServer(
+            kube,
+            js,
+            known.model_for_credentials,
+            known.model_for_listing,
+            known.source_of,
+            DestinationRules(settings.hf_endpoint, settings.modelscope_endpoint, settings.insecure_hosts),
+        )
         models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
         nodes = Reflector(NODES, "nodes", health, project=project_node)
         leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name, settings.lease_seconds)

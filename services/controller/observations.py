@@ -65,7 +65,7 @@ class Observations:
             retry_initial_seconds=settings.retry_initial_seconds,
             retry_max_seconds=settings.retry_max_seconds,
             volume_inspect_seconds=settings.volume_inspect_seconds,
-            secrets=SecretRules(settings.secret_namespaces, settings.reserved_secrets),
+            secrets=SecretRules(settings.secret_namespaces, settings.reserved_secrets, settings.identity_namespaces),
             confines=settings.namespaced_paths == "own",
         )
         self.volumes = VolumeWatch(settings.parser_image, changed, health)
@@ -279,10 +279,10 @@ class Observations:
         # Without a digest it was read in place, which is looked at again: a driver may want the secret then.
         if listing is None or not listing.artifact.digest:
             return True
-        # It is listed once more when a node no longer finds what was listed.
+        # It is listed once more when a node no longer finds what was listed, or has found it incomplete.
         keys = [names.node_key(node, model.ref.uid) for node in self._holders.get(model.ref.uid, ())]
         held = [(self.observed.get(key), assignment) for key in keys if (assignment := self.desired.get(key))]
-        return any(listings.lost_source(state, assignment) for state, assignment in held)
+        return any(listings.why_again((state,), assignment) for state, assignment in held)
 
     def _holds(self, node: str, uid: str) -> None:
         # Two strings for each pair of a large fleet would be more than all that is known of it.

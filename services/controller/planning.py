@@ -418,6 +418,9 @@ def _intend_nodes(
             _adopt(intent, observed, model)
             return
         artifact = resolution.artifact
+        intent.report.warnings.extend(resolution.warnings)
+        if resolution.HasField("completeness"):
+            intent.report.completeness.CopyFrom(resolution.completeness)
         if artifact.digest:
             intent.report.artifact.CopyFrom(artifact)
             scopes = trust_scopes(model, source, resolution.secret_version)
@@ -446,9 +449,25 @@ def _intend_nodes(
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
+    _assign(intent, source, observed, model, holding, assignment)
+    why = listings.why_again((observed.states.get(node) for node in desired), assignment)
+    if why:
+        case = _listing_case(source, observed, model, desired, rules, now)
+        _heed(intent, listings.list_again(case, why))
+
+
+def _assign(
+    intent: _Intent,
+    source: ModelSource,
+    observed: Observed,
+    model: ModelSpec,
+    holding: set[str],
+    assignment: fetch_pb2.Assignment,
+) -> None:
+    """Give the nodes that must hold the model their assignment, each with its credentials."""
     # Nodes differ in nothing else, and there may be thousands of them.
     by_version: dict[str, fetch_pb2.Assignment] = {}
-    for node in desired:
+    for node in intent.report.desired_nodes:
         if node in holding and not observed.nodes[node].accepts_new:
             # A cordoned or unready node keeps what it has and gets nothing new.
             _keep(intent, {node}, observed, model)
@@ -460,9 +479,6 @@ def _intend_nodes(
             if version not in by_version:
                 by_version[version] = _with_credentials(assignment, version)
             intent.assign[node] = by_version[version]
-    if any(listings.lost_source(observed.states.get(node), assignment) for node in desired):
-        case = _listing_case(source, observed, model, desired, rules, now)
-        _heed(intent, listings.list_again(case, "the source no longer has what was listed"))
 
 
 def _secret_version(source: ModelSource, observed: Observed, node: str, is_holding: bool) -> str:
@@ -547,6 +563,7 @@ def _absence(observed: Observed, held: Held | None, state: fetch_pb2.NodeModelSt
         generation=before.generation,
         artifact=before.artifact if before.artifact.digest else None,
         unclaimed=held is None and observed.model is None,
+        reserve=bool(observed.model and observed.model.deleting and observed.model.reserve),
     )
 
 

@@ -54,3 +54,19 @@ class Settings:
     secret_check_seconds: float = setting(
         2.0, help="how often a Secret is looked at while a model that names it fails", minimum=0.1
     )
+    hf_endpoint: str = setting(
+        "https://huggingface.co",
+        name="HF_ENDPOINT",
+        help="address of the Hugging Face Hub that the fetchers use: it may get the Secrets of hf:// models",
+    )
+    modelscope_endpoint: str = setting(
+        "https://www.modelscope.cn",
+        name="MODELSCOPE_ENDPOINT",
+        help="address of ModelScope that the fetchers use: it may get the Secrets of ms:// models",
+    )
+    identity_namespaces: tuple[str, ...] = setting(
+        (), help="namespaces whose BaseModels may use the cloud identity of OME's Pods, as in team-a or team-b=s3://b-*"
+    )
+    insecure_hosts: tuple[str, ...] = setting(
+        (), help="hosts to which credentials may go over plain http, if a model's endpoint says so; *.suffix for many"
+    )

@@ -16,8 +16,9 @@ from libs.artifact.places import STATE_DIRECTORY, leads_into_state, namespace_fo
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
-    PRIORITY_ANNOTATION,
+    keeps_files,
     planning_digest,
+    priority_of,
     skips_parsing,
 )
 from libs.artifact.uri import (
@@ -41,6 +42,7 @@ from libs.artifact.uri import (
 from libs.model.kinds import model_ref
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
+from services.controller.identities import check_identity
 
 _SECRET_NAME = re.compile(SECRET_WORDS)
 # The trust scope of all models that are in no namespace: whoever writes one may read them all.
@@ -49,12 +51,14 @@ _CLUSTER_SCOPE = "cluster"
 
 @dataclass(frozen=True)
 class SecretRules:
-    """What the operator's settings say about the Secrets that models may name."""
+    """What the operator's settings say about the credentials of models: Secrets, and the identity of OME's Pods."""
 
     # Namespaces, besides the operator's own, in which a model that is in none may name a Secret.
     namespaces: tuple[str, ...] = ()
     # Secrets in the operator's namespace that are no model's: whoever may use one may send it to any endpoint.
     reserved: tuple[str, ...] = ()
+    # Namespaces whose models may use the identity of OME's Pods, each with a pattern of buckets or without one.
+    identity_namespaces: tuple[str, ...] = ()
 
 
 _NO_RULES = SecretRules()
@@ -73,6 +77,8 @@ class ModelSpec:
     storage: Mapping[str, Any] | None
     skip_parsing: bool
     priority: int
+    # Whether its files stay on the nodes when it is deleted.
+    reserve: bool = False
     # What the nodes were last told to hold, as the object's status says, and the generation that this was said of.
     recorded: model_pb2.Artifact = field(default_factory=model_pb2.Artifact)
     recorded_generation: int = 0
@@ -134,7 +140,8 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         disabled=bool(spec.get("disabled")),
         storage=spec.get("storage"),
         skip_parsing=skips_parsing(annotations),
-        priority=_priority(annotations.get(PRIORITY_ANNOTATION, "")),
+        reserve=keeps_files(metadata.get("labels") or {}),
+        priority=priority_of(spec.get("storage") or {}, annotations),
         recorded=_recorded(status.get("artifact") or {}),
         recorded_generation=status.get("observedGeneration", 0),
     )
@@ -143,7 +150,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
 def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = _NO_RULES) -> ModelSource | None:
     """Where nodes get the model's bytes from; None when they get none: it has no storage, or is read from a claim.
 
-    Raises InvalidValue with reason InvalidUri or InvalidParameter.
+    Raises InvalidValue with reason InvalidUri, InvalidParameter or IdentityRefused.
     """
     if not model.storage or not model.storage.get("storageUri"):
         return None
@@ -158,6 +165,7 @@ def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = 
     public = {name: value for name, value in parameters.items() if name not in CREDENTIAL_PARAMETERS}
     _check_holds_no_secret(public)
     check_parameters(text, public)
+    check_identity(model.ref.namespace, uri, public, secret is not None or has_token, secrets.identity_namespaces)
     identity = [text, sorted(public.items()), None if secret is None else [secret.namespace, secret.name, secret.key]]
     return ModelSource(
         uri=uri,
@@ -281,11 +289,3 @@ def _recorded(artifact: Mapping[str, Any]) -> model_pb2.Artifact:
         bytes=artifact.get("bytes", 0),
         files=artifact.get("files", 0),
     )
-
-
-def _priority(text: str) -> int:
-    try:
-        # int32 on the wire; a number beyond it means "first" or "last" all the same.
-        return max(-(2**31), min(2**31 - 1, int(text)))
-    except ValueError:
-        return 0

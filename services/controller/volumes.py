@@ -7,12 +7,13 @@ the result of a Job is taken once, whoever takes it and however often it is read
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
-from libs.artifact.uri import VolumeClaimUri, parse_uri
+from libs.artifact.uri import ALLOW_INCOMPLETE, VolumeClaimUri, allows_incomplete, parse_uri
+from libs.model.findings import defects_sentence, is_refused
 from libs.model.problems import new_problem
 from libs.model.reasons import reason_of
 from ome.fetch.v1 import fetch_pb2
@@ -176,7 +177,8 @@ def look(
         gone = tuple(delete_job(job, "the claim cannot be used") for job in seen.jobs if not job.deleting)
         return Look(volume, obstacle, delete=gone)
     schema_path = (model.storage or {}).get("schemaPath") or ""
-    subject = _subject(place, seen.claim, schema_path, model.skip_parsing)
+    parameters = (model.storage or {}).get("parameters") or {}
+    subject = _subject(place, seen.claim, schema_path, model.skip_parsing, allows_incomplete(parameters))
     inspection = fetch_pb2.VolumeInspection(subject=subject)
     if before.inspection.subject == subject:
         inspection.CopyFrom(before.inspection)
@@ -184,7 +186,7 @@ def look(
     delete = [delete_job(job, "it is about what was asked for earlier") for job in others if not job.deleting]
     report = _answer(running, seen.refusal, subject, inspection.number + 1, now)
     if report is not None:
-        inspection = _conclude(inspection, report, today)
+        inspection = _conclude(inspection, report, parameters, today)
         if running is not None:
             delete.append(delete_job(running, "it has ended"))
             running = None
@@ -232,8 +234,10 @@ def _claim_problem(place: ClaimDirectory, claim: Claim | None) -> fetch_pb2.Prob
     return fetch_pb2.Problem(reason=model_pb2.REASON_VOLUME_NOT_READY, message=message, problem_class=problem_class)
 
 
-def _subject(place: ClaimDirectory, claim: Claim, schema_path: str, skip_parsing: bool) -> str:
+def _subject(place: ClaimDirectory, claim: Claim, schema_path: str, skip_parsing: bool, incomplete: bool) -> str:
     content = [place.namespace, place.claim, claim.uid, place.path, schema_path, skip_parsing]
+    if incomplete:
+        content.append(ALLOW_INCOMPLETE)
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -262,7 +266,10 @@ def _answer(
 
 
 def _conclude(
-    before: fetch_pb2.VolumeInspection, report: parser_pb2.InspectionReport, today: float
+    before: fetch_pb2.VolumeInspection,
+    report: parser_pb2.InspectionReport,
+    parameters: Mapping[str, str],
+    today: float,
 ) -> fetch_pb2.VolumeInspection:
     after = fetch_pb2.VolumeInspection(subject=before.subject, number=before.number + 1)
     after.inspected_at.FromMilliseconds(int(today * 1000))
@@ -273,6 +280,11 @@ def _conclude(
             after.facts.CopyFrom(report.facts)
         if report.HasField("parse_problem"):
             after.parse_problem.CopyFrom(_as_problem(report.parse_problem))
+        if why := _refusal(report, parameters):
+            after.ClearField("found_at")
+            after.failures = before.failures + 1
+            what = f'{why}; mend it, or set parameters.{ALLOW_INCOMPLETE} to "true"'
+            after.problem.CopyFrom(new_problem(Reason.INCOMPLETE, what, fetch_pb2.PROBLEM_CLASS_MISSING))
         return after
     if report.problem.reason in _UNABLE and before.HasField("found_at"):
         # Nothing speaks against what was found before.
@@ -284,6 +296,14 @@ def _conclude(
     after.failures = before.failures + 1
     after.problem.CopyFrom(_as_problem(report.problem))
     return after
+
+
+def _refusal(report: parser_pb2.InspectionReport, parameters: Mapping[str, str]) -> str:
+    """Why what was found is known not to be the whole model, where the model does not allow that; empty otherwise."""
+    if report.parse_problem.reason == model_pb2.REASON_INCOMPLETE and not allows_incomplete(parameters):
+        return report.parse_problem.message
+    found = report.facts.completeness
+    return defects_sentence(found) if is_refused(found, parameters) else ""
 
 
 def _as_problem(finding: parser_pb2.Finding) -> fetch_pb2.Problem:

@@ -8,6 +8,7 @@ from libs.artifact.version import VERSION
 from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
+from libs.chassis.tls_files import tls_files
 from libs.chassis.work import KeyedQueue
 from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.credentials import NodeCredentials
@@ -26,6 +27,7 @@ from services.fetcher.model.scrubbing import scrub_artifacts
 from services.fetcher.model.triggers import Triggers
 from services.fetcher.settings import Settings
 from services.fetcher.sources.catalogue import Sources
+from services.fetcher.sources.trust import trust_also
 from services.fetcher.transfer.sharing import Sharing
 
 ASSIGNMENTS_CHECK = "assignments"
@@ -35,6 +37,8 @@ _RECONCILE_WORKERS = 32
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve the node until stop is set. What was downloaded by then stays for the next process."""
+    if settings.source_ca_file:
+        trust_also(settings.source_ca_file)
     sources = Sources(settings)
     health = Health()
     health.declare(ASSIGNMENTS_CHECK, "not read yet")
@@ -48,7 +52,9 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
     async with AsyncExitStack() as stack:
         roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds)
         await stack.enter_async_context(roots.opened(health))
-        parser = await stack.enter_async_context(connect_parser(settings.parser_address, roots.model_files))
+        plaintext = settings.parser_plaintext
+        tls = tls_files(settings.parser_tls_dir, "OME_PARSER_TLS_DIR", health, plaintext, with_authority=True)
+        parser = await stack.enter_async_context(connect_parser(settings.parser_address, tls, roots.model_files))
         client = await stack.enter_async_context(
             connect_nats(
                 settings.nats_url,

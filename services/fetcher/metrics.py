@@ -2,11 +2,18 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-TRANSFERS = Counter("ome_fetcher_transfers_total", "Transfers that ended, by result.", ["result"])
-TRANSFERRED_BYTES = Counter("ome_fetcher_transferred_bytes_total", "Bytes of artifacts that were transferred.")
+TRANSFERS = Counter(
+    "ome_fetcher_transfers_total", "Transfers that ended, by scheme of the source and result.", ["backend", "result"]
+)
+TRANSFERRED_BYTES = Counter(
+    "ome_fetcher_transferred_bytes_total",
+    "Bytes that transfers brought until they ended, without those of earlier attempts.",
+    ["backend", "result"],
+)
 TRANSFER_SECONDS = Histogram(
     "ome_fetcher_transfer_seconds",
-    "Duration of transfers that succeeded, from the free slot to the committed artifact.",
+    "Duration of transfers, from the free slot to their end.",
+    ["backend", "result"],
     buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000),
 )
 TRANSFERS_RUNNING = Gauge("ome_fetcher_transfers_running", "Transfers under way.")

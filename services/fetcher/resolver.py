@@ -18,6 +18,7 @@ from services.fetcher.fleet.listing import ListingWorker
 from services.fetcher.fleet.manifests import ManifestStore
 from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources
+from services.fetcher.sources.trust import trust_also
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class Settings(SourceSettings):
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """List until stop is set. A listing that is under way then is made by another resolver."""
+    if settings.source_ca_file:
+        trust_also(settings.source_ca_file)
     sources = Sources(settings)
     health = Health()
     workers: list[ListingWorker] = []

@@ -25,6 +25,9 @@ class SourceSettings:
         name="MODELSCOPE_ENDPOINT",
         help="Address of ModelScope, of its international site, or of a mirror of it.",
     )
+    source_ca_file: Path | None = setting(
+        None, help="File with certificate authorities (PEM) that sources may have besides the public ones."
+    )
     vendor_drivers_file: Path | None = setting(
         None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
     )
@@ -38,6 +41,13 @@ class Settings(SourceSettings):
     nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
     host_root: Path = setting(help="Directory below which the node's file system is mounted, such as /host.")
     parser_address: str = setting(help="host:port of the parser's gRPC service.")
+    parser_tls_dir: Path = setting(
+        Path("/var/run/secrets/parser-tls"),
+        help="Directory with tls.crt and tls.key for the parser, and ca.crt by which the parser is known.",
+    )
+    parser_plaintext: bool = setting(
+        False, help="true calls the parser without TLS: whoever is on the network reads along, or answers instead."
+    )
     nats_token_file: Path | None = setting(
         None, help="File with the ServiceAccount token (audience nats) that identifies the node to NATS."
     )

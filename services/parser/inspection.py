@@ -3,9 +3,9 @@
 Must not interpret what it reads.
 """
 
+import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 
 from google.protobuf.json_format import MessageToJson
@@ -16,21 +16,23 @@ from services.parser.intake import take_in
 from services.parser.parsing import parse_directory
 
 EXIT_NO_FACTS = 3
-EXIT_USAGE = 2
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the facts of a directory, or why there are none; returns the exit code."""
-    schema_path = ""
-    rest = list(arguments)
-    if len(rest) == 3 and rest[0] == "--schema-path":
-        schema_path = rest[1]
-        rest = rest[2:]
-    if len(rest) != 1 or rest[0].startswith("-"):
-        print("usage: python -m services.parser inspect [--schema-path FILE] DIR", file=sys.stderr)
-        return EXIT_USAGE
+    parser = argparse.ArgumentParser(
+        prog="python -m services.parser inspect",
+        description="Prints the facts of a model's directory as JSON. Exits with 0, with 3 and a reason if there are "
+        "no facts, and with 2 for wrong arguments.",
+    )
+    parser.add_argument("directory", metavar="DIR", help="directory of the model")
+    parser.add_argument(
+        "--schema-path", metavar="FILE", default="", help="configuration to read instead of config.json, below DIR"
+    )
+    options = parser.parse_args(arguments)
+    root, schema_path = options.directory, options.schema_path
     try:
-        facts = parse_directory(take_in(read_files(rest[0], schema_path, _boundary(rest[0])), schema_path))
+        facts = parse_directory(take_in(read_files(root, schema_path, _boundary(root)), schema_path))
     except ParseError as error:
         print(json.dumps({"error": {"reason": error.reason, "message": error.message}}))
         return EXIT_NO_FACTS

@@ -8,10 +8,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from libs.artifact.completeness import MOST_SHARDS, Damage, damage_of, is_index, names_in_index
+from libs.artifact.findings import Finding
 from libs.artifact.metadata_files import (
+    BEGINNING_BYTES,
     CARD,
     GGUF_SUFFIX,
     INDEX_SUFFIX,
+    MAX_DOCUMENT_BYTES,
     MAX_FILES,
     MAX_GGUFS_BYTES,
     MAX_TOTAL_BYTES,
@@ -20,13 +24,12 @@ from libs.artifact.metadata_files import (
     wanted_bytes,
 )
 from services.parser.documents import Document, read_document
-from services.parser.errors import INVALID_LISTING, ParseError, TooLarge
+from services.parser.errors import INVALID_LISTING, CutOff, ParseError, TooLarge
 from services.parser.gguf import GgufHeader, read_gguf
 from services.parser.safetensors import Header, read_header
 
 MAX_PATH_BYTES = 1024
 MAX_TENSORS = 320_000
-_MAX_SHARDS = 10_000
 # Of all documents together; a configuration that names the scheme of every layer has 100,000.
 _MAX_VALUES = 500_000
 # Sparse files may claim any size; sums of these stay within 64 bits.
@@ -34,7 +37,6 @@ MAX_CLAIMED_BYTES = 1 << 56
 
 # Without these a directory has no facts; what is wrong with another file costs the facts that it holds.
 _ESSENTIAL = frozenset(("config.json", "model_index.json"))
-_SHARD = re.compile(rb':\s*"([^"\\]{1,1024}\.safetensors)"')
 _TOTAL = re.compile(rb'"total_(size|parameters)"\s*:\s*(\d{1,15})(?:\.0)?\s*[,}]')
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 
@@ -58,6 +60,10 @@ class Directory:
     indexes: dict[str, Index] = field(default_factory=dict)
     headers: dict[str, Header] = field(default_factory=dict)
     ggufs: dict[str, GgufHeader] = field(default_factory=dict)
+    # Names of files by the index that names them, of any format.
+    named: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # What is not what its name says, and is read no further.
+    damaged: dict[str, Damage] = field(default_factory=dict)
     card: str = ""
     warnings: list[str] = field(default_factory=list)
 
@@ -132,15 +138,25 @@ class Intake:
         self._parts = []
         if path is None or not self._limit(path):
             return
-        if path.endswith(WEIGHTS_SUFFIX):
+        damage = damage_of(path, self._size, data) if path != CARD else None
+        if damage:
+            self._directory.damaged[path] = damage
+            if path == self._directory.schema_path or self._limit(path) == MAX_DOCUMENT_BYTES:
+                self._directory.warnings.append(f"{path} {damage.what}.")
+        elif self._limit(path) == BEGINNING_BYTES:
+            return
+        elif path.endswith(WEIGHTS_SUFFIX):
             if data:
                 self._read_header(path, data)
         elif path.endswith(GGUF_SUFFIX):
             if data:
-                self._directory.ggufs[path] = read_gguf(path, data)
-        elif path.endswith(INDEX_SUFFIX):
+                self._read_gguf(path, data)
+        elif is_index(path):
             self._check_complete(path, data)
-            self._directory.indexes[path] = _read_index(data)
+            index = _read_index(path, data)
+            self._directory.named[path] = index.shards
+            if path.endswith(INDEX_SUFFIX):
+                self._directory.indexes[path] = index
         elif path == CARD:
             self._directory.card = data.decode("utf-8", "replace")
         elif data or self._size == 0:
@@ -160,11 +176,25 @@ class Intake:
             self._directory.warnings.append(f"{error.message}; what it states is not known.")
 
     def _read_header(self, path: str, data: bytes) -> None:
-        header = read_header(path, data, self._size)
+        try:
+            header = read_header(path, data, self._size)
+        except CutOff as error:
+            self._directory.damaged[path] = Damage(Finding.TRUNCATED_FILE, f"is cut off: it {error.problem}")
+            return
         self._tensors += len(header.tensors)
         if self._tensors > MAX_TENSORS:
             raise TooLarge(f"the files store more than {MAX_TENSORS} tensors")
         self._directory.headers[path] = header
+
+    def _read_gguf(self, path: str, data: bytes) -> None:
+        header = read_gguf(path, data)
+        stored = sum(header.bytes_by_type.values())
+        if header.is_whole and stored > self._size:
+            what = f"is cut off: it has {self._size} bytes where its header describes {stored}"
+            self._directory.damaged[path] = Damage(Finding.TRUNCATED_FILE, what)
+        elif not header.is_whole and len(data) == self._size and header.version:
+            self._directory.damaged[path] = Damage(Finding.TRUNCATED_FILE, "is cut off within its header")
+        self._directory.ggufs[path] = header
 
     def _check_complete(self, path: str, data: bytes) -> None:
         if len(data) != self._size:
@@ -174,15 +204,12 @@ class Intake:
         return wanted_bytes(path, self._directory.schema_path)
 
 
-def _read_index(data: bytes) -> Index:
-    """Read by pattern: as a document, an index of 280,000 tensors would take ten times its size in memory."""
-    shards: set[str] = set()
-    for match in _SHARD.finditer(data):
-        shards.add(match[1].decode("utf-8", "replace"))
-        if len(shards) > _MAX_SHARDS:
-            raise TooLarge(f"an index names more than {_MAX_SHARDS} files")
+def _read_index(path: str, data: bytes) -> Index:
+    shards = names_in_index(path, data)
+    if len(shards) > MOST_SHARDS:
+        raise TooLarge(f"an index names more than {MOST_SHARDS} files")
     totals = {match[1]: int(match[2]) for match in _TOTAL.finditer(data)}
-    return Index(tuple(sorted(shards)), totals.get(b"size", 0), totals.get(b"parameters", 0))
+    return Index(shards, totals.get(b"size", 0), totals.get(b"parameters", 0))
 
 
 def check_path(path: str) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health, serve_http
+from libs.chassis.tls_files import tls_files
 from ome.parser.v1 import parser_pb2
 from ome.parser.v1.parser_pb2_grpc import add_ParserServiceServicer_to_server
 from services.parser import catalogue
@@ -28,7 +29,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         executor = stack.enter_context(ThreadPoolExecutor(_THREADS, "parse"))
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
         add = partial(add_ParserServiceServicer_to_server, Servicer(executor))
+        plaintext = settings.grpc_plaintext
+        tls = tls_files(settings.grpc_tls_dir, "OME_GRPC_TLS_DIR", health, plaintext, with_authority=True)
         await stack.enter_async_context(
-            serve_grpc(settings.listen_host, settings.grpc_port, {_SERVICE: add}, health, options=_OPTIONS)
+            serve_grpc(settings.listen_host, settings.grpc_port, {_SERVICE: add}, health, tls, options=_OPTIONS)
         )
         await stop.wait()

@@ -5,6 +5,7 @@ The one entry point of the pure core. Must not do I/O.
 
 from collections.abc import Iterable
 
+from libs.model.findings import completeness_message, remark_message
 from ome.parser.v1.parser_pb2 import (
     CERTAINTY_ESTIMATED,
     CERTAINTY_EXACT,
@@ -16,7 +17,7 @@ from services.parser import catalogue
 from services.parser.capabilities import api_capabilities, capabilities_of, pipeline_capabilities
 from services.parser.context import context_of, text_sections
 from services.parser.counting import Counted, count_tensors, merge
-from services.parser.errors import NO_CONFIG, ParseError, malformed
+from services.parser.errors import INCOMPLETE, NO_CONFIG, ParseError, TooLarge, malformed
 from services.parser.formats import facts_of_format, served_from, tensorrt
 from services.parser.intake import Directory, take_in
 from services.parser.licence import licence_of
@@ -35,6 +36,7 @@ from services.parser.weights import (
     weight_file_bytes,
     weights_in,
 )
+from services.parser.wholeness import judge_directory
 
 _CONFIG = "config.json"
 _PIPELINE = "model_index.json"
@@ -57,7 +59,23 @@ def parse_files(files: Iterable[tuple[str, int, bytes]], schema_path: str = "") 
 
 
 def parse_directory(directory: Directory) -> ModelFacts:
-    """The facts of a model directory. Raises ParseError."""
+    """The facts of a model directory, and whether it is whole. Raises ParseError."""
+    verdict = judge_directory(directory)
+    try:
+        facts = _facts(directory)
+    except TooLarge:
+        raise
+    except ParseError as error:
+        if verdict.whole is False and not (directory.schema_path and error.reason is NO_CONFIG):
+            # That the model is incomplete is why there are no facts, or is worse news in any case.
+            raise ParseError(INCOMPLETE, verdict.message) from error
+        raise
+    facts.completeness.CopyFrom(completeness_message(verdict))
+    facts.remarks.extend(map(remark_message, verdict.doubts))
+    return facts
+
+
+def _facts(directory: Directory) -> ModelFacts:
     path = _configuration_path(directory)
     facts = None
     if path != directory.schema_path or not path:

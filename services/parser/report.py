@@ -1,6 +1,7 @@
 """Fits an InspectionReport into the termination message of a container. Pure."""
 
 import json
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -12,7 +13,9 @@ MAX_BYTES = 4096
 # Each character may take six bytes.
 _MAX_SENTENCE = 600
 # What may be long, in the order in which it can be done without. Real models stay below a quarter of the room.
-_DISPENSABLE = ("warnings", "components", "bytesByDtype", "adapter", "capabilities", "apiCapabilities")
+_DISPENSABLE = ("warnings", "components", "bytesByDtype", "adapter", "remarks", "capabilities", "apiCapabilities")
+# Of why a model is incomplete there is room for so much.
+_MAX_DEFECTS = 2
 _TOO_LONG = Finding(
     reason=REASON_PARSE_FAILED, message="the configuration holds names that are too long for what they name"
 )
@@ -25,6 +28,7 @@ def encode_report(report: InspectionReport) -> bytes:
         if name in document:
             document[name]["message"] = document[name].get("message", "")[:_MAX_SENTENCE]
     facts = document.get("facts", {})
+    _shorten_defects(facts)
     left_out = []
     for name in _DISPENSABLE:
         if len(_json(document)) > MAX_BYTES and name in facts:
@@ -34,6 +38,13 @@ def encode_report(report: InspectionReport) -> bytes:
     if len(_json(document)) > MAX_BYTES:
         return encode_report(InspectionReport(bytes=report.bytes, files=report.files, parse_problem=_TOO_LONG))
     return _json(document)
+
+
+def _shorten_defects(facts: dict[str, Any]) -> None:
+    for defect in (defects := facts.get("completeness", {}).get("defects", []))[:_MAX_DEFECTS]:
+        defect["message"] = defect["message"][: _MAX_SENTENCE // _MAX_DEFECTS]
+        defect.pop("files", None)
+    del defects[_MAX_DEFECTS:]
 
 
 def _json(document: dict[str, object]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from libs.artifact.metadata_files import LENGTH_BYTES, MAX_HEADER_BYTES
 from services.parser.documents import read_header_document
-from services.parser.errors import TooLarge, malformed
+from services.parser.errors import CutOff, TooLarge, malformed
 
 # Counted before they are read, for each takes many times its bytes while it is read.
 _MAX_TENSORS = 120_000
@@ -41,10 +41,10 @@ class Header(NamedTuple):
 def read_header(path: str, data: bytes, file_bytes: int) -> Header:
     """The header of a file of file_bytes, of which data are the first bytes, the whole header at least."""
     if len(data) < LENGTH_BYTES:
-        raise malformed(path, "is too short for a safetensors file")
+        raise CutOff(path, "is too short for a safetensors file")
     length = int.from_bytes(data[:LENGTH_BYTES], "little")
     if length > file_bytes - LENGTH_BYTES:
-        raise malformed(path, f"claims a header of {length} bytes but has {file_bytes} bytes in all")
+        raise CutOff(path, f"claims a header of {length} bytes but has {file_bytes} bytes in all")
     if length > MAX_HEADER_BYTES:
         raise TooLarge(f"{path} has a header of {length} bytes; at most {MAX_HEADER_BYTES} are read")
     if len(data) < LENGTH_BYTES + length:
@@ -76,6 +76,8 @@ def _tensors(path: str, document: dict[str, Any], room: int) -> dict[str, Tensor
         if begin > position:
             raise malformed(path, f"bytes {position} to {begin} belong to no tensor")
         position = end
+    if position > room:
+        raise CutOff(path, f"has {room} bytes of data where its header describes {position}")
     if position != room:
         raise malformed(path, f"has {room} bytes of data where its header describes {position}")
     return tensors

@@ -38,6 +38,10 @@ _AS_EXPECTED = "AsExpected"
 _PENDING = "Pending"
 
 
+# Status, reason and message of a condition.
+Judgement = tuple[str, str, str]
+
+
 @dataclass(frozen=True)
 class NodeStanding:
     """How a model stands on one node, all things considered."""
@@ -120,20 +124,27 @@ def judge(
     situation: Situation,
     metadata: Mapping[str, Any] | None,
     parse_cause: Cause | None,
+    whole: Judgement,
+    progress: Mapping[str, Any],
     previous: Mapping[str, Any],
     now: datetime,
 ) -> list[dict[str, str]]:
     """The conditions, as .status has them; one whose status has not changed keeps its time.
 
-    metadata is what the files were parsed into, None as long as they were not.
+    metadata is what the files were parsed into, None as long as they were not; progress is .status.progress, empty
+    while nothing is fetched.
     """
     otherwise = wording.NOTHING_WRONG if situation.volume else wording.NO_NODE_IN_TROUBLE
+    available = _available(situation, progress)
     judged = {
-        "Available": _available(situation),
+        "Available": available,
+        # Another name of Available: what people and tools wait for by habit.
+        "Ready": available,
         "Complete": _complete(situation),
         "Degraded": _problem(_trouble(situation), otherwise),
         "Resolved": _resolved(situation),
         "Parsed": _parsed(metadata, parse_cause),
+        "Whole": whole,
         "Stalled": _problem(_stalled(situation), wording.NOTHING_STUCK),
     }
     return [_condition(name, *judgement, previous, now) for name, judgement in judged.items()]
@@ -145,6 +156,8 @@ def foremost_reason(conditions: Sequence[Mapping[str, str]]) -> str:
     for name in ("Stalled", "Degraded"):
         if by_type[name]["status"] == "True":
             return by_type[name]["reason"]
+    if by_type["Whole"]["status"] == "False":
+        return by_type["Whole"]["reason"]
     return by_type["Complete"]["reason"]
 
 
@@ -180,15 +193,16 @@ def parsing_skipped() -> Cause:
     return Cause("ParsingSkipped", wording.PARSING_SKIPPED)
 
 
-def _available(situation: Situation) -> tuple[str, str, str]:
+def _available(situation: Situation, progress: Mapping[str, Any]) -> Judgement:
     if situation.found_in:
         return "True", "VolumeReady", wording.volume_holds(situation.found_in)
     if situation.ready:
-        return "True", "NodesReady", wording.some_hold(len(situation.ready), len(situation.desired))
-    return "False", situation.cause.reason, situation.cause.message
+        holders = wording.some_hold(len(situation.ready), len(situation.desired))
+        return "True", "NodesReady", holders + wording.fetched(progress)
+    return "False", situation.cause.reason, situation.cause.message + wording.fetched(progress)
 
 
-def _complete(situation: Situation) -> tuple[str, str, str]:
+def _complete(situation: Situation) -> Judgement:
     if not situation.complete:
         return "False", situation.cause.reason, situation.cause.message
     if situation.found_in:
@@ -196,7 +210,7 @@ def _complete(situation: Situation) -> tuple[str, str, str]:
     return "True", "AllNodesReady", wording.all_hold(situation.ready)
 
 
-def _resolved(situation: Situation) -> tuple[str, str, str]:
+def _resolved(situation: Situation) -> Judgement:
     artifact, obstacle = situation.artifact, situation.obstacle
     if artifact and artifact.digest:
         return "True", "Resolved", wording.resolved(artifact)
@@ -210,7 +224,7 @@ def _resolved(situation: Situation) -> tuple[str, str, str]:
     return "True", "NothingToResolve", wording.NOTHING_COPIED
 
 
-def _parsed(metadata: Mapping[str, Any] | None, cause: Cause | None) -> tuple[str, str, str]:
+def _parsed(metadata: Mapping[str, Any] | None, cause: Cause | None) -> Judgement:
     if cause:
         return "False" if cause.failing else "Unknown", cause.reason, cause.message
     if metadata is None:
@@ -238,7 +252,7 @@ def _stalled(situation: Situation) -> Cause | None:
     return obstacle if obstacle and (obstacle.lasting or obstacle.reason == Reason.NO_MATCHING_NODE) else None
 
 
-def _problem(cause: Cause | None, otherwise: str) -> tuple[str, str, str]:
+def _problem(cause: Cause | None, otherwise: str) -> Judgement:
     return ("True", cause.reason, cause.message) if cause else ("False", _AS_EXPECTED, otherwise)
 
 

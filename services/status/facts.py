@@ -5,7 +5,7 @@ is read from metadata.managedFields, so nothing has to be remembered. Must not d
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -16,14 +16,41 @@ from ome.parser.v1.parser_pb2 import ModelFacts
 FIELD_MANAGER = "ome-status"
 
 _INT32_MAX = 2**31 - 1
+# What is judged of the files has a condition and warnings of its own.
+_NO_FACTS = ("completeness", "remarks")
 
 Path = tuple[str, ...]
+
+
+def _max_tokens(facts: ModelFacts) -> int:
+    tokens = facts.usable_context_length or facts.context_length
+    return tokens if tokens <= _INT32_MAX else 0
+
+
+# The spec fields that are ever written, and what each says. guard.yaml of the chart has the API server refuse every
+# other one; a test holds both together.
+_SPEC_FACTS: dict[Path, Callable[[ModelFacts], Any]] = {
+    ("modelType",): lambda facts: facts.model_type,
+    ("modelArchitecture",): lambda facts: facts.architecture,
+    # An estimate stays in .status.metadata, where its range stands beside it.
+    ("modelParameterSize",): lambda facts: facts.parameter_size if facts.parameters.exact else "",
+    ("maxTokens",): _max_tokens,
+    ("modelCapabilities",): lambda facts: list(facts.capabilities),
+    ("modelFormat", "name"): lambda facts: facts.format,
+    ("modelFormat", "version"): lambda facts: facts.format and facts.format_version,
+    ("modelFramework", "name"): lambda facts: facts.framework,
+    ("modelFramework", "version"): lambda facts: facts.framework and facts.framework_version,
+    ("quantization",): lambda facts: facts.quantization.spec_value,
+}
+FACT_FIELDS = tuple(_SPEC_FACTS)
 
 
 def facts_document(facts: Message) -> dict[str, Any]:
     """Facts in the spelling of Kubernetes: camelCase, numbers as numbers, enums as words, nothing unstated."""
     document: dict[str, Any] = {}
     for field, value in facts.ListFields():
+        if field.name in _NO_FACTS:
+            continue
         if field.message_type and field.message_type.GetOptions().map_entry:
             document[field.json_name] = dict(sorted(value.items()))
         elif field.is_repeated:
@@ -48,9 +75,9 @@ def spec_to_apply(model: Mapping[str, Any], facts: ModelFacts) -> dict[str, Any]
     spec = model.get("spec") or {}
     ours, theirs = _owners(model)
     wanted: dict[Path, Any] = {}
-    for path, value in _spec_facts(facts):
-        present = _value(spec, path)
-        if not _owns(theirs, path) and (present is None or _owns(ours, path)):
+    for path, fact in _SPEC_FACTS.items():
+        value, present = fact(facts), _value(spec, path)
+        if value and not _owns(theirs, path) and (present is None or _owns(ours, path)):
             wanted[path] = value
     for name in ("modelFormat", "modelFramework"):
         # A version that we know belongs to the name that we know, not to another that the user wrote.
@@ -58,24 +85,6 @@ def spec_to_apply(model: Mapping[str, Any], facts: ModelFacts) -> dict[str, Any]
             wanted.pop((name, "version"), None)
     held = {path: _value(spec, path) for path in _leaves(ours)}
     return None if wanted == held else _nested(wanted)
-
-
-def _spec_facts(facts: ModelFacts) -> Iterator[tuple[Path, Any]]:
-    tokens = facts.usable_context_length or facts.context_length
-    candidates: tuple[tuple[Path, Any], ...] = (
-        (("modelType",), facts.model_type),
-        (("modelArchitecture",), facts.architecture),
-        # An estimate stays in .status.metadata, where its range stands beside it.
-        (("modelParameterSize",), facts.parameter_size if facts.parameters.exact else ""),
-        (("maxTokens",), tokens if tokens <= _INT32_MAX else 0),
-        (("modelCapabilities",), list(facts.capabilities)),
-        (("modelFormat", "name"), facts.format),
-        (("modelFormat", "version"), facts.format and facts.format_version),
-        (("modelFramework", "name"), facts.framework),
-        (("modelFramework", "version"), facts.framework and facts.framework_version),
-        (("quantization",), facts.quantization.spec_value),
-    )
-    return ((path, value) for path, value in candidates if value)
 
 
 def _plain(field: FieldDescriptor, value: Any) -> Any:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from libs.artifact.digest import digest_directory
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import planning_digest, skips_parsing
 from libs.artifact.uri import Listing, syntax_of
 from libs.model.reasons import word_of
-from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Progress
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
     NODE_PHASE_FAILED,
@@ -28,6 +29,7 @@ from ome.model.v1.model_pb2 import (
 )
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.status import wording
+from services.status.completeness import judge_whole, warnings_document
 from services.status.conditions import (
     Cause,
     NodeStanding,
@@ -41,6 +43,7 @@ from services.status.conditions import (
     unreachable_cause,
 )
 from services.status.facts import facts_document, spec_to_apply
+from services.status.progress import download_document, progress_document
 from services.status.transitions import EventDraft, transitions
 
 FAILURES_LIMIT = 50
@@ -63,13 +66,15 @@ def fold(
     plan: ModelPlan | None,
     states: Mapping[str, NodeModelState],
     nodes: Mapping[str, bool],
+    transfers: Mapping[str, Progress],
     previous: Mapping[str, Any],
     now: datetime,
 ) -> StatusView:
     """Fold one model.
 
     model is the object as the API server has it, plan what the controller decided, states what each node says, nodes
-    the nodes that exist and whether each can be reached, previous the .status that was last written.
+    the nodes that exist and whether each can be reached, transfers the figures of downloads under way by node, previous
+    the .status that was last written.
     """
     spec = model.get("spec") or {}
     deleting = "deletionTimestamp" in model["metadata"]
@@ -78,7 +83,10 @@ def fold(
 
     facts, parse_cause = _facts(model, situation, states)
     metadata = facts_document(facts) if facts else _kept_metadata(model, plan, situation, previous)
-    conditions = judge(situation, metadata if facts or metadata else None, parse_cause, previous, now)
+    progress = progress_document(situation.desired, situation.artifact, transfers, previous, now)
+    kept = bool(metadata) and facts is None
+    whole = judge_whole(situation, plan if current else None, facts, kept, previous)
+    conditions = judge(situation, metadata if facts or metadata else None, parse_cause, whole, progress, previous, now)
     status: dict[str, Any] = {
         "state": situation.state,
         "lifecycle": _lifecycle(spec, deleting, situation),
@@ -108,11 +116,19 @@ def fold(
     elif plan is None and previous.get("artifact"):
         # NATS may have lost what was decided; the controller goes by this until the source is listed again.
         status["artifact"] = dict(previous["artifact"])
+    if progress:
+        status["progress"] = progress
+    if download := download_document(
+        situation.complete and not deleting, situation.artifact, len(situation.desired), previous, now
+    ):
+        status["download"] = download
     path = next((view.path for view in situation.desired if view.phase == NODE_PHASE_READY and view.path), "")
     if path:
         status["path"] = path
     if metadata:
         status["metadata"] = metadata
+    if warnings := warnings_document(plan, facts, kept, previous):
+        status["warnings"] = warnings
     return StatusView(
         status=status,
         spec_facts=spec_to_apply(model, facts) if facts and not deleting else None,
@@ -245,7 +261,7 @@ def _facts(
     matching = sorted(
         (state.phase != NODE_PHASE_READY, node)
         for node, state in states.items()
-        if not artifact or state.artifact.digest == artifact.digest
+        if not artifact or _is_about(state, artifact)
     )
     for _, node in matching:
         if states[node].HasField("facts"):
@@ -254,6 +270,13 @@ def _facts(
         if states[node].HasField("parse_problem"):
             return None, parse_failure(states[node].parse_problem)
     return None, None
+
+
+def _is_about(state: NodeModelState, artifact: Artifact) -> bool:
+    """Whether a node tells of an artifact: it has it at the model's path, or refers to facts about it."""
+    if state.artifact.digest == artifact.digest:
+        return True
+    return bool(artifact.digest) and state.facts_key.startswith(f"{digest_directory(artifact.digest)}.")
 
 
 def _kept_metadata(

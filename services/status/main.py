@@ -10,6 +10,7 @@ from libs.chassis.kube import connect_kube
 from libs.chassis.leadership import Leadership
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
+from libs.chassis.tls_files import tls_files
 from libs.chassis.work import KeyedQueue
 from ome.status.v1.status_pb2_grpc import add_StatusServiceServicer_to_server
 from services.status.catalog import Catalog
@@ -57,12 +58,15 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
         servicer = StatusServicer(catalog, observations, lambda: _SYNCED not in health.failures, stop)
+        plaintext = settings.grpc_plaintext
+        tls = tls_files(settings.grpc_tls_dir, "OME_GRPC_TLS_DIR", health, plaintext, with_authority=False)
         await stack.enter_async_context(
             serve_grpc(
                 settings.listen_host,
                 settings.grpc_port,
                 {SERVICE: lambda server: add_StatusServiceServicer_to_server(servicer, server)},
                 health,
+                tls,
             )
         )
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))

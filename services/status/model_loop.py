@@ -21,7 +21,13 @@ from services.status.kube import Resource, Writer
 from services.status.messages import model_message
 from services.status.metrics import FOLD_SECONDS
 from services.status.observations import Observations
-from services.status.pacing import Pacer, fold_patience_seconds, status_patience_seconds
+from services.status.pacing import (
+    Pacer,
+    ProgressPacer,
+    differs_in_progress_alone,
+    fold_patience_seconds,
+    status_patience_seconds,
+)
 from services.status.transitions import EventDraft
 
 EVENTS = Resource("events.k8s.io/v1", "events", "Event")
@@ -36,6 +42,8 @@ _NOTE_LENGTH = 1024
 # Of the time, what folding all models may take while all of them change, and what requests to write may be under way.
 _FOLDING_SHARE, _WRITING_SHARE, _LONGEST_SECONDS = 0.1, 0.5, 10.0
 
+# How often a download that stands still is looked at.
+_PROGRESS_LOOK_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
@@ -58,6 +66,7 @@ class ModelLoop:
         self._leading = leading
         self._instance = instance
         self._pacer: Pacer[str] = Pacer()
+        self._progress: ProgressPacer[str] = ProgressPacer()
         self._folds: Budget[str] = Budget(_FOLDING_SHARE, _LONGEST_SECONDS)
         self._writes: Budget[str] = Budget(_WRITING_SHARE, _LONGEST_SECONDS)
         # What was asked for and what the API server made of it: a schema that drops a field must not make us ask
@@ -98,13 +107,15 @@ class ModelLoop:
 
     def _fold(self, model: Object) -> StatusView:
         uid, started = model["metadata"]["uid"], time.perf_counter()
-        nodes = self._reachable_nodes(model)
+        nodes, states = self._reachable_nodes(model), self._observations.states_of_model(uid)
+        figures = ((node, self._observations.progress(node, uid)) for node in states)
         with FOLD_SECONDS.time():
             view = fold(
                 model,
                 self._observations.plan(uid),
-                self._observations.states_of_model(uid),
+                states,
                 nodes,
+                {node: each for node, each in figures if each},
                 model.get("status") or {},
                 datetime.now(UTC),
             )
@@ -136,22 +147,30 @@ class ModelLoop:
         return applied
 
     async def _write_status(self, uid: str, model: Object, view: StatusView) -> float | None:
-        before = model.get("status") or {}
+        before, now = model.get("status") or {}, asyncio.get_running_loop().time()
+        if "progress" not in view.status:
+            self._progress.ended(uid)
         if view.status == before or self._written.get(uid) == (view.status, before):
             self._pacer.settled(uid)
             self._writes.forget(uid)
-            return None
-        now = asyncio.get_running_loop().time()
-        patience = status_patience_seconds(before, view.status)
-        if patience:
-            patience = max(patience, self._writes.patience_seconds(uid))
-        remaining = self._pacer.remaining_seconds(uid, patience, now)
+            return self._next_progress_seconds(uid, view, now)
+        progress_alone = differs_in_progress_alone(before, view.status)
+        if progress_alone:
+            self._pacer.settled(uid)
+            remaining = self._progress.remaining_seconds(uid, now)
+        else:
+            patience = status_patience_seconds(before, view.status)
+            if patience:
+                patience = max(patience, self._writes.patience_seconds(uid))
+            remaining = self._pacer.remaining_seconds(uid, patience, now)
         if remaining > 0:
             return remaining
         body = {"metadata": _address(model), "status": view.status}
         applied = await self._writer.apply(MODELS[model["kind"]], body, "status", force=True)
         ended = asyncio.get_running_loop().time()
         self._pacer.written(uid, now, ended)
+        if progress_alone:
+            self._progress.written(uid, ended)
         self._writes.spent(uid, ended - now)
         self._written[uid] = (view.status, applied.get("status") or {})
         self._cluster.absorb_model(applied)
@@ -159,7 +178,13 @@ class ModelLoop:
         _log.info("status_written", model=_name(model), uid=uid, state=view.status["state"], **counts)
         for draft in view.events:
             await self._record(model, draft)
-        return None
+        return self._next_progress_seconds(uid, view, ended)
+
+    def _next_progress_seconds(self, uid: str, view: StatusView, now: float) -> float | None:
+        """When to look how far the nodes are: nothing else tells of bytes that arrive."""
+        if "progress" not in view.status:
+            return None
+        return max(_PROGRESS_LOOK_SECONDS, self._progress.remaining_seconds(uid, now))
 
     async def _record(self, model: Object, draft: EventDraft) -> None:
         metadata = model["metadata"]
@@ -188,6 +213,7 @@ class ModelLoop:
     def _forget(self, uid: str) -> None:
         self._catalog.remove(uid)
         self._pacer.forget(uid)
+        self._progress.ended(uid)
         self._folds.forget(uid)
         self._writes.forget(uid)
         self._written.pop(uid, None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from libs.artifact.reasons import Reason
+from services.status import wording
 
 K = TypeVar("K", bound=Hashable)
 
@@ -19,6 +20,16 @@ _GATHER_SECONDS = 0.05
 _GATHER_SECONDS_PER_NODE = 0.001
 # A fold takes a hundredth of a millisecond per node, and every node reports more than once while a model comes.
 _FOLD_SECONDS_PER_NODE = 0.0002
+
+
+# A model's progress alone is written at most twice a minute, and for the first time when there is a rate to tell.
+_PROGRESS_SECONDS = 30.0
+_FIRST_PROGRESS_SECONDS = 4.0
+
+
+def differs_in_progress_alone(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether nothing has happened to a model but that more bytes have arrived."""
+    return "progress" in before and "progress" in after and _without_progress(before) == _without_progress(after)
 
 
 def status_patience_seconds(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
@@ -57,6 +68,25 @@ class Spread:
         return min(self.longest_seconds, each * nodes)
 
 
+class ProgressPacer(Generic[K]):
+    """Remembers when the progress of each key was written alone. Decides by the clock only, however it is asked."""
+
+    def __init__(self) -> None:
+        self._due: dict[K, float] = {}
+
+    def remaining_seconds(self, key: K, now: float) -> float:
+        """How long a write of nothing but progress has to wait still; zero or less when it is due."""
+        return self._due.setdefault(key, now + _FIRST_PROGRESS_SECONDS) - now
+
+    def written(self, key: K, now: float) -> None:
+        """Nothing but progress was written."""
+        self._due[key] = now + _PROGRESS_SECONDS
+
+    def ended(self, key: K) -> None:
+        """Nothing is fetched any more."""
+        self._due.pop(key, None)
+
+
 class Pacer(Generic[K]):
     """Remembers since when each key has a change to write, and when it was last written."""
 
@@ -84,3 +114,9 @@ class Pacer(Generic[K]):
         """The key is gone."""
         self._pending_since.pop(key, None)
         self._written_until.pop(key, None)
+
+
+def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:
+    said = wording.fetched(status["progress"])
+    conditions = [{**each, "message": each["message"].removesuffix(said)} for each in status["conditions"]]
+    return {**{key: value for key, value in status.items() if key != "progress"}, "conditions": conditions}

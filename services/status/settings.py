@@ -27,6 +27,12 @@ class Settings:
     resync_seconds: float = setting(300.0, minimum=1, help="Every model and node is looked at again after so long.")
     listen_host: str = setting("127.0.0.1", help="Address to listen on, the pod's own.")
     grpc_port: int = setting(9090, minimum=0, help="Port of StatusService.")
+    grpc_tls_dir: Path = setting(
+        Path("/var/run/secrets/tls"), help="Directory with tls.crt and tls.key, by which callers know StatusService."
+    )
+    grpc_plaintext: bool = setting(
+        False, help="true serves gRPC without TLS: whoever is on the network reads along, tokens of callers included."
+    )
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
     log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
     log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")

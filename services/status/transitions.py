@@ -24,11 +24,13 @@ class EventDraft:
 
 
 def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[EventDraft, ...]:
-    """The events of a change of .status, at most one per reason."""
+    """The events of a change of .status, at most one per reason, and one for each new warning."""
     drafts: dict[str, EventDraft] = {}
     for draft in (*_progress(before, after), *_warnings(before, after)):
         drafts.setdefault(draft.reason, draft)
-    return tuple(drafts.values())
+    known = before.get("warnings") or []
+    remarks = [each for each in after.get("warnings") or [] if each not in known]
+    return (*drafts.values(), *(EventDraft(WARNING, each["reason"], each["message"]) for each in remarks))
 
 
 def _progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventDraft]:
@@ -61,6 +63,8 @@ def _warnings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[E
     for failure in after.get("failures") or []:
         if failure["reason"] not in known:
             yield EventDraft(WARNING, failure["reason"], f"{failure['node']}: {failure['message']}")
+    if _status("Whole", now) == "False" != _status("Whole", was) and _reason("Whole", now) not in known:
+        yield EventDraft(WARNING, now["Whole"]["reason"], now["Whole"]["message"])
     if _status("Parsed", now) == "False" and (_status("Parsed", was), _reason("Parsed", was)) != (
         "False",
         _reason("Parsed", now),

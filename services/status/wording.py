@@ -1,7 +1,8 @@
 """The English of conditions, failures and events. Says what it is told and judges nothing. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from libs.artifact.sizes import shown_size
 from ome.fetch.v1.fetch_pb2 import Volume
@@ -19,6 +20,10 @@ NO_MATCHING_NODE = "No node matches storage.nodeSelector and storage.nodeAffinit
 NOT_LISTED = "Waiting for the source to be listed."
 NOT_PARSED = "The model's files have not been parsed yet."
 PARSING_SKIPPED = "The annotation ome.io/skip-config-parsing turns the parsing off."
+WHOLE = "All files are there that the model's indexes, headers and configuration describe."
+UNPROVEN = "Nothing in the model's files tells whether all of them are there."
+NOT_JUDGED = "The model's files have not been looked at yet."
+USED_ALTHOUGH_INCOMPLETE = " It is used all the same, as parameters.allowIncomplete says."
 NOTHING_WRONG = "Nothing is wrong."
 NO_NODE_IN_TROUBLE = "No node is in trouble."
 NOTHING_STUCK = "Nothing is stuck."
@@ -85,6 +90,19 @@ def waiting(nodes: Sequence[str], desired: int) -> str:
     return f"Waiting for {len(nodes)} of {_count(desired, 'node')}: {_names(nodes)}."
 
 
+def fetched(progress: Mapping[str, Any]) -> str:
+    """A further sentence about how far .status.progress is; empty if nothing is fetched."""
+    if not progress:
+        return ""
+    rate, eta = progress["bytesPerSecond"], progress.get("etaSeconds")
+    figures = [f"{shown_size(progress['bytes'])} of {shown_size(progress['totalBytes'])}"]
+    if rate:
+        figures.append(f"{shown_size(rate)}/s")
+    if eta:
+        figures.append(f"about {_duration(eta)} left")
+    return f" {progress['percent']} fetched ({', '.join(figures)}; slowest is {progress['slowestNode']})."
+
+
 def resolved(artifact: Artifact) -> str:
     """What the source holds."""
     revision = f" at {artifact.source_revision}" if artifact.source_revision else ""
@@ -105,6 +123,14 @@ def parsed(described: Sequence[str]) -> str:
 
 def _files(artifact: Artifact) -> str:
     return f"{_count(artifact.files, 'file')} of {shown_size(artifact.bytes)}"
+
+
+def _duration(seconds: int) -> str:
+    """A time as people say it: in the largest unit of which there are two."""
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return _count(round(seconds / size), unit)
+    return _count(seconds, "second")
 
 
 def _names(names: Sequence[str]) -> str:

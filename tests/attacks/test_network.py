@@ -1,26 +1,46 @@
-"""Somebody on the network stands in the server's place and speaks no TLS: not a token, not a password comes to them."""
+"""Somebody on the network stands in the server's place, or calls it: not a token, not a request comes to them."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from libs.artifact.model_directory import ModelFile
+from libs.chassis.errors import Unavailable
+from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats
+from libs.chassis.tls_files import TlsFiles
+from ome.parser.v1.parser_pb2 import ModelFacts, ParseRequest, ParseResponse
+from ome.parser.v1.parser_pb2_grpc import (
+    ParserServiceServicer,
+    ParserServiceStub,
+    add_ParserServiceServicer_to_server,
+)
+from services.fetcher.model.parser_client import ParserClient, connect_parser
+from tests.support.fetcher_node import running_parser
+from tests.support.mounted_secret import MountedSecret, Sides, new_sides, usual_sides
 from tests.support.nats_server import NatsServer
 from tools.localcluster.addresses import free_port
 from tools.localcluster.certificates import Authority
 
 TOKEN = "a-token-that-nobody-else-may-see"
 INFO = b'INFO {"server_id":"x","version":"2.11.0","max_payload":1048576,"headers":true,"proto":1}\r\n'
+# The first frame of a server of HTTP/2, SETTINGS without any: a client that speaks plain text goes on after it.
+SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+CONFIG = b'{"model_type": "a-model-that-nobody-else-may-see"}'
 
 
 class Stripper:
     """Greets like a server that asks for no TLS, and keeps whatever it is sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, greeting: bytes = INFO) -> None:
+        self._greeting = greeting
         self.received = b""
         self.connected = asyncio.Event()
         self.heard = asyncio.Event()
@@ -28,7 +48,7 @@ class Stripper:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self.connected.set()
-        writer.write(INFO)
+        writer.write(self._greeting)
         while data := await reader.read(4096):
             self.received += data
             self.heard.set()
@@ -46,6 +66,8 @@ def assert_nothing_was_told(received: bytes) -> None:
     assert not received or received[0] == 22
     assert TOKEN.encode() not in received
     assert b"CONNECT" not in received
+    assert b"PRI * HTTP/2" not in received
+    assert CONFIG not in received
 
 
 @pytest.mark.parametrize("how", ["tls", "ca"])
@@ -86,3 +108,179 @@ async def test_nor_is_one_that_takes_the_place_of_the_right_one_later(tmp_path: 
                 await asyncio.sleep(0.05)
         await client.flush()
     await server.stop()
+
+
+class Recorder(ParserServiceServicer):
+    """A parser that answers every request, and keeps them all."""
+
+    def __init__(self) -> None:
+        self.requests: list[ParseRequest] = []
+
+    async def Parse(self, requests: AsyncIterator[ParseRequest], context: Any) -> ParseResponse:
+        async for request in requests:
+            self.requests.append(request)
+        return ParseResponse(facts=ModelFacts(model_type="bert"))
+
+    @asynccontextmanager
+    async def listening(self, port: int, files: MountedSecret | None, **more: Any) -> AsyncIterator[int]:
+        """Serve, without files in plain text."""
+        health = Health()
+        tls = TlsFiles(files.folder, "FILES", health, with_authority=True) if files else None
+        add = {"ome.parser.v1.ParserService": lambda server: add_ParserServiceServicer_to_server(self, server)}
+        async with serve_grpc("127.0.0.1", port, add, health, tls, drain_seconds=0, **more) as bound:
+            assert health.ready, health.failures
+            yield bound
+
+
+async def one_file(directory: Path, schema_path: str) -> list[ModelFile]:
+    return [ModelFile("config.json", len(CONFIG), CONFIG)]
+
+
+@asynccontextmanager
+async def calling(port: int, files: MountedSecret) -> AsyncIterator[ParserClient]:
+    """A fetcher's client of the parser."""
+    tls = TlsFiles(files.folder, "FILES", Health(), with_authority=True)
+    async with connect_parser(f"127.0.0.1:{port}", tls, one_file) as parser:
+        yield parser
+
+
+async def ask(parser: ParserClient) -> bool:
+    """Whether the parser, or whoever it is, gives an answer."""
+    try:
+        await parser.parse(Path("/"), "")
+    except Unavailable:
+        return False
+    return True
+
+
+async def until_answered(parser: ParserClient) -> None:
+    async with asyncio.timeout(20):
+        while not await ask(parser):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_parser_that_speaks_no_tls_is_told_nothing(tmp_path: Path) -> None:
+    sides, port, stripper = new_sides(tmp_path), free_port(), Stripper(SETTINGS)
+    async with stripper.listening(port), calling(port, sides.client) as parser:
+        assert not await ask(parser)
+        assert stripper.heard.is_set()
+    assert_nothing_was_told(stripper.received)
+
+
+async def test_nor_is_one_that_takes_the_place_of_the_right_parser_later(tmp_path: Path) -> None:
+    sides, port, stripper = new_sides(tmp_path), free_port(), Stripper(SETTINGS)
+    async with calling(port, sides.client) as parser:
+        async with Recorder().listening(port, sides.server):
+            await until_answered(parser)
+        async with stripper.listening(port):
+            assert not await ask(parser)
+            async with asyncio.timeout(20):
+                await stripper.heard.wait()
+        assert_nothing_was_told(stripper.received)
+        async with Recorder().listening(port, sides.server):
+            await until_answered(parser)
+
+
+async def test_a_parser_under_another_authority_is_told_nothing(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "theirs").mkdir()
+    ours, theirs, impostor = new_sides(tmp_path / "ours"), new_sides(tmp_path / "theirs"), Recorder()
+    async with impostor.listening(0, theirs.server) as port, calling(port, ours.client) as parser:
+        assert not await ask(parser)
+    assert impostor.requests == []
+
+
+async def test_one_with_the_certificate_of_a_caller_is_told_nothing(tmp_path: Path) -> None:
+    sides, impostor = new_sides(tmp_path), Recorder()
+    # All that a stolen node has.
+    async with impostor.listening(0, sides.client) as port, calling(port, sides.client) as parser:
+        assert not await ask(parser)
+    assert impostor.requests == []
+
+
+def strangers(folder: Path) -> dict[str, grpc.ChannelCredentials | None]:
+    """Who calls the usual parser although it was not given a certificate for it; None speaks plain text."""
+    other = new_sides(folder)
+    usual, authority = usual_sides(), (usual_sides().server.folder / "ca.crt").read_bytes()
+
+    def showing(directory: Path) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(
+            authority, (directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes()
+        )
+
+    return {
+        "plain text": None,
+        "no certificate": grpc.ssl_channel_credentials(authority),
+        "a certificate of another authority": showing(other.client.folder),
+        "the certificate of a server": showing(usual.server.folder),
+    }
+
+
+async def test_a_caller_that_the_authority_has_not_certified_gets_nothing_from_the_parser(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    async with running_parser(tmp_path) as address:
+        async with grpc.aio.secure_channel(address, usual_sides().channel_credentials()) as channel:
+            assert await codes(channel) == [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK]
+        for who, credentials in strangers(tmp_path / "other").items():
+            open_channel = grpc.aio.insecure_channel(address)
+            if credentials is not None:
+                open_channel = grpc.aio.secure_channel(address, credentials)
+            async with open_channel as channel:
+                # Of a call whose requests end while the connection fails, gRPC says that it was cancelled.
+                assert set(await codes(channel)) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}, who
+
+
+async def codes(channel: grpc.aio.Channel) -> list[grpc.StatusCode]:
+    """What comes of a request without files, and of one for health."""
+    stub: Any = ParserServiceStub(channel)
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    found = []
+    for call in (stub.Parse(iter(())), health.Check(health_pb2.HealthCheckRequest())):
+        found.append(await call.code())
+    return found
+
+
+async def test_a_changed_authority_counts_at_once_and_without_a_restart(tmp_path: Path) -> None:
+    sides, recorder = new_sides(tmp_path), Recorder()
+    stolen = sides.channel_credentials()
+    async with recorder.listening(0, sides.server) as port, calling(port, sides.client) as parser:
+        assert await ask(parser)
+        renewed = sides.renew(tmp_path / "renewed")
+        renewed.fill_server()
+        async with asyncio.timeout(20):
+            while await first_code(port, stolen) == grpc.StatusCode.OK:
+                await asyncio.sleep(0.05)
+        # Whoever was connected already is not asked again before the connection is five minutes old.
+        renewed.fill_client()
+        await until_taken_up(port, renewed)
+        assert await ask(parser)
+
+
+async def test_a_connection_from_before_the_change_ends(tmp_path: Path) -> None:
+    sides, recorder = new_sides(tmp_path), Recorder()
+    async with (
+        recorder.listening(0, sides.server, certified_connection_seconds=0.5) as port,
+        grpc.aio.secure_channel(f"127.0.0.1:{port}", sides.channel_credentials()) as channel,
+    ):
+        assert (await codes(channel))[0] == grpc.StatusCode.OK
+        renewed = sides.renew(tmp_path / "renewed")
+        renewed.fill_server()
+        async with asyncio.timeout(20):
+            while (await codes(channel))[0] == grpc.StatusCode.OK:
+                await asyncio.sleep(0.05)
+        renewed.fill_client()
+        await until_taken_up(port, renewed)
+
+
+async def until_taken_up(port: int, sides: Sides) -> None:
+    async with asyncio.timeout(20):
+        while (await first_code(port, sides.channel_credentials())) != grpc.StatusCode.OK:
+            await asyncio.sleep(0.05)
+
+
+async def first_code(port: int, credentials: grpc.ChannelCredentials) -> grpc.StatusCode:
+    """What comes of a request over a connection of its own."""
+    # Otherwise gRPC shares connections between channels.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
+        return (await codes(channel))[0]

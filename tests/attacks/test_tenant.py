@@ -1,8 +1,11 @@
-"""A tenant names any origin, any path and any folder: what others have stays theirs, and goes on to work."""
+"""A tenant writes BaseModels: what they name must not end what works for others, nor bring out what is others'."""
 
 import asyncio
+import base64
+import json
 import os
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,14 @@ import pytest
 from nats.js import JetStreamContext
 
 from libs.artifact import names
+from libs.artifact.errors import InvalidValue
 from libs.artifact.model_directory import read_model_directory
+from libs.artifact.uri import BucketUri, parse_uri
+from libs.chassis.errors import ServiceError
+from libs.chassis.kube import open_kube
 from libs.chassis.nats_client import read_key
 from libs.chassis.settings import load_settings
-from ome.fetch.v1.fetch_pb2 import NodeModelState, Resolution, ResolveTask, Source
+from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, NodeModelState, Resolution, ResolveTask, Source
 from ome.model.v1 import model_pb2
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
@@ -23,16 +30,22 @@ from ome.model.v1.model_pb2 import (
     NODE_PHASE_UPDATING,
     Artifact,
 )
+from services.controller.credentials import CredentialsServer
+from services.controller.specification import ModelSpec, SecretRules, read_model, source_of
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
+from services.fetcher.sources.bucket.buckets import list_prefix
+from services.fetcher.sources.bucket.source import bucket_source
 from tests.support.fetcher_node import PASSWORD, Driver, FetcherNode, connected_driver, nats_configuration
 from tests.support.hub import Hub, generated_model
 from tests.support.nats_server import NatsServer
+from tests.support.one_answer import answering
 from tests.support.origin import OriginServer
 
 KEY = "victim.0000000000000000"
 NODE, URI = "node-1", "hf://org/model"
 SECRET_MODEL, THIEF = "victim", "thief"
+CANARY = b"hf_what-the-tenant-may-not-read"
 
 
 @pytest.fixture
@@ -50,6 +63,269 @@ async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
     await ensure_pool(client.jetstream(), "default")
     yield client.jetstream()
     await client.close()
+
+
+async def test_a_listing_that_ends_whoever_takes_it_is_given_up_and_told(
+    server: NatsServer, js: JetStreamContext, tmp_path: Path
+) -> None:
+    task = ResolveTask(source_key=KEY, source=Source(uri="local:///nowhere"), attempt=3)
+    task.model.uid = "victim"
+    await js.publish(names.resolve_subject("default"), task.SerializeToString())
+    pull = await js.pull_subscribe_bind("pool-default", stream=names.RESOLVE_STREAM)
+    for _ in range(5):
+        # As if whoever has taken it had ended.
+        [message] = await pull.fetch(1, timeout=5)
+        await message.nak()
+    await pull.unsubscribe()
+
+    (tmp_path / "password").write_text(PASSWORD)
+    environ = {
+        "OME_NATS_URL": server.url,
+        "OME_NATS_PASSWORD_FILE": str(tmp_path / "password"),
+        "OME_HTTP_PORT": "0",
+    }
+    stop = asyncio.Event()
+    running = asyncio.create_task(resolver.main(load_settings(resolver.Settings, environ), stop))
+    async with asyncio.timeout(20):
+        while not (value := (await read_key(js, names.RESOLVED_BUCKET, KEY))[1]):
+            await asyncio.sleep(0.05)
+    stop.set()
+    await running
+
+    resolution = Resolution.FromString(value)
+    assert (resolution.attempt, resolution.problem.reason) == (3, model_pb2.REASON_UNAVAILABLE)
+    assert "perhaps it is too large" in resolution.problem.message
+
+
+def base_model(uri: str, kind: str = "BaseModel", **parameters: str) -> ModelSpec:
+    """A model of a tenant, who has named a Secret of the namespace that RBAC does not let the tenant read."""
+    namespace = {"namespace": "team-a"} if kind == "BaseModel" else {}
+    metadata = {"name": "m", "uid": "u", "generation": 1, **namespace}
+    storage = {"storageUri": uri, "storageKey": "of-another", "parameters": parameters}
+    return read_model({"kind": kind, "metadata": metadata, "spec": {"storage": storage}})
+
+
+async def what_is_handed_out(
+    server: NatsServer,
+    model: ModelSpec,
+    kind: str = "Opaque",
+    annotations: Mapping[str, str] | None = None,
+    data: Mapping[str, bytes] | None = None,
+) -> CredentialsReply:
+    """The answer that whoever lists the model's source gets from a controller, which reads the Secret in the API."""
+    values = {"token": CANARY} if data is None else data
+    secret: dict[str, Any] = {
+        "metadata": {"uid": "s", "resourceVersion": "1", "annotations": dict(annotations or {})},
+        "type": kind,
+        "data": {name: base64.b64encode(value).decode() for name, value in values.items()},
+    }
+    with answering(lambda target: (200, {"Content-Type": "application/json"}, json.dumps(secret).encode())) as (url, _):
+        async with open_kube(url, ssl.create_default_context()) as kube:
+            client = await nats.connect(server.url, user="driver", password=PASSWORD)
+            credentials = CredentialsServer(
+                kube, client.jetstream(), lambda *_: None, lambda uid: model, lambda model: source_of(model, "ome")
+            )
+            await credentials.serve(client)
+            request = CredentialsRequest(model_uid="u").SerializeToString()
+            answer = await client.request(names.LISTING_CREDENTIALS_SUBJECT, request, timeout=5)
+            await client.close()
+    return CredentialsReply.FromString(answer.data)
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint"),
+    [
+        ("hf://org/model", "https://thief.example"),
+        ("hf://org/model", "https://huggingface.co.thief.example"),
+        ("hf://org/model", "https://thief.example/huggingface.co"),
+        ("ms://org/model", "https://thief.example"),
+        ("s3://bucket/model", "https://thief.example"),
+        ("s3://bucket/model", "https://s3-1234.us-east-1.elb.amazonaws.com"),
+        ("s3://bucket/model", "https://ec2-3-4-5-6.compute-1.amazonaws.com"),
+        ("s3://bucket/model", r"https://thief.example\.s3.us-east-1.amazonaws.com"),
+        ("gs://bucket/model", "https://thief.example/.googleapis.com"),
+        ("az://container/model", "https://thief.example"),
+        ("oci://n/ns/b/bucket/o/model", "https://thief.example"),
+    ],
+)
+async def test_a_secret_of_the_namespace_is_not_sent_to_an_endpoint_of_the_tenants(
+    server: NatsServer, js: JetStreamContext, uri: str, endpoint: str
+) -> None:
+    reply = await what_is_handed_out(server, base_model(uri, endpoint=endpoint))
+    assert not reply.values
+    assert CANARY not in reply.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint"),
+    [
+        ("hf://org/model", ""),
+        ("hf://org/model", "https://huggingface.co"),
+        ("ms://org/model", "https://www.modelscope.ai"),
+        ("s3://bucket/model", ""),
+        ("s3://bucket/model", "https://s3.eu-central-1.amazonaws.com"),
+        ("s3://bucket/model", "https://bucket.vpce-0a1b2c.s3.us-east-1.vpce.amazonaws.com"),
+        ("gs://bucket/model", "https://storage.me-central2.rep.googleapis.com"),
+        ("az://container/model", "https://account.blob.core.windows.net"),
+        ("oci://n/ns/b/bucket/o/model", "https://ns.objectstorage.us-phoenix-1.oci.customer-oci.com"),
+    ],
+)
+async def test_it_is_sent_to_the_sources_own_hosts(
+    server: NatsServer, js: JetStreamContext, uri: str, endpoint: str
+) -> None:
+    model = base_model(uri, **({"endpoint": endpoint} if endpoint else {}))
+    assert (await what_is_handed_out(server, model)).values["token"] == CANARY
+
+
+async def test_nor_over_plain_http(server: NatsServer, js: JetStreamContext) -> None:
+    for uri, endpoint in (
+        ("hf://org/model", "http://huggingface.co"),
+        ("s3://bucket/model", "http://s3.eu-central-1.amazonaws.com"),
+    ):
+        reply = await what_is_handed_out(server, base_model(uri, endpoint=endpoint))
+        assert not reply.values
+    named = {"models.ome.io/allowed-hosts": "minio.example"}
+    model = base_model("s3://bucket/model", endpoint="http://minio.example:9000")
+    reply = await what_is_handed_out(server, model, annotations=named)
+    assert reply.problem.reason == model_pb2.REASON_SECRET_REFUSED
+    assert "add 'minio.example' to credentials.insecureHosts of the controller's chart" in reply.problem.message
+
+
+@pytest.mark.parametrize("hosts", ["minio.example", "other.example, minio.example", "*.example"])
+async def test_whoever_may_write_the_secret_says_where_else_it_may_go(
+    server: NatsServer, js: JetStreamContext, hosts: str
+) -> None:
+    model = base_model("s3://bucket/model", endpoint="https://minio.example:9000")
+    refused = await what_is_handed_out(server, model)
+    assert refused.problem.reason == model_pb2.REASON_SECRET_REFUSED
+    assert "annotation models.ome.io/allowed-hosts" in refused.problem.message
+    allowed = await what_is_handed_out(server, model, annotations={"models.ome.io/allowed-hosts": hosts})
+    assert allowed.values["token"] == CANARY
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "helm.sh/release.v1",
+        "kubernetes.io/service-account-token",
+        "kubernetes.io/tls",
+        "kubernetes.io/dockerconfigjson",
+        "bootstrap.kubernetes.io/token",
+    ],
+)
+async def test_a_secret_that_was_not_made_for_a_model_is_handed_to_nobody(
+    server: NatsServer, js: JetStreamContext, kind: str
+) -> None:
+    for model in (base_model("s3://bucket/model"), base_model("hf://org/model", "ClusterBaseModel")):
+        reply = await what_is_handed_out(server, model, kind)
+        assert reply.problem.reason == model_pb2.REASON_SECRET_REFUSED
+        assert not reply.values
+    assert (await what_is_handed_out(server, base_model("s3://bucket/m"), "kubernetes.io/basic-auth")).values
+
+
+async def test_a_message_lists_no_keys_of_a_secret(server: NatsServer, js: JetStreamContext) -> None:
+    model = base_model("hf://org/model", secretKey="guess")
+    reply = await what_is_handed_out(server, model, data={"customer-acme": CANARY})
+    assert reply.problem.reason == model_pb2.REASON_SECRET_NOT_FOUND
+    assert "acme" not in reply.problem.message
+    assert "storage.parameters.secretKey" in reply.problem.message
+
+
+async def test_an_empty_secret_is_no_credentials(server: NatsServer, js: JetStreamContext) -> None:
+    reply = await what_is_handed_out(server, base_model("s3://bucket/model"), data={})
+    assert reply.problem.reason == model_pb2.REASON_SECRET_NOT_FOUND
+
+
+def without_secret(uri: str, kind: str = "BaseModel", namespace: str = "team-a", **parameters: str) -> ModelSpec:
+    """A model for which OME's Pods would sign with an identity of their own."""
+    metadata = {"name": "m", "uid": "u", "generation": 1}
+    if kind == "BaseModel":
+        metadata["namespace"] = namespace
+    return read_model(
+        {"kind": kind, "metadata": metadata, "spec": {"storage": {"storageUri": uri, "parameters": parameters}}}
+    )
+
+
+ORACLE = "oci://n/mycompany/b/models/o/llama/"
+
+
+@pytest.mark.parametrize(
+    ("uri", "parameters"),
+    [
+        ("s3://of-another-team/model", {}),
+        ("gs://of-another-team/model", {"skip_signature": "false"}),
+        ("az://of-another-team/model", {"account_name": "acme"}),
+        (ORACLE, {}),
+        (ORACLE, {"auth_type": "InstancePrincipal"}),
+        (ORACLE, {"auth": "oke_workload_identity"}),
+        (ORACLE, {"auth_type": "ResourcePrincipal", "token": "a-token-is-no-credential-here"}),
+    ],
+)
+def test_a_tenant_has_no_use_of_the_identity_of_the_pods(uri: str, parameters: dict[str, str]) -> None:
+    with pytest.raises(InvalidValue, match=r"add 'team-a' to identity.namespaces of the controller's chart") as caught:
+        source_of(without_secret(uri, **parameters), "ome")
+    assert caught.value.reason == "IdentityRefused"
+    assert source_of(without_secret(uri, "ClusterBaseModel", **parameters), "ome")
+
+
+def test_the_identity_is_for_the_namespaces_and_buckets_that_the_operator_lists() -> None:
+    rules = SecretRules(identity_namespaces=("team-a=s3://team-a-*", "team-a=oci://mycompany/models", "team-b"))
+
+    def is_refused(uri: str, namespace: str, **parameters: str) -> bool:
+        try:
+            source_of(without_secret(uri, namespace=namespace, **parameters), "ome", rules)
+        except InvalidValue as error:
+            return error.reason == "IdentityRefused"
+        return False
+
+    assert not is_refused("s3://team-a-models/m", "team-a")
+    assert not is_refused(ORACLE, "team-a")
+    assert not is_refused("az://any/m", "team-b", account_name="acme")
+    assert is_refused("s3://team-b-models/m", "team-a")
+    assert is_refused("gs://team-a-models/m", "team-a")
+    assert is_refused("s3://team-a-models/m", "team-c")
+    assert is_refused("s3://any/m", "team-b", endpoint="https://thief.example"), "never with an endpoint of a tenant"
+    assert not is_refused("s3://any/m", "team-c", skip_signature="true")
+
+
+def test_a_bearer_token_of_azure_goes_to_azure_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def authority(_: str) -> tuple[int, dict[str, str], bytes]:
+        return 200, {"Content-Type": "application/json"}, b'{"access_token": "bearer-of-the-pod", "expires_in": 3600}'
+
+    (tmp_path / "federated").write_text("token-of-the-pod")
+    with answering(authority) as (login, _), answering(lambda _: (403, {}, b"")) as (thief, asked):
+        for name, value in {
+            "AUTHORITY_HOST": login,
+            "TENANT_ID": "tenant",
+            "CLIENT_ID": "client",
+            "FEDERATED_TOKEN_FILE": str(tmp_path / "federated"),
+        }.items():
+            monkeypatch.setenv(f"AZURE_{name}", value)
+        for endpoint in (thief, thief.replace("127.0.0.1", "localhost"), "https://thief.example"):
+            uri = parse_uri("az://container/model")
+            assert isinstance(uri, BucketUri)
+            with pytest.raises((InvalidValue, ServiceError)) as caught:
+                list_prefix(bucket_source(uri, {"account_name": "acme", "endpoint": endpoint}, {}))
+            assert "storage.parameters.endpoint" in str(caught.value)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "parameters"),
+    [
+        ("az://container/model", {"account_name": "thief.example/"}),
+        ("az://container/model", {"account_name": "thief.example#"}),
+        ("s3://bucket/model", {"region": "x.thief.example/"}),
+        ("s3://bucket/model", {"region": "x@thief.example/?"}),
+    ],
+)
+def test_no_parameter_but_the_endpoint_says_to_which_host_a_cloud_is_asked(
+    uri: str, parameters: dict[str, str]
+) -> None:
+    parsed = parse_uri(uri)
+    assert isinstance(parsed, BucketUri)
+    with pytest.raises(InvalidValue, match=next(iter(parameters))):
+        bucket_source(parsed, parameters, {})
 
 
 @pytest.fixture
@@ -261,35 +537,3 @@ async def test_a_write_into_a_published_file_is_told_at_once_and_undone(
         assert config.read_bytes() == right
     finally:
         await node.stop()
-
-
-async def test_a_listing_that_ends_whoever_takes_it_is_given_up_and_told(
-    server: NatsServer, js: JetStreamContext, tmp_path: Path
-) -> None:
-    task = ResolveTask(source_key=KEY, source=Source(uri="local:///nowhere"), attempt=3)
-    task.model.uid = "victim"
-    await js.publish(names.resolve_subject("default"), task.SerializeToString())
-    pull = await js.pull_subscribe_bind("pool-default", stream=names.RESOLVE_STREAM)
-    for _ in range(5):
-        # As if whoever has taken it had ended.
-        [message] = await pull.fetch(1, timeout=5)
-        await message.nak()
-    await pull.unsubscribe()
-
-    (tmp_path / "password").write_text(PASSWORD)
-    environ = {
-        "OME_NATS_URL": server.url,
-        "OME_NATS_PASSWORD_FILE": str(tmp_path / "password"),
-        "OME_HTTP_PORT": "0",
-    }
-    stop = asyncio.Event()
-    running = asyncio.create_task(resolver.main(load_settings(resolver.Settings, environ), stop))
-    async with asyncio.timeout(20):
-        while not (value := (await read_key(js, names.RESOLVED_BUCKET, KEY))[1]):
-            await asyncio.sleep(0.05)
-    stop.set()
-    await running
-
-    resolution = Resolution.FromString(value)
-    assert (resolution.attempt, resolution.problem.reason) == (3, model_pb2.REASON_UNAVAILABLE)
-    assert "perhaps it is too large" in resolution.problem.message

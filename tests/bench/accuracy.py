@@ -4,6 +4,7 @@ CORPUS holds cases/<id>/ and manifest.jsonl. Prints a table per family, the fals
 when a goal is missed or a claim is false.
 """
 
+import argparse
 import json
 import sys
 from collections import Counter, defaultdict
@@ -244,4 +245,6 @@ def _report_files(refused: dict[str, str], crashed: dict[str, str], parsed: int)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("corpus", type=Path, help="folder of configurations with answers")
+    sys.exit(main(options.parse_args().corpus))

@@ -30,6 +30,7 @@ from libs.chassis.kube import MERGE_PATCH, METADATA_ONLY, KubeClient
 from services.controller.permissions import NODES
 from tests.bench.simulated_fetchers import node_names
 from tests.support.fleet import model
+from tests.support.mounted_secret import usual_sides
 from tests.support.nats_server import NatsServer
 from tests.support.programs import ROOT, programs, render
 from tools.localcluster.addresses import claimed_plan, free_port
@@ -245,7 +246,8 @@ class Bench:
             "OME_HTTP_PORT": str(self._http[service]),
         }
         if service == "status":
-            return {**settings, "OME_GRPC_PORT": str(free_port())}
+            tls = str(usual_sides().server.folder)
+            return {**settings, "OME_GRPC_PORT": str(free_port()), "OME_GRPC_TLS_DIR": tls}
         if service == "gateway":
             nodes_password = str(self._folder / "gateway-nodes-password")
             seed = str(self._folder / "issuer-seed")

@@ -1,5 +1,6 @@
 """Feeds the parser hostile directories for minutes: python -m tests.bench.fuzz [SECONDS]; exits 1 at a crash."""
 
+import argparse
 import contextlib
 import resource
 import sys
@@ -52,4 +53,6 @@ def main(seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else _SECONDS))
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("seconds", type=float, nargs="?", default=_SECONDS, help="how long it goes on (%(default)g)")
+    sys.exit(main(options.parse_args().seconds))

@@ -4,6 +4,7 @@ python -m tests.bench.parser [CORPUS]; without a corpus, a few configurations of
 the clock starts.
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -72,4 +73,6 @@ def _read(corpus: Path) -> list[Files]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("corpus", type=Path, nargs="?", help="folder of configurations with answers")
+    sys.exit(main(options.parse_args().corpus))

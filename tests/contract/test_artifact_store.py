@@ -113,6 +113,53 @@ def test_two_models_share_one_copy_and_it_goes_with_the_last_name(world: World) 
     assert not world.store.unpublish(OTHER)
 
 
+def test_what_is_reserved_stays_for_nobody_and_survives_a_restart(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "team/one", digest)
+    world.store.reserve(ONE)
+    world.store.reserve(ONE)
+    world.store.abandon(digest)
+    assert world.store.publications() == {}
+    assert world.store.publication(ONE) is None
+    world.store.close()
+    world.store.open()
+    assert world.store.collect([]) == []
+    assert contents_of(world.root / "team" / "one") == OLD
+    assert world.store.publications() == {}
+
+
+def test_a_model_takes_over_what_was_reserved_at_its_path_and_it_goes_with_that(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "team/one", digest)
+    world.store.reserve(ONE)
+    world.store.check_path(OTHER, "team/one")
+    world.store.publish(OTHER, "team/one", digest)
+    assert contents_of(world.root / "team" / "one") == OLD
+    assert world.store.unpublish(OTHER)
+    assert [entry.name for entry in world.root.iterdir()] == [".ome"]
+    assert leftovers(world.store) == []
+
+
+def test_another_revision_at_the_path_frees_what_was_reserved(world: World) -> None:
+    old = world.hold_old()
+    world.store.publish(ONE, "one", old)
+    world.store.reserve(ONE)
+    world.store.publish(OTHER, "one", world.hold_new())
+    assert contents_of(world.root / "one") == NEW
+    assert not world.store.holds(old)
+
+
+def test_what_was_reserved_goes_at_the_next_start_when_its_link_was_removed(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "one", digest)
+    world.store.reserve(ONE)
+    (world.root / "one").unlink()
+    world.store.close()
+    world.store.open()
+    assert world.store.collect([]) == [digest]
+    assert leftovers(world.store) == []
+
+
 def test_a_model_that_moves_leaves_its_old_path(world: World) -> None:
     digest = world.hold_old()
     world.store.publish(ONE, "team/model", digest)
@@ -646,7 +693,7 @@ def test_a_disk_that_fills_up_in_the_middle_says_so_and_the_download_resumes(tmp
                 acquire(store, manifest, origin, StopFlag(), fill, QUICK)
             assert raised.value.reason == "InsufficientDisk"
             # How much is available depends on whether a small file is refused while the large one takes its room.
-            assert re.search(r"has [\d.]+ [KM]iB free.*; the model needs [\d.]+ MiB", raised.value.message)
+            assert re.search(r"has [\d.]+ (bytes|[KM]iB) free.*; the model needs [\d.]+ MiB", raised.value.message)
             assert "other downloads" not in raised.value.message
             assert not store.holds(manifest.digest)
             (disk / "other").unlink()

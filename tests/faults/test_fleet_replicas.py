@@ -5,12 +5,10 @@ import os
 import signal
 from collections.abc import Iterator
 
-import grpc
 import pytest
 
 from ome.model.v1 import model_pb2
 from ome.status.v1 import status_pb2
-from ome.status.v1.status_pb2_grpc import StatusServiceStub
 from tests.support.fleet import Fleet, model
 from tests.support.hub import generated_model
 
@@ -72,8 +70,7 @@ def test_every_replica_of_status_answers_alike(pair: Fleet) -> None:
 
 def nodes_holding(fleet: Fleet, address: str, name: str) -> list[str]:
     """The nodes that one replica of the status service says to hold a model, once it knows of them."""
-    with grpc.insecure_channel(f"{address}:9090") as channel:
-        stub = StatusServiceStub(channel)
+    with fleet.status_service(address) as stub:
 
         def ready_nodes() -> list[str]:
             models = stub.ListModels(status_pb2.ListModelsRequest()).models

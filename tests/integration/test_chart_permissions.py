@@ -71,6 +71,7 @@ _MODEL = {
     "metadata": {"name": "llama", "finalizers": ["example.com/keep"]},
     "spec": {"vendor": "meta"},
 }
+_UID = "0b6f7f1e-2f0a-4a55-9b3c-3f3d6f4b6a11"
 _DEADLINE_SECONDS = 20
 _PARSER_IMAGE = f"ome/parser:{yaml.safe_load((CHARTS / 'controller' / 'Chart.yaml').read_text())['appVersion']}"
 _REF = model_pb2.ModelRef(kind=model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL, name="llama", uid="u")
@@ -155,7 +156,7 @@ async def test_a_service_may_do_what_it_needs_and_nothing_else(account: str, ser
 
 
 PERMITTED = {
-    "a label by uid": ("ome-status", "node/node-1", {"metadata": {"labels": {"models.ome/0b6f": "Ready"}}}),
+    "a label by uid": ("ome-status", "node/node-1", {"metadata": {"labels": {f"models.ome/{_UID}": "Ready"}}}),
     "a readable label": (
         "ome-status",
         "node/node-1",

@@ -38,11 +38,11 @@ class Admission:
 
     server: ApiServer
 
-    async def refusal(self, manifest: dict[str, Any]) -> str:
+    async def refusal(self, manifest: dict[str, Any], validation: str = "Strict") -> str:
         """What the API server says against a manifest; empty when it is admitted."""
         try:
-            strictly = {**DRY_RUN, "fieldValidation": "Strict"}
-            await self.server.kube.request("POST", _PATHS[manifest["kind"]], manifest, strictly)
+            query = {**DRY_RUN, "fieldValidation": validation}
+            await self.server.kube.request("POST", _PATHS[manifest["kind"]], manifest, query)
         except ServiceError as error:
             return error.message
         return ""
@@ -222,7 +222,6 @@ REFUSED = {
     "a field that is not compared": (on_field(key="spec.unschedulable"), 'supported values: "metadata.name"'),
     "an operator for labels on a field": (on_field(operator="Exists", values=[]), 'supported values: "In", "NotIn"'),
     "two names in one field condition": (on_field(values=["a", "b"]), "needs exactly one value, the name of a node"),
-    "an unknown quantization": (model(quantization="int3"), 'supported values: "fp8", "fbgemm_fp8", "int4"'),
     "no tokens": (model(maxTokens=0), "should be greater than or equal to 1"),
     "a list as modelConfiguration": (
         model(modelConfiguration=[1]),
@@ -252,6 +251,27 @@ REFUSED = {
         model(annotations={"ome.io/skip-config-parsing": "yes"}),
         'annotation ome.io/skip-config-parsing must be "true" or "false"',
     ),
+    "an undecided skip-config-parsing in the older spelling": (
+        model(annotations={"ome.oracle.com/skip-config-parsing": "yes"}),
+        "as must its older spelling ome.oracle.com/skip-config-parsing",
+    ),
+    "two words for the skipping that contradict each other": (
+        model(annotations={"ome.io/skip-config-parsing": "true", "ome.oracle.com/skip-config-parsing": "False"}),
+        "keep ome.io/skip-config-parsing and remove the other",
+    ),
+    "both auth_type and auth": (
+        stored(storageUri="oci://n/a/b/c/o/d", parameters={"auth_type": "UserPrincipal", "auth": "user_principal"}),
+        "parameters.auth_type and parameters.auth are two spellings of one setting: keep auth_type and remove auth",
+    ),
+    "a download priority in small letters": (
+        stored(downloadPriority="high"),
+        'supported values: "Background", "Standard", "High"',
+    ),
+    "empty storage": (model(storage={}), "spec.storage needs a storageUri, which says where the model comes from"),
+    "storage without a source": (
+        model("BaseModel", storage={"nodeSelector": {"disk": "ssd"}}),
+        "for a model that OME must not fetch, remove spec.storage",
+    ),
     "a baseModelRef without name": (
         model("FineTunedWeight", baseModelRef={"namespace": "x"}),
         "spec.baseModelRef.name: Required",
@@ -260,7 +280,57 @@ REFUSED = {
         model("FineTunedWeight", trainingJobRef={}),
         "spec.trainingJobRef.name: Required",
     ),
-    "a misspelt field": (stored(storageURI="hf://a/b"), 'unknown field "spec.storage.storageURI"'),
+}
+MISSPELT = {
+    "of storage, in other letters": (
+        stored(storageURI="hf://a/b"),
+        "spec.storage.storageURI does not exist: write spec.storage.storageUri",
+    ),
+    "of spec": (model(tier="gold"), "spec.tier does not exist: remove it, or write one that kubectl explain lists"),
+    "of spec, in other letters": (model(Storage={}), "spec.Storage does not exist: write spec.storage"),
+    "of a format": (
+        model(modelFormat={"name": "onnx", "Version": "1"}),
+        "spec.modelFormat.Version does not exist: write spec.modelFormat.version",
+    ),
+    "of an affinity": (stored(nodeAffinity={"required": {}}), "spec.storage.nodeAffinity.required does not exist"),
+    "of required terms": (
+        stored(
+            nodeAffinity={"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}], "terms": []}}
+        ),
+        "requiredDuringSchedulingIgnoredDuringExecution.terms does not exist",
+    ),
+    "of a term": (
+        _required([{"matchLabels": {"a": "b"}}]),
+        "nodeSelectorTerms has a member with a field that does not exist; there are matchExpressions and matchFields",
+    ),
+    "of a condition": (
+        affine(operator="In", values=["a"], value="a"),
+        "matchExpressions has a member with a field that does not exist; there are key, operator and values",
+    ),
+    "of a condition on a field": (on_field(value="x"), "matchFields has a member with a field that does not exist"),
+    "of a preference": (
+        stored(
+            nodeAffinity={
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 1, "preference": {"matchExpressions": [{"key": "a", "operator": "Exists", "not": "b"}]}}
+                ]
+            }
+        ),
+        "preference.matchExpressions has a member with a field that does not exist",
+    ),
+    "of a part of a pipeline": (
+        model(diffusionPipeline={"vae": {"lib": "diffusers"}}),
+        "spec.diffusionPipeline.vae.lib does not exist",
+    ),
+    "of another part of a pipeline": (
+        model(diffusionPipeline={"additionalComponents": {"a": {"type": "B"}, "c": {"class": "D"}}}),
+        "additionalComponents has a member with a field that does not exist; there are library and type",
+    ),
+    "of weights": (model("FineTunedWeight", modelFormat={"name": "x"}), "spec.modelFormat does not exist"),
+    "of a reference": (
+        model("FineTunedWeight", baseModelRef={"name": "a", "kind": "BaseModel"}),
+        "spec.baseModelRef.kind does not exist",
+    ),
 }
 
 
@@ -269,6 +339,22 @@ async def test_refused_with_a_sentence_that_says_what_to_write(
     manifest: dict[str, Any], message: str, admission: Admission
 ) -> None:
     assert message in await admission.refusal(manifest)
+
+
+@pytest.mark.parametrize("validation", ["Strict", "Warn", "Ignore"])
+@pytest.mark.parametrize(("manifest", "message"), MISSPELT.values(), ids=MISSPELT)
+async def test_a_field_that_does_not_exist_is_refused_however_lenient_the_client(
+    manifest: dict[str, Any], message: str, validation: str, admission: Admission
+) -> None:
+    assert message in await admission.refusal(manifest, validation)
+
+
+async def test_a_field_that_does_not_exist_is_refused_in_a_server_side_apply(server: ApiServer) -> None:
+    path = f"{_PATHS['ClusterBaseModel']}/misspelt"
+    manifest = stored(storageURI="hf://a/b") | {"metadata": {"name": "misspelt"}}
+
+    with pytest.raises(Invalid, match=r"storageURI does not exist: write spec\.storage\.storageUri"):
+        await server.kube.request("PATCH", path, manifest, {"fieldManager": "argocd"}, APPLY_PATCH)
 
 
 async def test_a_fine_tuned_weight_needs_its_base_model(admission: Admission) -> None:
@@ -285,7 +371,6 @@ async def test_every_kind_shares_the_rules_of_storage(kind: str, admission: Admi
 
 ADMITTED = {
     "nothing but a name": model(),
-    "storage without a source": stored() | {"spec": {"storage": {"nodeSelector": {"disk": "ssd"}}}},
     "every field of a base model": model(
         vendor="meta",
         version="3.1",
@@ -317,6 +402,16 @@ ADMITTED = {
         parameters={"revision": "v1.0", "cache_dir": "/tmp/hf_cache", "secretKey": "access-token", "anything": "else"},
         nodeSelector={"node.kubernetes.io/instance-type": "GPU.A100.4", "empty": ""},
         downloadPolicy="ReuseIfExists",
+        downloadPriority="Background",
+    ),
+    "a packing of the weights that is young": model(quantization="nvfp4"),
+    "a packing of the weights that is written with a hyphen": model(quantization="compressed-tensors"),
+    "the annotation of earlier versions": model(annotations={"ome.oracle.com/skip-config-parsing": "True"}),
+    "both annotations, of one mind": model(
+        annotations={"ome.io/skip-config-parsing": "true", "ome.oracle.com/skip-config-parsing": "TRUE"}
+    ),
+    "a vendor with parameters of its own": stored(
+        storageUri="vendor://acme/models/llama", parameters={"auth": "a", "auth_type": "b"}
     ),
     "a Secret of a shared namespace": stored(storageKey="hf", parameters={"secretNamespace": "model-secrets"}),
     "a BaseModel that names its own namespace": stored(
@@ -377,6 +472,12 @@ OME_MANIFESTS = """
   compartmentID: ocid1.compartment, modelConfiguration: {num_hidden_layers: 32, rope_scaling: {type: su, n: [1.05]}},
   additionalMetadata: {shapes: "compatible:\\n  - SMALL\\n"},
   storage: {storageUri: "oci://n/idlsnvn0f2is/b/model-store/o/microsoft/phi-3", path: /raid/models/microsoft/phi-3}}}
+---
+{apiVersion: ome.io/v1beta1, kind: BaseModel, metadata: {name: kept, namespace: research,
+  labels: {models.ome/reserve-model-artifact: "true"}, annotations: {ome.oracle.com/skip-config-parsing: "true"}},
+  spec: {modelFormat: {name: safetensors}, quantization: nvfp4, disabled: false, storage: {
+  storageUri: "oci://n/ns/b/models/o/llama", path: /raid/models/llama, downloadPolicy: ReuseIfExists,
+  downloadPriority: High, parameters: {auth: instance_principal, region: us-ashburn-1}}}}
 """
 
 
@@ -517,6 +618,16 @@ STATUS = {
     "nodes": {"summary": "2/3", "desired": 3, "ready": 2, "updating": 0, "failed": 1},
     "artifact": {"digest": "sha256:" + "0" * 64, "sourceRevision": "main", "bytes": 2**40, "files": 9},
     "path": "/models/llama",
+    "progress": {
+        "percent": "37%",
+        "bytes": 37,
+        "totalBytes": 100,
+        "bytesPerSecond": 1,
+        "etaSeconds": 63,
+        "slowestNode": "node-3",
+        "startedAt": "2026-01-01T00:00:00Z",
+    },
+    "download": {"bytes": 2**41, "seconds": 3600, "finishedAt": "2026-01-01T00:00:00Z"},
     "failures": [{"node": "node-3", "reason": "InsufficientDisk", "message": "needs 10 GB, has 1 GB"}],
     "metadata": {
         "modelType": "llama",
@@ -545,8 +656,16 @@ async def test_a_full_status_is_stored_and_shown_in_columns(server: ApiServer) -
         await server.kube.request("DELETE", path)
 
     assert answer["status"] == STATUS
-    assert narrow.split("\n")[0].split() == ["NAME", "STATE", "READY", "SIZE", "ARCHITECTURE", "AGE"]
-    assert narrow.split("\n")[1].split()[:5] == ["shown", "Ready", "2/3", "70B", "LlamaForCausalLM"]
+    assert narrow.split("\n")[0].split() == [
+        "NAME",
+        "STATE",
+        "READY",
+        "PROGRESS",
+        "SIZE",
+        "ARCHITECTURE",
+        "AGE",
+    ]
+    assert narrow.split("\n")[1].split()[:6] == ["shown", "Ready", "2/3", "37%", "70B", "LlamaForCausalLM"]
     assert wide.split("\n")[1].split()[-3:] == ["InsufficientDisk", "hf://a/b", "/models/llama"]
     assert none == ""
 

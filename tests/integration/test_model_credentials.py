@@ -80,7 +80,7 @@ def test_a_secret_that_is_made_rotated_and_completed_is_noticed_at_once(fleet: F
     fleet.await_failure(manifest, "SecretNotFound")
     assert "ome/hf does not exist" in fleet.describe(manifest)
     fleet.apply(secret("hf", "ome", token=GOOD))
-    fleet.until("the missing key is named", lambda: "no key 'access' (it has token)" in fleet.describe(manifest))
+    fleet.until("the missing key is named", lambda: "has no key 'access': name the key" in fleet.describe(manifest))
     fleet.apply(secret("hf", "ome", access=BAD))
     fleet.await_failure(manifest, "Forbidden")
     fleet.cluster.kubectl("delete", "secret", "-n", "ome", "hf")

@@ -10,7 +10,7 @@ import pytest
 from ome.model.v1 import model_pb2
 from ome.status.v1 import status_pb2
 from tests.support.fleet import LLAMA_CONFIG, QUICK_RETRIES, Fleet, Object, condition, content, model
-from tests.support.hub import generated_model
+from tests.support.hub import Fault, generated_model
 from tests.support.origin import OriginServer
 
 pytestmark = pytest.mark.cluster
@@ -70,6 +70,39 @@ def test_models_land_exactly_on_the_nodes_that_selector_and_affinity_name(fleet:
     assert fleet.files("node-3", "/models/basemodel/team-a/ours")
     for node, path in (("node-1", "/models/one"), ("node-2", "/models/two"), ("node-3", "/models/one")):
         assert not fleet.files(node, path)
+
+
+def test_a_slow_download_says_how_far_it_is_and_in_the_end_what_it_took(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/slow", SMALL, generated=generated_model(3 << 20))
+    throttle = fleet.hub.inject(Fault("throttle", path="*.safetensors", bytes_per_second=100_000))
+    slow = model("slow", "hf://org/slow", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, slow)
+    kubectl = fleet.cluster.kubectl
+    throttle.wait_fired()
+
+    def moving() -> Object | None:
+        status: Object = (fleet.get(slow) or {}).get("status", {})
+        return status if status.get("progress", {}).get("bytesPerSecond") else None
+
+    # A person looks after nine seconds.
+    status = fleet.until("the status says how far the download is", moving, 9)
+    progress = status["progress"]
+    assert 0 < progress["bytes"] < progress["totalBytes"] == status["artifact"]["bytes"]
+    assert progress["slowestNode"] == "node-1"
+    assert progress["etaSeconds"] > 0
+    assert f"{progress['percent']} fetched (" in condition({"status": status}, "Ready")["message"]
+    assert progress["percent"] in kubectl("get", "clusterbasemodel", "slow")
+    assert f"Percent:           {progress['percent']}".split() in [
+        line.split() for line in kubectl("describe", "clusterbasemodel", "slow").splitlines()
+    ]
+
+    throttle.remove()
+    kubectl("wait", "--for=condition=Ready", "clusterbasemodel/slow", "--timeout=120s")
+    status = fleet.await_state(slow, "Ready", {"node-1"})["status"]
+    assert "progress" not in status
+    assert status["download"]["bytes"] == status["artifact"]["bytes"]
+    assert status["download"]["seconds"] >= 3
+    assert fleet.metric("ome-fetcher", 'ome_fetcher_transfers_total{backend="hf",result="Ok"}') >= 1
 
 
 def test_the_commands_that_users_were_promised_work(fleet: Fleet, applied: list[Object]) -> None:

@@ -58,6 +58,7 @@ def test_a_model_of_modelscope_becomes_ready_and_says_what_is_wrong_until_then(f
 
 
 def secret_of(token: str) -> dict[str, object]:
-    metadata = {"name": "modelscope", "namespace": "team-a"}
+    allowed = {"models.ome.io/allowed-hosts": "127.0.0.1"}
+    metadata = {"name": "modelscope", "namespace": "team-a", "annotations": allowed}
     data = {"access-token": base64.b64encode(token.encode()).decode()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}

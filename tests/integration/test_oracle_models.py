@@ -53,5 +53,6 @@ def test_a_model_of_an_object_store_becomes_ready_and_says_what_is_wrong_until_t
 
 def secret_of(data: dict[str, bytes]) -> dict[str, object]:
     encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
-    metadata = {"name": "oci-user", "namespace": "team-a"}
+    allowed = {"models.ome.io/allowed-hosts": "127.0.0.1"}
+    metadata = {"name": "oci-user", "namespace": "team-a", "annotations": allowed}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded}

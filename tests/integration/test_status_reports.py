@@ -36,6 +36,7 @@ from ome.status.v1.status_pb2 import (
     ListNodesRequest,
     WatchModelsRequest,
 )
+from tests.support.mounted_secret import usual_sides
 from tests.support.status_process import Object, StatusCluster, eventually, path_of, running_status_cluster, stub
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
@@ -445,7 +446,8 @@ async def test_a_watch_sends_what_exists_a_marker_changes_progress_and_the_end(c
 
 
 async def test_health_and_reflection_are_served(cluster: StatusCluster) -> None:
-    async with client(cluster), grpc.aio.insecure_channel(cluster.replicas[0].grpc_address) as channel:
+    credentials = usual_sides().channel_credentials()
+    async with client(cluster), grpc.aio.secure_channel(cluster.replicas[0].grpc_address, credentials) as channel:
         name = "ome.status.v1.StatusService"
         health: Any = health_pb2_grpc.HealthStub(channel)
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name))

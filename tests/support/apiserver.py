@@ -1,11 +1,12 @@
 """A real kube-apiserver on its own etcd, for tests of what the API itself decides: admission, schemas, permissions."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from libs.chassis.kube import KubeClient
+from libs.chassis.kube import KubeClient, open_kube
 from tests.support.programs import programs
 from tools.localcluster.addresses import claimed_plan
 from tools.localcluster.controlplane import ControlPlane, write_files
@@ -18,6 +19,25 @@ class ApiServer:
 
     kube: KubeClient
     kubeconfig: Path
+    url: str
+    authority: Path
+
+    async def token_of(self, account: str, namespace: str = "ome", *audiences: str) -> str:
+        """A token of a ServiceAccount, as whoever has taken over one of its Pods holds it."""
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 3600, "audiences": list(audiences)},
+        }
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        return str((await self.kube.request("POST", path, request))["status"]["token"])
+
+    @asynccontextmanager
+    async def as_account(self, account: str, namespace: str = "ome") -> AsyncIterator[KubeClient]:
+        """A client that has nothing but a ServiceAccount's token."""
+        token = await self.token_of(account, namespace)
+        async with open_kube(self.url, ssl.create_default_context(cafile=str(self.authority)), lambda: token) as kube:
+            yield kube
 
 
 @asynccontextmanager
@@ -32,4 +52,4 @@ async def running_api_server(folder: Path) -> AsyncIterator[ApiServer]:
             stack.push_async_callback(server.stop)
             await server.start()
         kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
-        yield ApiServer(kube, plane.write_kubeconfig(folder / "kubeconfig", files.admin))
+        yield ApiServer(kube, plane.write_kubeconfig(folder / "kubeconfig", files.admin), plane.url, files.authority)

@@ -54,6 +54,7 @@ from services.controller.permissions import NODES, OME, USERS, accounts, node_pe
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
 from services.fetcher.fleet.gateway import Gateway as NodeGateway
+from tests.support.mounted_secret import usual_sides
 from tests.support.nats_server import NatsServer
 from tests.support.own_loop import running
 from tools.localcluster.addresses import free_port
@@ -186,11 +187,12 @@ class Driver:
             uid, Assignment(model=model, goal=GOAL_HOLD, source=source, artifact=artifact, path=path, **fields)
         )
 
-    async def drop(self, uid: str, unclaimed: bool = False) -> int:
+    async def drop(self, uid: str, unclaimed: bool = False, reserve: bool = False) -> int:
         """Ask the node to remove a model; the revision of the assignment."""
         model, artifact = ModelRef(uid=uid, name=uid), self._artifacts.get(uid)
         return await self._assign(
-            uid, Assignment(model=model, goal=GOAL_ABSENT, artifact=artifact, unclaimed=unclaimed)
+            uid,
+            Assignment(model=model, goal=GOAL_ABSENT, artifact=artifact, unclaimed=unclaimed, reserve=reserve),
         )
 
     async def keep(self, uid: str) -> int:
@@ -310,6 +312,7 @@ class FetcherNode:
             "OME_HOST_ROOT": str(self.host),
             "OME_MODEL_ROOTS": "/models,/raid/models",
             "OME_PARSER_ADDRESS": "127.0.0.1:1",
+            "OME_PARSER_TLS_DIR": str(usual_sides().client.folder),
             "OME_HTTP_PORT": str(self._http_port),
             "OME_HEARTBEAT_SECONDS": "0.5",
             "OME_RETRY_INITIAL_SECONDS": "0.1",
@@ -490,6 +493,7 @@ async def running_parser(folder: Path) -> AsyncIterator[str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OME_LISTEN_HOST": "127.0.0.1",
         "OME_GRPC_PORT": str(port),
+        "OME_GRPC_TLS_DIR": str(usual_sides().server.folder),
         "OME_HTTP_PORT": "0",
     }
     with (folder / "parser.log").open("w") as log:

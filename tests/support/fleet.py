@@ -162,15 +162,20 @@ class Fleet:
         return total
 
     @contextmanager
-    def status_service(self) -> Iterator[StatusServiceStub]:
-        """A gRPC client of the status service."""
-        with grpc.insecure_channel(self.cluster.service_address("ome-status", 9090)) as channel:
+    def status_service(self, address: str = "") -> Iterator[StatusServiceStub]:
+        """A gRPC client of the status service, or of its Pod at an address."""
+        credentials = grpc.ssl_channel_credentials(self.cluster.status_authority.read_bytes())
+        # A certificate names the Service and not its Pods.
+        options = [("grpc.ssl_target_name_override", "ome-status.ome.svc")]
+        address = f"{address}:9090" if address else self.cluster.service_address("ome-status", 9090)
+        with grpc.secure_channel(address, credentials, options) as channel:
             yield StatusServiceStub(channel)
 
 
 def secret(name: str, namespace: str, **values: str) -> Object:
-    """A manifest of a Secret."""
-    metadata = {"name": name, "namespace": namespace}
+    """A manifest of a Secret, which may be sent to the stores of tests as well."""
+    allowed = {"models.ome.io/allowed-hosts": "127.0.0.1"}
+    metadata = {"name": name, "namespace": namespace, "annotations": allowed}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}
 
 

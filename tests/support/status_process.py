@@ -29,6 +29,7 @@ from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState
 from ome.model.v1.model_pb2 import Artifact, ModelRef, NodePhase
 from ome.status.v1.status_pb2_grpc import StatusServiceStub
 from services.controller.streams import ensure_streams
+from tests.support.mounted_secret import usual_sides
 from tests.support.programs import ROOT, programs, render
 from tools.localcluster.addresses import claimed_plan, free_port
 from tools.localcluster.controlplane import ControlPlane, write_files
@@ -100,6 +101,7 @@ class StatusCluster:
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
             "KUBERNETES_SERVICE_PORT": str(self.plane.port),
             "OME_GRPC_PORT": str(grpc_port),
+            "OME_GRPC_TLS_DIR": str(usual_sides().server.folder),
             "OME_HTTP_PORT": str(http_port),
             "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -210,7 +212,7 @@ def path_of(model: Object) -> str:
 @asynccontextmanager
 async def stub(replica: Replica) -> AsyncIterator[StatusServiceStub]:
     """A client of a replica."""
-    async with grpc.aio.insecure_channel(replica.grpc_address) as channel:
+    async with grpc.aio.secure_channel(replica.grpc_address, usual_sides().channel_credentials()) as channel:
         yield StatusServiceStub(channel)
 
 
@@ -247,13 +249,17 @@ async def _install(kube: KubeClient) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     await apply(kube, f"/api/v1/namespaces/{NAMESPACE}", namespace)
     groups = {"Role": "roles", "RoleBinding": "rolebindings", "ServiceAccount": "serviceaccounts"}
-    wide = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
+    wide = {
+        "ClusterRole": "clusterroles",
+        "ClusterRoleBinding": "clusterrolebindings",
+        "CustomResourceDefinition": "customresourcedefinitions",
+        "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+        "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+    }
     for item in (*render("crds"), *render("status")):
         version, name = item["apiVersion"], item["metadata"]["name"]
         root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
-        if item["kind"] == "CustomResourceDefinition":
-            await apply(kube, f"{root}/customresourcedefinitions/{name}", item)
-        elif item["kind"] in wide:
+        if item["kind"] in wide:
             await apply(kube, f"{root}/{wide[item['kind']]}/{name}", item)
         elif item["kind"] in groups:
             await apply(kube, f"{root}/namespaces/{NAMESPACE}/{groups[item['kind']]}/{name}", item)

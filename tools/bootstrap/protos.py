@@ -3,7 +3,7 @@
 The code is committed beside its .proto files (OUT = proto); a test generates it elsewhere and compares.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from grpc_tools import protoc
@@ -34,4 +34,8 @@ def generate(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    generate(Path(sys.argv[1]).resolve())
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bootstrap.protos", description="Generates the Python code of the protos."
+    )
+    parser.add_argument("out", type=Path, help="directory to write into; proto for the committed code")
+    generate(parser.parse_args().out.resolve())

@@ -17,7 +17,9 @@ from tools.localcluster.charts import InstallFailed
 from tools.localcluster.cluster import LocalCluster
 from tools.localcluster.daemon import StartFailed
 from tools.localcluster.demo import Demo, DemoFailed
+from tools.localcluster.hub import hub_sentence
 from tools.localcluster.programs import obtain
+from tools.localcluster.reminder import Reminder
 from tools.localcluster.statefolder import FolderInUse, StateFolder, default_folder
 
 _STOP_SECONDS = 60.0
@@ -46,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     up = commands.add_parser("up", help="start a cluster, bring the sample models to Ready, and stay until Ctrl-C")
-    up.add_argument("--nodes", type=int, default=3, help="number of nodes (3)")
+    up.add_argument("--nodes", type=_positive, default=3, help="number of nodes, at least 1 (3)")
     up.add_argument("--detach", action="store_true", help="leave the cluster running in the background")
     up.add_argument("--no-demo", action="store_true", help="apply no sample models")
     up.add_argument(
@@ -66,8 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text!r}: models become Ready on nodes")
+    return int(text)
+
+
 def _up(arguments: argparse.Namespace, console: Console) -> int:
     folder = StateFolder(arguments.state_dir)
+    console.print(hub_sentence(os.environ), highlight=False, soft_wrap=True)
     if arguments.detach:
         return _up_detached(arguments, folder, console)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -101,9 +110,11 @@ def _up_detached(arguments: argparse.Namespace, folder: StateFolder, console: Co
             start_new_session=True,
         )
     console.print(f"Starting; {folder.output} tells more.")
+    told = Reminder(lambda about: console.print(f"Waiting for the cluster: {about}", highlight=False, soft_wrap=True))
     while folder.running_pid() != child.pid or folder.read_env() is None:
         if child.poll() is not None:
             raise StartFailed(folder.output.read_text())
+        told.waits_for(last_line(folder.output.read_text()))
         time.sleep(0.1)
     _greet(folder, console)
     if not arguments.no_demo:
@@ -163,6 +174,11 @@ def _greet(folder: StateFolder, console: Console) -> None:
         f"The cluster is up. To join in: [bold]set -a; . {folder.path}/env; PATH={folder.path}/bin:$PATH",
         soft_wrap=True,
     )
+
+
+def last_line(text: str) -> str:
+    """The last line of an output that says anything."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it has not begun yet")
 
 
 class Announcer:

@@ -10,7 +10,16 @@ from typing import Any
 
 from libs.chassis.kube import KubeClient, Object
 from tools.localcluster.addresses import AddressPlan, claimed_plan
-from tools.localcluster.charts import CRDS, FETCHER, NAMESPACE, Charts, local_values, merged, prepare_namespace
+from tools.localcluster.charts import (
+    CRDS,
+    FETCHER,
+    NAMESPACE,
+    Charts,
+    local_values,
+    merged,
+    prepare_namespace,
+    write_certificates,
+)
 from tools.localcluster.controlplane import ControlPlane, write_files
 from tools.localcluster.daemon import Daemon
 from tools.localcluster.hub import Hub
@@ -22,6 +31,7 @@ from tools.localcluster.kubelet.kubelet import Kubelet
 from tools.localcluster.natsserver import Identities, NatsServer, new_identities
 from tools.localcluster.processes import tail
 from tools.localcluster.programs import Programs
+from tools.localcluster.reminder import Reminder
 
 _STOP_SECONDS = 10.0
 
@@ -61,6 +71,7 @@ class Cluster:
     audit_log: Path
     hub: Hub | None
     charts: Charts
+    announce: Callable[[str], None]
 
     @property
     def hub_url(self) -> str | None:
@@ -75,7 +86,9 @@ class Cluster:
 
     async def install(self, names: Sequence[str], values: Mapping[str, Mapping[str, Any]]) -> None:
         """Install or upgrade charts and wait until everything in them is ready."""
-        defaults = local_values(self.nats.url, self.hub_url)
+        defaults = local_values(
+            self.nats.url, self.hub_url, lambda service: self.addresses.name_address(NAMESPACE, service)
+        )
         settings = {name: merged(defaults.get(name, {}), values.get(name, {})) for name in names}
         # NATS lets no fetcher in before the controller can vouch for it: started together, each waits for the other's
         # share of the processor and for the end of a refused connection.
@@ -83,13 +96,16 @@ class Cluster:
             if stage:
                 await self.charts.install(stage, settings)
                 await self.until_ready(CRDS in names)
+        await write_certificates(self.kube, self.folder)
 
     async def until_ready(self, with_crds: bool = True) -> None:
         """Wait until all CRDs are established and all workloads of our namespace are rolled out."""
         missing: list[str] = []
+        reminder = Reminder(lambda about: self.announce(f"waiting for {about}"))
         try:
             async with asyncio.timeout(self.plan.ready_seconds):
                 while missing := await self._unready(with_crds):
+                    reminder.waits_for(", ".join(missing))
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
             raise NotReady(
@@ -152,14 +168,14 @@ async def running_cluster(
         control_plane = ControlPlane(programs, files, addresses, plan.node_grace_seconds)
         identities = new_identities()
         nats = NatsServer(programs, folder, identities)
-        hub = Hub(folder) if plan.hub and "HF_ENDPOINT" not in os.environ else None
+        hub = Hub(folder) if plan.hub and not os.environ.get("HF_ENDPOINT") else None
         announce("starting etcd, kube-apiserver and nats-server")
         async with asyncio.TaskGroup() as group:
-            group.create_task(_start(stack, nats.daemon))
+            group.create_task(_start(stack, nats.daemon, announce))
             if hub is not None:
-                group.create_task(_start(stack, hub.daemon))
-            await _start(stack, control_plane.etcd)
-            await _start(stack, control_plane.apiserver)
+                group.create_task(_start(stack, hub.daemon, announce))
+            await _start(stack, control_plane.etcd, announce)
+            await _start(stack, control_plane.apiserver, announce)
         kubeconfig = control_plane.write_kubeconfig(folder / "kubeconfig", files.admin)
         kube = await stack.enter_async_context(connected_kube(control_plane.url, files.authority, files.kubelet))
         announce(f"starting the controllers and {len(plan.nodes)} nodes")
@@ -175,8 +191,8 @@ async def running_cluster(
             log_server=server_context(files.authority, files.server.certificate, files.server.key),
         )
         async with asyncio.TaskGroup() as group:
-            group.create_task(_start(stack, control_plane.controller_manager))
-            group.create_task(_start(stack, control_plane.scheduler))
+            group.create_task(_start(stack, control_plane.controller_manager, announce))
+            group.create_task(_start(stack, control_plane.scheduler, announce))
             group.create_task(prepare_namespace(kube, identities))
         await stack.enter_async_context(_running_kubelet(kubelet))
         for name, labels in plan.nodes.items():
@@ -195,6 +211,7 @@ async def running_cluster(
             audit_log=files.audit_log,
             hub=hub,
             charts=Charts(programs, kubeconfig, folder),
+            announce=announce,
         )
         if plan.charts:
             announce(f"installing the charts {', '.join(plan.charts)}")
@@ -202,9 +219,9 @@ async def running_cluster(
         yield cluster
 
 
-async def _start(stack: AsyncExitStack, daemon: Daemon) -> None:
+async def _start(stack: AsyncExitStack, daemon: Daemon, announce: Callable[[str], None]) -> None:
     stack.push_async_callback(daemon.stop, _STOP_SECONDS)
-    await daemon.start()
+    await daemon.start(Reminder(lambda about: announce(f"waiting for {about}")))
 
 
 @asynccontextmanager

@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from libs.chassis.errors import Missing
 from libs.chassis.kube import KubeClient, Object
 from tools.localcluster.kube import apply
 from tools.localcluster.kubelet.images import REPOSITORY
@@ -27,15 +29,24 @@ class InstallFailed(RuntimeError):
     """helm refused; the message is what it said."""
 
 
-def local_values(nats_url: str, hub_url: str | None) -> dict[str, dict[str, Any]]:
-    """What differs from the charts' defaults on one machine: addresses, and one replica of everything."""
+def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str], str]) -> dict[str, dict[str, Any]]:
+    """What differs from the charts' defaults on one machine: addresses, and one replica of everything.
+
+    name_address tells what stands for the name of a Service: callers compare it with the certificate.
+    """
     nats = {"url": nats_url}
     return {
         CRDS: {},
-        "controller": {"replicas": 1, "nats": {**nats, "replicas": 1, "bucketBytes": 256 << 20}},
-        "parser": {"replicas": 1},
+        "controller": {
+            "replicas": 1,
+            "nats": {**nats, "replicas": 1, "bucketBytes": 256 << 20},
+            "hfEndpoint": hub_url or "",
+            # Stores on this machine speak plain HTTP.
+            "credentials": {"insecureHosts": ["127.0.0.1"]},
+        },
+        "parser": {"replicas": 1, "tls": {"extraAddresses": [name_address("ome-parser")]}},
         "fetcher": {"nats": nats, "hfEndpoint": hub_url or "", "resolver": {"replicas": 1}},
-        "status": {"replicas": 1, "nats": nats},
+        "status": {"replicas": 1, "nats": nats, "tls": {"extraAddresses": [name_address("ome-status")]}},
     }
 
 
@@ -91,6 +102,20 @@ async def prepare_namespace(kube: KubeClient, identities: Identities) -> None:
     async with asyncio.TaskGroup() as group:
         for name, data in secrets.items():
             group.create_task(apply(kube, f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}", _secret(name, data)))
+
+
+async def write_certificates(kube: KubeClient, folder: Path) -> None:
+    """Give the user of this machine what callers of the services need, as far as it is there.
+
+    That is ome-parser-client-tls/{ca.crt,tls.crt,tls.key} and ome-status-ca/ca.crt.
+    """
+    for kind, name in (("secrets", "ome-parser-client-tls"), ("configmaps", "ome-status-ca")):
+        with contextlib.suppress(Missing):
+            found = await kube.get(f"/api/v1/namespaces/{NAMESPACE}/{kind}/{name}")
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
+            for file, content in found["data"].items():
+                data = base64.b64decode(content) if kind == "secrets" else content.encode()
+                (folder / name / file).write_bytes(data)
 
 
 def _secret(name: str, data: Mapping[str, str]) -> Object:

@@ -158,6 +158,11 @@ class LocalCluster:
         return self._cluster.hub_url
 
     @property
+    def status_authority(self) -> Path:
+        """What callers know the status service by."""
+        return self.state_dir / "ome-status-ca" / "ca.crt"
+
+    @property
     def audit_log(self) -> Path:
         """One JSON event per completed API request."""
         return self._cluster.audit_log
@@ -173,7 +178,9 @@ class LocalCluster:
             "KUBECONFIG": str(self.kubeconfig),
             "NATS_URL": self.nats_url,
             "STATUS_ADDR": self.service_address("ome-status", 9090),
+            "STATUS_CA": str(self.status_authority),
             "PARSER_ADDR": self.service_address("ome-parser", 9090),
+            "PARSER_TLS_DIR": str(self.state_dir / "ome-parser-client-tls"),
             "HF_ENDPOINT": self.hub_url or "",
             "NODES": ",".join(self.nodes),
         }

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from tools.localcluster.processes import Process, tail
+from tools.localcluster.reminder import Reminder
 
 _START_SECONDS = 60.0
 
@@ -39,25 +40,27 @@ class Daemon:
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None and self._process.status is None else None
 
-    async def start(self) -> None:
+    async def start(self, reminder: Reminder | None = None) -> None:
         """Return once it is ready. A first start that loses the race for a port is repeated with other ports."""
         first_start = self._command is None
         for attempt in itertools.count(1):
             command = self._command or self._choose_command()
             self._process = Process(command, self._environ, self._folder, self.log)
-            if await self._becomes_ready(self._process):
+            if await self._becomes_ready(self._process, reminder):
                 self._command = command
                 return
             text = tail(self.log)
             if not first_start or attempt == 3 or "address already in use" not in text:
                 raise StartFailed(f"{self.name} ended with status {self._process.status}:\n{text}")
 
-    async def _becomes_ready(self, process: Process) -> bool:
+    async def _becomes_ready(self, process: Process, reminder: Reminder | None) -> bool:
         try:
             async with asyncio.timeout(_START_SECONDS):
                 while process.status is None:
                     if await self._ready():
                         return True
+                    if reminder:
+                        reminder.waits_for(f"{self.name}, whose log is {self.log}")
                     await asyncio.sleep(0.02)
                 return False
         except TimeoutError as error:

@@ -21,10 +21,12 @@ from libs.model.kinds import KINDS
 from ome.model.v1 import model_pb2
 from ome.status.v1 import status_pb2, status_pb2_grpc
 from tools.localcluster.kubelet.images import REPOSITORY
+from tools.localcluster.reminder import Reminder
 
 SAMPLES = REPOSITORY / "deploy" / "samples"
 _KINDS = {kind.name for kind in KINDS}
 _DEADLINE_SECONDS = 600.0
+_WATCH_SECONDS = 4.0
 
 Phase = model_pb2.NodePhase
 State = status_pb2.ModelState
@@ -80,10 +82,13 @@ class Demo:
 
     def _follow(self, applied: Sequence[Applied]) -> None:
         models: dict[str, status_pb2.Model] = {}
+        # A terminal shows the table all the time.
+        say = Reminder(lambda about: None if self._console.is_terminal else self._console.out(about, highlight=False))
         with Live(console=self._console, refresh_per_second=8) as live:
             for model in self._updates():
                 models[model.ref.uid] = model
                 ours = [models[one.uid] for one in applied if one.uid in models]
+                say.waits_for(waiting_sentence(applied, ours))
                 live.update(progress_table(ours))
                 if failed := [model for model in ours if model.state == State.MODEL_STATE_FAILED]:
                     raise DemoFailed("\n".join(f"{model.ref.name} failed. {explain(model)}" for model in failed))
@@ -94,12 +99,15 @@ class Demo:
     def _updates(self) -> Iterator[status_pb2.Model]:
         """Every change of every model until the deadline, through restarts of the status service."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
-        with grpc.insecure_channel(self._env["STATUS_ADDR"]) as channel:
+        credentials = grpc.ssl_channel_credentials(Path(self._env["STATUS_CA"]).read_bytes())
+        with grpc.secure_channel(self._env["STATUS_ADDR"], credentials) as channel:
             stub = status_pb2_grpc.StatusServiceStub(channel)
             while (remaining := deadline - time.monotonic()) > 0:
                 request = status_pb2.WatchModelsRequest()
                 try:
-                    for event in stub.WatchModels(request, timeout=remaining, wait_for_ready=True):
+                    # A new watch begins with all models, so that those of which nothing is heard are looked at too.
+                    timeout = min(remaining, _WATCH_SECONDS)
+                    for event in stub.WatchModels(request, timeout=timeout, wait_for_ready=True):
                         if event.HasField("updated"):
                             yield event.updated
                 except grpc.RpcError as error:
@@ -139,6 +147,14 @@ def explain(model: status_pb2.Model) -> str:
     """What the conditions say about that it is not Ready yet."""
     failing = [one for one in model.conditions if one.status == status_pb2.CONDITION_STATUS_FALSE and one.message]
     return " ".join(dict.fromkeys(f"{one.reason}: {one.message}" for one in failing))
+
+
+def waiting_sentence(applied: Sequence[Applied], models: Sequence[status_pb2.Model]) -> str:
+    """Which of the models are awaited still, and why."""
+    unfinished = [f"{model.ref.name} ({explain(model)})" for model in models if not is_complete(model)]
+    known = {model.ref.uid for model in models}
+    unfinished += [f"{one.name} (nothing is known of it yet)" for one in applied if one.uid not in known]
+    return f"waiting for {', '.join(unfinished)}"
 
 
 def progress_table(models: Sequence[status_pb2.Model]) -> Table:

@@ -2,12 +2,20 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.localcluster.addresses import free_port
 from tools.localcluster.controlplane import listens
 from tools.localcluster.daemon import Daemon
 from tools.localcluster.kubelet.images import REPOSITORY
+
+
+def hub_sentence(environ: Mapping[str, str]) -> str:
+    """Which hub the fetchers of a cluster use, for people: a variable of yesterday may name one that is gone."""
+    if endpoint := environ.get("HF_ENDPOINT"):
+        return f"Models come from {endpoint}, as HF_ENDPOINT says; unset it to use a hub on this machine."
+    return "Models come from a hub on this machine."
 
 
 class Hub:

@@ -19,6 +19,7 @@ from libs.artifact.names import RESOLVE_STREAM, RESOLVED_BUCKET
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import ServiceError, Unavailable
 from libs.chassis.nats_client import put_if, read_key
+from libs.model.findings import completeness_message, remark_message
 from libs.model.problems import is_defect, problem_of
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import Resolution, ResolveTask
@@ -175,7 +176,10 @@ class ListingWorker:
             return Artifact()
         credentials = await self._credentials.get(task.model.uid) if source.has_secret else Credentials()
         resolution.secret_version = credentials.version
-        manifest = await self._sources.list(source.uri, source.parameters, credentials.values())
+        listing = await self._sources.list(source.uri, source.parameters, credentials.values())
+        resolution.warnings.extend(map(remark_message, listing.warnings))
+        resolution.completeness.CopyFrom(completeness_message(listing.verdict))
+        manifest = listing.manifest
         await self._manifests.put(manifest)
         return Artifact(
             digest=manifest.digest,
@@ -194,6 +198,8 @@ class ListingWorker:
             # Nor must a source that is away, or a fetcher that lacks a vendor's driver, have copies deleted that others
             # have made. That this attempt failed is told with it, so that the next one is made later.
             resolution.artifact.CopyFrom(stored.artifact)
+            resolution.warnings.extend(stored.warnings)
+            resolution.completeness.CopyFrom(stored.completeness)
             resolution.secret_version = stored.secret_version
         await put_if(self._js, RESOLVED_BUCKET, task.source_key, resolution.SerializeToString(), revision)
 

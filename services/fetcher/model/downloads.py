@@ -248,7 +248,7 @@ class Downloads:
         started = loop.time()
         metrics.TRANSFERS_RUNNING.inc()
         error: Exception | None = None
-        stopped = False
+        stopped, result = False, "Ok"
 
         def note(progress: Progress) -> None:
             """Called by the transfer's thread."""
@@ -264,21 +264,18 @@ class Downloads:
         except Stopped:
             if job.phase is TransferPhase.YIELDING:
                 log.info("transfer_made_room")
-                metrics.TRANSFERS.labels(result="MadeRoom").inc()
+                result = "MadeRoom"
             else:
                 log.info("transfer_stopped")
-                metrics.TRANSFERS.labels(result="Stopped").inc()
+                result = "Stopped"
             stopped = True
         except Exception as failure:  # The work item's boundary: the reconcile reports it and decides about a retry.
             error = failure
-            metrics.TRANSFERS.labels(result=getattr(failure, "reason", "Internal")).inc()
+            result = getattr(failure, "reason", "Internal")
         else:
-            seconds = loop.time() - started
-            log.info("transfer_done", bytes=order.bytes_total, seconds=round(seconds, 3))
-            metrics.TRANSFERS.labels(result="Ok").inc()
-            metrics.TRANSFERRED_BYTES.inc(order.bytes_total)
-            metrics.TRANSFER_SECONDS.observe(seconds)
+            log.info("transfer_done", bytes=order.bytes_total, seconds=round(loop.time() - started, 3))
         finally:
+            _count_end(job, result, loop.time() - started)
             metrics.TRANSFERS_RUNNING.dec()
             self._running.discard(job)
         if stopped and job.phase is TransferPhase.YIELDING:
@@ -301,3 +298,11 @@ class Downloads:
 
     def _count_waiting(self) -> None:
         metrics.TRANSFERS_QUEUED.set(len(self._waiting))
+
+
+def _count_end(job: Job, result: str, seconds: float) -> None:
+    labels = {"backend": job.order.uri.partition("://")[0], "result": str(result)}
+    bytes_done = job.progress.bytes_done if job.progress else 0
+    metrics.TRANSFERS.labels(**labels).inc()
+    metrics.TRANSFERRED_BYTES.labels(**labels).inc(max(0, bytes_done - job.resumed_bytes))
+    metrics.TRANSFER_SECONDS.labels(**labels).observe(seconds)

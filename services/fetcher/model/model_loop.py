@@ -18,8 +18,9 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.names import node_key, split_node_key
 from libs.artifact.places import overlap
 from libs.artifact.reasons import Reason
-from libs.artifact.uri import LocalUri, VendorUri, parse_uri
+from libs.artifact.uri import LocalUri, VendorUri, allows_incomplete, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
+from libs.model.findings import defects_sentence, is_refused
 from libs.model.kinds import kind_numbered, shown_ref
 from libs.model.problems import is_defect, problem_of
 from ome.fetch.v1.fetch_pb2 import (
@@ -32,6 +33,7 @@ from ome.fetch.v1.fetch_pb2 import (
     Problem,
 )
 from ome.model.v1.model_pb2 import (
+    REASON_INCOMPLETE,
     REASON_PATH_CONFLICT,
     REASON_PATH_OCCUPIED,
     ModelRef,
@@ -51,10 +53,12 @@ from services.fetcher.model.planning import (
     Prioritize,
     Publish,
     Refuse,
+    Reserve,
     StartTransfer,
     StopTransfer,
     Unpublish,
     describe,
+    incomplete,
     plan,
     retry_delay_seconds,
 )
@@ -73,8 +77,8 @@ _PATH_RETRY_SECONDS = 15.0
 _TOLD_SECONDS = 3.0
 _log = structlog.get_logger()
 
-# (identity of the files, schema path): what facts depend on.
-_FactsKey = tuple[str, str]
+# (identity of the files, schema path, whether they may be incomplete): what is said of the files depends on these.
+_FactsKey = tuple[str, str, bool]
 
 
 @dataclass
@@ -200,7 +204,9 @@ class ModelLoop:
             raise
         except Exception as error:  # The work item's boundary: it ends in the model's state and a later attempt.
             self._set_back(model_uid, desired, memory, error)
-            observed = replace(observed, setback=memory.setback, transfer=self._downloads.get(model_uid))
+            observed = replace(
+                observed, setback=memory.setback, transfer=self._downloads.get(model_uid), parsing=memory.parsing
+            )
         state = describe(desired, observed)
         if state.phase == NodePhase.NODE_PHASE_READY:
             memory.setback, memory.attempts = None, 0
@@ -407,6 +413,9 @@ class ModelLoop:
             case Unpublish(root):
                 await self._roots.unpublish(model_uid, root)
                 _log.info("model_unpublished", model=model_uid, root=root)
+            case Reserve(root):
+                await self._roots.reserve(model_uid, root)
+                _log.info("model_reserved", model=model_uid, root=root)
             case Abandon(root, digest):
                 await self._roots.abandon(root, digest, self._claimants_of(digest))
                 memory.fetched.discard((root, digest))
@@ -420,17 +429,26 @@ class ModelLoop:
             if digest:
                 shared = await self._facts.get(digest, assignment.schema_path, parse)
                 parsing = Parsing(facts_key=shared.key) if shared.key else Parsing(shared.facts)
+                facts = shared.facts
             else:
-                parsing = Parsing(await parse())
+                facts = await parse()
+                parsing = Parsing(facts)
+            if is_refused(facts.completeness, assignment.source.parameters):
+                parsing = replace(parsing, refusal=defects_sentence(facts.completeness))
         except (ServiceError, InvalidValue) as error:
             problem = problem_of(error, "fetcher")
             retry_at = None
             if problem.problem_class != PROBLEM_CLASS_INVALID:
                 memory.parse_attempts += 1
                 retry_at = _appoint(problem, self._retry_delay_seconds(memory.parse_attempts, error))
-            memory.parsing = Parsing(problem=problem, retry_at=retry_at)
-            return
-        memory.parsing, memory.parse_attempts = parsing, 0
+            parsing = Parsing(problem=problem, retry_at=retry_at)
+            if problem.reason == REASON_INCOMPLETE and not allows_incomplete(assignment.source.parameters):
+                parsing = replace(parsing, refusal=problem.message)
+        else:
+            memory.parse_attempts = 0
+        memory.parsing = parsing
+        if parsing.refusal:
+            raise incomplete(parsing.refusal)
 
     async def _model_directory(self, desired: Desired) -> Path:
         assignment = desired.assignment
@@ -569,13 +587,19 @@ def _word(phase: NodePhase) -> str:
 
 
 def _recall_parsing(desired: Desired, copy: Copy, memory: Memory, stored: NodeModelState | None) -> Parsing | None:
-    """What is known of the facts; after a restart, what was said about the same artifact and spec before."""
-    key = (copy.identity, desired.assignment.schema_path)
+    """What is known of the facts; after a restart, what was said about the same artifact and spec before.
+
+    Not of a model that may be incomplete: whether it may, the next edit can change.
+    """
+    allowed = allows_incomplete(desired.assignment.source.parameters)
+    key = (copy.identity, desired.assignment.schema_path, allowed)
     if memory.parsed != key:
         memory.parsing, memory.parsed, memory.parse_attempts = None, key, 0
         if (
             desired.copies
+            and not allowed
             and stored is not None
+            and stored.phase == NodePhase.NODE_PHASE_READY
             and stored.facts_key
             and stored.artifact.digest == desired.assignment.artifact.digest
             and stored.generation == desired.assignment.generation

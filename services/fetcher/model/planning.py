@@ -7,7 +7,11 @@ services see. Must not do I/O, nor remember anything.
 
 from dataclasses import dataclass
 
+from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
+from libs.artifact.uri import ALLOW_INCOMPLETE
+from libs.chassis.errors import Invalid
+from libs.model.problems import problem_of
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     GOAL_KEEP,
@@ -26,8 +30,8 @@ from ome.model.v1.model_pb2 import (
     REASON_DOWNLOADING,
     REASON_QUEUED,
     REASON_RESOLVING,
-    Reason,
 )
+from ome.model.v1.model_pb2 import Reason as ReasonNumber
 from services.fetcher.model.observed import Desired, Observed, PublishedName, Setback, Transfer, TransferPhase
 
 
@@ -78,6 +82,13 @@ class Unpublish:
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """Leave the model's name and bytes in a root where they are, and know nothing of them any more."""
+
+    root: str
+
+
+@dataclass(frozen=True)
 class Abandon:
     """Remove what was fetched of an artifact and not published, unless another model wants it."""
 
@@ -87,10 +98,10 @@ class Abandon:
 
 @dataclass(frozen=True)
 class Parse:
-    """Ask the parser for facts about the model's files."""
+    """Ask the parser for facts about the model's files. Fails when these are known not to be the whole model."""
 
 
-Action = StopTransfer | Refuse | StartTransfer | Prioritize | Publish | Unpublish | Abandon | Parse
+Action = StopTransfer | Refuse | StartTransfer | Prioritize | Publish | Unpublish | Reserve | Abandon | Parse
 
 
 def plan(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -138,6 +149,9 @@ def describe(desired: Desired, observed: Observed) -> NodeModelState:
             state.problem.CopyFrom(_waiting(REASON_DELETING, "the node is removing the model"))
         return state
     state.path = observed.path
+    if observed.parsing and observed.parsing.refusal and observed.copy.complete:
+        _describe_refusal(state, desired, observed)
+        return state
     if _converged(desired, observed):
         state.phase = NODE_PHASE_READY
         if desired.copies:
@@ -150,6 +164,11 @@ def describe(desired: Desired, observed: Observed) -> NodeModelState:
         state.path = readable.path
     _describe_delay(state, desired, observed, setback, readable)
     return state
+
+
+def incomplete(why: str) -> Invalid:
+    """That files are not the whole model: another attempt with the same files changes nothing."""
+    return Invalid(Reason.INCOMPLETE, f'{why}; mend the source, or set parameters.{ALLOW_INCOMPLETE} to "true"')
 
 
 def is_due(retry_at: float | None, now: float) -> bool:
@@ -175,7 +194,9 @@ def _plan_absence(desired: Desired, observed: Observed, now: float) -> tuple[Act
         return ()
     if observed.transfer:
         return _stop(observed.transfer, "the model is deleted")
-    return _unpublish(observed, keep="") + _abandon(observed)
+    reserved = {each.root for each in observed.publications if desired.assignment.reserve and each.intact}
+    removed = tuple(each for each in _unpublish(observed, keep="") if each.root not in reserved)
+    return (*map(Reserve, sorted(reserved)), *removed, *_abandon(observed))
 
 
 def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -197,9 +218,12 @@ def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action
         return ()
     if not observed.copy.complete or observed.copy.foreign:
         return (StartTransfer(observed.root, digest, observed.copy.damaged),)
-    # The new name stands before an old one in another root goes, and the parser is asked about published files.
-    publish = Publish(observed.root, observed.path, digest)
-    return (publish, *_tidy(observed), *_plan_parsing(desired, observed, now))
+    parsing = _plan_parsing(desired, observed, now)
+    if not parsing and observed.parsing and observed.parsing.refusal:
+        return (Refuse(incomplete(observed.parsing.refusal)),)
+    # The parser is asked first: what it knows to be incomplete gets no name, and readers keep what they have. The new
+    # name stands before an old one in another root goes.
+    return (*parsing, Publish(observed.root, observed.path, digest), *_tidy(observed))
 
 
 def _plan_directory(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -225,7 +249,7 @@ def _tidy(observed: Observed) -> tuple[Action, ...]:
     return _unpublish(observed, keep=observed.root) + _abandon(observed)
 
 
-def _unpublish(observed: Observed, keep: str) -> tuple[Action, ...]:
+def _unpublish(observed: Observed, keep: str) -> tuple[Unpublish, ...]:
     return tuple(Unpublish(publication.root) for publication in observed.publications if publication.root != keep)
 
 
@@ -270,6 +294,18 @@ def _readable(observed: Observed) -> PublishedName | None:
         if publication.intact and not damaged:
             return publication
     return None
+
+
+def _describe_refusal(state: NodeModelState, desired: Desired, observed: Observed) -> None:
+    """Say that the files are here, and are not the model."""
+    assert observed.parsing is not None
+    state.phase = NODE_PHASE_FAILED
+    state.problem.CopyFrom(problem_of(incomplete(observed.parsing.refusal), "fetcher"))
+    readable = _readable(observed)
+    if readable:
+        state.artifact.CopyFrom(readable.artifact)
+        state.path = readable.path
+    _describe_parsing(state, observed)
 
 
 def _describe_kept(state: NodeModelState, observed: Observed) -> None:
@@ -327,5 +363,5 @@ def _describe_delay(
         state.problem.CopyFrom(_waiting(REASON_QUEUED, "waiting for other downloads on this node"))
 
 
-def _waiting(reason: Reason, message: str) -> Problem:
+def _waiting(reason: ReasonNumber, message: str) -> Problem:
     return Problem(reason=reason, message=message, problem_class=PROBLEM_CLASS_UNAVAILABLE)

@@ -186,6 +186,10 @@ class Roots:
         await self.run(self.store(root).unpublish, model_uid)
         self.room.free()
 
+    async def reserve(self, model_uid: str, root: str) -> None:
+        """Leave a model's name and artifact in a root to nobody. Idempotent."""
+        await self.run(self.store(root).reserve, model_uid)
+
     async def abandon(self, root: str, digest: str, wanted_by: Collection[Claimant]) -> None:
         """Remove what a transfer that was given up has written, but for those who still want it. Idempotent."""
         await self.run(self.store(root).abandon, digest, wanted_by)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from libs.artifact.findings import Remark
 from libs.artifact.manifest import Manifest
 from libs.artifact.uri import ModelUri
 from services.fetcher.stop import StopFlag
@@ -27,7 +28,7 @@ class Listing:
     """What a source held when it was listed, and what a person should know about it."""
 
     manifest: Manifest
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Remark, ...] = ()
 
 
 class Source(Protocol):

@@ -13,18 +13,14 @@ from functools import cache
 from types import TracebackType
 from typing import TypeVar
 
-import structlog
-
-from libs.artifact.manifest import Manifest
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import check_parameters, parse_uri, syntax_of
 from libs.chassis.errors import Invalid
 from services.fetcher import sources
+from services.fetcher.sources.admission import Admitted, admit
 from services.fetcher.sources.backend import Asked, Backend, Opening, Source
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.origin import Origin, Streams
-
-_log = structlog.get_logger()
 
 R = TypeVar("R")
 
@@ -59,15 +55,14 @@ class Sources:
         opening = self._openings.get(syntax_of(uri).scheme)
         return opening is not None and opening.reads_in_place(parsed)
 
-    async def list(self, uri: str, parameters: Mapping[str, str], credentials: Mapping[str, bytes]) -> Manifest:
+    async def list(self, uri: str, parameters: Mapping[str, str], credentials: Mapping[str, bytes]) -> Admitted:
         """List a source: the files of the revision that it has now.
 
-        Raises InvalidValue for a URI or parameter that cannot be used, else the ServiceError that the adapter raises.
+        Raises InvalidValue for a URI or parameter that cannot be used, Missing Incomplete, else the ServiceError that
+        the adapter raises.
         """
-        listing = await self._run(self._open(uri, parameters, credentials).list)
-        for warning in listing.warnings:
-            _log.warning("listing_odd", source=uri, warning=warning)
-        return listing.manifest
+        source = self._open(uri, parameters, credentials)
+        return await self._run(lambda: admit(source.list(), source, uri, parameters, self._stop))
 
     async def origin(
         self, uri: str, parameters: Mapping[str, str], credentials: Mapping[str, bytes], revision: str

@@ -7,7 +7,7 @@ Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
     artifacts/<digest>/      verified files; never changed
     manifests/<digest>.json  what the artifact must hold, and the SHA-256 of what arrived where the source told no
                              checksum; written before the artifact appears
-    owners/<model uid>.json  who published it where
+    owners/<model uid>.json  who published it where, and whether it stays although the model is gone
     scopes/<digest>.json     the trust scopes that may have the artifact without fetching it
     marks/<digest>.json      what the files looked like when they were right, to notice a write at once
     damaged/<digest>.json    which files of an artifact reading has found wrong, until it is repaired
@@ -24,7 +24,7 @@ import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from libs.artifact.digest import digest_directory, is_digest
@@ -281,13 +281,13 @@ class Store:
         """What each model uid has published here."""
         with self._changed:
             owners = self._owners.all()
-        return {uid: self._publication(uid, owner) for uid, owner in owners.items()}
+        return {uid: self._publication(uid, owner) for uid, owner in owners.items() if not owner.reserved}
 
     def publication(self, uid: str) -> Publication | None:
         """What one model uid has published here."""
         with self._changed:
             owner = self._owners.get(uid)
-        return self._publication(uid, owner) if owner else None
+        return self._publication(uid, owner) if owner and not owner.reserved else None
 
     def check_path(self, uid: str, path: str, leaving: Collection[str] = ()) -> None:
         """Raise what publish would raise about the path, before anything is fetched for it.
@@ -328,6 +328,11 @@ class Store:
             if self._links.read(path) != digest:
                 self._links.place(path, digest, make)
             failpoint("link-renamed")
+            for other_uid, other_owner in self._owners.all().items():
+                if other_owner.reserved and other_owner.path == path:
+                    # What was kept has a model again, or has made room for one.
+                    self._owners.remove(other_uid)
+                    replaced.add(other_owner.digest)
             for other in replaced:
                 if other and other != digest:
                     self._drop_unreferenced(other)
@@ -351,6 +356,20 @@ class Store:
                 self._drop_unreferenced(owner.digest)
         self._empty_trash()
         return True
+
+    def reserve(self, uid: str) -> None:
+        """Keep what a model has published when the model goes: link and files stay, and belong to nobody. Idempotent.
+
+        A model that is published at the path takes them over. They go with their link: whoever removes it by hand has
+        the files collected when the store is opened next.
+        """
+        with self._changed:
+            owner = self._owners.get(uid)
+            if owner is None:
+                return
+            self._retake_lost_root()
+            with self._file_system.errors(self.directory / owner.path):
+                self._owners.put(uid, replace(owner, reserved=True))
 
     def abandon(self, digest: str, wanted_by: Collection[Claimant] = ()) -> None:
         """Remove the staging of downloads that nobody wants, and the artifact where no name leads to it.
@@ -513,6 +532,9 @@ class Store:
         self._damage.load()
         self._scopes.load()
         self._marks.load()
+        for uid, owner in self._owners.all().items():
+            if owner.reserved and self._links.read(owner.path) != owner.digest:
+                self._owners.remove(uid)
         for entry in self._staging.iterdir():
             # A kill between the rename of an artifact and the end of its staging leaves the one. The other was begun
             # before there were scopes: nobody knows whose it is.
@@ -567,7 +589,7 @@ class Store:
         for other, owner in self._owners.all().items():
             if other == uid or self._links.read(owner.path) is None:
                 continue
-            if overlap(owner.path, path) and not (owner.path == path and other in leaving):
+            if overlap(owner.path, path) and not (owner.path == path and (other in leaving or owner.reserved)):
                 root = self.name.rstrip("/")
                 raise PathTaken(other, f"{root}/{owner.path}", f"{root}/{path}")
 

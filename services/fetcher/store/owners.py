@@ -17,11 +17,15 @@ _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 
 @dataclass(frozen=True)
 class Owner:
-    """What a model uid has published: path is relative to the root; made_directories are those created for it."""
+    """What a model uid has published: path is relative to the root; made_directories are those created for it.
+
+    Reserved is what stays although the model is gone: it is nobody's, until a model takes the path or the link goes.
+    """
 
     path: str
     digest: str
     made_directories: tuple[str, ...] = ()
+    reserved: bool = False
 
 
 class Owners:
@@ -38,7 +42,12 @@ class Owners:
         for file in self.directory.glob("*.json"):
             try:
                 fields = json.loads(file.read_bytes())
-                owner = Owner(fields["path"], fields["digest"], tuple(fields["made_directories"]))
+                owner = Owner(
+                    fields["path"],
+                    fields["digest"],
+                    tuple(fields["made_directories"]),
+                    bool(fields.get("reserved", False)),
+                )
             except (ValueError, KeyError, TypeError):
                 file.unlink()
                 continue

@@ -61,22 +61,44 @@ class Refusal:
     """What a code means: the reason, and a sentence that continues the name of what was asked for.
 
     `general` says that the code tells no more than a status would: whoever knows the source has better advice.
+    `anonymous` is the sentence for who sent neither token nor signature, where other advice helps.
     """
 
     reason: Reason
     sentence: str
     general: bool = False
+    anonymous: str = ""
 
-    def error(self, subject: str, behind: str) -> ServiceError:
+    def error(self, subject: str, behind: str, *, anonymous: bool = False) -> ServiceError:
         """The refusal as an error about a subject; `behind` stands in brackets at the end of the sentence."""
-        return _KINDS.get(self.reason, Missing)(self.reason, f"{subject} {self.sentence} ({behind})")
+        sentence = self.anonymous if anonymous and self.anonymous else self.sentence
+        return _KINDS.get(self.reason, Missing)(self.reason, f"{subject} {sentence} ({behind})")
 
 
 _KINDS: dict[Reason, type[ServiceError]] = {Reason.RATE_LIMITED: Unavailable, Reason.INVALID_PARAMETER: Invalid}
 
-GATED = Refusal(Reason.GATED, "is gated: accept its terms with the account that the token belongs to")
+_WITH_TOKEN = "name a Secret that holds a token in storage.storageKey"  # noqa: S105 (advice)
+GATED = Refusal(
+    Reason.GATED,
+    "is gated: accept its terms with the account that the token belongs to",
+    anonymous=f"is gated: accept its terms with an account, and {_WITH_TOKEN}",
+)
+# Of a file that was listed before: whoever asks for it without a repository would be told so when it is listed.
+_REPOSITORY_GONE = Refusal(
+    Reason.NOT_FOUND,
+    "cannot be read any more: its repository is gone, or the owner of the token may not see it; check storageUri, and "
+    "what the token may read",
+    general=True,
+    anonymous="cannot be read any more: its repository is gone or private; check storageUri, and if it is private, "
+    f"{_WITH_TOKEN}",
+)
 NOT_FOUND = Refusal(Reason.NOT_FOUND, "does not exist at the origin", general=True)
-NOT_ALLOWED = Refusal(Reason.FORBIDDEN, "may not be read: check the token or key and its permissions", general=True)
+NOT_ALLOWED = Refusal(
+    Reason.FORBIDDEN,
+    "may not be read: check the token or key and its permissions",
+    general=True,
+    anonymous="may not be read without credentials: name a Secret that holds them in storage.storageKey",
+)
 RATE_LIMITED = Refusal(Reason.RATE_LIMITED, "is held back: the store asks to slow down", general=True)
 _NO_BUCKET = Refusal(Reason.NOT_FOUND, "is in a bucket that does not exist: check storageUri", general=True)
 _HIDDEN_OR_GONE = Refusal(
@@ -119,7 +141,8 @@ _REFUSALS = {
     for refusal, codes in {
         GATED: "GatedRepo",
         NOT_FOUND: "NoSuchKey NoSuchVersion BlobNotFound ObjectNotFound ResourceNotFound notFound EntryNotFound "
-        "RepoNotFound RevisionNotFound",
+        "RevisionNotFound",
+        _REPOSITORY_GONE: "RepoNotFound",
         _NO_BUCKET: "NoSuchBucket ContainerNotFound ContainerBeingDeleted BucketNotFound NamespaceNotFound",
         _HIDDEN_OR_GONE: "NotAuthorizedOrNotFound",
         _ARCHIVED: "InvalidObjectState BlobArchived BlobBeingRehydrated NotRestored",

@@ -215,7 +215,8 @@ def _refused(asked: Asked, status: int, said: Said) -> Verdict:
 def _given_up(asked: Asked, status: int, said: Said) -> GiveUp:
     known = refusal_of(said.code) or {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND, 410: NOT_FOUND}.get(status)
     if known:
-        return GiveUp(known.error(asked.subject, said.behind(status)))
+        anonymous = not any(asked.location.secrets())
+        return GiveUp(known.error(asked.subject, said.behind(status), anonymous=anonymous))
     what = "the origin does not understand the request" if status == 400 else "the origin does not send the file"
     return GiveUp(Unavailable(Reason.UNAVAILABLE, f"{asked.subject}: {what} ({said.behind(status)})"))
 

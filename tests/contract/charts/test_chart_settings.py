@@ -29,19 +29,21 @@ SERVICES = tuple(PROCESSES)
 _FROM_KUBELET = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 # Every value whose default leaves a variable out.
 _OPTIONS = {
-    "controller": ["nats.caSecret=ca"],
+    "controller": ["nats.caSecret=ca", "hfEndpoint=http://mirror", "modelscopeEndpoint=http://mirror"],
     "gateway": ["nats.caSecret=ca"],
     "resolver": [
         "nats.caSecret=ca",
         "hfEndpoint=http://mirror",
         "modelscopeEndpoint=http://mirror",
         "vendorDrivers.acme.driver=preprovisioned",
+        "trust.caConfigMap=ca",
     ],
     "fetcher": [
         "nats.caSecret=ca",
         "hfEndpoint=http://mirror",
         "modelscopeEndpoint=http://mirror",
         "vendorDrivers.acme.driver=preprovisioned",
+        "trust.caConfigMap=ca",
     ],
     "parser": [],
     "status": ["nats.caSecret=ca"],

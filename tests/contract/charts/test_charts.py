@@ -1,5 +1,7 @@
 """The charts install what they promise: valid objects, few permissions, guarded containers, documented values."""
 
+import base64
+import datetime
 import json
 import re
 import subprocess
@@ -8,8 +10,14 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
+from libs.artifact.labels import MODEL_LABEL, READABLE_NAME
 from services.fetcher.sources.vendor.drivers import parse_drivers
+from services.status.facts import FACT_FIELDS
+from services.status.model_loop import REPORTING_CONTROLLER
+from services.status.node_report import CONFIG_MAP_LABELS
 from tests.support.programs import CHARTS, ROOT, programs, render, run
 
 pytestmark = pytest.mark.cluster
@@ -117,6 +125,33 @@ def test_the_token_of_a_fetcher_is_good_for_nats_alone(rendered: dict[str, list[
     assert [token["audience"] for token in tokens] == ["nats"]
 
 
+def test_the_api_server_lets_the_status_service_write_what_it_writes(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    # Said once more in the chart, as a policy cannot read our code.
+    kind = "ValidatingAdmissionPolicy"
+    policies = {item["metadata"]["name"]: item["spec"] for item in rendered["status"] if item["kind"] == kind}
+    variables = {each["name"]: each["expression"] for each in policies["ome-status"]["variables"]}
+    facts = re.findall(r"'([^']+)'", variables["facts"].partition("[]")[2])
+    assert facts == [".".join(path) for path in FACT_FIELDS]
+
+    rules = {name: json.dumps(policy) for name, policy in policies.items()}
+    assert f"'^({MODEL_LABEL})$'" in rules["ome-status-nodes"]
+    assert f"'^{READABLE_NAME}$'" in rules["ome-status-configmaps"]
+    assert all(f"'{label}'" in rules["ome-status-configmaps"] for label in CONFIG_MAP_LABELS)
+    assert f"'{REPORTING_CONTROLLER}'" in rules["ome-status-created"]
+
+
+def test_no_config_map_of_ours_bears_a_name_that_the_status_service_may_write(
+    rendered: dict[str, list[dict[str, Any]]],
+) -> None:
+    objects = [*render("fetcher", "--set-json", f"vendorDrivers={json.dumps(_DRIVERS)}")]
+    objects += [item for chart in rendered.values() for item in chart]
+    names = {item["metadata"]["name"] for item in objects if item["kind"] == "ConfigMap"}
+    pattern = r"ome-(controller|crds|fetcher|parser|resolver|status)(-|$)"
+    assert f"'^{pattern}'" in json.dumps(rendered["status"])
+    assert names
+    assert all(re.match(pattern, name) for name in names)
+
+
 def test_no_role_uses_a_wildcard(rendered: dict[str, list[dict[str, Any]]]) -> None:
     for chart in SERVICES:
         for item in rendered[chart]:
@@ -202,6 +237,56 @@ def test_pods_start_anew_when_the_drivers_change() -> None:
     ]
     assert found[0] != found[1] == found[2]
     assert annotations() == {}
+
+
+_PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+TRUST = {
+    "the text": ({"caBundle": _PEM}, {"configMap": {"name": "ome-fetcher-source-ca"}}, "ca.crt"),
+    "a ConfigMap": (
+        {"caConfigMap": "site-ca", "caKey": "bundle.pem"},
+        {"configMap": {"name": "site-ca"}},
+        "bundle.pem",
+    ),
+    "a Secret": ({"caSecret": "site-ca"}, {"secret": {"secretName": "site-ca"}}, "ca.crt"),
+}
+
+
+@pytest.mark.parametrize("workload", ["", "ome-resolver"])
+@pytest.mark.parametrize(("trust", "source", "key"), TRUST.values(), ids=TRUST)
+def test_authorities_of_sources_reach_fetcher_and_resolver(
+    trust: dict[str, str], source: dict[str, Any], key: str, workload: str
+) -> None:
+    objects = render("fetcher", "--set-json", f"trust={json.dumps(trust)}")
+    environ = {item["name"]: item.get("value") for item in _container(objects, workload)["env"]}
+    [mount] = [each for each in _container(objects, workload)["volumeMounts"] if each["name"] == "source-ca"]
+
+    assert {"name": "source-ca", **source} in _pod(objects, workload)["volumes"]
+    assert environ["OME_SOURCE_CA_FILE"] == f"{mount['mountPath']}/{key}"
+    assert mount["readOnly"] is True
+    made = [item["data"] for item in objects if item["kind"] == "ConfigMap"]
+    assert made == ([{"ca.crt": _PEM}] if "caBundle" in trust else [])
+    for item in objects:
+        kubernetes_validate.validate(item, _OLDEST_KUBERNETES, strict=True)
+
+
+def test_authorities_in_two_places_are_refused() -> None:
+    with pytest.raises(AssertionError, match="give one of caBundle, caConfigMap and caSecret"):
+        render("fetcher", "--set", "trust.caConfigMap=a", "--set", "trust.caSecret=b")
+
+
+@pytest.mark.parametrize("workload", ["", "ome-resolver"])
+def test_proxies_reach_fetcher_and_resolver(workload: str) -> None:
+    proxy = {"http": "http://proxy:3128", "https": "http://proxy:3129", "noProxy": ["hub.internal", "169.254.169.254"]}
+    objects = render("fetcher", "--set-json", f"proxy={json.dumps(proxy)}")
+    environ = {item["name"]: item.get("value") for item in _container(objects, workload)["env"]}
+
+    assert {name: environ.get(name) for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")} == {
+        "HTTP_PROXY": "http://proxy:3128",
+        "HTTPS_PROXY": "http://proxy:3129",
+        "NO_PROXY": "hub.internal,169.254.169.254",
+    }
+    plain = {item["name"] for item in _container(render("fetcher"), workload)["env"]}
+    assert not plain & {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OME_SOURCE_CA_FILE"}
 
 
 def test_a_program_of_a_vendor_can_be_put_beside_the_fetcher() -> None:
@@ -378,6 +463,7 @@ def test_no_model_may_name_a_secret_that_the_charts_use_themselves() -> None:
     objects = render("controller", *(argument for value in values for argument in ("--set", value)))
     [reserved] = [item["value"] for item in _container(objects)["env"] if item["name"] == "OME_RESERVED_SECRETS"]
     ours = {f"ome-nats-{name}" for name in ("issuer", "status", "gateway", "gateway-nodes", "resolver")}
+    ours |= {"ome-parser-tls", "ome-parser-client-tls", "ome-status-tls"}
     assert set(reserved.split(",")) == {"mine", "registry", *ours}
 
 
@@ -403,3 +489,125 @@ def test_what_lists_sources_has_no_disk_of_a_node(rendered: dict[str, list[dict[
     assert pod["serviceAccountName"] == "ome-resolver"
     assert [list(volume) for volume in pod["volumes"]] == [["name", "secret"]]
     assert pod["containers"][0]["args"] == ["resolve"]
+
+
+def _secrets(objects: list[dict[str, Any]]) -> dict[str, dict[str, bytes]]:
+    return {
+        item["metadata"]["name"]: {name: base64.b64decode(value) for name, value in item["data"].items()}
+        for item in objects
+        if item["kind"] == "Secret"
+    }
+
+
+def _mounted_secrets(objects: list[dict[str, Any]]) -> dict[str, str]:
+    """Names of mounted Secrets by the directory."""
+    volumes = {volume["name"]: volume.get("secret", {}).get("secretName", "") for volume in _pod(objects)["volumes"]}
+    return {mount["mountPath"]: volumes[mount["name"]] for mount in _container(objects).get("volumeMounts", [])}
+
+
+def _environ(objects: list[dict[str, Any]]) -> dict[str, str | None]:
+    return {item["name"]: item.get("value") for item in _container(objects)["env"]}
+
+
+def _names(certificate: x509.Certificate) -> tuple[set[str], set[str]]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(names.get_values_for_type(x509.DNSName)), set(map(str, names.get_values_for_type(x509.IPAddress)))
+
+
+@pytest.mark.parametrize("chart", ["parser", "status"])
+def test_a_service_gets_a_certificate_for_the_names_it_is_called_by(chart: str) -> None:
+    more = ("--set", "tls.extraNames={models.example.com}", "--set", "tls.extraAddresses={192.0.2.7}")
+    found = _secrets(render(chart, *more))[f"ome-{chart}-tls"]
+    certificate = x509.load_pem_x509_certificate(found["tls.crt"])
+    authority = x509.load_pem_x509_certificate(found["ca.crt"])
+
+    certificate.verify_directly_issued_by(authority)
+    names, addresses = _names(certificate)
+    assert {f"ome-{chart}.ome.svc", f"ome-{chart}", "models.example.com"} <= names
+    assert addresses == {"127.0.0.1", "192.0.2.7"}
+    assert certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) > datetime.timedelta(days=3600)
+
+
+def test_a_fetcher_gets_a_certificate_that_is_none_of_the_parser(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    secrets = _secrets(rendered["parser"])
+    parser, client = secrets["ome-parser-tls"], secrets["ome-parser-client-tls"]
+    certificate = x509.load_pem_x509_certificate(client["tls.crt"])
+
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(client["ca.crt"]))
+    assert parser["ca.crt"] == client["ca.crt"]
+    assert _names(certificate) == ({"ome-fetcher"}, set())
+    assert _mounted_secrets(rendered["fetcher"])["/var/run/secrets/parser-tls"] == "ome-parser-client-tls"
+
+
+def test_the_key_of_an_authority_is_nowhere(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    for chart in ("parser", "status"):
+        for name, files in _secrets(rendered[chart]).items():
+            assert set(files) == {"ca.crt", "tls.crt", "tls.key"}
+            key = serialization.load_pem_private_key(files["tls.key"], None)
+            authority = x509.load_pem_x509_certificate(files["ca.crt"])
+            assert key.public_key() != authority.public_key(), name
+
+
+def test_services_have_authorities_of_their_own(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    authorities = {_secrets(rendered[chart])[f"ome-{chart}-tls"]["ca.crt"] for chart in ("parser", "status")}
+    assert len(authorities) == 2
+
+
+def test_callers_of_status_find_its_authority_without_reading_a_secret() -> None:
+    objects = render("status")
+    (config,) = (item for item in objects if item["kind"] == "ConfigMap")
+
+    assert config["metadata"]["name"] == "ome-status-ca"
+    assert config["data"]["ca.crt"].encode().strip() == _secrets(objects)["ome-status-tls"]["ca.crt"].strip()
+
+
+@pytest.mark.parametrize(
+    ("chart", "setting", "directory"),
+    [
+        ("parser", "OME_GRPC", "/var/run/secrets/tls"),
+        ("status", "OME_GRPC", "/var/run/secrets/tls"),
+        ("fetcher", "OME_PARSER", "/var/run/secrets/parser-tls"),
+    ],
+)
+def test_tls_is_on_unless_plain_text_is_asked_for(chart: str, setting: str, directory: str) -> None:
+    own = render(chart, "--set", "tls.existingSecret=mine")
+    assert _mounted_secrets(own)[directory] == "mine"
+    assert (_environ(own)[f"{setting}_PLAINTEXT"], _environ(own)[f"{setting}_TLS_DIR"]) == ("false", directory)
+    assert _secrets(own) == {}
+
+    plain = render(chart, "--set", "tls.enabled=false")
+    assert _environ(plain)[f"{setting}_PLAINTEXT"] == "true"
+    assert f"{setting}_TLS_DIR" not in _environ(plain)
+    assert _secrets(plain) == {}
+    for item in plain:
+        kubernetes_validate.validate(item, _OLDEST_KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("chart", ["parser", "status"])
+def test_cert_manager_makes_the_certificates_where_it_is_asked_to(chart: str) -> None:
+    objects = render(chart, "--set", "tls.certManager.issuerRef.name=ome-ca")
+    certificates = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "Certificate"}
+
+    assert _secrets(objects) == {}
+    assert all(spec["secretName"] == name for name, spec in certificates.items())
+    assert all(
+        spec["issuerRef"] == {"name": "ome-ca", "kind": "Issuer", "group": "cert-manager.io"}
+        for spec in certificates.values()
+    )
+    server = certificates.pop(f"ome-{chart}-tls")
+    assert f"ome-{chart}.ome.svc" in server["dnsNames"]
+    assert server["usages"] == ["digital signature", "server auth"]
+    # A certificate of the parser is none of a caller.
+    usages = {name: spec["usages"] for name, spec in certificates.items()}
+    assert usages == ({"ome-parser-client-tls": ["digital signature", "client auth"]} if chart == "parser" else {})
+
+
+def test_no_model_may_name_a_secret_with_a_key_of_the_services(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    made = {name for chart in ("parser", "status") for name in _secrets(rendered[chart])}
+    reserved = _environ(rendered["controller"])["OME_RESERVED_SECRETS"] or ""
+    assert made <= set(reserved.split(","))
+
+
+def test_the_charts_make_certificates_alike() -> None:
+    copies = {(CHARTS / chart / "templates" / "_tls.tpl").read_text() for chart in ("parser", "status")}
+    assert len(copies) == 1

@@ -48,7 +48,7 @@ class Access:
     async def list(self, uri: str, **parameters: str) -> Manifest:
         """List a model, with some more parameters."""
         with self.sources() as sources:
-            return await sources.list(uri, {**self.parameters, **parameters}, self.credentials)
+            return (await sources.list(uri, {**self.parameters, **parameters}, self.credentials)).manifest
 
     async def fetch(self, uri: str, manifest: Manifest, root: Path) -> dict[str, bytes]:
         """Fetch what was listed into a store; what lies there afterwards."""

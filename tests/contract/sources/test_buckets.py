@@ -24,6 +24,7 @@ from libs.artifact.uri import BucketUri, parse_uri
 from libs.chassis.errors import Corrupt, Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.bucket.buckets import BucketOrigin, list_prefix
 from services.fetcher.sources.bucket.source import BucketSource, bucket_source
+from services.fetcher.sources.selection import Choice
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.origin import Location
 from tests.contract.sources.suite import Access, Ground, SourceSuite, Trouble, closed_endpoint
@@ -404,7 +405,7 @@ def test_a_name_that_the_identity_of_a_pod_cannot_sign_is_refused_when_it_is_lis
         with pytest.raises(InvalidValue, match="ignorePatterns") as raised:
             list_prefix(odd)
         assert raised.value.reason == "InvalidListing"
-        assert list_prefix(replace(odd, ignore=("a*",))).manifest.files
+        assert list_prefix(replace(odd, choice=Choice(ignore=("a*",)))).manifest.files
 
 
 def test_a_public_bucket_is_read_without_a_signature_and_folder_markers_are_left_out(

@@ -15,6 +15,7 @@ import pytest
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm
+from libs.artifact.reasons import Reason
 from libs.artifact.uri import HuggingFaceUri, parse_uri
 from libs.chassis.errors import Missing, ServiceError, Unavailable
 from services.fetcher.sources.hub.huggingface import list_revision, xet_hashes
@@ -382,3 +383,32 @@ def _pages_of_a_mirror(next_host: str, second: str = "b.txt") -> Answer:
         return 200, {"Link": link}, json.dumps(entry("a.txt")).encode()
 
     return answer
+
+
+@pytest.mark.parametrize(
+    ("change", "token", "reason", "words"),
+    [
+        ("deleted", None, Reason.NOT_FOUND, "its repository is gone or private"),
+        ("deleted", b"hf_reader", Reason.NOT_FOUND, "gone, or the owner of the token may not see it"),
+        ("private", None, Reason.NOT_FOUND, "if it is private, name a Secret that holds a token"),
+        ("private", b"hf_other", Reason.NOT_FOUND, "what the token may read"),
+        ("gated", None, Reason.GATED, "accept its terms with an account, and name a Secret"),
+        ("gated", b"hf_other", Reason.GATED, "the account that the token belongs to"),
+    ],
+)
+async def test_a_repository_that_went_after_it_was_listed_is_what_is_said_to_be_missing(
+    change: str, token: bytes | None, reason: Reason, words: str, hub: Hub, tmp_path: Path
+) -> None:
+    access = Access(credentials={"token": token} if token else {}, settings={"hf_endpoint": hub.endpoint})
+    manifest = await access.list(f"hf://{MODEL}")
+    if change == "deleted":
+        hub.delete_model(MODEL)
+    else:
+        hub.set_access(MODEL, private=change == "private", gated=change == "gated")
+
+    with pytest.raises(Missing) as refused:
+        await access.fetch(f"hf://{MODEL}", manifest, tmp_path / "models")
+
+    assert refused.value.reason == reason
+    assert words in refused.value.message
+    assert "does not exist" not in refused.value.message

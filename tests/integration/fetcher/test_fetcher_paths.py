@@ -131,6 +131,24 @@ async def test_two_models_with_equal_files_share_one_copy_until_the_last_goes(
     assert node.leftovers() == []
 
 
+async def test_files_that_are_to_stay_outlive_their_model_and_serve_the_next(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    await hold_and_wait(driver, "a", "/models/a")
+    await driver.state("a", NODE_PHASE_DELETED, await driver.drop("a", reserve=True))
+    assert (node.path("/models/a") / "config.json").is_file()
+
+    await node.stop()
+    await node.start()
+    assert (node.path("/models/a") / "config.json").is_file()
+    hub.forget_requests()
+    await hold_and_wait(driver, "b", "/models/a")
+    assert fetched_bytes(hub, "*.safetensors") == 0
+    await driver.state("b", NODE_PHASE_DELETED, await driver.drop("b"))
+
+    assert node.leftovers() == []
+
+
 async def test_a_key_that_is_merely_missing_removes_nothing_and_the_node_says_what_it_has(
     driver: Driver, node: FetcherNode
 ) -> None:

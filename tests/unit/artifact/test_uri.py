@@ -19,6 +19,7 @@ from libs.artifact.uri import (
     Syntax,
     VendorUri,
     VolumeClaimUri,
+    allows_incomplete,
     check_parameters,
     named_auth_type,
     parse_uri,
@@ -127,7 +128,21 @@ def test_the_sentence_of_a_scheme_gives_an_example_that_is_understood(syntax: Sy
 def test_a_scheme_knows_its_own_parameters_and_those_about_credentials(syntax: Syntax) -> None:
     names = [parameter.name for parameter in syntax.parameters or ()]
     assert len(set(names)) == len(names)
-    check_parameters(f"{syntax.scheme}://x", dict.fromkeys((*names, *CREDENTIAL_PARAMETERS), "x"))
+    spellings = [parameter.spelling_of for parameter in syntax.parameters or ()]
+    usual = [name for name in names if name not in spellings]
+    check_parameters(f"{syntax.scheme}://x", dict.fromkeys((*usual, *CREDENTIAL_PARAMETERS), "true"))
+    check_parameters(f"{syntax.scheme}://x", dict.fromkeys(filter(None, spellings), "true"))
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=SCHEMES)
+def test_every_source_may_be_used_although_it_is_incomplete_and_says_so_in_one_way(syntax: Syntax) -> None:
+    uri = f"{syntax.scheme}://x"
+    check_parameters(uri, {"allowIncomplete": "true"})
+    assert allows_incomplete({"allowIncomplete": "true"})
+    assert not allows_incomplete({"allowIncomplete": "false"})
+    assert not allows_incomplete({})
+    with pytest.raises(InvalidValue, match="is 'yes': it must be 'true' or 'false'"):
+        check_parameters(uri, {"allowIncomplete": "yes"})
 
 
 @pytest.mark.parametrize(
@@ -136,12 +151,20 @@ def test_a_scheme_knows_its_own_parameters_and_those_about_credentials(syntax: S
         ("hf://org/model", "revison", "write 'revision' if that is meant"),
         ("hf://org/model", "allowPattern", "write 'allowPatterns' if that is meant"),
         ("hf://org/model", "secretkey", "write 'secretKey' if that is meant"),
-        ("hf://org/model", "region", "//; there are allowPatterns, cache_dir, endpoint, ignorePatterns, revision"),
+        (
+            "hf://org/model",
+            "region",
+            "//; there are allowIncomplete, allowPatterns, cache_dir, endpoint",
+        ),
         ("oci://n/a/b/c/o/d", "authtype", "write 'auth_type' if that is meant"),
-        ("s3://bucket/x", "bucket_region", "; there are allowPatterns, endpoint, ignorePatterns, region"),
+        (
+            "s3://bucket/x",
+            "bucket_region",
+            "; there are allowIncomplete, allowPatterns, endpoint, ignorePatterns",
+        ),
         ("gs://bucket/x", "region", "does not exist for gs://"),
         ("az://container/x", "accountName", "write 'account_name' if that is meant"),
-        ("local:///models/x", "region", "which has none"),
+        ("local:///models/x", "region", "; there are allowIncomplete"),
     ],
 )
 def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_word(uri: str, name: str, says: str) -> None:
@@ -154,7 +177,13 @@ def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_word(uri: s
 
 
 def test_a_vendor_may_be_told_anything() -> None:
-    check_parameters("vendor://acme/models/llama", {"flavour": "int4"})
+    check_parameters("vendor://acme/models/llama", {"flavour": "int4", "auth": "a", "auth_type": "b"})
+
+
+def test_two_spellings_of_one_parameter_are_refused_although_they_agree() -> None:
+    with pytest.raises(InvalidValue, match="keep auth_type and remove auth") as refused:
+        check_parameters("oci://n/a/b/c/o/d", {"auth_type": "UserPrincipal", "auth": "user_principal"})
+    assert refused.value.reason == "InvalidParameter"
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def test_service_that_gets_a_signal_ends_in_order_and_exits_0() -> None:
         "OME_LISTEN_HOST": "127.0.0.1",
         "OME_HTTP_PORT": str(free_port()),
         "OME_GRPC_PORT": str(free_port()),
+        "OME_GRPC_PLAINTEXT": "true",
     }
     with subprocess.Popen(
         [sys.executable, "-m", "services.parser"], env=environment, stderr=subprocess.PIPE, text=True
@@ -78,3 +79,79 @@ def test_service_that_gets_a_signal_ends_in_order_and_exits_0() -> None:
     assert "started" in line
     assert "stopped" in rest
     assert process.returncode == 0
+
+
+SERVICE_COMMANDS = {
+    ("services.controller",): "services.controller.settings",
+    ("services.controller", "gateway"): "services.controller.gateway.settings",
+    ("services.fetcher",): "services.fetcher.settings",
+    ("services.fetcher", "resolve"): "services.fetcher.resolver",
+    ("services.parser",): "services.parser.settings",
+    ("services.status",): "services.status.settings",
+}
+OTHER_COMMANDS = (
+    ("services.parser", "inspect"),
+    ("services.parser", "inspect-volume"),
+    ("tools.localcluster",),
+    ("tools.localcluster", "up"),
+    ("tools.bootstrap.protos",),
+    ("deploy.crd.generate",),
+)
+
+
+def called(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A module, called as people call it first: with nothing in the environment."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        env={"PYTHONPATH": PATHS, "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(("command", "settings"), SERVICE_COMMANDS.items(), ids=map(" ".join, SERVICE_COMMANDS))
+def test_help_tells_every_setting_and_starts_nothing(command: tuple[str, ...], settings: str) -> None:
+    told = called(*command, "--help")
+
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith(f"usage: python -m {' '.join(command)}\n")
+    for field in fields(import_module(settings).Settings):
+        assert variable_name(field) in told.stdout
+        assert " ".join(field.metadata["help"].split()[:3]) in told.stdout
+        required = f"{variable_name(field)} (required)" in told.stdout
+        assert required == (field.default is MISSING), field.name
+    assert max(map(len, told.stdout.splitlines())) <= 140
+
+
+@pytest.mark.parametrize("command", OTHER_COMMANDS, ids=map(" ".join, OTHER_COMMANDS))
+def test_help_of_a_tool_says_how_it_is_called(command: tuple[str, ...]) -> None:
+    told = called(*command, "-h")
+
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith(f"usage: python -m {' '.join(command)}")
+
+
+def test_a_further_command_of_a_module_is_told() -> None:
+    assert "  resolve\n" in called("services.fetcher", "--help").stdout
+    assert "  gateway\n" in called("services.controller", "-h").stdout
+    assert "  inspect\n" in called("services.parser", "--help").stdout
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_misspelt_command_starts_no_service(service: str) -> None:
+    refused = called(f"services.{service}", "resovle")
+
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"{service}: 'resovle' is no argument; python -m services.{service} --help tells what there is\n"
+    )
+
+
+def test_a_cluster_without_nodes_is_refused_at_once() -> None:
+    for nodes in ("0", "-1", "many"):
+        refused = called("tools.localcluster", "up", "--nodes", nodes)
+
+        assert refused.returncode == 2
+        assert f"must be at least 1, not '{nodes}'" in refused.stderr

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.artifact.specification import FINALIZER
+from libs.artifact.specification import FINALIZER, RESERVE_LABEL
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning
@@ -181,6 +181,35 @@ def test_vendor_model_that_is_not_there_is_listed_again_as_a_driver_may_have_bee
     missing.problem.reason = model_pb2.REASON_NOT_FOUND
     decided = plan(replace(settled, states={**settled.states, "n1": missing}), RULES, NOW)
     assert kinds(decided) == ["AskForListing"]
+
+
+def test_model_that_a_node_has_found_incomplete_is_listed_again_as_it_may_have_been_mended() -> None:
+    settled = settle(resolved(observe(item({"storageUri": "hf://a/b"}))))
+    broken = fetch_pb2.NodeModelState(
+        phase=model_pb2.NODE_PHASE_FAILED, content_digest=settled.held["n1"].assignment.content_digest
+    )
+    broken.problem.reason = model_pb2.REASON_INCOMPLETE
+    [ask] = plan(replace(settled, states={**settled.states, "n1": broken}), RULES, NOW).actions
+    assert isinstance(ask, listings.AskForListing)
+    assert ask.reason == "the source may have been mended"
+    broken.content_digest = "of an earlier edit"
+    assert plan(replace(settled, states={**settled.states, "n1": broken}), RULES, NOW).actions == ()
+
+
+def test_what_is_odd_about_a_listing_reaches_the_plan() -> None:
+    observed = observe(item({"storageUri": "hf://a/b"}))
+    warning = model_pb2.Remark(finding=model_pb2.FINDING_VARIANT_CHOSEN, message="of two, one is fetched")
+    completeness = model_pb2.Completeness(wholeness=model_pb2.WHOLENESS_INCOMPLETE)
+    found = listing(
+        observed,
+        artifact=model_pb2.Artifact(digest="sha256:" + "a" * 64),
+        warnings=[warning],
+        completeness=completeness,
+    )
+    known = replace(observed, resolutions=found)
+    after = apply(known, plan(known, RULES, NOW).actions)
+    assert after.plan is not None
+    assert (list(after.plan.warnings), after.plan.completeness) == ([warning], completeness)
 
 
 def test_secret_of_a_vendor_is_handed_out_with_all_its_keys() -> None:
@@ -606,3 +635,24 @@ def test_any_change_settles_and_any_prefix_of_the_actions_leads_to_the_same_plac
         node: held.assignment for node, held in detour.held.items()
     }
     assert straight.plan == detour.plan
+
+
+@pytest.mark.parametrize(
+    ("labels", "reserved"), [({}, False), ({RESERVE_LABEL: "True"}, True), ({RESERVE_LABEL: "x"}, False)]
+)
+def test_files_of_a_deleted_model_stay_where_its_label_says_so(labels: dict[str, str], reserved: bool) -> None:
+    settled = settle(resolved(observe(item(metadata={"labels": labels}))))
+    deleted = item(metadata={"labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z"})
+    decided = plan(replace(settled, model=read_model(deleted)), RULES, NOW)
+    told = [action.assignment for action in decided.actions if isinstance(action, planning.Assign)]
+    assert [each.goal for each in told] == [fetch_pb2.GOAL_ABSENT] * 2
+    assert [each.reserve for each in told] == [reserved] * 2
+
+
+def test_files_go_from_a_node_that_is_no_longer_selected_whatever_the_label_says() -> None:
+    labels = {"labels": {RESERVE_LABEL: "true"}}
+    settled = settle(resolved(observe(item(metadata=labels))))
+    moved = item({"storageUri": "hf://org/model", "nodeSelector": {"gpu": "yes"}}, metadata=labels)
+    decided = plan(replace(settled, model=read_model(moved)), RULES, NOW)
+    told = [action.assignment for action in decided.actions if isinstance(action, planning.Assign)]
+    assert [(each.goal, each.reserve) for each in told] == [(fetch_pb2.GOAL_ABSENT, False)] * 2

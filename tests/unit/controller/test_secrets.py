@@ -141,6 +141,9 @@ def public() -> Any:
     return model("BaseModel", storage_key="")
 
 
+USER = model("BaseModel", auth_type="UserPrincipal")
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -160,8 +163,8 @@ def test_models_of_one_source_host_and_secret_share_a_scope(one: str, other: str
         (own_scope(model("BaseModel")), own_scope(model("BaseModel"), "v2")),
         (own_scope(model("BaseModel")), own_scope(public(), "")),
         (own_scope(public(), ""), own_scope(at("ms://org/model", public()), "")),
-        (own_scope(at("s3://one/m", public()), ""), own_scope(at("s3://other/m", public()), "")),
-        (own_scope(at("oci://n/a/b/c/o/m", public()), ""), own_scope(at("oci://n/b/b/c/o/m", public()), "")),
+        (own_scope(at("s3://one/m", model("BaseModel"))), own_scope(at("s3://other/m", model("BaseModel")))),
+        (own_scope(at("oci://n/a/b/c/o/m", USER)), own_scope(at("oci://n/b/b/c/o/m", USER))),
         (own_scope(at("vendor://a/m/m", public()), ""), own_scope(at("vendor://b/m/m", public()), "")),
         # It is not known which Secret the source was listed with.
         (own_scope(model("BaseModel"), ""), own_scope(public(), "")),

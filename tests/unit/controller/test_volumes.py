@@ -221,6 +221,25 @@ def test_found_model_is_looked_at_again_now_and_then_and_keeps_its_facts_meanwhi
     assert not volume_of(vanished).inspection.HasField("facts")
 
 
+def test_incomplete_model_is_not_found_and_looked_for_again_until_it_is_mended_or_allowed() -> None:
+    defect = model_pb2.Remark(finding=model_pb2.FINDING_MISSING_SHARDS, message="b.safetensors is missing")
+    completeness = model_pb2.Completeness(wholeness=model_pb2.WHOLENESS_INCOMPLETE, defects=[defect])
+    facts = ModelFacts(model_type="llama", completeness=completeness)
+    settled = settle(observe(), InspectionReport(facts=facts, bytes=5, files=2))
+    assert settled.plan is not None
+    assert settled.plan.problem.reason == model_pb2.REASON_INCOMPLETE
+    assert "b.safetensors is missing; mend it, or set parameters.allowIncomplete" in settled.plan.problem.message
+    inspection = volume_of(settled).inspection
+    assert (inspection.failures, inspection.HasField("found_at"), inspection.facts) == (1, False, facts)
+    assert kinds(plan(settled, RULES, NOW + 61)) == ["CreateJob"]
+    storage = {"storageUri": "pvc://storage/llama", "parameters": {"allowIncomplete": "true"}}
+    allowed = settle(observe(item(storage=storage)), InspectionReport(facts=facts, bytes=5, files=2))
+    assert volume_of(allowed).inspection.HasField("found_at")
+    assert kinds(plan(replace(settled, model=allowed.model), RULES, NOW)) == ["Report", "CreateJob"]
+    bare = Finding(reason=model_pb2.REASON_INCOMPLETE, message="config.json is empty")
+    assert not volume_of(settle(observe(), InspectionReport(parse_problem=bare))).inspection.HasField("found_at")
+
+
 def test_volume_that_one_node_mounts_at_a_time_is_left_alone_once_the_model_was_found() -> None:
     alone = Claim("c", "Bound", shared=False)
     settled = settle(observe(claim=alone))

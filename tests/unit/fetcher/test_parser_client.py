@@ -36,8 +36,8 @@ async def answer_to(error: ServiceError) -> ServiceError:
         "ome.parser.v1.ParserService": lambda server: add_ParserServiceServicer_to_server(Refusing(error), server)
     }
     async with (
-        serve_grpc("127.0.0.1", 0, service, Health()) as port,
-        connect_parser(f"127.0.0.1:{port}", no_files) as parser,
+        serve_grpc("127.0.0.1", 0, service, Health(), tls=None) as port,
+        connect_parser(f"127.0.0.1:{port}", None, no_files) as parser,
     ):
         with pytest.raises(ServiceError) as raised:
             await parser.parse(Path("/"), "")
@@ -57,3 +57,13 @@ async def test_a_refusal_keeps_its_reason_and_its_sentence() -> None:
         Reason.NO_CONFIG,
         "there is neither config.json nor model_index.json",
     )
+
+
+@pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy", "HTTPS_PROXY"])
+async def test_the_parser_is_asked_directly_whatever_proxy_there_is_for_sources(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody listens there.
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    answer = await answer_to(Invalid(Reason.NO_CONFIG, "there is neither config.json nor model_index.json"))
+    assert answer.reason == Reason.NO_CONFIG

@@ -24,6 +24,7 @@ from ome.model.v1.model_pb2 import (
     REASON_ARTIFACT_DAMAGED,
     REASON_DELETING,
     REASON_DOWNLOADING,
+    REASON_INCOMPLETE,
     REASON_INVALID_PATH,
     REASON_QUEUED,
     REASON_RESOLVING,
@@ -48,10 +49,12 @@ from services.fetcher.model.planning import (
     Prioritize,
     Publish,
     Refuse,
+    Reserve,
     StartTransfer,
     StopTransfer,
     Unpublish,
     describe,
+    incomplete,
     plan,
     retry_delay_seconds,
 )
@@ -68,6 +71,7 @@ SKIP = Desired(5, Assignment(goal=GOAL_HOLD, artifact=NEW, path=PATH, skip_parsi
 LOCAL = Desired(5, Assignment(goal=GOAL_HOLD))
 KEEP = Desired(7, Assignment(model=ModelRef(uid="u"), goal=GOAL_KEEP))
 ABSENT = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_ABSENT))
+RESERVED = Desired(6, Assignment(model=ModelRef(uid="u"), goal=GOAL_ABSENT, reserve=True))
 
 NOTHING = Observed(root=ROOT, path=PATH)
 HELD = replace(NOTHING, copy=Copy(held=True))
@@ -76,6 +80,7 @@ PARSED = replace(PUBLISHED, parsing=Parsing(facts=FACTS))
 DAMAGED = replace(PARSED, copy=Copy(held=True, damaged=("model.safetensors",)))
 OLD_PUBLISHED = replace(NOTHING, publications=(PublishedName(ROOT, PATH, OLD, True),))
 ELSEWHERE = replace(HELD, publications=(PublishedName(OTHER_ROOT, "/raid/models/a", NEW, True),))
+INCOMPLETE = Parsing(facts=FACTS, refusal="a.safetensors is missing")
 INVALID_PATH = InvalidValue(Reason.INVALID_PATH, "no")
 BUSY = Problem(reason=REASON_UNAVAILABLE, problem_class=PROBLEM_CLASS_UNAVAILABLE)
 REFUSED = Problem(reason=REASON_INVALID_PATH, problem_class=PROBLEM_CLASS_INVALID)
@@ -98,7 +103,18 @@ PLANS = {
         replace(NOTHING, transfer=transfer(TransferPhase.QUEUED, OLD.digest)),
         (StopTransfer("another artifact is desired"),),
     ),
-    "what has been fetched is published and then parsed": (HOLD, HELD, (Publish(ROOT, PATH, NEW.digest), Parse())),
+    "what has been fetched is parsed and then published": (HOLD, HELD, (Parse(), Publish(ROOT, PATH, NEW.digest))),
+    "what is known to be incomplete gets no name": (
+        HOLD,
+        replace(HELD, parsing=INCOMPLETE),
+        (Refuse(incomplete("a.safetensors is missing")),),
+    ),
+    "what was refused as incomplete waits for another assignment": (
+        HOLD,
+        replace(HELD, parsing=INCOMPLETE, setback=Setback(5, REFUSED, None)),
+        (),
+    ),
+    "what has a name keeps it although it is found to be incomplete": (HOLD, replace(PARSED, parsing=INCOMPLETE), ()),
     "what is published is parsed": (HOLD, PUBLISHED, (Parse(),)),
     "what is parsed needs nothing": (HOLD, PARSED, ()),
     "parsing is skipped on request": (SKIP, PUBLISHED, ()),
@@ -134,7 +150,7 @@ PLANS = {
     "a name in another root goes after the new one stands": (
         HOLD,
         ELSEWHERE,
-        (Publish(ROOT, PATH, NEW.digest), Unpublish(OTHER_ROOT), Parse()),
+        (Parse(), Publish(ROOT, PATH, NEW.digest), Unpublish(OTHER_ROOT)),
     ),
     "a transfer of another artifact is stopped": (
         HOLD,
@@ -206,6 +222,17 @@ PLANS = {
         (Unpublish(ROOT),),
     ),
     "a deleted model loses its name": (ABSENT, PARSED, (Unpublish(ROOT),)),
+    "a deleted model whose files are to stay keeps its name": (RESERVED, PARSED, (Reserve(ROOT),)),
+    "a link that leads elsewhere is not kept": (
+        RESERVED,
+        replace(PARSED, publications=(PublishedName(ROOT, PATH, NEW, False),)),
+        (Unpublish(ROOT),),
+    ),
+    "what has been fetched in part is not kept": (
+        RESERVED,
+        replace(NOTHING, leftovers=((ROOT, NEW.digest),)),
+        (Abandon(ROOT, NEW.digest),),
+    ),
     "a deleted model's transfer is stopped first": (
         ABSENT,
         replace(PARSED, transfer=transfer(TransferPhase.RUNNING)),
@@ -226,7 +253,12 @@ PLANS = {
 
 @pytest.mark.parametrize(("desired", "observed", "expected"), PLANS.values(), ids=PLANS.keys())
 def test_plan(desired: Desired, observed: Observed, expected: tuple[object, ...]) -> None:
-    assert plan(desired, observed, NOW) == expected
+    assert [_comparable(action) for action in plan(desired, observed, NOW)] == [_comparable(each) for each in expected]
+
+
+def _comparable(action: object) -> object:
+    """Errors are compared by what they say."""
+    return str(action.error) if isinstance(action, Refuse) else action
 
 
 DESCRIPTIONS = {
@@ -284,6 +316,27 @@ DESCRIPTIONS = {
         0,
         "",
     ),
+    "what is known to be incomplete is a failure": (
+        HOLD,
+        replace(HELD, parsing=INCOMPLETE, setback=Setback(5, REFUSED, None)),
+        NODE_PHASE_FAILED,
+        REASON_INCOMPLETE,
+        "",
+    ),
+    "what is incomplete beside an old copy names what readers see": (
+        HOLD,
+        replace(OLD_PUBLISHED, copy=Copy(held=True), parsing=INCOMPLETE),
+        NODE_PHASE_FAILED,
+        REASON_INCOMPLETE,
+        OLD.digest,
+    ),
+    "a local directory that is incomplete is a failure": (
+        LOCAL,
+        replace(HELD, parsing=INCOMPLETE),
+        NODE_PHASE_FAILED,
+        REASON_INCOMPLETE,
+        "",
+    ),
     "what is kept is ready as it is": (KEEP, PARSED, NODE_PHASE_READY, 0, NEW.digest),
     "what is kept and damaged is not ready": (KEEP, DAMAGED, NODE_PHASE_UPDATING, REASON_ARTIFACT_DAMAGED, ""),
     "of what is kept there may be nothing": (KEEP, Observed(), NODE_PHASE_UPDATING, REASON_RESOLVING, ""),
@@ -328,6 +381,15 @@ def test_describe(desired: Desired, observed: Observed, phase: int, reason: int,
     assert (state.phase, state.problem.reason, state.artifact.digest) == (phase, reason, digest)
     assert state.assignment_revision == desired.revision
     assert state.model == desired.assignment.model
+
+
+def test_what_is_incomplete_is_told_with_its_facts_and_with_what_to_do() -> None:
+    state = describe(HOLD, replace(HELD, parsing=replace(INCOMPLETE, facts=None, facts_key="key")))
+    assert state.facts_key == "key"
+    assert state.problem.problem_class == PROBLEM_CLASS_INVALID
+    assert state.problem.message == (
+        'a.safetensors is missing; mend the source, or set parameters.allowIncomplete to "true"'
+    )
 
 
 def test_description_of_a_setback_says_when_the_next_attempt_is() -> None:

@@ -15,6 +15,7 @@ from services.fetcher.model.planning import (
     Parse,
     Prioritize,
     Publish,
+    Reserve,
     StartTransfer,
     StopTransfer,
     Unpublish,
@@ -72,7 +73,7 @@ class World:
             case Publish(root, path, wanted):
                 assert (root, wanted) in self.copies - self.damaged, "something that is not whole was published"
                 self.names[root] = (path, wanted)
-            case Unpublish(root):
+            case Unpublish(root) | Reserve(root):
                 del self.names[root]
             case Abandon(root, wanted):
                 assert (root, wanted) not in {(at, digest) for at, (_, digest) in self.names.items()}
@@ -117,6 +118,7 @@ def desires(draw: st.DrawFn) -> Desired:
     assignment.artifact.digest = draw(digests)
     assignment.skip_parsing = draw(st.booleans())
     assignment.priority = draw(st.integers(0, 1))
+    assignment.reserve = assignment.goal == GOAL_ABSENT and draw(st.booleans())
     return Desired(draw(st.integers(1, 3)), assignment)
 
 

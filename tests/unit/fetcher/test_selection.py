@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.fetcher.sources.selection import parse_patterns, select_files
+from libs.artifact.errors import InvalidValue
+from libs.artifact.findings import Finding
+from services.fetcher.sources.selection import Choice, parse_patterns, read_choice, select_files
 
 CASES = {
     "safetensors make pytorch, tensorflow, flax, rust, onnx and openvino copies superfluous": (
@@ -99,24 +101,134 @@ def test_the_files_of_a_model_are_chosen(kept: str, dropped: str) -> None:
 )
 def test_patterns_have_the_last_word(allow: str, ignore: str, expected: str) -> None:
     paths = ["config.json", "model.safetensors", "pytorch_model.bin", "onnx/model.onnx", "onnx/config.json"]
-    assert select_files(paths, parse_patterns(allow), parse_patterns(ignore)).paths == tuple(expected.split())
+    assert select_files(paths, Choice(parse_patterns(allow), parse_patterns(ignore))).paths == tuple(expected.split())
 
 
 @pytest.mark.parametrize(
-    ("paths", "word"),
+    ("paths", "finding", "word"),
     [
-        ("model-Q2_K.gguf model-Q4_K_M.gguf model-Q8_0.gguf", "allowPatterns"),
-        ("config.json pytorch_model.bin", "pickles"),
-        ("README.md", "no file that is known to be weights"),
+        ("a-Q2_K.gguf a-Q4_K_M.gguf a-Q8_0.gguf", Finding.VARIANT_CHOSEN, "Q4_K_M, Q2_K and Q8_0 in GGUF, Q4_K_M is"),
+        ("config.json model.safetensors original/consolidated.00.pth", Finding.FILES_LEFT_OUT, "original/ is left out"),
+        ("unet/model.safetensors unet/model.fp16.safetensors", Finding.FILES_LEFT_OUT, "there as fp16 too"),
+        ("onnx/model.onnx onnx/model_fp16.onnx", Finding.SEVERAL_VARIANTS, "all of them are fetched"),
+        ("config.json pytorch_model.bin", Finding.PICKLED_WEIGHTS, "pickles"),
+        ("README.md", Finding.UNKNOWN_WEIGHTS, "no file that is known to be weights"),
     ],
 )
-def test_an_odd_choice_is_told(paths: str, word: str) -> None:
+def test_an_odd_choice_is_told(paths: str, finding: Finding, word: str) -> None:
     (warning,) = select_files(paths.split()).warnings
-    assert word in warning
+    assert warning.finding == finding
+    assert word in warning.message
 
 
 def test_an_ordinary_choice_is_told_nothing_about() -> None:
     assert select_files(["config.json", "model.safetensors", "pytorch_model.bin"]).warnings == ()
+
+
+QUANTIZED = "README.md a-Q2_K.gguf a-Q4_K_M.gguf a-Q6_K.gguf a-Q8_0.gguf"
+PIPELINE = (
+    "model_index.json unet/config.json unet/m.safetensors unet/m.fp16.safetensors vae/m.safetensors "
+    "vae/m.fp16.safetensors text_encoder/m.safetensors"
+)
+INDEXED = (
+    "m.safetensors.index.json m.safetensors.index.fp16.json m-00001-of-00001.safetensors "
+    "m.fp16-00001-of-00001.safetensors"
+)
+META = "config.json LICENSE model-00001-of-00001.safetensors original/consolidated.00.pth original/params.json"
+VARIANTS = {
+    "of quantizations the usual one": (QUANTIZED, "", "README.md a-Q4_K_M.gguf"),
+    "another quantization that is asked for": (QUANTIZED, "q8_0", "README.md a-Q8_0.gguf"),
+    "the smallest name of those that nobody prefers": ("a-Q2_K.gguf a-Q3_K_L.gguf", "", "a-Q2_K.gguf"),
+    "a quantization in pieces": (
+        "a-Q4_K_M-00001-of-00002.gguf a-Q4_K_M-00002-of-00002.gguf a-Q8_0.gguf",
+        "",
+        "a-Q4_K_M-00001-of-00002.gguf a-Q4_K_M-00002-of-00002.gguf",
+    ),
+    "quantizations in folders": (
+        "README.md Q4_K_M/a-Q4_K_M-00001-of-00002.gguf Q4_K_M/a-Q4_K_M-00002-of-00002.gguf Q8_0/a-Q8_0.gguf",
+        "",
+        "README.md Q4_K_M/a-Q4_K_M-00001-of-00002.gguf Q4_K_M/a-Q4_K_M-00002-of-00002.gguf",
+    ),
+    "quantizations by folder alone": ("Q4_K_M/model.gguf Q8_0/model.gguf", "Q8_0", "Q8_0/model.gguf"),
+    "dynamic quantizations": ("a-UD-Q4_K_XL.gguf a-UD-IQ1_S.gguf", "", "a-UD-Q4_K_XL.gguf"),
+    "what sees, beside the one that is chosen": (
+        "a-Q4_K_M.gguf a-F16.gguf mmproj-a-F16.gguf",
+        "",
+        "a-Q4_K_M.gguf mmproj-a-F16.gguf",
+    ),
+    "one of each of two models": (
+        "a-1b-Q4_K_M.gguf a-1b-Q8_0.gguf a-4b-Q8_0.gguf",
+        "",
+        "a-1b-Q4_K_M.gguf a-4b-Q8_0.gguf",
+    ),
+    "GGUF without words for it is left alone": ("a.gguf b.gguf c.gguf", "", "a.gguf b.gguf c.gguf"),
+    "GGUF beside safetensors when it is asked for": (
+        "config.json model.safetensors a-Q4_K_M.gguf a-Q8_0.gguf",
+        "Q4_K_M",
+        "config.json a-Q4_K_M.gguf",
+    ),
+    "a precision, and the only one where there is no choice": (
+        PIPELINE,
+        "fp16",
+        "model_index.json unet/config.json unet/m.fp16.safetensors vae/m.fp16.safetensors text_encoder/m.safetensors",
+    ),
+    "the full precision": (
+        PIPELINE,
+        "",
+        "model_index.json unet/config.json unet/m.safetensors vae/m.safetensors text_encoder/m.safetensors",
+    ),
+    "the index of a precision goes with it": (
+        INDEXED,
+        "",
+        "m.safetensors.index.json m-00001-of-00001.safetensors",
+    ),
+    "and the other index with the other": (
+        INDEXED,
+        "FP16",
+        "m.safetensors.index.fp16.json m.fp16-00001-of-00001.safetensors",
+    ),
+    "the publisher's own format": (
+        META,
+        "original",
+        "config.json LICENSE original/consolidated.00.pth original/params.json",
+    ),
+    "everybody's format": (META, "", "config.json LICENSE model-00001-of-00001.safetensors"),
+}
+
+
+@pytest.mark.parametrize(("paths", "variant", "expected"), VARIANTS.values(), ids=VARIANTS.keys())
+def test_one_variant_is_fetched(paths: str, variant: str, expected: str) -> None:
+    selection = select_files(paths.split(), read_choice({"variant": variant}))
+    assert selection.paths == tuple(sorted(expected.split()))
+    assert not (variant and any(told.finding is Finding.VARIANT_CHOSEN for told in selection.warnings))
+
+
+@pytest.mark.parametrize(
+    ("paths", "variant", "words"),
+    [
+        (QUANTIZED, "Q5_K_M", "is 'Q5_K_M', of which the source has no weights; there are Q2_K, Q4_K_M, Q6_K and Q8_0"),
+        (PIPELINE, "bf16", "there are fp16"),
+        ("config.json model.safetensors", "original", "the source has none"),
+    ],
+)
+def test_a_variant_that_there_is_not_is_refused_with_those_that_there_are(paths: str, variant: str, words: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        select_files(paths.split(), Choice(variant=variant))
+    assert refused.value.reason == "InvalidParameter"
+    assert words in refused.value.message
+
+
+def test_patterns_come_before_the_variant() -> None:
+    assert select_files(QUANTIZED.split(), read_choice({"allowPatterns": "*.gguf", "variant": "Q8_0"})).paths == (
+        "a-Q2_K.gguf",
+        "a-Q4_K_M.gguf",
+        "a-Q6_K.gguf",
+        "a-Q8_0.gguf",
+    )
+    assert select_files(QUANTIZED.split(), read_choice({"ignorePatterns": "*Q4*"})).paths == (
+        "README.md",
+        "a-Q6_K.gguf",
+    )
 
 
 _PARTS = st.sampled_from(

@@ -198,7 +198,8 @@ def test_which_answers_end_a_transfer(
 
 SAYS = {
     "a hub that answers 403 for a gated repository": (403, "GatedRepo", Missing, "Gated", "accept its terms"),
-    "a hub that answers 401 for what does not exist": (401, "RepoNotFound", Missing, "NotFound", "does not exist"),
+    "a hub that answers 401 for what does not exist": (401, "RepoNotFound", Missing, "NotFound", "repository is gone"),
+    "a file that is missing in its repository": (404, "EntryNotFound", Missing, "NotFound", "does not exist"),
     "an object in an archive of Amazon's": (403, "InvalidObjectState", Missing, "Forbidden", "restore it"),
     "a blob in an archive of Azure's": (409, "BlobArchived", Missing, "Forbidden", "restore it"),
     "an object in an archive of Oracle's": (409, "NotRestored", Missing, "Forbidden", "restore it"),
@@ -219,6 +220,32 @@ def test_what_a_store_says_itself_decides_and_is_told(
     assert verdict.error.reason == reason
     assert words in verdict.error.message
     assert f"(HTTP {status}, {code}: It says so)" in verdict.error.message
+
+
+ADVICE = {
+    "a repository that is gone or private": (
+        401,
+        "RepoNotFound",
+        "the owner of the token may not see it",
+        "gone or private",
+    ),
+    "terms that are not accepted": (403, "GatedRepo", "the account that the token belongs to", "name a Secret"),
+    "a refusal without a word": (403, "", "check the token or key", "without credentials: name a Secret"),
+}
+
+
+@pytest.mark.parametrize(("status", "code", "with_token", "without"), ADVICE.values(), ids=ADVICE.keys())
+def test_advice_about_a_token_is_given_to_who_has_one(status: int, code: str, with_token: str, without: str) -> None:
+    anonymous = replace(REFUSED, location=Location("https://hub.example/model/weights"))
+    told = []
+    for asked in (REFUSED, anonymous):
+        verdict = judge(asked, status, {}, Said(code), NOW, LIMITS)
+        assert isinstance(verdict, GiveUp)
+        told.append(verdict.error.message)
+    assert with_token in told[0]
+    assert without not in told[0]
+    assert without in told[1]
+    assert with_token not in told[1]
 
 
 def test_a_store_that_asks_to_slow_down_by_its_code_alone_is_asked_again_later() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 
 from ome.parser.v1.parser_pb2 import ModelFacts
-from services.parser.errors import INVALID_LISTING, NO_CONFIG, PARSE_FAILED, ParseError
+from services.parser.errors import INCOMPLETE, INVALID_LISTING, NO_CONFIG, PARSE_FAILED, ParseError
 from services.parser.parsing import parse_files
 from tests.support.hostile_models import File, configurations, directories
 from tests.support.safetensors_files import json_file
 
-REASONS = {NO_CONFIG, PARSE_FAILED, INVALID_LISTING}
+REASONS = {NO_CONFIG, PARSE_FAILED, INVALID_LISTING, INCOMPLETE}
 FEW = settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.parser.inspection import EXIT_NO_FACTS, EXIT_USAGE, main, read_files
+from services.parser.inspection import EXIT_NO_FACTS, main, read_files
 from tests.support.safetensors_files import header_of
 
 CONFIG = {"model_type": "unknown", "architectures": ["NovelForCausalLM"], "max_position_embeddings": 99}
@@ -34,9 +34,11 @@ def test_a_refusal_is_printed_with_its_reason(tmp_path: Path, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["error"]["reason"] == "NoConfig"
 
 
-@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["--help"]])
+@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["--other", "x", "y"]])
 def test_wrong_usage_is_explained(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == EXIT_USAGE
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
     assert "usage" in capsys.readouterr().err
 
 

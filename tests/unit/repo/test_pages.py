@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deploy.crd.generate import definitions
+from libs.artifact.findings import Finding
 from ome.model.v1.model_pb2 import REASON_UNSPECIFIED, Reason
 from tests.unit.repo.checkout import ROOT, modules_below
 from tools.localcluster.natsserver import guide_configuration
@@ -98,12 +99,13 @@ def test_every_reason_is_on_the_page_of_reasons() -> None:
     in_conditions = reasons_of_conditions_and_events()
     # Otherwise the code has changed its form, and nothing was looked at.
     assert {"AllNodesReady", "AsExpected", "ParsingSkipped", "Recovered"} <= in_conditions
-    missing = (reasons_of_the_enum() | in_conditions) - reasons_on_page()
+    missing = (reasons_of_the_enum() | in_conditions | set(map(str, Finding))) - reasons_on_page()
     assert not missing
 
 
 def test_page_of_reasons_has_none_that_the_code_lacks() -> None:
-    assert not reasons_on_page() - reasons_of_the_enum() - reasons_of_conditions_and_events()
+    known = reasons_of_the_enum() | reasons_of_conditions_and_events() | set(map(str, Finding))
+    assert not reasons_on_page() - known
 
 
 def test_every_metric_is_on_the_page_of_metrics_and_no_other() -> None:

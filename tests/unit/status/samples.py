@@ -5,7 +5,7 @@ from typing import Any
 
 from libs.artifact.specification import planning_digest
 from libs.model.kinds import model_ref
-from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Problem, ProblemClass, Volume, VolumeInspection
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Problem, ProblemClass, Progress, Volume, VolumeInspection
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
@@ -90,12 +90,13 @@ def folded(
     states: dict[str, NodeModelState] | None = None,
     nodes: dict[str, bool] | None = None,
     previous: dict[str, Any] | None = None,
+    transfers: dict[str, Progress] | None = None,
     now: datetime = NOW,
 ) -> StatusView:
     """Fold; the nodes that exist are by default those that are planned, all of them reachable."""
     states = states or {}
     live = dict.fromkeys((*(plan.desired_nodes if plan else ()), *states), True)
-    return fold(model, plan, states, live if nodes is None else nodes, previous or {}, now)
+    return fold(model, plan, states, live if nodes is None else nodes, transfers or {}, previous or {}, now)
 
 
 def conditions(view: StatusView) -> dict[str, tuple[str, str]]:

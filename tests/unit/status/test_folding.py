@@ -377,6 +377,8 @@ def test_fold_says_so_when(case: Case) -> None:
     assert view.status["state"] == case.state
     assert view.status["lifecycle"] == (case.lifecycle or case.state)
     assert {name: conditions(view)[name] for name in case.conditions} == case.conditions
+    assert conditions(view)["Ready"] == conditions(view)["Available"]
+    assert message(view, "Ready") == message(view, "Available")
     assert view.status["nodesReady"] == list(case.ready)
     assert view.status["nodesFailed"] == list(case.failed)
 

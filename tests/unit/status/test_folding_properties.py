@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, ProblemClass
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, ProblemClass, Progress
 from ome.model.v1.model_pb2 import ModelKind, NodePhase, Reason
 from services.status.folding import FAILURES_LIMIT, fold
 from services.status.messages import model_message
@@ -41,6 +41,10 @@ def states(draw: st.DrawFn) -> NodeModelState:
     )
 
 
+numbers = st.sampled_from([-(2**63), -1, 0, 1, 45_500_000, 91_000_000, 2**63 - 1])
+progresses = st.builds(Progress, bytes_done=numbers, bytes_per_second=numbers, eta_seconds=numbers)
+
+
 @st.composite
 def situations(draw: st.DrawFn) -> dict[str, Any]:
     """Anything that there may be to fold."""
@@ -66,6 +70,7 @@ def situations(draw: st.DrawFn) -> dict[str, Any]:
         "plan": plan,
         "states": draw(st.dictionaries(st.sampled_from(NODES), states())),
         "nodes": draw(st.dictionaries(st.sampled_from(NODES), st.booleans())),
+        "transfers": draw(st.dictionaries(st.sampled_from(NODES), progresses)),
     }
 
 
@@ -82,7 +87,7 @@ def test_folding_its_own_result_again_changes_nothing_and_tells_nothing(situatio
 @given(situations(), st.randoms())
 def test_the_order_of_its_inputs_does_not_matter(situation: dict[str, Any], random: Any) -> None:
     shuffled = dict(situation)
-    for name in ("states", "nodes"):
+    for name in ("states", "nodes", "transfers"):
         items = list(situation[name].items())
         random.shuffle(items)
         shuffled[name] = dict(items)
@@ -106,6 +111,18 @@ def test_state_counts_and_lists_agree(situation: dict[str, Any]) -> None:
     in_claim = counts["summary"] == "-"
     assert in_claim or (status["state"] == "Ready") == bool(status["nodesReady"])
     assert in_claim or held["Complete"] != "True" or counts["ready"] == counts["desired"] > 0
+
+
+@given(situations())
+def test_progress_is_within_its_bounds_whatever_nodes_say(situation: dict[str, Any]) -> None:
+    progress = fold(**situation, previous={}, now=NOW).status.get("progress")
+
+    if progress:
+        assert 0 <= progress["bytes"] <= progress["totalBytes"]
+        assert 0 <= int(progress["percent"].removesuffix("%")) <= 99
+        assert 0 <= progress["bytesPerSecond"] < 2**63
+        assert 0 < progress.get("etaSeconds", 1) < 2**63
+        assert progress["slowestNode"] in NODES
 
 
 @given(situations())

@@ -24,21 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ome/model/v1/model.proto\x12\x0come.model.v1\"_\n\x08ModelRef\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\"Q\n\x08\x41rtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0fsource_revision\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\r\n\x05\x66iles\x18\x04 \x01(\x03*\x87\x01\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_KIND_BASE_MODEL\x10\x01\x12!\n\x1dMODEL_KIND_CLUSTER_BASE_MODEL\x10\x02\x12 \n\x1cMODEL_KIND_FINE_TUNED_WEIGHT\x10\x03*\x85\x01\n\tNodePhase\x12\x1a\n\x16NODE_PHASE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_PHASE_READY\x10\x01\x12\x17\n\x13NODE_PHASE_UPDATING\x10\x02\x12\x15\n\x11NODE_PHASE_FAILED\x10\x03\x12\x16\n\x12NODE_PHASE_DELETED\x10\x04*\xf9\x06\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REASON_INVALID_URI\x10\x01\x12\x17\n\x13REASON_INVALID_PATH\x10\x02\x12\x1c\n\x18REASON_INVALID_PLACEMENT\x10\x03\x12\x1a\n\x16REASON_INVALID_LISTING\x10\x04\x12\x1c\n\x18REASON_INVALID_PARAMETER\x10\x05\x12\x1e\n\x1aREASON_UNSUPPORTED_BACKEND\x10\x06\x12\x14\n\x10REASON_NOT_FOUND\x10\x07\x12\x14\n\x10REASON_FORBIDDEN\x10\x08\x12\x10\n\x0cREASON_GATED\x10\t\x12\x1b\n\x17REASON_SECRET_NOT_FOUND\x10\n\x12\x16\n\x12REASON_UNAVAILABLE\x10\x0b\x12\x17\n\x13REASON_RATE_LIMITED\x10\x0c\x12\x1c\n\x18REASON_CHECKSUM_MISMATCH\x10\r\x12\x19\n\x15REASON_SOURCE_CHANGED\x10\x0e\x12\x1c\n\x18REASON_INSUFFICIENT_DISK\x10\x0f\x12\x15\n\x11REASON_DISK_ERROR\x10\x10\x12\x18\n\x14REASON_PATH_OCCUPIED\x10\x11\x12\x1b\n\x17REASON_ARTIFACT_DAMAGED\x10\x12\x12\x17\n\x13REASON_PARSE_FAILED\x10\x13\x12\x14\n\x10REASON_NO_CONFIG\x10\x14\x12\x1b\n\x17REASON_NO_MATCHING_NODE\x10\x15\x12\x15\n\x11REASON_NO_STORAGE\x10\x16\x12\x13\n\x0fREASON_DISABLED\x10\x17\x12\x14\n\x10REASON_RESOLVING\x10\x18\x12\x16\n\x12REASON_DOWNLOADING\x10\x19\x12\x11\n\rREASON_QUEUED\x10\x1a\x12\x1b\n\x17REASON_NODE_UNREACHABLE\x10\x1b\x12\x13\n\x0fREASON_DELETING\x10\x1c\x12\x13\n\x0fREASON_INTERNAL\x10\x1d\x12\x1b\n\x17REASON_VOLUME_NOT_READY\x10\x1e\x12\x18\n\x14REASON_PATH_CONFLICT\x10\x1f\x12\x15\n\x11REASON_OVERLOADED\x10 \x12\x13\n\x0fREASON_CONFLICT\x10!\x12\x1a\n\x16REASON_INVALID_REQUEST\x10\"b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ome/model/v1/model.proto\x12\x0come.model.v1\"_\n\x08ModelRef\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\"P\n\x06Remark\x12&\n\x07\x66inding\x18\x01 \x01(\x0e\x32\x15.ome.model.v1.Finding\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66iles\x18\x03 \x03(\t\"a\n\x0c\x43ompleteness\x12*\n\twholeness\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.Wholeness\x12%\n\x07\x64\x65\x66\x65\x63ts\x18\x02 \x03(\x0b\x32\x14.ome.model.v1.Remark\"Q\n\x08\x41rtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0fsource_revision\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\r\n\x05\x66iles\x18\x04 \x01(\x03*\x87\x01\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_KIND_BASE_MODEL\x10\x01\x12!\n\x1dMODEL_KIND_CLUSTER_BASE_MODEL\x10\x02\x12 \n\x1cMODEL_KIND_FINE_TUNED_WEIGHT\x10\x03*\x85\x01\n\tNodePhase\x12\x1a\n\x16NODE_PHASE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_PHASE_READY\x10\x01\x12\x17\n\x13NODE_PHASE_UPDATING\x10\x02\x12\x15\n\x11NODE_PHASE_FAILED\x10\x03\x12\x16\n\x12NODE_PHASE_DELETED\x10\x04*\xe3\x07\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REASON_INVALID_URI\x10\x01\x12\x17\n\x13REASON_INVALID_PATH\x10\x02\x12\x1c\n\x18REASON_INVALID_PLACEMENT\x10\x03\x12\x1a\n\x16REASON_INVALID_LISTING\x10\x04\x12\x1c\n\x18REASON_INVALID_PARAMETER\x10\x05\x12\x1e\n\x1aREASON_UNSUPPORTED_BACKEND\x10\x06\x12\x14\n\x10REASON_NOT_FOUND\x10\x07\x12\x14\n\x10REASON_FORBIDDEN\x10\x08\x12\x10\n\x0cREASON_GATED\x10\t\x12\x1b\n\x17REASON_SECRET_NOT_FOUND\x10\n\x12\x16\n\x12REASON_UNAVAILABLE\x10\x0b\x12\x17\n\x13REASON_RATE_LIMITED\x10\x0c\x12\x1c\n\x18REASON_CHECKSUM_MISMATCH\x10\r\x12\x19\n\x15REASON_SOURCE_CHANGED\x10\x0e\x12\x1c\n\x18REASON_INSUFFICIENT_DISK\x10\x0f\x12\x15\n\x11REASON_DISK_ERROR\x10\x10\x12\x18\n\x14REASON_PATH_OCCUPIED\x10\x11\x12\x1b\n\x17REASON_ARTIFACT_DAMAGED\x10\x12\x12\x17\n\x13REASON_PARSE_FAILED\x10\x13\x12\x14\n\x10REASON_NO_CONFIG\x10\x14\x12\x1b\n\x17REASON_NO_MATCHING_NODE\x10\x15\x12\x15\n\x11REASON_NO_STORAGE\x10\x16\x12\x13\n\x0fREASON_DISABLED\x10\x17\x12\x14\n\x10REASON_RESOLVING\x10\x18\x12\x16\n\x12REASON_DOWNLOADING\x10\x19\x12\x11\n\rREASON_QUEUED\x10\x1a\x12\x1b\n\x17REASON_NODE_UNREACHABLE\x10\x1b\x12\x13\n\x0fREASON_DELETING\x10\x1c\x12\x13\n\x0fREASON_INTERNAL\x10\x1d\x12\x1b\n\x17REASON_VOLUME_NOT_READY\x10\x1e\x12\x18\n\x14REASON_PATH_CONFLICT\x10\x1f\x12\x15\n\x11REASON_OVERLOADED\x10 \x12\x13\n\x0fREASON_CONFLICT\x10!\x12\x1a\n\x16REASON_INVALID_REQUEST\x10\"\x12\x19\n\x15REASON_SECRET_REFUSED\x10#\x12\x1b\n\x17REASON_IDENTITY_REFUSED\x10$\x12\x19\n\x15REASON_EGRESS_REFUSED\x10%\x12\x15\n\x11REASON_INCOMPLETE\x10&*\xe5\x03\n\x07\x46inding\x12\x17\n\x13\x46INDING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INDING_MISSING_SHARDS\x10\x01\x12\x19\n\x15\x46INDING_MISSING_FILES\x10\x02\x12\x18\n\x14\x46INDING_MISSING_PART\x10\x03\x12\x18\n\x14\x46INDING_POINTER_FILE\x10\x04\x12\x16\n\x12\x46INDING_ERROR_PAGE\x10\x05\x12\x16\n\x12\x46INDING_EMPTY_FILE\x10\x06\x12\x1a\n\x16\x46INDING_TRUNCATED_FILE\x10\x07\x12\x16\n\x12\x46INDING_NO_WEIGHTS\x10\x08\x12\x18\n\x14\x46INDING_OTHER_FORMAT\x10\t\x12\x18\n\x14\x46INDING_EXTRA_SHARDS\x10\n\x12\x18\n\x14\x46INDING_NO_TOKENIZER\x10\x0b\x12\x1a\n\x16\x46INDING_VARIANT_CHOSEN\x10\x0c\x12\x1c\n\x18\x46INDING_SEVERAL_VARIANTS\x10\r\x12\x1a\n\x16\x46INDING_FILES_LEFT_OUT\x10\x0e\x12\x1b\n\x17\x46INDING_PICKLED_WEIGHTS\x10\x0f\x12\x1b\n\x17\x46INDING_UNKNOWN_WEIGHTS\x10\x10\x12\x14\n\x10\x46INDING_ODD_FILE\x10\x11*U\n\tWholeness\x12\x19\n\x15WHOLENESS_UNSPECIFIED\x10\x00\x12\x13\n\x0fWHOLENESS_WHOLE\x10\x01\x12\x18\n\x14WHOLENESS_INCOMPLETE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ome.model.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELKIND']._serialized_start=223
-  _globals['_MODELKIND']._serialized_end=358
-  _globals['_NODEPHASE']._serialized_start=361
-  _globals['_NODEPHASE']._serialized_end=494
-  _globals['_REASON']._serialized_start=497
-  _globals['_REASON']._serialized_end=1386
+  _globals['_MODELKIND']._serialized_start=404
+  _globals['_MODELKIND']._serialized_end=539
+  _globals['_NODEPHASE']._serialized_start=542
+  _globals['_NODEPHASE']._serialized_end=675
+  _globals['_REASON']._serialized_start=678
+  _globals['_REASON']._serialized_end=1673
+  _globals['_FINDING']._serialized_start=1676
+  _globals['_FINDING']._serialized_end=2161
+  _globals['_WHOLENESS']._serialized_start=2163
+  _globals['_WHOLENESS']._serialized_end=2248
   _globals['_MODELREF']._serialized_start=42
   _globals['_MODELREF']._serialized_end=137
-  _globals['_ARTIFACT']._serialized_start=139
-  _globals['_ARTIFACT']._serialized_end=220
+  _globals['_REMARK']._serialized_start=139
+  _globals['_REMARK']._serialized_end=219
+  _globals['_COMPLETENESS']._serialized_start=221
+  _globals['_COMPLETENESS']._serialized_end=318
+  _globals['_ARTIFACT']._serialized_start=320
+  _globals['_ARTIFACT']._serialized_end=401
 # @@protoc_insertion_point(module_scope)

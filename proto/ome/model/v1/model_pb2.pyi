@@ -1,6 +1,8 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -57,6 +59,37 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_OVERLOADED: _ClassVar[Reason]
     REASON_CONFLICT: _ClassVar[Reason]
     REASON_INVALID_REQUEST: _ClassVar[Reason]
+    REASON_SECRET_REFUSED: _ClassVar[Reason]
+    REASON_IDENTITY_REFUSED: _ClassVar[Reason]
+    REASON_EGRESS_REFUSED: _ClassVar[Reason]
+    REASON_INCOMPLETE: _ClassVar[Reason]
+
+class Finding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FINDING_UNSPECIFIED: _ClassVar[Finding]
+    FINDING_MISSING_SHARDS: _ClassVar[Finding]
+    FINDING_MISSING_FILES: _ClassVar[Finding]
+    FINDING_MISSING_PART: _ClassVar[Finding]
+    FINDING_POINTER_FILE: _ClassVar[Finding]
+    FINDING_ERROR_PAGE: _ClassVar[Finding]
+    FINDING_EMPTY_FILE: _ClassVar[Finding]
+    FINDING_TRUNCATED_FILE: _ClassVar[Finding]
+    FINDING_NO_WEIGHTS: _ClassVar[Finding]
+    FINDING_OTHER_FORMAT: _ClassVar[Finding]
+    FINDING_EXTRA_SHARDS: _ClassVar[Finding]
+    FINDING_NO_TOKENIZER: _ClassVar[Finding]
+    FINDING_VARIANT_CHOSEN: _ClassVar[Finding]
+    FINDING_SEVERAL_VARIANTS: _ClassVar[Finding]
+    FINDING_FILES_LEFT_OUT: _ClassVar[Finding]
+    FINDING_PICKLED_WEIGHTS: _ClassVar[Finding]
+    FINDING_UNKNOWN_WEIGHTS: _ClassVar[Finding]
+    FINDING_ODD_FILE: _ClassVar[Finding]
+
+class Wholeness(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WHOLENESS_UNSPECIFIED: _ClassVar[Wholeness]
+    WHOLENESS_WHOLE: _ClassVar[Wholeness]
+    WHOLENESS_INCOMPLETE: _ClassVar[Wholeness]
 MODEL_KIND_UNSPECIFIED: ModelKind
 MODEL_KIND_BASE_MODEL: ModelKind
 MODEL_KIND_CLUSTER_BASE_MODEL: ModelKind
@@ -101,6 +134,31 @@ REASON_PATH_CONFLICT: Reason
 REASON_OVERLOADED: Reason
 REASON_CONFLICT: Reason
 REASON_INVALID_REQUEST: Reason
+REASON_SECRET_REFUSED: Reason
+REASON_IDENTITY_REFUSED: Reason
+REASON_EGRESS_REFUSED: Reason
+REASON_INCOMPLETE: Reason
+FINDING_UNSPECIFIED: Finding
+FINDING_MISSING_SHARDS: Finding
+FINDING_MISSING_FILES: Finding
+FINDING_MISSING_PART: Finding
+FINDING_POINTER_FILE: Finding
+FINDING_ERROR_PAGE: Finding
+FINDING_EMPTY_FILE: Finding
+FINDING_TRUNCATED_FILE: Finding
+FINDING_NO_WEIGHTS: Finding
+FINDING_OTHER_FORMAT: Finding
+FINDING_EXTRA_SHARDS: Finding
+FINDING_NO_TOKENIZER: Finding
+FINDING_VARIANT_CHOSEN: Finding
+FINDING_SEVERAL_VARIANTS: Finding
+FINDING_FILES_LEFT_OUT: Finding
+FINDING_PICKLED_WEIGHTS: Finding
+FINDING_UNKNOWN_WEIGHTS: Finding
+FINDING_ODD_FILE: Finding
+WHOLENESS_UNSPECIFIED: Wholeness
+WHOLENESS_WHOLE: Wholeness
+WHOLENESS_INCOMPLETE: Wholeness
 
 class ModelRef(_message.Message):
     __slots__ = ("kind", "namespace", "name", "uid")
@@ -113,6 +171,24 @@ class ModelRef(_message.Message):
     name: str
     uid: str
     def __init__(self, kind: _Optional[_Union[ModelKind, str]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ...) -> None: ...
+
+class Remark(_message.Message):
+    __slots__ = ("finding", "message", "files")
+    FINDING_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    finding: Finding
+    message: str
+    files: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, finding: _Optional[_Union[Finding, str]] = ..., message: _Optional[str] = ..., files: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Completeness(_message.Message):
+    __slots__ = ("wholeness", "defects")
+    WHOLENESS_FIELD_NUMBER: _ClassVar[int]
+    DEFECTS_FIELD_NUMBER: _ClassVar[int]
+    wholeness: Wholeness
+    defects: _containers.RepeatedCompositeFieldContainer[Remark]
+    def __init__(self, wholeness: _Optional[_Union[Wholeness, str]] = ..., defects: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ...) -> None: ...
 
 class Artifact(_message.Message):
     __slots__ = ("digest", "source_revision", "bytes", "files")

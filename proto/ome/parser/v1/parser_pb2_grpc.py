@@ -51,7 +51,8 @@ class ParserServiceServicer:
 
         Idempotent: equal input gives an equal answer. OK guarantees that facts hold all that the files state, each count
         with its source. INVALID_ARGUMENT with ErrorInfo reason NoConfig (no configuration of a known format), ParseFailed
-        (a file is malformed) or InvalidListing (an unsafe file name); RESOURCE_EXHAUSTED with reason ParseFailed when the
+        (a file is malformed), Incomplete (there are no facts, as files are missing or damaged) or InvalidListing (an unsafe
+        file name); RESOURCE_EXHAUSTED with reason ParseFailed when the
         input is larger than the limits of the service: 6 MiB a document, 40 MiB an index, 16 MiB a header, 80 MiB in all,
         50,000 files. UNAVAILABLE with reason Overloaded when the service holds too much at once; try again.
         """

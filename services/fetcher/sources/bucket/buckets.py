@@ -26,6 +26,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.findings import Remark
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
@@ -67,7 +68,7 @@ class BucketListing:
     """What a prefix held when it was listed."""
 
     manifest: Manifest
-    warnings: tuple[str, ...]
+    warnings: tuple[Remark, ...]
 
 
 def list_prefix(source: BucketSource) -> BucketListing:
@@ -100,7 +101,7 @@ def list_prefix(source: BucketSource) -> BucketListing:
             Reason.NOT_FOUND,
             f"{source.name} holds no objects: check the prefix in storageUri, which names a folder, not an object",
         )
-    selection = select_files(files.keys(), source.allow, source.ignore)
+    selection = select_files(files.keys(), source.choice)
     if not selection.paths:
         raise Invalid(
             Reason.INVALID_PARAMETER,

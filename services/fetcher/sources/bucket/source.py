@@ -4,17 +4,25 @@ The listing and the signed addresses are buckets.py's.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.hosts import read_endpoint_host
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import BucketUri
-from services.fetcher.sources.selection import parse_patterns
+from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 
 # What obstore takes where neither the model, its secret nor the pod's environment names a region.
 _DEFAULT_REGION = "us-east-1"
+# What becomes a part of a host's name must not end it.
+_REGION = re.compile("[A-Za-z0-9_-]{0,63}")
+_ACCOUNT = re.compile("[a-z0-9]{0,24}")
+_AZURE_HOST = re.compile(
+    r"[a-z0-9-]+([.]z[0-9]+)?[.]blob[.]core[.](windows[.]net|usgovcloudapi[.]net|chinacloudapi[.]cn)"
+)
 # Keys of a Secret in lower case without the prefix that the environment variables of each cloud have.
 _S3_PREFIX = "aws_"
 _AZURE_PREFIXES = ("azure_storage_", "azure_")
@@ -47,8 +55,7 @@ class BucketSource:
     anonymous: bool = False
     virtual_hosted: bool = False
     secret: Mapping[str, str] = field(default_factory=dict, repr=False)
-    allow: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
+    choice: Choice = OME_CHOOSES
 
     @property
     def name(self) -> str:
@@ -89,15 +96,27 @@ def bucket_source(uri: BucketUri, parameters: Mapping[str, str], credentials: Ma
         anonymous=_flag(parameters, "skip_signature"),
         virtual_hosted=_flag(parameters, "virtual_hosted_style"),
         secret=secret,
-        allow=parse_patterns(parameters.get("allowPatterns", "")),
-        ignore=parse_patterns(parameters.get("ignorePatterns", "")),
+        choice=read_choice(parameters),
     )
     if source.anonymous and credentials:
         raise _invalid("skip_signature", "asks for no credentials, but storage.storageKey names some: remove one")
+    if not _REGION.fullmatch(source.region):
+        raise _invalid("region", f"is {source.region!r}: it must be the name of a region, such as eu-central-1")
+    if not _ACCOUNT.fullmatch(source.account_name):
+        raise _invalid("account_name", f"is {source.account_name!r}: it must be lower-case letters and digits")
     if uri.scheme == "gs" and source.endpoint and not (source.secret or source.anonymous):
         raise _invalid(
             "endpoint", "needs a key to sign for it: name a Secret in storage.storageKey, or set skip_signature"
         )
+    if uri.scheme == "az" and source.endpoint and not (source.secret or source.anonymous):
+        host = read_endpoint_host(source.endpoint)
+        if host is None or host.scheme != "https" or not _AZURE_HOST.fullmatch(host.host):
+            # A signature is good for one request; the token of an identity is good for everything.
+            raise InvalidValue(
+                Reason.IDENTITY_REFUSED,
+                "storage.parameters.endpoint is none of Azure's over https, and gets no token of the Pod's identity: "
+                "name a Secret in storage.storageKey, or set skip_signature",
+            )
     if uri.scheme == "az" and not source.account_name:
         raise _invalid("account_name", "is missing: az:// needs the name of the storage account, here or in the Secret")
     return source

@@ -28,6 +28,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.findings import Remark
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
@@ -53,7 +54,7 @@ class HubListing:
 
     commit: str
     manifest: Manifest
-    warnings: tuple[str, ...]
+    warnings: tuple[Remark, ...]
 
 
 def list_revision(source: HubSource) -> HubListing:
@@ -69,7 +70,7 @@ def list_revision(source: HubSource) -> HubListing:
         entries = api.list_repo_tree(source.repository, recursive=True, revision=commit)
         # The SDK's own entries are several times as large, and some repositories have tens of thousands.
         files = {entry.path: _listed(entry) for entry in entries if isinstance(entry, RepoFile)}
-        selection = select_files(files.keys(), source.allow, source.ignore)
+        selection = select_files(files.keys(), source.choice)
         if not selection.paths:
             raise _nothing_selected(source, len(files))
         manifest = new_manifest(commit, (_checked(path, *files[path]) for path in selection.paths))
@@ -249,7 +250,7 @@ def _commit(source: HubSource, sha: str | None) -> str:
 
 
 def _nothing_selected(source: HubSource, count: int) -> ServiceError:
-    if source.allow or source.ignore:
+    if source.choice.has_patterns:
         return Invalid(
             Reason.INVALID_PARAMETER,
             f"allowPatterns and ignorePatterns leave none of the {count} files of {source.name}; "

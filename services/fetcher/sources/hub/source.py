@@ -8,7 +8,7 @@ from urllib.parse import quote
 from libs.artifact.manifest import ManifestFile
 from libs.artifact.uri import HuggingFaceUri
 from services.fetcher.sources.parameters import invalid_parameter, read_endpoint, read_revision, read_token
-from services.fetcher.sources.selection import parse_patterns
+from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.transfer.origin import Location
 
 
@@ -30,8 +30,7 @@ class HubSource:
     revision: str
     endpoint: str
     token: str | None = field(default=None, repr=False)
-    allow: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
+    choice: Choice = OME_CHOOSES
     transport: Transport = Transport.AUTO
 
     @property
@@ -56,8 +55,7 @@ def hub_source(
         revision=read_revision(parameters, uri.revision),
         endpoint=read_endpoint(parameters, default_endpoint),
         token=read_token(credentials, "Hugging Face", "hf_..."),
-        allow=parse_patterns(parameters.get("allowPatterns", "")),
-        ignore=parse_patterns(parameters.get("ignorePatterns", "")),
+        choice=read_choice(parameters),
         transport=_transport(parameters.get("transport", "").strip(), default_transport),
     )
 

@@ -21,6 +21,7 @@ from libs.chassis.errors import Missing, Unavailable
 from services.fetcher.sources.hub import xet
 from services.fetcher.sources.hub.source import HubSource, Transport
 from services.fetcher.sources.hub.xet import DATA, END, FAILED, FAILURES, FRAME, Opening, Wanted
+from services.fetcher.sources.trust import bundle_of_all
 
 # What the process needs of the environment. Nothing else passes: variables of the fetcher's own, or of somebody who
 # tunes the SDK elsewhere, must not change what it does here.
@@ -178,6 +179,8 @@ def _start(directory: Path) -> "subprocess.Popen[bytes]":
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HOME": str(directory)}
     # Logs and the skeleton of a cache are written there; chunks are not kept, as the SDK's default for that is zero.
     environment |= {"HF_HOME": str(directory), "TMPDIR": str(directory)}
+    if authorities := bundle_of_all():
+        environment["SSL_CERT_FILE"] = authorities
     try:
         process = subprocess.Popen(
             # -P: what lies in the working directory is not for Python.

@@ -12,7 +12,7 @@ from libs.artifact.manifest import ManifestFile
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import ModelScopeUri
 from services.fetcher.sources.parameters import read_endpoint, read_revision, read_token
-from services.fetcher.sources.selection import parse_patterns
+from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.transfer.origin import Location
 
 # The branch that a repository of ModelScope begins with.
@@ -29,8 +29,7 @@ class ModelScopeSource:
     revision: str
     endpoint: str
     token: str | None = field(default=None, repr=False)
-    allow: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
+    choice: Choice = OME_CHOOSES
 
     @property
     def name(self) -> str:
@@ -73,8 +72,7 @@ def modelscope_source(
         revision=read_revision(parameters, uri.revision) or _DEFAULT_REVISION,
         endpoint=read_endpoint(parameters, default_endpoint),
         token=token,
-        allow=parse_patterns(parameters.get("allowPatterns", "")),
-        ignore=parse_patterns(parameters.get("ignorePatterns", "")),
+        choice=read_choice(parameters),
     )
 
 

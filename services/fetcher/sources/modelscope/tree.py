@@ -54,7 +54,7 @@ def read_tree(document: Mapping[str, Any], source: ModelScopeSource) -> Tree:
 
 def manifest_of(tree: Tree, source: ModelScopeSource) -> tuple[Manifest, Selection]:
     """The files to fetch. Raises Invalid InvalidParameter, InvalidValue InvalidListing."""
-    selection = select_files(tree.files.keys(), source.allow, source.ignore)
+    selection = select_files(tree.files.keys(), source.choice)
     if not selection.paths:
         raise Invalid(
             Reason.INVALID_PARAMETER,

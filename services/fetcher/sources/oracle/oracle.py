@@ -31,6 +31,7 @@ from oci.retry import NoneRetryStrategy
 from oci.signer import AbstractBaseSigner, Signer
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.findings import Remark
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
@@ -68,7 +69,7 @@ class OracleListing:
     """What a prefix was when it was listed."""
 
     manifest: Manifest
-    warnings: tuple[str, ...]
+    warnings: tuple[Remark, ...]
 
 
 def list_objects(source: OracleSource) -> OracleListing:
@@ -80,7 +81,7 @@ def list_objects(source: OracleSource) -> OracleListing:
     access = _Access(source)
     with _listing_errors(source), closing(access.client()) as client:
         objects = {entry.name.removeprefix(source.folder): entry for entry in _entries(client, source)}
-    selection = select_files(objects.keys(), source.allow, source.ignore)
+    selection = select_files(objects.keys(), source.choice)
     if not selection.paths:
         raise _nothing_selected(source, len(objects))
     files = [_manifest_file(path, objects[path]) for path in selection.paths]
@@ -429,7 +430,7 @@ def _asked_pause(error: OracleError) -> float | None:
 
 
 def _nothing_selected(source: OracleSource, count: int) -> ServiceError:
-    if count and (source.allow or source.ignore):
+    if count and source.choice.has_patterns:
         return Invalid(
             Reason.INVALID_PARAMETER,
             f"allowPatterns and ignorePatterns leave none of the {count} objects of {source.name}; "

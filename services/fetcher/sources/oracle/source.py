@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import OracleUri, named_auth_type
-from services.fetcher.sources.selection import parse_patterns
+from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -50,8 +50,7 @@ class OracleSource:
     region: str = ""
     endpoint: str = ""
     key: UserKey | None = None
-    allow: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
+    choice: Choice = OME_CHOOSES
 
     @property
     def name(self) -> str:
@@ -90,8 +89,7 @@ def oracle_source(uri: OracleUri, parameters: Mapping[str, str], credentials: Ma
         region=region,
         endpoint=endpoint,
         key=_user_key(values) if by_key else None,
-        allow=parse_patterns(parameters.get("allowPatterns", "")),
-        ignore=parse_patterns(parameters.get("ignorePatterns", "")),
+        choice=read_choice(parameters),
     )
 
 

@@ -41,7 +41,7 @@ def list_index(source: HttpSource, stop: StopFlag) -> Manifest:
     for; Invalid InvalidUri or InvalidParameter; InvalidValue InvalidUri or InvalidListing; Corrupt SourceChanged.
     """
     index = _read_index(source, stop)
-    manifest = manifest_of(index, source.name, source.allow, source.ignore)
+    manifest = manifest_of(index, source.name, source.choice)
     # Better to learn here than on every node that a file has no address that can be used.
     for file in manifest.files:
         if source.driver.file:

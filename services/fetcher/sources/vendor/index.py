@@ -12,7 +12,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Invalid, Missing
-from services.fetcher.sources.selection import select_files
+from services.fetcher.sources.selection import Choice, select_files
 from services.fetcher.sources.vendor.drivers import is_free_header
 from services.fetcher.transfer.origin import Location
 
@@ -97,14 +97,14 @@ class IndexBuilder:
         return Index(revision, {entry.file.path: entry for entry in read})
 
 
-def manifest_of(index: Index, source: str, allow: tuple[str, ...], ignore: tuple[str, ...]) -> Manifest:
+def manifest_of(index: Index, source: str, choice: Choice) -> Manifest:
     """The files to fetch: all of them unless patterns say otherwise, as the vendor knows what the model needs.
 
     Raises Missing NotFound, Invalid InvalidParameter.
     """
     if not index.files:
         raise Missing(Reason.NOT_FOUND, f"{source}: the vendor's index lists no files: check storageUri")
-    selection = select_files(index.files.keys(), allow or ("*",), ignore)
+    selection = select_files(index.files.keys(), Choice(choice.allow or ("*",), choice.ignore))
     if not selection.paths:
         raise Invalid(
             Reason.INVALID_PARAMETER,

@@ -12,13 +12,14 @@ from urllib.parse import quote, urlsplit
 from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ManifestFile
 from libs.artifact.reasons import Reason
-from libs.artifact.uri import VendorUri
+from libs.artifact.uri import ALLOW_INCOMPLETE, VendorUri
 from libs.chassis.errors import Missing
-from services.fetcher.sources.selection import parse_patterns
+from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.sources.vendor.drivers import ExecDriver, HttpDriver, fill, secret_key, variables_of
 
 _PATTERNS = ("allowPatterns", "ignorePatterns")
-_HTTP_PARAMETERS = (*_PATTERNS, "revision")
+_OURS = (*_PATTERNS, ALLOW_INCOMPLETE)
+_HTTP_PARAMETERS = (*_OURS, "revision")
 # Shorter values are found in innocent words, and are no secrets.
 _SECRET_CHARACTERS = 4
 
@@ -31,8 +32,7 @@ class HttpSource:
     driver: HttpDriver
     revision: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    allow: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
+    choice: Choice = OME_CHOOSES
     has_secret: bool = False
 
     @property
@@ -81,8 +81,7 @@ class ExecSource:
     driver: ExecDriver
     parameters: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    allow: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
+    choice: Choice = OME_CHOOSES
 
     @property
     def name(self) -> str:
@@ -131,8 +130,7 @@ def http_source(
         driver=driver,
         revision=revision,
         headers=_headers(uri, driver, credentials),
-        allow=parse_patterns(parameters.get("allowPatterns", "")),
-        ignore=parse_patterns(parameters.get("ignorePatterns", "")),
+        choice=read_choice(parameters),
         has_secret=bool(credentials),
     )
 
@@ -144,10 +142,9 @@ def exec_source(
     return ExecSource(
         uri=uri,
         driver=driver,
-        parameters={name: value for name, value in parameters.items() if name not in _PATTERNS},
+        parameters={name: value for name, value in parameters.items() if name not in _OURS},
         credentials=credentials,
-        allow=parse_patterns(parameters.get("allowPatterns", "")),
-        ignore=parse_patterns(parameters.get("ignorePatterns", "")),
+        choice=read_choice(parameters),
     )
 
 

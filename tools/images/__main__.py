@@ -1,0 +1,94 @@
+"""Builds the images of the services into dist/images, checks them, and pins the packages of Debian below them."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from tools.images import build, check, debian, layout
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ome" / "debian"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    building = commands.add_parser("build", help="write dist/images/<service>.tar, an OCI archive for each service")
+    building.add_argument("--service", action="append", choices=build.SERVICES, help="only this one; may be repeated")
+    building.add_argument("--executables", type=Path, default=build.ROOT / "dist", help="folder with <service>.pex")
+    building.add_argument("--output", type=Path, default=build.ROOT / "dist" / "images")
+    building.add_argument(
+        "--repository", default="ome", help="registry and path that the names of the images start with"
+    )
+    building.add_argument(
+        "--debian", default=debian.ARCHIVE, metavar="URL", help="mirror of Debian's archives: <URL>/debian/pool/..."
+    )
+    checking = commands.add_parser("check", help="start what an image holds (as root, in its own file system)")
+    checking.add_argument("archives", nargs="+", type=Path)
+    locking = commands.add_parser("lock", help="pin the newest packages of Debian in deploy/images/debian.lock")
+    locking.add_argument("--debian", default=debian.ARCHIVE, metavar="URL")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "lock":
+            _lock(chosen.debian)
+        elif chosen.command == "check":
+            for archive in chosen.archives:
+                print(f"{archive}: {check.starts(archive)}")
+        else:
+            _build(
+                chosen.service or list(build.SERVICES),
+                chosen.executables.resolve(),
+                chosen.output,
+                chosen.repository,
+                chosen.debian,
+            )
+    except (debian.PackagesUnavailable, build.BuildFailed, check.ImageBroken) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _build(services: list[str], executables: Path, output: Path, repository: str, mirror: str) -> None:
+    text = debian.LOCK.read_text()
+    provenance = _provenance()
+    base = build.base_layer(debian.Archive(CACHE, debian.snapshot_of(text), mirror), debian.read_lock(text))
+    output.mkdir(parents=True, exist_ok=True)
+    for service in services:
+        started = time.monotonic()
+        name = f"{repository}/{service}:{provenance.version}"
+        content = build.image(service, executables, base, name, provenance)
+        (output / f"{service}.tar").write_bytes(content)
+        manifest = check.manifest(content)
+        sizes = [each["size"] / 1e6 for each in manifest["layers"]]
+        print(
+            f"{name} {layout.digest(check.manifest_bytes(content))}: {sum(sizes):.0f} MB compressed "
+            f"(layers {', '.join(f'{size:.1f}' for size in sizes)}), {time.monotonic() - started:.0f} s"
+        )
+
+
+def _provenance() -> build.Provenance:
+    chart = yaml.safe_load((build.ROOT / "deploy" / "helm" / "controller" / "Chart.yaml").read_text())
+    shown = subprocess.run(
+        ["git", "log", "-1", "--format=%H %ct"], cwd=build.ROOT, check=False, capture_output=True, text=True
+    ).stdout.split()
+    revision, seconds = shown or ("", "0")
+    created = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return build.Provenance(str(chart["appVersion"]), revision, created)
+
+
+def _lock(mirror: str) -> None:
+    indexes = []
+    for archive, path in debian.INDEXES:
+        with urllib.request.urlopen(f"{mirror}/{archive}/{path}", timeout=60) as answer:
+            indexes.append((archive, answer.read()))
+    debian.LOCK.write_text(debian.lock(indexes, datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
