@@ -64,13 +64,13 @@ from services.fetcher.model.planning import (
 )
 from services.fetcher.model.roots import Roots
 from services.fetcher.settings import Settings
-from services.fetcher.store.artifacts import PathTaken
+from services.fetcher.store.artifacts import ForeignLeftovers, PathTaken
 from services.fetcher.store.paths import Place, Tenant, check_owner, default_path, is_foreign
 from services.fetcher.store.scopes import Claimant, claimant_of
 
 # No appointment is nearer than this, whatever clocks do.
 _SOONEST_SECONDS = 0.02
-# Looking whether a path has become free costs nothing, and whoever has freed it is watching.
+# Looking whether a path has become free, or a model can be removed, costs nothing, and whoever has seen to it waits.
 _PATH_RETRY_SECONDS = 15.0
 # For so long damage of a published model is shown, at the least: a status of many nodes is written once a second, and a
 # repair may take less.
@@ -98,6 +98,8 @@ class Memory:
     said_facts: str = ""
     # The digest of an assignment to hold nothing, once what earlier processes left of it is among fetched.
     left: str = ""
+    # Roots and digests of which it was said that files of somebody else stay.
+    told: set[tuple[str, str]] = field(default_factory=set)
     # Time of the monotonic clock when the damage that is known of may be repaired.
     repair_at: float | None = None
     # Time of the monotonic clock since when it is known that no object names the model.
@@ -417,7 +419,14 @@ class ModelLoop:
                 await self._roots.reserve(model_uid, root)
                 _log.info("model_reserved", model=model_uid, root=root)
             case Abandon(root, digest):
-                await self._roots.abandon(root, digest, self._claimants_of(digest))
+                try:
+                    await self._roots.abandon(root, digest, self._claimants_of(digest))
+                except ForeignLeftovers as error:
+                    if (root, digest) not in memory.told:
+                        memory.told.add((root, digest))
+                        raise
+                    # It was said. All that is the model's is gone, and nobody waits for what is not.
+                    _log.warning("foreign_files_kept", model=model_uid, root=root, message=error.message)
                 memory.fetched.discard((root, digest))
 
     async def _parse(self, desired: Desired, memory: Memory) -> None:
@@ -481,8 +490,10 @@ class ModelLoop:
         # A deletion is attempted until it succeeds: nothing else would ever end it.
         if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
             delay = self._retry_delay_seconds(memory.attempts, error)
-            if problem.reason in (REASON_PATH_CONFLICT, REASON_PATH_OCCUPIED):
+            if desired.assignment.goal == GOAL_ABSENT or problem.reason in (REASON_PATH_CONFLICT, REASON_PATH_OCCUPIED):
                 delay = min(delay, _PATH_RETRY_SECONDS)
+            if isinstance(error, ForeignLeftovers):
+                delay = max(delay, _TOLD_SECONDS)
             delay = self._roots.room.delay_seconds(
                 error, memory.fetch_began, delay, self._settings.retry_initial_seconds
             )

@@ -26,6 +26,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from libs.artifact.digest import digest_directory, is_digest
 from libs.artifact.manifest import Manifest, new_manifest
@@ -43,6 +45,7 @@ from services.fetcher.store.files import (
     FILE_MODE,
     PRIVATE_MODE,
     blocks_bytes,
+    foreign_owner,
     protect,
     sync_directory,
 )
@@ -71,6 +74,10 @@ class PathTaken(Unavailable):
         self.model_uid = model_uid
         self.path = path
         self.asked = asked
+
+
+class ForeignLeftovers(Unavailable):
+    """All of a model is removed but files of somebody else that were among its own, with reason DiskError."""
 
 
 @dataclass(frozen=True)
@@ -375,16 +382,20 @@ class Store:
         """Remove the staging of downloads that nobody wants, and the artifact where no name leads to it.
 
         wanted_by are those who still want it, for whose scopes staging stays. Does not wait: a download that has been
-        told to stop finds its files gone. Idempotent.
+        told to stop finds its files gone. Idempotent. Raises ForeignLeftovers when files of another user stay, which
+        are removed as soon as that is possible, and Unavailable (DiskError).
         """
         kept = {claimant.staging(digest) for claimant in wanted_by}
-        with self._changed:
+        with self._changed, self._file_system.errors(self._artifacts):
             for entry in self._staging.glob(f"{digest_directory(digest)}*"):
                 if entry.name not in kept and entry.name not in self._ingesting:
                     self._discard(entry)
             if not wanted_by and not self._claims.get(digest):
                 self._drop_unreferenced(digest)
-        self._empty_trash()
+        stuck = self._empty_trash()
+        for entry_name, (path, uid) in stuck.items():
+            if entry_name.startswith(digest_directory(digest)):
+                raise ForeignLeftovers(Reason.DISK_ERROR, self._file_system.belonging(path, uid, "remove"))
 
     def collect(self, wanted: Collection[str]) -> list[str]:
         """Remove staging and artifacts that are not wanted, published or being fetched; return their digests.
@@ -611,18 +622,35 @@ class Store:
     def _discard(self, directory: Path) -> None:
         # Renaming takes a moment whatever the size; the bytes are freed after the lock is given back.
         try:
-            os.rename(directory, self._trash / uuid.uuid4().hex)
+            os.rename(directory, self._trash / f"{directory.name}.{uuid.uuid4().hex}")
         except FileNotFoundError:
             return
 
-    def _empty_trash(self) -> None:
-        # Other threads may be at it too; what cannot be removed now is tried again with the next deletion.
+    def _empty_trash(self) -> dict[str, tuple[str, int]]:
+        """Remove what is in the trash; what belongs to somebody else and stays, with its owner, by name of the entry.
+
+        Other threads may be at it too; what cannot be removed now is tried again with the next deletion.
+        """
+        stuck: dict[str, tuple[str, int]] = {}
         with contextlib.suppress(OSError):
             for entry in self._trash.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
+                if not entry.is_dir() or entry.is_symlink():
                     entry.unlink(missing_ok=True)
+                elif found := _remove_tree(entry):
+                    stuck[entry.name] = found
+        return stuck
+
+
+def _remove_tree(directory: Path) -> tuple[str, int] | None:
+    """Remove as much of a directory as this process may; the first thing that belongs to somebody else, and to whom."""
+    found: list[tuple[str, int]] = []
+
+    def note(_: Any, path: str, raised: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+        if isinstance(raised[1], PermissionError) and (owner := foreign_owner(path)):
+            found.append(owner)
+
+    shutil.rmtree(directory, onerror=note)
+    return found[0] if found else None
 
 
 def _digest_of(name: str) -> str:

@@ -34,6 +34,16 @@ def protect(path: Path | str, mode: int, found: int | None = None) -> None:
             os.chmod(path, mode)
 
 
+def foreign_owner(path: Path | str) -> tuple[str, int] | None:
+    """Of a path and the directory that it is in, what belongs to another user than this process, and that user's id."""
+    for candidate in (str(path), os.path.dirname(path)):
+        with contextlib.suppress(OSError):
+            uid = os.lstat(candidate).st_uid
+            if uid != os.geteuid():
+                return candidate, uid
+    return None
+
+
 def sync_directory(directory: Path) -> None:
     """Bring the entries of a directory to disk."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
