@@ -529,6 +529,57 @@ def test_another_scope_has_an_artifact_once_ranges_of_every_file_have_come_from_
         acquiring.acquire(store, manifest, own, StopFlag(), another("third", "other"), limits=QUICK)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", status=503, headers={"Retry-After": "0"}, times=2),
+        Fault("cut", after_bytes=100, times=2, skip=1),
+        Fault("reset", after_bytes=100, times=2, skip=3),
+        Fault("close", times=3),
+        Fault("garbage", times=2),
+        Fault("chunked", times=999),
+        Fault("other_range", times=2, skip=2),
+    ],
+    ids=lambda fault: fault.kind,
+)
+def test_a_proof_survives_what_a_download_survives(fault: Fault, tmp_path: Path) -> None:
+    model = small_model(weights_bytes=3 * WHOLE_BYTES)
+    manifest, stranger = manifest_of(model), another(OTHER, "other")
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        own = serve(server, model, "/own")
+        before, injected = server.bytes_sent, server.inject(replace(fault, path="/own/model.safetensors"))
+        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=QUICK)
+        assert injected.fired
+        assert server.bytes_sent - before < 2 * WHOLE_BYTES, "it was not fetched"
+        assert store.may_share(manifest.digest, stranger)
+
+
+def test_a_proof_follows_the_origin_to_where_the_bytes_are(tmp_path: Path) -> None:
+    model = small_model(weights_bytes=3 * WHOLE_BYTES)
+    manifest, stranger = manifest_of(model), another(OTHER, "other")
+    with OriginServer() as server, OriginServer() as cdn, new_store(tmp_path / "models") as store:
+        acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        cdn.add("/weights", model["model.safetensors"])
+        own = serve(server, model, "/own")
+        server.redirect("/own/model.safetensors", f"{cdn.url}/weights")
+        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=QUICK)
+        assert len(cdn.requests) == RANGES
+        assert len(server.requested("/own/model.safetensors")) == 1
+        assert store.may_share(manifest.digest, stranger)
+
+
+def test_a_proof_ends_when_it_is_told_to(world: World) -> None:
+    world.hold_old()
+    stop, own = StopFlag(), serve(world.server, OLD, "/own")
+    world.server.inject(Fault("stall", "/own/model.safetensors", times=99))
+    timer = threading.Timer(0.2, stop.set)
+    timer.start()
+    with pytest.raises(Stopped):
+        acquiring.acquire(world.store, OLD_MANIFEST, own, stop, another(OTHER, "other"), limits=QUICK)
+    timer.join()
+
+
 @pytest.mark.parametrize("lacking", ["config.json", "model.safetensors"])
 def test_an_origin_that_lacks_a_file_gets_none_of_an_artifact(world: World, lacking: str) -> None:
     digest, stranger = world.hold_old(), another(OTHER, "other")
