@@ -15,6 +15,7 @@ from libs.artifact.uri import (
     TOKEN_KEY,
     Parameter,
     Syntax,
+    conditions_of,
     two_spellings,
 )
 
@@ -34,7 +35,7 @@ def _cel(pattern: str) -> str:
 def _condition_rules(syntax: Syntax) -> Iterator[Schema]:
     """What stands behind the scheme must be as the services read it."""
     start = f"{syntax.scheme}://"
-    for condition in syntax.conditions:
+    for condition in conditions_of(syntax):
         expression = f"self.matches({_cel(f'^{start}({condition.pattern})$')})"
         if condition.never:
             anchored = condition.never.startswith("^")
@@ -87,7 +88,7 @@ _URI_RULES = (
     rule(f"self.matches('^({_SCHEMES})://')", f"must begin with a known scheme; write {_URI_FORMS}"),
     rule(
         r"!self.matches('[\\pZ\\pC]')",
-        "must not contain spaces or control characters; remove them",
+        "must not contain spaces or control characters; write %20 for a space in a path",
     ),
     *(each for syntax in SYNTAXES for each in _condition_rules(syntax)),
     rule(

@@ -10,13 +10,21 @@ is there. Between the two it does not know, which holds nothing up. Pure.
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
-from libs.artifact.findings import Finding, Remark, remark, shown
+from libs.artifact.findings import MAX_FILES, Finding, Remark, remark, shown
 
 _MOST_DEFECTS = 8
+# No publisher has more folders with weights, or more sets and indexes in one of them. Names may be made to cost time:
+# what nobody looks at proves nothing.
+_MOST_FOLDERS = 1000
+_MOST_SETS = 1000
+_MOST_INDEXES = 64
+_MOST_PARTS = 256
 _LONGEST_MESSAGE = 900
 # A set of shards larger than this is a name that only looks like one.
 MOST_SHARDS = 10_000
@@ -41,7 +49,7 @@ _NO_WEIGHTS = re.compile(
 # the slices of tensor parallelism, model0-mp8.safetensors.
 _SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d{1,6})-(?:of-|mp)(?P<count>\d{1,6})(?P<rest>(?:\.\w+)?)")
 # Meta's consolidated.00.pth and MLC's params_shard_0.bin count from zero and do not say how many there are.
-_COUNTED = re.compile(r"(?P<stem>consolidated\.|params_shard_)(?P<number>\d{1,4})\.(?P<suffix>pth|safetensors|bin)")
+_COUNTED = re.compile(r"(?P<stem>consolidated\.|params_shard_)(?P<number>\d{1,4})\.(?P<suffix>pth|pt|safetensors|bin)")
 _INDEX = re.compile(r"(?P<stem>.+)\.(?P<suffix>safetensors|bin)\.index(\.\w+)?\.json")
 _IN_INDEX = re.compile(rb':\s*"([^"\\]{1,1024}\.safetensors)"')
 _IN_PICKLE_INDEX = re.compile(rb':\s*"([^"\\]{1,1024}\.bin)"')
@@ -100,6 +108,11 @@ class Evidence:
     sound: Collection[str] = ()
     read: bool = False
 
+    @cached_property
+    def has_weights(self) -> bool:
+        """Whether there is any file that holds weights, by its name."""
+        return any(map(is_weights, self.sizes))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -121,9 +134,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Set:
-    """Files that belong together by their numbers, and the numbers that are missing among them."""
+    """Files that belong together by their numbers, how many there must be, and the first of those that are missing."""
 
     paths: tuple[str, ...]
+    count: int
     missing: tuple[str, ...]
 
 
@@ -150,8 +164,14 @@ class _Folder:
 
 def judge(evidence: Evidence) -> Verdict:
     """Whether the files that there are make up the whole model."""
-    folders = _weights_by_folder(evidence)
-    judged = {folder: _judge_folder(evidence, folder, paths) for folder, paths in folders.items()}
+    folders, indexes = _by_folder(evidence, is_weights), _by_folder(evidence, is_index)
+    if len(folders.keys() | indexes.keys()) > _MOST_FOLDERS:
+        return Verdict(None)
+    judged = {
+        folder: _judge_folder(evidence, folder, folders.get(folder, ()), indexes.get(folder, ()))
+        # An index whose shards are all missing is a part of the model all the same.
+        for folder in sorted(folders.keys() | indexes.keys())
+    }
     pipeline = evidence.documents.get(_PIPELINE)
     if _is_pipeline(evidence):
         if pipeline is None:
@@ -168,7 +188,7 @@ def judge(evidence: Evidence) -> Verdict:
     doubts += [defect for folder in judged if folder not in needed for defect in judged[folder].defects]
     undecided = [path for folder in needed for path in judged[folder].undecided]
     defects += _of_configuration(evidence, needed)
-    doubts += _of_tokenizer(evidence, folders)
+    doubts += _of_tokenizer(evidence, judged)
     bounded = tuple(dict.fromkeys(defects))[:_MOST_DEFECTS]
     proven = evidence.read and bool(needed) and found.proven and all(judged[folder].proven for folder in needed)
     whole = False if bounded else True if proven and not undecided else None
@@ -234,25 +254,21 @@ def _is_pipeline(evidence: Evidence) -> bool:
     return _PIPELINE in evidence.sizes and not ("model_type" in config or "architectures" in config)
 
 
-def _weights_by_folder(evidence: Evidence) -> dict[str, list[str]]:
+def _by_folder(evidence: Evidence, wanted: Callable[[str], bool]) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = defaultdict(list)
     for path in sorted(evidence.sizes):
-        if is_weights(path):
+        if wanted(path):
             folders[_folder(path)].append(path)
-        elif is_index(path):
-            # An index whose shards are all missing is a part of the model all the same.
-            folders.setdefault(_folder(path), [])
     return folders
 
 
-def _judge_folder(evidence: Evidence, folder: str, paths: Sequence[str]) -> _Folder:
+def _judge_folder(evidence: Evidence, folder: str, paths: Sequence[str], indexes: Sequence[str]) -> _Folder:
     result = _Folder()
-    indexes = [path for path in evidence.sizes if _folder(path) == folder and is_index(path)]
     sets = _numbered(paths)
     numbered = {path for each in sets for path in each.paths}
     covered: set[str] = set()
-    opaque = []
-    for index in indexes:
+    opaque = list(indexes[_MOST_INDEXES:])
+    for index in indexes[:_MOST_INDEXES]:
         if damage := _damage(evidence, index):
             result.defects.append(_remark_of(index, damage))
         suffix = "." + _index_suffix(index)
@@ -301,7 +317,7 @@ def _judge_index(
             f"{shown(missing)} {verb} missing: {index} names {len(named):,} files and {len(missing):,} {verb} not there"
         )
         finding = Finding.MISSING_FILES
-        if not any(is_weights(path) for path in evidence.sizes):
+        if not evidence.has_weights:
             finding, what = Finding.NO_WEIGHTS, f"there are no weights: {what}"
         result.defects.append(remark(finding, what, missing))
     damaged = [path for path in named if path in evidence.sizes and _damage(evidence, path)]
@@ -321,9 +337,10 @@ def _judge_set(evidence: Evidence, each: _Set, explaining: Sequence[str], result
         # An index may name fewer shards than their numbers promise.
         result.undecided += explaining
     elif each.missing:
-        there, verb = len(each.paths), "is" if len(each.missing) == 1 else "are"
-        what = f"{shown(each.missing)} {verb} missing: there are {there:,} of {there + len(each.missing):,} shards"
-        result.defects.append(remark(Finding.MISSING_SHARDS, what, each.missing))
+        there, lacking = len(each.paths), each.count - len(each.paths)
+        verb = "is" if lacking == 1 else "are"
+        what = f"{shown(each.missing, lacking)} {verb} missing: there are {there:,} of {each.count:,}"
+        result.defects.append(remark(Finding.MISSING_SHARDS, f"{what} shards", each.missing))
     elif not damaged:
         result.proofs.append(all(_is_shown_whole(evidence, path) for path in each.paths))
 
@@ -338,7 +355,8 @@ def _numbered(paths: Sequence[str]) -> list[_Set]:
             groups[folder, match["stem"], match["count"], match["rest"], suffix][int(match["number"])] = path
         elif match := _COUNTED.fullmatch(name):
             groups[folder, match["stem"], "", "", match["suffix"]][int(match["number"])] = path
-    return [_set(count, members) for (_, _, count, _, _), members in groups.items() if _is_set(count, members)]
+    sets = ((count, members) for (_, _, count, _, _), members in groups.items() if _is_set(count, members))
+    return [_set(count, members) for count, members in islice(sets, _MOST_SETS)]
 
 
 def _is_set(count: str, members: Mapping[int, str]) -> bool:
@@ -355,8 +373,10 @@ def _set(count: str, members: Mapping[int, str]) -> _Set:
         wanted = range(int(count))
     else:
         wanted = range(1, int(count) + 1)
-    missing = [_renumbered(first, number) for number in wanted if number not in members]
-    return _Set(tuple(members[number] for number in sorted(members)), tuple(missing))
+    missing = islice((_renumbered(first, number) for number in wanted if number not in members), MAX_FILES)
+    there = tuple(members[number] for number in sorted(members))
+    # A set that is counted from zero up to what it says has one more.
+    return _Set(there, max(len(wanted), len(there)), tuple(missing))
 
 
 def _counts_from_zero(path: str) -> bool:
@@ -400,7 +420,7 @@ def _judge_pipeline(
 ) -> tuple[list[str], _Folder]:
     """The parts that model_index.json names: https://huggingface.co/docs/diffusers/using-diffusers/loading."""
     found, needed = _Folder(proofs=[True]), []
-    for name, entry in pipeline.items():
+    for name, entry in islice(pipeline.items(), _MOST_PARTS):
         if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(word, str) for word in entry)):
             continue
         library, class_name = entry
@@ -512,7 +532,7 @@ def _of_packing(evidence: Evidence, config: Mapping[str, Any], needed: Sequence[
         yield remark(Finding.OTHER_FORMAT, what, paths)
 
 
-def _of_tokenizer(evidence: Evidence, folders: Mapping[str, Sequence[str]]) -> Iterator[Remark]:
+def _of_tokenizer(evidence: Evidence, folders: Mapping[str, _Folder]) -> Iterator[Remark]:
     classes = evidence.documents.get(_CONFIG, {}).get("architectures")
     if not (evidence.read and isinstance(classes, list) and "" in folders and _ADAPTER not in evidence.sizes):
         return

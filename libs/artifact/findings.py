@@ -52,7 +52,7 @@ def remark(finding: Finding, message: str, files: Sequence[str] = ()) -> Remark:
     return Remark(finding, message, tuple(file[:_MAX_NAME] for file in files[:MAX_FILES]))
 
 
-def shown(files: Sequence[str]) -> str:
-    """Some names for a sentence, and how many there are beside them."""
-    named = ", ".join(file[:_MAX_NAME] for file in files[:_SHOWN])
-    return f"{named} and {len(files) - _SHOWN:,} more" if len(files) > _SHOWN else named
+def shown(files: Sequence[str], count: int = 0) -> str:
+    """Some names for a sentence, and how many there are beside them; count where files are not all of them."""
+    named, count = ", ".join(file[:_MAX_NAME] for file in files[:_SHOWN]), count or len(files)
+    return f"{named} and {count - _SHOWN:,} more" if count > _SHOWN else named

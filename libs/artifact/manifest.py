@@ -16,6 +16,8 @@ from libs.artifact.reasons import Reason
 # Linux: NAME_MAX of every file system that models lie on, and PATH_MAX less room for the root and the digest.
 _NAME_BYTES = 255
 _PATH_BYTES = 3500
+# Of a name, in messages.
+_SHOWN = 200
 
 
 class ChecksumAlgorithm(Enum):
@@ -104,7 +106,8 @@ def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str
     for file in ordered:
         check_name(file.path)
         if file.size_bytes < 0:
-            raise InvalidValue(Reason.INVALID_LISTING, f"the source lists {file.path!r} with {file.size_bytes} bytes")
+            what = f"the source lists {file.path!r} with {file.size_bytes} bytes: {leave_out(file.path)}"
+            raise InvalidValue(Reason.INVALID_LISTING, what)
         # Most names are their own key, which spares memory where there are many.
         key = file.path
         if not key.isascii() or not key.islower():
@@ -112,7 +115,8 @@ def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str
         if key in folded:
             raise InvalidValue(
                 Reason.INVALID_LISTING,
-                f"the source lists both {folded[key]!r} and {file.path!r}, which some file systems cannot tell apart",
+                f"the source lists both {folded[key]!r} and {file.path!r}, which some file systems cannot tell apart: "
+                f"{leave_out(file.path)}, or the other one",
             )
         folded[key] = file.path
         parts = file.path.split("/")
@@ -121,9 +125,31 @@ def new_manifest(source_revision: str, files: Iterable[ManifestFile], place: str
             if parent in paths:
                 raise InvalidValue(
                     Reason.INVALID_LISTING,
-                    f"the source lists {parent!r} both as a file and as the directory of {file.path!r}",
+                    f"the source lists {parent!r} both as a file and as the directory of {file.path!r}: "
+                    f"{leave_out(parent)}",
                 )
     return Manifest(source_revision, ordered, "" if all(file.algorithm.identifies for file in ordered) else place)
+
+
+def leave_out(path: str) -> str:
+    """What to write so that one file of a source does not matter; goes on with a sentence that names the file."""
+    return f"if the model does without it, set storage.parameters.ignorePatterns to {pattern_of(path)!r}"
+
+
+def pattern_of(path: str) -> str:
+    """A glob that matches a path, and as little else as can be said in storage.parameters."""
+    escaped = "".join(f"[{each}]" if each in "*?[" else each if _is_sayable(each) else "?" for each in path)
+    if escaped.endswith("/"):
+        # By itself this would mean all that is below.
+        escaped = f"{escaped[:-1]}[/]"
+    # Spaces at either end are cut off, and a longer pattern would be no help to read.
+    stripped = escaped.strip()
+    pattern = stripped if stripped == escaped else f"*{stripped}*"
+    return pattern if 0 < len(pattern) <= _SHOWN else f"{pattern[:_SHOWN].rstrip('[').strip()}*" if pattern else "?"
+
+
+def _is_sayable(character: str) -> bool:
+    return character != "," and unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def check_name(path: str) -> None:
@@ -135,7 +161,8 @@ def check_name(path: str) -> None:
 
     def refuse(why: str) -> InvalidValue:
         return InvalidValue(
-            Reason.INVALID_LISTING, f"the source lists a file named {path!r}, which {why}; it is not created"
+            Reason.INVALID_LISTING,
+            f"the source lists a file named {path[:_SHOWN]!r}, which {why} and is not created: {leave_out(path)}",
         )
 
     if not path:

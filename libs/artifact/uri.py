@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from urllib.parse import unquote
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
@@ -221,7 +222,18 @@ def _read_vendor(rest: str) -> ModelUri:
 
 
 def _normal(path: str) -> str:
-    return "/".join(part for part in path.split("/") if part)
+    """A path as its store has it: without empty parts, and with the character that each %XX stands for."""
+    return unquote("/".join(part for part in path.split("/") if part), errors="strict")
+
+
+# How the path of a URI names a byte that a URI cannot hold, so that each name has one spelling. What reads as a control
+# character, "." or "/" is not among them.
+_ENCODED = Condition(
+    "([^%]|%[0-9A-Fa-f]{2})*",
+    "must have two digits from 0 to F behind each '%', as in %20 for a space and %25 for '%' itself; '.' and '/' stand "
+    "for themselves, and control characters for nothing",
+    never="%([01]|2[EeFf]|7[Ff])",
+)
 
 
 def _revision_condition(example: str) -> Condition:
@@ -403,13 +415,17 @@ def parse_uri(text: str) -> ModelUri:
     syntax = syntax_of(text)
     rest = text.removeprefix(f"{syntax.scheme}://")
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise _invalid(text, "must not contain spaces or control characters")
-    for condition in syntax.conditions:
+        advice = "; write %20 for a space" if syntax.is_path else ""
+        raise _invalid(text, f"must not contain spaces or control characters{advice}")
+    for condition in conditions_of(syntax):
         if not condition.holds(rest):
             raise _invalid(text, condition.sentence)
     if syntax.is_path and any(part in (".", "..") for part in rest.split("/")):
         raise _invalid(text, "must not contain '.' or '..' as a part of its path; write the path without them")
-    return syntax.read(rest)
+    try:
+        return syntax.read(rest)
+    except UnicodeDecodeError:
+        raise _invalid(text, "must have characters of UTF-8 in its path, as in %C3%BC for an umlaut") from None
 
 
 def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
@@ -448,6 +464,11 @@ def two_spellings(parameter: Parameter) -> str:
 def allows_incomplete(parameters: Mapping[str, str]) -> bool:
     """Whether a model is to be used although files of it are known to be missing or damaged."""
     return parameters.get(ALLOW_INCOMPLETE) == "true"
+
+
+def conditions_of(syntax: Syntax) -> tuple[Condition, ...]:
+    """What must hold for the text behind "://" of a scheme."""
+    return (*syntax.conditions, *((_ENCODED,) if syntax.is_path else ()))
 
 
 def is_revision(text: str) -> bool:

@@ -25,6 +25,7 @@ CHECK = "nats"
 _CONNECT_TIMEOUT_SECONDS = 5
 _RECONNECT_WAIT_SECONDS = 0.25
 _RETRY_SECONDS = 0.5
+_CLOSE_SECONDS = 2.0
 # JSStreamWrongLastSequenceErrF and JSStreamWrongLastSequenceConstantErr of nats-server's errors.json.
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 # Of markers that a client and, since 2.11, the server leave where a key was.
@@ -41,7 +42,8 @@ class _PersistentClient(Client):
     nats-py closes for good when the server refuses a connection. But a refusal passes: the one who answers for our
     identity may be away for a moment, as after a restart of the server.
 
-    Overrides a private method and calls another. Remove when nats-py has an option to reconnect after refusals.
+    Overrides private methods and calls another. Remove when nats-py has an option to reconnect after refusals, and
+    sends nothing when it closes without a connection.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,12 @@ class _PersistentClient(Client):
         else:
             self.expired = "authentication expired" in err_msg.lower()
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        if not self.is_connected:
+            # nats-py would send what waits to whoever is there, with or without a handshake.
+            self._pending, self._pending_data_size = [], 0
+        await super()._close(status, do_cbs)
 
 
 @asynccontextmanager
@@ -137,7 +145,17 @@ async def connect_nats(
     try:
         yield client
     finally:
-        await client.close()
+        await _close(client)
+
+
+async def _close(client: Client) -> None:
+    try:
+        # nats-py waits for the end of its transport, which never comes after a handshake that failed: whoever stands in
+        # the server's place could keep us from ending.
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await client.close()
+    except TimeoutError:
+        _log.warning("nats_not_closed")
 
 
 async def put_if(js: JetStreamContext, bucket: str, key: str, value: bytes, last_revision: int | None) -> int:

@@ -3,6 +3,7 @@
 Where credentials may go is decided in destinations, before they leave: a fetcher never sees what it must not use.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -15,10 +16,11 @@ from libs.artifact import names
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import TOKEN_KEY, TOKEN_PARAMETER
-from libs.chassis.errors import Missing, ServiceError
+from libs.chassis.errors import Conflict, Missing, ServiceError
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import read_key
 from libs.model.problems import problem_of
+from libs.model.sources import source_digest
 from ome.fetch.v1 import fetch_pb2
 from services.controller.destinations import NO_RULES, DestinationRules, check_secret, check_transport
 from services.controller.kube import StoredSecret, read_secret
@@ -27,6 +29,8 @@ from services.controller.specification import ModelSource, ModelSpec, SecretRef
 _QUEUE = "ome-credentials"
 # A subscription answers one request after the other, and each answer waits for the API server.
 _PARALLEL = 8
+# How long a replica's watch may be behind another's.
+_CATCH_UP_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
@@ -70,24 +74,23 @@ class CredentialsServer:
         node = "" if listing else names.node_name(message.subject.rpartition(".")[2])
         reply = fetch_pb2.CredentialsReply()
         try:
-            uid = fetch_pb2.CredentialsRequest.FromString(message.data).model_uid
-            await self._fill(reply, node, uid)
+            request = fetch_pb2.CredentialsRequest.FromString(message.data)
+            await self._fill(reply, node, request.model_uid, request.source_digest)
         except (DecodeError, InvalidValue, ServiceError) as error:
             problem = problem_of(error, "controller")
             _log.warning("credentials_refused", node=node, message=problem.message)
             reply.problem.CopyFrom(problem)
         await message.respond(reply.SerializeToString())
 
-    async def _fill(self, reply: fetch_pb2.CredentialsReply, node: str, uid: str) -> None:
-        if not node:
-            model = self._find_listed(uid)
-        else:
-            # A node may read its assignment and ask before whoever wrote it, or another replica, has taken note of it.
-            model = self._find_model(node, uid, None) or self._find_model(node, uid, await self._assignment(node, uid))
-        if model is None:
-            why = f"is not assigned to node {node}" if node else "is not to be listed"
-            raise Missing(Reason.FORBIDDEN, f"model {uid} {why}")
-        source = self._source_of(model)
+    async def _fill(self, reply: fetch_pb2.CredentialsReply, node: str, uid: str, asked_for: str) -> None:
+        model, source = await self._find(node, uid)
+        if source and asked_for and source_digest(source.source) != asked_for:
+            # Another replica, whose task or assignment it is, may have seen an edit before this one.
+            await asyncio.sleep(_CATCH_UP_SECONDS)
+            model, source = await self._find(node, uid)
+            if source and source_digest(source.source) != asked_for:
+                # Where credentials may go is decided of the source as it is now, not of one that is still asked.
+                raise Conflict(Reason.CONFLICT, f"the source of model {model.ref.name} has changed: look again")
         if source and source.secret:
             secret = await read_secret(self._kube, *source.secret.place)
             # Before anything is found wrong: what was wrong is tried again when this has changed.
@@ -99,6 +102,18 @@ class CredentialsServer:
             check_transport(source.source, self._destinations)
             reply.values[TOKEN_KEY] = parameters[TOKEN_PARAMETER].encode()
         _log.info("credentials_handed_out", node=node, model=model.ref.name)
+
+    async def _find(self, node: str, uid: str) -> tuple[ModelSpec, ModelSource | None]:
+        """The model and its source as they are now. Raises Missing Forbidden when it is none of the node's business."""
+        if not node:
+            model = self._find_listed(uid)
+        else:
+            # A node may read its assignment and ask before whoever wrote it, or another replica, has taken note of it.
+            model = self._find_model(node, uid, None) or self._find_model(node, uid, await self._assignment(node, uid))
+        if model is None:
+            why = f"is not assigned to node {node}" if node else "is not to be listed"
+            raise Missing(Reason.FORBIDDEN, f"model {uid} {why}")
+        return model, self._source_of(model)
 
     def _select(self, secret: StoredSecret | None, source: ModelSource, ref: SecretRef) -> Mapping[str, bytes]:
         """What of a Secret a node is given: the one key that the backend uses, under its usual name, or all."""

@@ -28,6 +28,16 @@ class SourceSettings:
     source_ca_file: Path | None = setting(
         None, help="File with certificate authorities (PEM) that sources may have besides the public ones."
     )
+    egress_allow: tuple[str, ...] = setting(
+        (),
+        help="Networks and hosts that models may reach besides public addresses, such as 10.1.0.0/16 or *.lab.example.",
+    )
+    egress_cluster_ranges: tuple[str, ...] = setting(
+        (), help="Networks of this cluster, which no model may reach: of its Services, its Pods and its API servers."
+    )
+    kubernetes_service_host: str = setting(
+        "", name="KUBERNETES_SERVICE_HOST", help="Address of the API server, which no model may reach."
+    )
     vendor_drivers_file: Path | None = setting(
         None, help="JSON file with the driver of each vendor of vendor:// models; without one they are read in place."
     )

@@ -6,12 +6,14 @@ keys whose name leaves no doubt stand here; those that one class ignores and ano
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
 from services.parser.section import KnownKeys, Reading
 
 _MAX_UNKNOWN = 20
+_LONGEST_WORD = 64
 _TEXT_SECTIONS = ("text_config", "llm_config", "language_config")
 
 _LIBRARY = (
@@ -152,7 +154,7 @@ def _unknown(values: Mapping[str, Any], reading: Reading, path: str, known: _Kno
         known = known.and_of(page)
     asked: Collection[str] = reading.names.get(path, ())
     for key, value in values.items():
-        if value is None or key in IGNORED or key in known.ignores or _IGNORED_PATTERN.search(key):
+        if value is None or key in IGNORED or key in known.ignores or _is_ignored(key):
             continue
         inner = f"{path}{key}"
         if key not in asked:
@@ -167,6 +169,17 @@ def _unknown(values: Mapping[str, Any], reading: Reading, path: str, known: _Kno
             for index, item in enumerate(value):
                 if isinstance(item, dict):
                     yield from _unknown(item, reading, f"{inner}[{index}].", known)
+
+
+def _is_ignored(key: str) -> bool:
+    # What is remembered must not grow with what somebody sends.
+    return _is_ignored_word(key) if len(key) <= _LONGEST_WORD else bool(_IGNORED_PATTERN.search(key))
+
+
+@lru_cache(maxsize=4096)
+def _is_ignored_word(key: str) -> bool:
+    # Configurations share most of their keys, and a search takes longer than all else that is done about one.
+    return bool(_IGNORED_PATTERN.search(key))
 
 
 def _is_assumed(key: str, value: Any, known: _Known) -> bool:

@@ -248,7 +248,8 @@ def _modelopt(q: Section) -> Quantization | None:
 def _fewest_bits(q: Section) -> int:
     # There may be tens of thousands of layers, so the objects are read as they are.
     layers = q.section("quantized_layers").values.values()
-    algorithms = {str(layer.get("quant_algo")) for layer in layers if isinstance(layer, dict)}
+    stated = (layer.get("quant_algo") for layer in layers if isinstance(layer, dict))
+    algorithms = {each for each in stated if isinstance(each, str)}
     return 4 if any("FP4" in algorithm or "W4" in algorithm for algorithm in algorithms) else 8
 
 

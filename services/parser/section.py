@@ -6,6 +6,7 @@ what it never asked for may mean another network. Must not know any architecture
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 # No dimension of a network, no vocabulary and no context comes near this; it keeps products in sane bounds.
@@ -45,8 +46,16 @@ class Reading:
         self.doubts: list[str] = []
 
 
+@lru_cache(maxsize=1024)
+def _most(name: str) -> int:
+    """The bound of a size. Names are those that pages ask for."""
+    return _MAX_REPEATS if _REPEATS.search(name) else _MAX_INTEGER
+
+
 class Section:
     """A JSON object of a configuration. Every accessor takes several names and reads the first that is stated."""
+
+    __slots__ = ("_asked", "_path", "_reading", "_values")
 
     def __init__(self, values: Mapping[str, Any] | None, path: str = "", reading: Reading | None = None) -> None:
         # A dictionary is what JSON yields; asking for any mapping takes ten times as long.
@@ -109,10 +118,13 @@ class Section:
         self._asked.update(names)
         for name in names:
             value = self._values.get(name)
+            if value is None:
+                continue
             if isinstance(value, float) and value.is_integer():
                 value = int(value)
             if isinstance(value, int) and not isinstance(value, bool):
-                if not 0 <= value < (_MAX_REPEATS if _REPEATS.search(name) else _MAX_INTEGER):
+                # Most sizes are small; to look at the name takes longer than to compare.
+                if not 0 <= value < _MAX_REPEATS and not 0 <= value < _most(name):
                     raise Undescribed(f"{self._path}{name} is not a plausible size")
                 return value
         return None

@@ -6,9 +6,10 @@ Families compose these into whole networks. Must not read configurations.
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which makes each of the thousands that a description adds up take four times as long to make.
+@dataclass(slots=True)
 class Tally:
-    """Numbers of one part of a network; parts add up, and repeat by multiplication."""
+    """Numbers of one part of a network; parts add up, and repeat by multiplication. Nobody changes one."""
 
     # Parameters, tied tensors once.
     parameters: int = 0

@@ -273,10 +273,13 @@ def _facts(
 
 
 def _is_about(state: NodeModelState, artifact: Artifact) -> bool:
-    """Whether a node tells of an artifact: it has it at the model's path, or refers to facts about it."""
-    if state.artifact.digest == artifact.digest:
-        return True
-    return bool(artifact.digest) and state.facts_key.startswith(f"{digest_directory(artifact.digest)}.")
+    """Whether what a node tells of files is about an artifact: by the key of the facts that it refers to, if any.
+
+    One that is refused as incomplete is not the one that readers see.
+    """
+    if state.facts_key:
+        return bool(artifact.digest) and state.facts_key.startswith(f"{digest_directory(artifact.digest)}.")
+    return state.artifact.digest == artifact.digest
 
 
 def _kept_metadata(

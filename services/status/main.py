@@ -6,13 +6,15 @@ from contextlib import AsyncExitStack
 
 from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health, serve_http
-from libs.chassis.kube import connect_kube
+from libs.chassis.kube import KubeClient, connect_kube
 from libs.chassis.leadership import Leadership
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
 from libs.chassis.tls_files import tls_files
 from libs.chassis.work import KeyedQueue
 from ome.status.v1.status_pb2_grpc import add_StatusServiceServicer_to_server
+from services.status.access import Access, EveryAccess, ReviewedAccess
+from services.status.callers import Anyone, Callers, TokenCallers
 from services.status.catalog import Catalog
 from services.status.cluster import Cluster
 from services.status.facts import FIELD_MANAGER
@@ -21,12 +23,21 @@ from services.status.metrics import LEADER, MODELS
 from services.status.model_loop import ModelLoop
 from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
-from services.status.servicer import SERVICE, StatusServicer
-from services.status.settings import Settings
+from services.status.servicer import SERVICE, Shares, StatusServicer
+from services.status.settings import API_SERVER, Settings
 
 LEASE = "ome-status"
 _SYNCED = "synced"
 _WORKERS = 8
+# A request names a model, and a token is the longest of its metadata.
+_OPTIONS = (("grpc.max_receive_message_length", 64 << 10), ("grpc.max_concurrent_streams", 100))
+
+
+def door(settings: Settings, kube: KubeClient) -> tuple[Callers, Access]:
+    """Who may call StatusService, and what each may see."""
+    if settings.callers == "anyone":
+        return Anyone(), EveryAccess()
+    return TokenCallers(kube, "" if settings.audience == API_SERVER else settings.audience), ReviewedAccess(kube)
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -57,9 +68,14 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
-        servicer = StatusServicer(catalog, observations, lambda: _SYNCED not in health.failures, stop)
         plaintext = settings.grpc_plaintext
         tls = tls_files(settings.grpc_tls_dir, "OME_GRPC_TLS_DIR", health, plaintext, with_authority=False)
+        kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
+        callers, access = door(settings, kube)
+        shares = Shares(settings.calls_per_second, settings.watches_per_caller)
+        servicer = StatusServicer(
+            catalog, observations, lambda: _SYNCED not in health.failures, stop, callers, access, shares
+        )
         await stack.enter_async_context(
             serve_grpc(
                 settings.listen_host,
@@ -67,9 +83,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 {SERVICE: lambda server: add_StatusServiceServicer_to_server(servicer, server)},
                 health,
                 tls,
+                options=_OPTIONS,
             )
         )
-        kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
         client = await stack.enter_async_context(
             connect_nats(
                 settings.nats_url,

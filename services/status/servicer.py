@@ -1,16 +1,21 @@
-"""StatusService over gRPC: reads the catalog and the observations, writes nothing."""
+"""StatusService over gRPC: reads the catalog and the observations, and tells callers what they may see.
+
+Owns the order of a call: who is it, is it within its share, what may it see. Writes nothing.
+"""
 
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Invalid, Missing, Unavailable
+from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from libs.model.kinds import KINDS, shown_ref
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_UNSPECIFIED, ModelKind, ModelRef
 from ome.status.v1 import status_pb2_grpc
@@ -27,15 +32,19 @@ from ome.status.v1.status_pb2 import (
     WatchModelsRequest,
     WatchModelsResponse,
 )
+from services.status.access import NODES, Access, Viewer, named_scope, scope_of
+from services.status.allowances import Rate, Seats
+from services.status.callers import Caller, Callers, TooMany
 from services.status.catalog import Catalog, sort_key
 from services.status.messages import node_message, with_progress
-from services.status.metrics import WATCHERS
+from services.status.metrics import REFUSED_CALLS, WATCHERS
 from services.status.observations import Observations
 
 SERVICE = "ome.status.v1.StatusService"
 
 _DEFAULT_PAGE_SIZE = 100
 _LARGEST_PAGE_SIZE = 1000
+_REMEMBERED_CALLERS = 10_000
 # A watcher that takes no message for so long will not catch up by waiting; it gets everything when it calls again.
 _SLOW_READER_SECONDS = 60.0
 _KINDS = {kind.number for kind in KINDS}
@@ -47,41 +56,78 @@ class SlowReader(Unavailable):
     grpc_code = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 
 
+# gRPC's context has no types of its own.
+Context = Any
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What one caller may have of the service, and all of them together."""
+
+    calls_per_second: float
+    watches_per_caller: int
+    watches: int = 2000
+
+    @property
+    def burst(self) -> float:
+        """Calls at once after a pause."""
+        return max(1.0, 5 * self.calls_per_second)
+
+
 class StatusServicer(status_pb2_grpc.StatusServiceServicer):
     """Answers from memory; synced says whether that is complete, and stop ends the watches."""
 
     def __init__(
-        self, catalog: Catalog, observations: Observations, synced: Callable[[], bool], stop: asyncio.Event
+        self,
+        catalog: Catalog,
+        observations: Observations,
+        synced: Callable[[], bool],
+        stop: asyncio.Event,
+        callers: Callers,
+        access: Access,
+        shares: Shares,
     ) -> None:
         self._catalog = catalog
         self._observations = observations
         self._synced = synced
         self._stop = stop
+        self._callers = callers
+        self._access = access
+        self._calls: Rate[str] = Rate(shares.calls_per_second, shares.burst, _REMEMBERED_CALLERS)
+        self._seats: Seats[str] = Seats(shares.watches_per_caller, shares.watches)
 
-    async def GetModel(self, request: GetModelRequest, context: object) -> GetModelResponse:
+    async def GetModel(self, request: GetModelRequest, context: Context) -> GetModelResponse:
         """One model by kind, namespace and name."""
+        viewer = Viewer(self._access, await self._admit(context), "get")
         self._require_synced()
         if not request.name or request.kind not in _KINDS:
             raise Invalid(Reason.INVALID_PARAMETER, "kind and name of the model must be given")
         if (request.kind == MODEL_KIND_BASE_MODEL) != bool(request.namespace):
             raise Invalid(Reason.INVALID_PARAMETER, "a BaseModel has a namespace, and no other kind has one")
+        wanted = ModelRef(kind=request.kind, namespace=request.namespace, name=request.name)
+        # Before anything is looked up: whether a model exists is none of a stranger's business.
+        await viewer.require(scope_of(wanted), request.name)
         model = self._catalog.find(_filter(request.kind, request.namespace, request.name))
         if model is None:
-            wanted = ModelRef(kind=request.kind, namespace=request.namespace, name=request.name)
             raise Missing(Reason.NOT_FOUND, f"{shown_ref(wanted)} does not exist")
         return GetModelResponse(model=self._with_progress(model))
 
-    async def ListModels(self, request: ListModelsRequest, context: object) -> ListModelsResponse:
+    async def ListModels(self, request: ListModelsRequest, context: Context) -> ListModelsResponse:
         """One page of the models that match."""
+        viewer = Viewer(self._access, await self._admit(context), "list")
         self._require_synced()
         if request.page_size < 0:
             raise Invalid(Reason.INVALID_PARAMETER, "page_size must not be negative")
         size = min(request.page_size or _DEFAULT_PAGE_SIZE, _LARGEST_PAGE_SIZE)
         matches = _filter(request.kind, request.namespace, "")
+        if named := named_scope(request.kind, request.namespace):
+            await viewer.require(named)
+        matching = [model for model in self._catalog.models() if matches(model.ref)]
+        permitted = await viewer.permitted(scope_of(model.ref) for model in matching)
         found = [
             model
-            for model in self._catalog.models()
-            if matches(model.ref) and request.state in (MODEL_STATE_UNSPECIFIED, model.state)
+            for model in matching
+            if scope_of(model.ref) in permitted and request.state in (MODEL_STATE_UNSPECIFIED, model.state)
         ]
         if request.page_token:
             last = _read_token(request.page_token)
@@ -90,34 +136,45 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         token = _token(page[-1].ref) if len(found) > size else ""
         return ListModelsResponse(models=[self._with_progress(model) for model in page], next_page_token=token)
 
-    async def WatchModels(self, request: WatchModelsRequest, context: object) -> AsyncIterator[WatchModelsResponse]:
-        """Every model that matches, a marker, and then each change."""
+    async def WatchModels(self, request: WatchModelsRequest, context: Context) -> AsyncIterator[WatchModelsResponse]:
+        """Every model that matches and that the caller may see, a marker, and then each change."""
+        caller = await self._admit(context)
         self._require_synced()
         matches = _filter(request.kind, request.namespace, request.name)
-        with self._catalog.subscribe(matches) as (subscription, existing), WATCHERS.track_inprogress():
+        if named := named_scope(request.kind, request.namespace):
+            await Viewer(self._access, caller, "watch").require(named, request.name)
+        with (
+            self._seat(caller),
+            self._catalog.subscribe(matches) as (subscription, existing),
+            WATCHERS.track_inprogress(),
+        ):
             stopped = asyncio.ensure_future(self._stop.wait())
             try:
                 if not existing:
                     yield WatchModelsResponse(synced=Synced())
-                sent = 0
+                looked_at = sent = 0
                 while True:
                     ref = await _next_before(stopped, subscription.next_change())
                     if ref is None:
                         raise Unavailable(Reason.UNAVAILABLE, "the service stops; call again")
-                    offered = asyncio.get_running_loop().time()
-                    yield self._event(ref)
-                    if asyncio.get_running_loop().time() - offered > _SLOW_READER_SECONDS:
-                        raise SlowReader(
-                            Reason.RATE_LIMITED, "the watch is read too slowly; call again for the latest state"
-                        )
-                    sent += 1
-                    if sent == existing:
-                        yield WatchModelsResponse(synced=Synced(models=existing))
+                    if await self._may_watch(context, ref, request):
+                        offered = asyncio.get_running_loop().time()
+                        yield self._event(ref)
+                        if asyncio.get_running_loop().time() - offered > _SLOW_READER_SECONDS:
+                            raise SlowReader(
+                                Reason.RATE_LIMITED, "the watch is read too slowly; call again for the latest state"
+                            )
+                        sent += 1
+                    looked_at += 1
+                    if looked_at == existing:
+                        yield WatchModelsResponse(synced=Synced(models=sent))
             finally:
                 stopped.cancel()
 
-    async def ListNodes(self, request: ListNodesRequest, context: object) -> ListNodesResponse:
+    async def ListNodes(self, request: ListNodesRequest, context: Context) -> ListNodesResponse:
         """All nodes whose fetcher reports."""
+        viewer = Viewer(self._access, await self._admit(context), "list")
+        await viewer.require(NODES)
         self._require_synced()
         return ListNodesResponse(
             nodes=[
@@ -130,6 +187,44 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
                 for node in self._observations.reporting_nodes()
             ]
         )
+
+    async def _identify(self, context: Context) -> Caller:
+        return await self._callers.identify(context.invocation_metadata() or (), context.peer())
+
+    async def _admit(self, context: Context) -> Caller:
+        """Whose call it is. Raises Unauthenticated, TooMany or Unavailable."""
+        try:
+            caller = await self._identify(context)
+            now = asyncio.get_running_loop().time()
+            if wait := self._calls.wait_seconds(caller.name, now):
+                raise TooMany(Reason.RATE_LIMITED, f"{caller.name} calls too often", wait)
+        except ServiceError as error:
+            REFUSED_CALLS.labels(type(error).__name__).inc()
+            raise
+        self._calls.take(caller.name, now)
+        return caller
+
+    @contextmanager
+    def _seat(self, caller: Caller) -> Iterator[None]:
+        if not self._seats.take(caller.name):
+            REFUSED_CALLS.labels(TooMany.__name__).inc()
+            raise TooMany(Reason.RATE_LIMITED, f"there are too many watches, of {caller.name} or of all callers")
+        try:
+            yield
+        finally:
+            self._seats.free(caller.name)
+
+    async def _may_watch(self, context: Context, ref: ModelRef, request: WatchModelsRequest) -> bool:
+        """Whether a change may be told, by what the API server said a short time ago at the latest.
+
+        Raises Unauthenticated when the token is not valid any more, Denied when what the call names may not be watched
+        any more.
+        """
+        viewer = Viewer(self._access, await self._identify(context), "watch")
+        if named := named_scope(request.kind, request.namespace):
+            await viewer.require(named, request.name)
+            return True
+        return bool(await viewer.permitted([scope_of(ref)]))
 
     def _require_synced(self) -> None:
         if not self._synced():

@@ -6,6 +6,9 @@ from pathlib import Path
 from libs.chassis.logs import FORMATS, LEVELS
 from libs.chassis.settings import setting
 
+# Takes the place of an audience: tokens are those that are meant for the API server.
+API_SERVER = "api-server"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -34,5 +37,13 @@ class Settings:
         False, help="true serves gRPC without TLS: whoever is on the network reads along, tokens of callers included."
     )
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
+    callers: str = setting(
+        "authenticated",
+        choices=("authenticated", "anyone"),
+        help="Who may call StatusService: who shows a valid token, or anyone who reaches the port.",
+    )
+    audience: str = setting("ome-status", help=f"Audience of callers' tokens; {API_SERVER} stands for its own.")
+    calls_per_second: float = setting(20.0, minimum=0.1, help="Calls of StatusService by one caller.")
+    watches_per_caller: int = setting(32, minimum=1, help="Watches of StatusService by one caller at a time.")
     log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
     log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")

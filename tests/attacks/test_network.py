@@ -16,6 +16,7 @@ from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tls_files import TlsFiles
+from ome.model.v1.model_pb2 import NODE_PHASE_READY, REASON_UNAVAILABLE
 from ome.parser.v1.parser_pb2 import ModelFacts, ParseRequest, ParseResponse
 from ome.parser.v1.parser_pb2_grpc import (
     ParserServiceServicer,
@@ -23,7 +24,7 @@ from ome.parser.v1.parser_pb2_grpc import (
     add_ParserServiceServicer_to_server,
 )
 from services.fetcher.model.parser_client import ParserClient, connect_parser
-from tests.support.fetcher_node import running_parser
+from tests.support.fetcher_node import FetcherNode, connected_driver, nats_configuration, running_parser
 from tests.support.mounted_secret import MountedSecret, Sides, new_sides, usual_sides
 from tests.support.nats_server import NatsServer
 from tools.localcluster.addresses import free_port
@@ -44,6 +45,7 @@ class Stripper:
         self.received = b""
         self.connected = asyncio.Event()
         self.heard = asyncio.Event()
+        self.left = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -52,6 +54,7 @@ class Stripper:
         while data := await reader.read(4096):
             self.received += data
             self.heard.set()
+        self.left.set()
         writer.close()
 
     @asynccontextmanager
@@ -93,9 +96,8 @@ async def test_nor_is_one_that_takes_the_place_of_the_right_one_later(tmp_path: 
     tls = {"cert_file": str(pair.certificate), "key_file": str(pair.key), "handshake_first": True}
     server = NatsServer(tmp_path, {"tls": tls, "authorization": {"token": TOKEN}})
     await server.start()
-    url = server.url.replace("nats://", "tls://")
     async with connect_nats(
-        url, Health(), "victim", token_file=tmp_path / "token", ca_file=authority.certificate
+        server.url, Health(), "victim", token_file=tmp_path / "token", ca_file=authority.certificate
     ) as client:
         await client.flush()
         await server.kill()
@@ -108,6 +110,22 @@ async def test_nor_is_one_that_takes_the_place_of_the_right_one_later(tmp_path: 
                 await asyncio.sleep(0.05)
         await client.flush()
     await server.stop()
+
+
+async def test_what_waits_to_be_sent_is_not_told_when_the_client_ends_before_a_handshake(tmp_path: Path) -> None:
+    server, silent = NatsServer(tmp_path), Stripper(b"")
+    await server.start()
+    connection = connect_nats(server.url, Health(), "victim", ca_file=server.authority)
+    client = await connection.__aenter__()
+    await server.kill()
+    async with silent.listening(server.port):
+        async with asyncio.timeout(20):
+            await silent.heard.wait()
+        await client.publish("ome.node.victim.observed", TOKEN.encode())
+        await connection.__aexit__(None, None, None)
+        async with asyncio.timeout(20):
+            await silent.left.wait()
+    assert_nothing_was_told(silent.received)
 
 
 class Recorder(ParserServiceServicer):
@@ -179,6 +197,28 @@ async def test_nor_is_one_that_takes_the_place_of_the_right_parser_later(tmp_pat
         assert_nothing_was_told(stripper.received)
         async with Recorder().listening(port, sides.server):
             await until_answered(parser)
+
+
+async def test_a_fetcher_at_work_tells_neither_of_them_anything(tmp_path: Path) -> None:
+    server, port = NatsServer(tmp_path, nats_configuration("node-1")), free_port()
+    parser, nats = Stripper(SETTINGS), Stripper()
+    await server.start()
+    async with parser.listening(port):
+        node = FetcherNode(tmp_path, server.url, "node-1", {"OME_PARSER_ADDRESS": f"127.0.0.1:{port}"})
+        node.path("/models/mine").mkdir(parents=True)
+        (node.path("/models/mine") / "config.json").write_bytes(CONFIG)
+        async with connected_driver(server, "node-1") as driver:
+            await node.start()
+            await driver.hold("a", "local:///models/mine")
+            state = await driver.state("a", NODE_PHASE_READY)
+            assert state.parse_problem.reason == REASON_UNAVAILABLE
+        assert parser.heard.is_set()
+        assert_nothing_was_told(parser.received)
+        await server.kill()
+        async with nats.listening(server.port), asyncio.timeout(20):
+            await nats.heard.wait()
+        assert_nothing_was_told(nats.received)
+        assert await node.stop() == 0
 
 
 async def test_a_parser_under_another_authority_is_told_nothing(tmp_path: Path) -> None:
@@ -254,6 +294,23 @@ async def test_a_changed_authority_counts_at_once_and_without_a_restart(tmp_path
         renewed.fill_client()
         await until_taken_up(port, renewed)
         assert await ask(parser)
+
+
+async def test_a_parser_of_the_former_authority_is_told_nothing_after_the_change(tmp_path: Path) -> None:
+    sides, recorder = new_sides(tmp_path), Recorder()
+    async with recorder.listening(0, sides.server) as port, calling(port, sides.client) as parser:
+        # Connected, which does not count any more once the files are others.
+        assert await ask(parser)
+        renewed = sides.renew(tmp_path / "renewed")
+        renewed.fill_client()
+        async with asyncio.timeout(20):
+            while await ask(parser):
+                await asyncio.sleep(0.05)
+        heard = len(recorder.requests)
+        assert not await ask(parser)
+        assert len(recorder.requests) == heard
+        renewed.fill_server()
+        await until_answered(parser)
 
 
 async def test_a_connection_from_before_the_change_ends(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 @pytest.fixture
 async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
     """The fleet's account, with something of another node in each bucket."""
-    client = await nats.connect(server.url, user="driver", password=PASSWORD)
+    client = await server.client(user="driver", password=PASSWORD)
     js = client.jetstream()
     await ensure_streams(js, 1, 3600.0)
     await ensure_pool(js, "default")
@@ -132,7 +132,7 @@ async def thief(server: NatsServer, js: JetStreamContext) -> AsyncIterator[Clien
     async def ignore(error: Exception) -> None:
         """Denials are what is hoped for."""
 
-    client = await nats.connect(server.url, inbox_prefix=names.inbox_prefix(OURS), error_cb=ignore)
+    client = await server.client(inbox_prefix=names.inbox_prefix(OURS), error_cb=ignore)
     try:
         yield client
     finally:
@@ -146,7 +146,7 @@ async def heard_by_others(server: NatsServer, heard: list[str]) -> Client:
         if THEM in message.subject:
             heard.append(message.subject)
 
-    client = await nats.connect(server.url, user="listener", password=PASSWORD)
+    client = await server.client(user="listener", password=PASSWORD)
     await client.subscribe(">", cb=note)
     await client.flush()
     return client
@@ -239,7 +239,7 @@ async def test_a_node_that_asks_without_end_keeps_no_other_node_waiting(
     request = fetch_pb2.ManifestRequest(digest="sha256:" + "b" * 64).SerializeToString()
     for _ in range(5_000):
         await thief.publish(names.node_subject(OURS, names.MANIFEST), request, reply=f"{names.inbox_prefix(OURS)}.x")
-    listener = await nats.connect(server.url, user="listener", password=PASSWORD, inbox_prefix=f"_INBOX_{THEM}")
+    listener = await server.client(user="listener", password=PASSWORD, inbox_prefix=f"_INBOX_{THEM}")
     try:
         async with asyncio.timeout(5):
             answer = await listener.request(names.node_subject(OTHER, names.SNAPSHOT), b"", timeout=5)

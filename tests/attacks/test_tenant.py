@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 from nats.js import JetStreamContext
 
@@ -21,6 +20,7 @@ from libs.chassis.errors import ServiceError
 from libs.chassis.kube import open_kube
 from libs.chassis.nats_client import read_key
 from libs.chassis.settings import load_settings
+from libs.model.sources import source_digest
 from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, NodeModelState, Resolution, ResolveTask, Source
 from ome.model.v1 import model_pb2
 from ome.model.v1.model_pb2 import (
@@ -58,7 +58,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 @pytest.fixture
 async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(server.url, user="driver", password=PASSWORD)
+    client = await server.client(user="driver", password=PASSWORD)
     await ensure_streams(client.jetstream(), 1, 60)
     await ensure_pool(client.jetstream(), "default")
     yield client.jetstream()
@@ -81,6 +81,7 @@ async def test_a_listing_that_ends_whoever_takes_it_is_given_up_and_told(
     (tmp_path / "password").write_text(PASSWORD)
     environ = {
         "OME_NATS_URL": server.url,
+        "OME_NATS_CA_FILE": str(server.authority),
         "OME_NATS_PASSWORD_FILE": str(tmp_path / "password"),
         "OME_HTTP_PORT": "0",
     }
@@ -111,6 +112,7 @@ async def what_is_handed_out(
     kind: str = "Opaque",
     annotations: Mapping[str, str] | None = None,
     data: Mapping[str, bytes] | None = None,
+    sent_to: Source | None = None,
 ) -> CredentialsReply:
     """The answer that whoever lists the model's source gets from a controller, which reads the Secret in the API."""
     values = {"token": CANARY} if data is None else data
@@ -121,13 +123,13 @@ async def what_is_handed_out(
     }
     with answering(lambda target: (200, {"Content-Type": "application/json"}, json.dumps(secret).encode())) as (url, _):
         async with open_kube(url, ssl.create_default_context()) as kube:
-            client = await nats.connect(server.url, user="driver", password=PASSWORD)
+            client = await server.client(user="driver", password=PASSWORD)
             credentials = CredentialsServer(
                 kube, client.jetstream(), lambda *_: None, lambda uid: model, lambda model: source_of(model, "ome")
             )
             await credentials.serve(client)
-            request = CredentialsRequest(model_uid="u").SerializeToString()
-            answer = await client.request(names.LISTING_CREDENTIALS_SUBJECT, request, timeout=5)
+            request = CredentialsRequest(model_uid="u", source_digest=source_digest(sent_to) if sent_to else "")
+            answer = await client.request(names.LISTING_CREDENTIALS_SUBJECT, request.SerializeToString(), timeout=5)
             await client.close()
     return CredentialsReply.FromString(answer.data)
 
@@ -234,6 +236,20 @@ async def test_a_message_lists_no_keys_of_a_secret(server: NatsServer, js: JetSt
 async def test_an_empty_secret_is_no_credentials(server: NatsServer, js: JetStreamContext) -> None:
     reply = await what_is_handed_out(server, base_model("s3://bucket/model"), data={})
     assert reply.problem.reason == model_pb2.REASON_SECRET_NOT_FOUND
+
+
+async def test_an_edit_between_two_looks_sends_no_secret_where_the_model_does_not_lead_any_more(
+    server: NatsServer, js: JetStreamContext
+) -> None:
+    # A task to list the thief's endpoint waits in the queue. By the time that credentials are asked for, the model
+    # names a source that may have them.
+    innocent = base_model("hf://org/model")
+    task = Source(uri="hf://org/model", parameters={"endpoint": "https://thief.example"}, has_secret=True)
+    reply = await what_is_handed_out(server, innocent, sent_to=task)
+    assert reply.problem.reason == model_pb2.REASON_CONFLICT
+    assert not reply.values
+    same = Source(uri="hf://org/model", has_secret=True)
+    assert (await what_is_handed_out(server, innocent, sent_to=same)).values["token"] == CANARY
 
 
 def without_secret(uri: str, kind: str = "BaseModel", namespace: str = "team-a", **parameters: str) -> ModelSpec:

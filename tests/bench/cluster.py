@@ -104,6 +104,7 @@ async def measure(fleet: Fleet, rounds: int, models: int, idle_seconds: float) -
         place = fleet.cluster.node_root(node) / "models" / "bench"
         place.mkdir(parents=True, exist_ok=True)
         (place / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+        (place / "pytorch_model.bin").write_bytes(b"weights")
     fleet.hub.add_model("bench/model", generated=generated_model(HUB_MODEL_BYTES))
     table = Table("measure", "ours", "OME", "goal", title=f"{len(nodes)} nodes, medians of {rounds}")
     log = fleet.cluster.audit_log

@@ -101,7 +101,8 @@ class Bench:
             command = [sys.executable, "-m", "services.controller", "gateway"]
         if service == "fetchers":
             command = [sys.executable, "-m", "tests.bench.simulated_fetchers", "--nodes", str(self.nodes)]
-            command += ["--nats-url", self._nats_server.url, "--password-file", str(self._folder / "fleet-password")]
+            command += ["--nats-url", self._nats_server.url, "--nats-ca", str(self._nats_server.authority)]
+            command += ["--password-file", str(self._folder / "fleet-password")]
             command += ["--resolver-password-file", str(self._folder / "resolver-password")]
         else:
             self._http[service] = free_port()
@@ -239,6 +240,7 @@ class Bench:
             # The same at each start, as a container has that the kubelet starts again in its Pod.
             "OME_POD_NAME": f"{service}-0",
             "OME_NATS_URL": self._nats_server.url,
+            "OME_NATS_CA_FILE": str(self._nats_server.authority),
             "OME_NATS_PASSWORD_FILE": str(self._folder / f"{service}-password"),
             "OME_SERVICE_ACCOUNT_DIR": str(account),
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",

@@ -218,7 +218,7 @@ async def _capacities() -> list[RootCapacity]:
     return [RootCapacity(root=_ROOT, total_bytes=10**13, free_bytes=10**12)]
 
 
-async def simulate(count: int, url: str, password_file: Path, resolver_password_file: Path) -> None:
+async def simulate(count: int, url: str, ca_file: Path, password_file: Path, resolver_password_file: Path) -> None:
     """Speak for so many nodes until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -233,6 +233,7 @@ async def simulate(count: int, url: str, password_file: Path, resolver_password_
                     "fetchers",
                     user="fleet",
                     password_file=password_file,
+                    ca_file=ca_file,
                     on_reconnect=connection.reconnected,
                 )
             )
@@ -244,6 +245,7 @@ async def simulate(count: int, url: str, password_file: Path, resolver_password_
                 "resolver",
                 user="resolver",
                 password_file=resolver_password_file,
+                ca_file=ca_file,
                 inbox_prefix="_INBOX_resolver",
             )
         )
@@ -255,12 +257,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--nats-url", required=True)
+    parser.add_argument("--nats-ca", type=Path, required=True)
     parser.add_argument("--password-file", type=Path, required=True)
     parser.add_argument("--resolver-password-file", type=Path, required=True)
     arguments = parser.parse_args()
     configure_logs("fetchers", "warning", "json")
     passwords = (arguments.password_file, arguments.resolver_password_file)
-    asyncio.run(simulate(arguments.nodes, arguments.nats_url, *passwords))
+    asyncio.run(simulate(arguments.nodes, arguments.nats_url, arguments.nats_ca, *passwords))
 
 
 if __name__ == "__main__":

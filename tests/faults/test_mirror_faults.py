@@ -49,7 +49,9 @@ class Reader:
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> "Reader":
-        self._connection = connect_nats(self._server.url, Health(), "reader", on_reconnect=self._reconnected)
+        self._connection = connect_nats(
+            self._server.url, Health(), "reader", ca_file=self._server.authority, on_reconnect=self._reconnected
+        )
         self.client = await self._connection.__aenter__()
         self._task = asyncio.ensure_future(self.mirror.run(self.client, self._note))
         return self
@@ -108,7 +110,10 @@ async def contents(js: JetStreamContext) -> dict[str, bytes]:
 async def test_consumer_that_pushes_without_bounds_is_cut_off_by_the_server(server: NatsServer) -> None:
     # What the mirror must not be: this proves that the bucket is large and the reader slow enough.
     health = Health()
-    async with connect_nats(server.url, health, "writer") as writer, connect_nats(server.url, health, "slow") as slow:
+    async with (
+        connect_nats(server.url, health, "writer", ca_file=server.authority) as writer,
+        connect_nats(server.url, health, "slow", ca_file=server.authority) as slow,
+    ):
         await ensure_streams(writer.jetstream(), 1, 30, BUCKET_BYTES)
         await fill(writer.jetstream())
         inbox = slow.new_inbox()
@@ -125,7 +130,7 @@ async def test_consumer_that_pushes_without_bounds_is_cut_off_by_the_server(serv
 async def test_bucket_larger_than_the_servers_buffer_is_read_by_a_reader_that_is_blocked_for_moments(
     server: NatsServer,
 ) -> None:
-    async with connect_nats(server.url, Health(), "writer") as writer:
+    async with connect_nats(server.url, Health(), "writer", ca_file=server.authority) as writer:
         await ensure_streams(writer.jetstream(), 1, 30, BUCKET_BYTES)
         await fill(writer.jetstream())
         reader = Reader(server)
@@ -138,7 +143,7 @@ async def test_bucket_larger_than_the_servers_buffer_is_read_by_a_reader_that_is
 
 
 async def test_reading_that_a_restart_interrupts_continues_where_it_stopped(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "writer") as writer:
+    async with connect_nats(server.url, Health(), "writer", ca_file=server.authority) as writer:
         await ensure_streams(writer.jetstream(), 1, 30, BUCKET_BYTES)
         await fill(writer.jetstream())
         async with Reader(server) as reader:
@@ -158,7 +163,10 @@ async def test_reading_that_a_restart_interrupts_continues_where_it_stopped(serv
 
 
 async def test_mirror_that_is_complete_reads_only_what_changed_after_a_restart(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "writer") as writer, Reader(server) as reader:
+    async with (
+        connect_nats(server.url, Health(), "writer", ca_file=server.authority) as writer,
+        Reader(server) as reader,
+    ):
         js = writer.jetstream()
         await ensure_streams(js, 1, 30, BUCKET_BYTES)
         await fill(js, 200)
@@ -174,7 +182,10 @@ async def test_mirror_that_is_complete_reads_only_what_changed_after_a_restart(s
 
 
 async def test_keys_that_were_purged_without_markers_are_found_missing(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "writer") as writer, Reader(server) as reader:
+    async with (
+        connect_nats(server.url, Health(), "writer", ca_file=server.authority) as writer,
+        Reader(server) as reader,
+    ):
         js = writer.jetstream()
         await ensure_streams(js, 1, 30, BUCKET_BYTES)
         await fill(js, 20, b"value")
@@ -201,7 +212,7 @@ async def test_mirror_equals_the_bucket_after_whatever_happens_to_the_server(
             shutil.rmtree(backup, ignore_errors=True)
             shutil.copytree(store, backup)
         await server.start()
-        async with connect_nats(server.url, Health(), "other") as other:
+        async with connect_nats(server.url, Health(), "other", ca_file=server.authority) as other:
             await change(other.jetstream())
 
     async def change(js: JetStreamContext) -> None:
@@ -216,7 +227,10 @@ async def test_mirror_equals_the_bucket_after_whatever_happens_to_the_server(
                 case _:
                     await put_if(js, BUCKET, key, dice.randbytes(8), None)
 
-    async with connect_nats(server.url, Health(), "writer") as writer, Reader(server) as reader:
+    async with (
+        connect_nats(server.url, Health(), "writer", ca_file=server.authority) as writer,
+        Reader(server) as reader,
+    ):
         js = writer.jetstream()
         await ensure_streams(js, 1, 30, BUCKET_BYTES)
         events = ["restart", "restore", "restore", "recreate", "compare", "compare"]

@@ -12,6 +12,7 @@ import pytest
 
 from services.fetcher.transfer import tls
 from services.fetcher.transfer.addresses import Endpoint
+from services.fetcher.transfer.egress import ANYWHERE
 from services.fetcher.transfer.wire import Connection, Watch, WireError
 from tools.localcluster.certificates import Authority
 
@@ -54,7 +55,7 @@ def test_a_chunk_whose_size_is_no_number_is_not_guessed(size: bytes) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nbody\r\n0\r\n\r\n")
 
     with peer(behave) as port:
-        connection = Connection(Endpoint("http", "127.0.0.1", port), WATCH)
+        connection = Connection(Endpoint("http", "127.0.0.1", port), WATCH, ANYWHERE)
         connection.request("/", {})
         connection.flush()
         connection.head()
@@ -71,7 +72,7 @@ def test_what_a_proxy_sends_before_the_handshake_is_not_the_origins(monkeypatch:
     with peer(behave) as port:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
         with pytest.raises(WireError, match="sent more than its answer to CONNECT"):
-            Connection(Endpoint("https", "models.example", 443), WATCH)
+            Connection(Endpoint("https", "models.example", 443), WATCH, ANYWHERE)
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_record_that_trickles_is_given_up_and_a_stop_is_heeded_meanwhile(serve
 
     watch = Watch(lambda: looks.append(time.monotonic()), 5, WATCH.stall_seconds, WATCH.stall_bytes)
     with peer(behave) as port:
-        connection = Connection(Endpoint("https", "127.0.0.1", port), watch)
+        connection = Connection(Endpoint("https", "127.0.0.1", port), watch, ANYWHERE)
         connection.request("/", {})
         connection.flush()
         before = len(looks)
@@ -125,7 +126,7 @@ def test_a_handshake_that_trickles_is_given_up(server_side: ssl.SSLContext) -> N
             time.sleep(0.1)
 
     with peer(behave) as port, pytest.raises(WireError, match=r"TLS handshake.*timed out"):
-        Connection(Endpoint("https", "127.0.0.1", port), Watch(lambda: None, 0.5, 5, 100))
+        Connection(Endpoint("https", "127.0.0.1", port), Watch(lambda: None, 0.5, 5, 100), ANYWHERE)
 
 
 def test_an_address_of_a_kind_that_the_node_lacks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +139,7 @@ def test_an_address_of_a_kind_that_the_node_lacks_is_passed_over(monkeypatch: py
         # As IPv6 is on a node that has been told to do without: no socket of its family can be made.
         lacking = (socket.AF_APPLETALK, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [lacking, four])
-        connection = Connection(Endpoint("http", "models.example", port), WATCH)
+        connection = Connection(Endpoint("http", "models.example", port), WATCH, ANYWHERE)
         connection.request("/", {})
         connection.flush()
         assert connection.head().status == 200

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -57,7 +56,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 @pytest.fixture
 async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(server.url, user="driver", password=PASSWORD)
+    client = await server.client(user="driver", password=PASSWORD)
     await ensure_streams(client.jetstream(), 1, 60)
     async with running_gateway(server, server.folder):
         yield client.jetstream()
@@ -66,7 +65,7 @@ async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
 
 @asynccontextmanager
 async def following(server: NatsServer) -> AsyncIterator[Node]:
-    client = await nats.connect(server.url, inbox_prefix=names.inbox_prefix(NODE))
+    client = await server.client(inbox_prefix=names.inbox_prefix(NODE))
     node = Node(client)
     task = asyncio.create_task(node.assignments.run(node.changed))
     try:
@@ -103,7 +102,7 @@ async def test_what_is_stored_is_read_in_pieces_and_what_changes_is_heard(
 async def test_an_older_word_is_not_heeded_after_a_newer_one_nor_after_the_last(
     server: NatsServer, js: JetStreamContext
 ) -> None:
-    gateway = await nats.connect(server.url, user="gateway-nodes", password=PASSWORD)
+    gateway = await server.client(user="gateway-nodes", password=PASSWORD)
     async with following(server) as node:
         first = await assign(js, "a", 1)
         await assign(js, "a", 2)

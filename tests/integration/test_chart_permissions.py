@@ -44,6 +44,8 @@ GRANTED: dict[str, Grants] = {
         ("", "nodes", "", ""): _READ | {"patch"},
         ("", "configmaps", "ome", "node-1"): _READ | {"create", "patch", "delete"},
         ("events.k8s.io", "events", "team-a", ""): {"create"},
+        ("authentication.k8s.io", "tokenreviews", "", ""): {"create"},
+        ("authorization.k8s.io", "subjectaccessreviews", "", ""): {"create"},
         ("coordination.k8s.io", "leases", "ome", "ome-status"): {*_READ, "create", "update"},
         ("coordination.k8s.io", "leases", "ome", "ome-controller"): {"create"},
     },

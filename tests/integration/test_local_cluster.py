@@ -431,7 +431,7 @@ def test_command_line_starts_a_cluster_that_others_can_join_and_stops_it(tmp_pat
         assert started.returncode == 0, started.stderr
         env = StateFolder(folder).read_env() or {}
         wanted = {"KUBECONFIG", "NATS_URL", "STATUS_ADDR", "PARSER_ADDR", "HF_ENDPOINT", "NODES", "NODE_ROOT_1"}
-        wanted |= {"STATUS_CA", "PARSER_TLS_DIR"}
+        wanted |= {"STATUS_CA", "STATUS_TOKEN", "PARSER_TLS_DIR"}
         assert env.keys() >= wanted
         assert (env["NODES"], Path(env["NODE_ROOT_1"]).is_dir()) == ("node-1", True)
         for service in ("STATUS_ADDR", "PARSER_ADDR"):

@@ -24,7 +24,7 @@ from tests.support.nats_server import NatsServer
 async def js(tmp_path: Path) -> AsyncIterator[JetStreamContext]:
     server = NatsServer(tmp_path)
     await server.start()
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         context = client.jetstream()
         await ensure_streams(context, 1, 30)
         yield context

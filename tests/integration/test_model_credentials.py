@@ -7,12 +7,12 @@ import asyncio
 import json
 from collections.abc import Iterator
 
-import nats
 import pytest
 
 from libs.artifact import names
 from tests.support.fleet import LATE_RETRIES, Fleet, Object, model, secret, started_fleet
 from tests.support.hub import Fault, generated_model
+from tests.support.nats_server import connect_trusting
 from tools.localcluster.charts import merged
 
 pytestmark = pytest.mark.cluster
@@ -64,7 +64,8 @@ def assignments(fleet: Fleet) -> dict[str, int]:
 
     async def read() -> dict[str, int]:
         password = fleet.cluster.nats_identities.passwords["controller"]
-        client = await nats.connect(fleet.cluster.nats_url, user="controller", password=password)
+        cluster = fleet.cluster
+        client = await connect_trusting(cluster.nats_authority, cluster.nats_url, user="controller", password=password)
         try:
             bucket = await client.jetstream().key_value(names.DESIRED_BUCKET)
             return {key: (await bucket.get(key)).revision or 0 for key in await bucket.keys()}

@@ -10,13 +10,15 @@ import pytest
 from ome.model.v1 import model_pb2
 from ome.status.v1 import status_pb2
 from tests.support.fleet import LLAMA_CONFIG, QUICK_RETRIES, Fleet, Object, condition, content, model
+from tests.support.gguf_files import F32, gguf_file
 from tests.support.hub import Fault, generated_model
 from tests.support.origin import OriginServer
+from tests.support.safetensors_files import whole_file
 
 pytestmark = pytest.mark.cluster
 
 CONFIG = LLAMA_CONFIG | {"transformers_version": "4.44.0"}
-SMALL = {"config.json": json.dumps(CONFIG).encode(), "README.md": b"# a model\n"}
+SMALL = {"config.json": json.dumps(CONFIG).encode(), "README.md": b"# a model\n", "pytorch_model.bin": b"weights"}
 
 
 @pytest.fixture
@@ -297,6 +299,66 @@ def test_going_back_to_the_source_before_takes_no_longer_than_going_to_the_next(
         wanted = content({"README.md": readme})
         shown = partial(shows, fleet, "node-1", "/models/one", wanted)
         fleet.until(f"the files are those of {repository}", shown, seconds=30)
+
+
+def test_model_with_a_pointer_for_weights_is_incomplete_until_it_is_allowed_or_mended(
+    fleet: Fleet, applied: list[Object]
+) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d" * 32 + b"\nsize 4976698672\n"
+    files = {"config.json": json.dumps(CONFIG).encode(), "README.md": b"# broken\n"}
+    fleet.hub.add_model("org/broken", {**files, "model.safetensors": pointer})
+    broken = model("broken", "hf://org/broken", path="/models/broken", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, broken)
+    item = fleet.await_failure(broken, "Incomplete")
+    assert condition(item, "Whole")["status"] == "False"
+    assert condition(item, "Whole")["message"].startswith("model.safetensors is a Git LFS pointer")
+    assert item["status"]["reason"] == "Incomplete"
+    assert item["status"]["metadata"]["modelType"] == "llama"
+    assert "Incomplete" in fleet.cluster.kubectl("get", "clusterbasemodel", "broken", "-o", "wide")
+    uid = item["metadata"]["uid"]
+    assert (
+        fleet.cluster.kubectl("get", "nodes", "-l", f"models.ome/{uid}=Failed", "-o", "name").strip() == "node/node-1"
+    )
+    assert fleet.files("node-1", "/models/broken") == {}
+
+    broken["spec"]["storage"]["parameters"] = {"allowIncomplete": "true"}
+    fleet.apply(broken)
+    item = fleet.await_state(broken, "Ready", {"node-1"})
+    assert (condition(item, "Whole")["status"], item["status"]["reason"]) == ("False", "Incomplete")
+
+    del broken["spec"]["storage"]["parameters"]
+    fleet.apply(broken)
+    fleet.await_failure(broken, "Incomplete")
+    fleet.hub.push("org/broken", {"model.safetensors": whole_file(100_000, b"weights")})
+    item = fleet.await_state(broken, "Ready", {"node-1"})
+    fleet.until("it is told to be whole", lambda: condition(fleet.get(broken) or {}, "Whole")["status"] == "True")
+    assert (fleet.cluster.node_root("node-1") / "models/broken/model.safetensors").stat().st_size == 100_000
+    told = fleet.until("describe tells of it", lambda: fleet.describe(broken).partition("Events:")[2])
+    assert told.count("Incomplete") >= 1
+
+
+def test_one_of_several_quantizations_is_fetched_and_the_model_says_so(fleet: Fleet, applied: list[Object]) -> None:
+    files = {}
+    for name in ("Q2_K", "Q4_K_M", "Q6_K", "Q8_0"):
+        path, size, header = gguf_file(f"tiny-{name}.gguf", {"general.architecture": "llama"}, {"a": (2, 2)}, F32)
+        files[path] = header + name.encode().ljust(size - len(header), b"0")
+    fleet.hub.add_model("org/quantized", files)
+    fleet.hub.forget_requests()
+    quantized = model("quantized", "hf://org/quantized", path="/models/quantized", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, quantized)
+    item = fleet.await_state(quantized, "Ready", {"node-1"})
+    assert set(fleet.files("node-1", "/models/quantized")) == {"tiny-Q4_K_M.gguf"}
+    [chosen] = [each for each in item["status"]["warnings"] if each["reason"] == "VariantChosen"]
+    assert chosen["message"].startswith("Of the quantizations Q4_K_M, Q2_K, Q6_K and Q8_0 in GGUF, Q4_K_M is fetched")
+    fleet.until("an event tells of it", lambda: "VariantChosen" in fleet.describe(quantized).partition("Events:")[2])
+
+    quantized["spec"]["storage"]["parameters"] = {"variant": "Q8_0"}
+    fleet.apply(quantized)
+    fleet.until(
+        "the other one is there",
+        lambda: set(fleet.files("node-1", "/models/quantized")) == {"tiny-Q8_0.gguf"},
+    )
+    fleet.until("there is nothing left to tell", lambda: "warnings" not in (fleet.get(quantized) or {})["status"])
 
 
 def test_edit_that_leaves_the_artifact_the_same_moves_no_bytes(fleet: Fleet, applied: list[Object]) -> None:

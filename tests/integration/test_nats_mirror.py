@@ -55,7 +55,7 @@ class Watched:
 
 
 async def test_mirror_holds_what_was_there_before_and_follows_changes_and_deletions(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         js = client.jetstream()
         await ensure_streams(js, 1, 30)
         await put_if(js, BUCKET, "n1.a", b"1", None)
@@ -71,7 +71,7 @@ async def test_mirror_holds_what_was_there_before_and_follows_changes_and_deleti
 
 
 async def test_mirror_of_an_empty_bucket_is_synced_at_once(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         await ensure_streams(client.jetstream(), 1, 30)
         watched = Watched(client)
         await watched.holds({})
@@ -79,7 +79,7 @@ async def test_mirror_of_an_empty_bucket_is_synced_at_once(server: NatsServer) -
 
 
 async def test_write_is_refused_when_the_key_has_changed_meanwhile(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         js = client.jetstream()
         await ensure_streams(js, 1, 30)
         revision = await put_if(js, BUCKET, "n1.a", b"1", 0)
@@ -100,7 +100,7 @@ async def test_mirror_finds_what_changed_while_the_server_was_away(server: NatsS
         for one in watched:
             one.mirror.reread()
 
-    async with connect_nats(server.url, health, "test", on_reconnect=reread) as client:
+    async with connect_nats(server.url, health, "test", ca_file=server.authority, on_reconnect=reread) as client:
         js = client.jetstream()
         await ensure_streams(js, 1, 30)
         await put_if(js, BUCKET, "n1.a", b"1", None)
@@ -112,7 +112,7 @@ async def test_mirror_finds_what_changed_while_the_server_was_away(server: NatsS
             while health.ready:
                 await asyncio.sleep(0.01)
         await server.start()
-        async with connect_nats(server.url, Health(), "other") as other:
+        async with connect_nats(server.url, Health(), "other", ca_file=server.authority) as other:
             await put_if(other.jetstream(), BUCKET, "n1.a", b"2", None)
             await delete_key(other.jetstream(), BUCKET, "n1.b")
         await watched[0].holds({"n1.a": b"2"})
@@ -120,7 +120,7 @@ async def test_mirror_finds_what_changed_while_the_server_was_away(server: NatsS
 
 
 async def test_streams_and_pools_can_be_ensured_again_with_other_settings(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         js = client.jetstream()
         await ensure_streams(js, 1, 30)
         await ensure_streams(js, 1, 60)
@@ -134,7 +134,7 @@ async def test_streams_and_pools_can_be_ensured_again_with_other_settings(server
 
 
 async def test_what_a_server_lost_is_lost_for_the_mirror_too(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         js = client.jetstream()
         await ensure_streams(js, 1, 30)
         for value in (b"1", b"2", b"3"):
@@ -153,7 +153,7 @@ async def test_what_a_server_lost_is_lost_for_the_mirror_too(server: NatsServer)
 
 
 async def test_streams_that_a_server_lost_are_made_again(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         js = client.jetstream()
         reconnected, ensured = asyncio.Event(), asyncio.Event()
 
@@ -171,7 +171,7 @@ async def test_streams_that_a_server_lost_are_made_again(server: NatsServer) -> 
 
 
 async def test_many_small_values_are_read_without_interruption(server: NatsServer) -> None:
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         js = client.jetstream()
         await ensure_streams(js, 1, 30)
         # More than three batches, and one that ends with the bucket.

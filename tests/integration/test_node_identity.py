@@ -17,6 +17,7 @@ from libs.chassis.nats_client import connect_nats
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from tests.support.fleet import Fleet, model
+from tests.support.nats_server import connect_trusting
 
 pytestmark = pytest.mark.cluster
 
@@ -41,8 +42,9 @@ async def connected(fleet: Fleet, token: str, folder: Path) -> AsyncIterator[Cli
     """Connect as a fetcher does; nats-py tries for ever, so a refusal ends as TimeoutError."""
     file = folder / "token"
     file.write_text(token)
+    cluster, ours = fleet.cluster, inbox_prefix(OURS)
     connection = connect_nats(
-        fleet.cluster.nats_url, Health(), "test", token_file=file, inbox_prefix=inbox_prefix(OURS)
+        cluster.nats_url, Health(), "test", token_file=file, ca_file=cluster.nats_authority, inbox_prefix=ours
     )
     client = await asyncio.wait_for(connection.__aenter__(), 8)
     try:
@@ -73,10 +75,9 @@ async def snapshot(client: Client, node: str) -> fetch_pb2.DesiredSnapshot:
 
 
 async def test_fetcher_says_nothing_for_another_node_and_reaches_no_stored_state(fleet: Fleet, tmp_path: Path) -> None:
-    identities = fleet.cluster.nats_identities
-    controller = await nats.connect(
-        fleet.cluster.nats_url, user="controller", password=identities.passwords["controller"]
-    )
+    cluster = fleet.cluster
+    password = cluster.nats_identities.passwords["controller"]
+    controller = await connect_trusting(cluster.nats_authority, cluster.nats_url, user="controller", password=password)
     state = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="test"), phase=model_pb2.NODE_PHASE_READY)
     async with connected(fleet, bound_token(fleet, "fetcher"), tmp_path) as client:
         for node in (OURS, OTHER):
@@ -126,7 +127,8 @@ async def test_connection_with_any_other_token_is_refused(fleet: Fleet, case: st
         refusals.append(str(error))
 
     with pytest.raises(nats.errors.NoServersError):
-        await Client().connect(
+        await connect_trusting(
+            fleet.cluster.nats_authority,
             fleet.cluster.nats_url,
             token=await asyncio.to_thread(tokens[case]),
             inbox_prefix=inbox_prefix(OURS),

@@ -8,10 +8,14 @@ import pytest
 
 from tests.support.fleet import Fleet, content, model, started_fleet
 from tests.support.oracle_store import BUCKET, NAMESPACE, OracleStore
+from tests.support.safetensors_files import whole_file
 
 pytestmark = pytest.mark.cluster
 
-FILES = {"config.json": json.dumps({"model_type": "llama"}).encode(), "model.safetensors": bytes(range(256)) * 40_000}
+FILES = {
+    "config.json": json.dumps({"model_type": "llama"}).encode(),
+    "model.safetensors": whole_file(10_240_000, bytes(range(256))),
+}
 
 
 @pytest.fixture

@@ -93,12 +93,13 @@ async def refusal(
 
 async def test_the_service_answers_with_facts_reasons_and_health() -> None:
     async with parser_process() as (address, http):
-        facts = await parse(address, [CONFIG, WEIGHTS, ("tokenizer.json", 9, b"")])
+        tokenizer = ("tokenizer.json", 9, b"")
+        facts = await parse(address, [CONFIG, WEIGHTS, tokenizer])
         assert facts.model_type == "llama"
         assert facts.parameters.count == 15
         assert facts.parameters.source == COUNT_SOURCE_HEADERS
         # The answer does not depend on how files are cut, nor on their order.
-        assert await parse(address, [WEIGHTS, CONFIG], ParseOptions(), chunk=7) == facts
+        assert await parse(address, [tokenizer, WEIGHTS, CONFIG], ParseOptions(), chunk=7) == facts
         other = json_file("conf/other.json", {"model_type": "mistral"})
         assert (
             await parse(address, [CONFIG, other], ParseOptions(schema_path="conf/other.json"))
@@ -108,6 +109,7 @@ async def test_the_service_answers_with_facts_reasons_and_health() -> None:
         assert await refusal(address, []) == (invalid, "NoConfig")
         assert await refusal(address, [WEIGHTS]) == (invalid, "NoConfig")
         assert await refusal(address, [("config.json", 1, b"{")]) == (invalid, "ParseFailed")
+        assert await refusal(address, [("config.json", 0, b"")]) == (invalid, "Incomplete")
         assert await refusal(address, [("../config.json", 2, b"{}")]) == (invalid, "InvalidListing")
         assert await refusal(address, [("config.json", 7 << 20, b" " * (7 << 20))]) == (exhausted, "ParseFailed")
 

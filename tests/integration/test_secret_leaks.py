@@ -158,7 +158,8 @@ def test_no_secret_of_a_model_is_stored_logged_or_shown_anywhere(
         secret("oracle", "ome", **key),
         secret("oracle-wrong", "ome", **broken),
     )
-    nats = (fleet.cluster.nats_url, "controller", fleet.cluster.nats_identities.passwords["controller"])
+    password = fleet.cluster.nats_identities.passwords["controller"]
+    nats = (fleet.cluster.nats_authority, fleet.cluster.nats_url, "controller", password)
     ready, failed = models(fleet, s3, oracle)
     with eavesdropping(*nats) as heard:
         fleet.apply(*ready, *failed)

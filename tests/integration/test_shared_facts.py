@@ -35,7 +35,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 @pytest.fixture
 async def client(server: NatsServer) -> AsyncIterator[Client]:
-    async with connect_nats(server.url, Health(), "test") as client:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         await ensure_streams(client.jetstream(), 1, 30)
         yield client
 
@@ -113,7 +113,9 @@ async def test_facts_are_referred_to_only_when_they_are_stored(server: NatsServe
 
     async def facts_on(node: str) -> Facts:
         await put_if(js, names.DESIRED_BUCKET, names.node_key(node, "m"), hold, None)
-        async with connect_nats(server.url, Health(), "test", inbox_prefix=names.inbox_prefix(node)) as own:
+        async with connect_nats(
+            server.url, Health(), "test", ca_file=server.authority, inbox_prefix=names.inbox_prefix(node)
+        ) as own:
             return await FactsExchange(NodeGateway(own, node), node, "1").get(DIGEST, "", parse)
 
     opened = asyncio.Event()

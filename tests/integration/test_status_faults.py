@@ -107,7 +107,7 @@ async def test_the_second_replica_answers_and_takes_over_from_a_killed_leader(cl
     model = await a_ready_model(cluster, "before")
     await until_ready(cluster, model)
 
-    async with stub(second) as service:
+    async with stub(second, await cluster.reader_token()) as service:
         request = GetModelRequest(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="before")
 
         async def told() -> bool:
@@ -263,7 +263,7 @@ async def test_a_replica_is_not_ready_and_answers_unavailable_before_it_has_read
     replica = await cluster.start_replica("status-a")
     await until_readiness(replica, 503, "synced")
 
-    async with stub(replica) as service:
+    async with stub(replica, await cluster.reader_token()) as service:
         request = GetModelRequest(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="any")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await service.GetModel(request, wait_for_ready=True)
@@ -276,7 +276,7 @@ async def test_a_replica_is_not_ready_and_answers_unavailable_before_it_has_read
 async def test_a_watch_ends_as_unavailable_when_the_replica_stops(cluster: StatusCluster) -> None:
     replica = await cluster.start_replica("status-a")
     await until_readiness(replica, 200)
-    async with stub(replica) as service:
+    async with stub(replica, await cluster.reader_token()) as service:
         watch = service.WatchModels(WatchModelsRequest())
         await watch.read()
         stopping: Any = asyncio.create_task(replica.process.stop(10))

@@ -103,7 +103,7 @@ async def until_label(cluster: StatusCluster, node: str, label: str, value: str 
 @asynccontextmanager
 async def client(cluster: StatusCluster) -> AsyncIterator[Any]:
     """A client of the first replica, once that answers."""
-    async with stub(cluster.replicas[0]) as service:
+    async with stub(cluster.replicas[0], await cluster.reader_token()) as service:
 
         async def answers() -> bool:
             try:

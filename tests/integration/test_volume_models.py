@@ -116,6 +116,7 @@ def jobs(fleet: Fleet) -> list[Any]:
 def put_model(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(LLAMA_CONFIG))
+    (folder / "pytorch_model.bin").write_bytes(b"weights")
 
 
 def test_model_in_a_claim_becomes_ready_with_its_facts_and_without_any_node(
@@ -136,7 +137,7 @@ def test_model_in_a_claim_becomes_ready_with_its_facts_and_without_any_node(
         "Degraded": "False",
     }
     assert "team-a/storage holds the model" in condition(item, "Available")["message"]
-    assert "1 file of" in condition(item, "Resolved")["message"]
+    assert "2 files of" in condition(item, "Resolved")["message"]
     assert "Ready" in fleet.cluster.kubectl("get", "basemodels", "-n", TEAM)
     fleet.until("describe tells of it", lambda: "holds the model" in fleet.describe(ours).partition("Events:")[2])
     uid = item["metadata"]["uid"]
@@ -146,7 +147,7 @@ def test_model_in_a_claim_becomes_ready_with_its_facts_and_without_any_node(
         told = service.GetModel(status_pb2.GetModelRequest(kind=kind, namespace=TEAM, name="ours")).model
     assert told.state == status_pb2.MODEL_STATE_READY
     assert told.facts.architecture == "LlamaForCausalLM"
-    assert (told.artifact.files, list(told.nodes)) == (1, [])
+    assert (told.artifact.files, list(told.nodes)) == (2, [])
 
 
 def test_model_waits_for_its_claim_to_be_bound_and_tells_when_the_claim_goes(

@@ -5,11 +5,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-import nats
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+
+from tests.support.nats_server import connect_trusting
 
 
 @dataclass
@@ -24,7 +26,7 @@ class Heard:
 
 
 @contextmanager
-def eavesdropping(url: str, user: str, password: str) -> Iterator[Heard]:
+def eavesdropping(authority: Path, url: str, user: str, password: str) -> Iterator[Heard]:
     """Listen from a thread of its own; user must be one who may hear everything."""
     heard, stop, begun = Heard(), threading.Event(), threading.Event()
 
@@ -32,7 +34,7 @@ def eavesdropping(url: str, user: str, password: str) -> Iterator[Heard]:
         heard.messages.append((message.subject, _content(message.headers, message.data)))
 
     async def listen() -> None:
-        client = await nats.connect(url, user=user, password=password)
+        client = await connect_trusting(authority, url, user=user, password=password)
         await client.subscribe(">", cb=take)
         await client.flush()
         begun.set()
@@ -49,11 +51,11 @@ def eavesdropping(url: str, user: str, password: str) -> Iterator[Heard]:
         thread.join()
 
 
-def stored_messages(url: str, user: str, password: str) -> dict[str, list[tuple[str, bytes]]]:
+def stored_messages(authority: Path, url: str, user: str, password: str) -> dict[str, list[tuple[str, bytes]]]:
     """Subject and content of every message that is stored, by stream."""
 
     async def read() -> dict[str, list[tuple[str, bytes]]]:
-        client = await nats.connect(url, user=user, password=password)
+        client = await connect_trusting(authority, url, user=user, password=password)
         try:
             js = client.jetstream()
             return {

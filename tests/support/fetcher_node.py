@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -99,6 +98,7 @@ async def running_gateway(server: NatsServer, folder: Path) -> AsyncIterator[Non
                 user="gateway",
                 password_file=password,
                 inbox_prefix="_INBOX_gateway",
+                ca_file=server.authority,
                 on_reconnect=fleet_reconnected,
             ) as ome,
             connect_nats(
@@ -107,6 +107,7 @@ async def running_gateway(server: NatsServer, folder: Path) -> AsyncIterator[Non
                 "gateway",
                 user="gateway-nodes",
                 password_file=password,
+                ca_file=server.authority,
                 on_reconnect=nodes_reconnected,
             ) as nodes,
         ):
@@ -120,7 +121,7 @@ async def running_gateway(server: NatsServer, folder: Path) -> AsyncIterator[Non
 @asynccontextmanager
 async def asking_as(server: NatsServer, node: str) -> AsyncIterator[NodeGateway]:
     """What a fetcher of the node asks the gateway with."""
-    client = await nats.connect(server.url, inbox_prefix=names.inbox_prefix(node))
+    client = await server.client(inbox_prefix=names.inbox_prefix(node))
     try:
         yield NodeGateway(client, node)
     finally:
@@ -309,10 +310,13 @@ class FetcherNode:
             "PYTHONDONTWRITEBYTECODE": "1",
             "OME_NODE_NAME": node,
             "OME_NATS_URL": nats_url,
+            "OME_NATS_CA_FILE": str(usual_sides().server.folder / "ca.crt"),
             "OME_HOST_ROOT": str(self.host),
             "OME_MODEL_ROOTS": "/models,/raid/models",
             "OME_PARSER_ADDRESS": "127.0.0.1:1",
             "OME_PARSER_TLS_DIR": str(usual_sides().client.folder),
+            # Where the sources of tests are.
+            "OME_EGRESS_ALLOW": "127.0.0.1",
             "OME_HTTP_PORT": str(self._http_port),
             "OME_HEARTBEAT_SECONDS": "0.5",
             "OME_RETRY_INITIAL_SECONDS": "0.1",
@@ -469,7 +473,7 @@ async def connected_driver(server: NatsServer, node: str) -> AsyncIterator[Drive
     async def reconnected() -> None:
         driver.reconnected()
 
-    client = await nats.connect(server.url, user="driver", password=PASSWORD, reconnected_cb=reconnected)
+    client = await server.client(user="driver", password=PASSWORD, reconnected_cb=reconnected)
     driver = Driver(client, node)
     await driver.ensure()
     tasks = [asyncio.create_task(driver.follow()), asyncio.create_task(driver.answer_credentials())]

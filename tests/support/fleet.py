@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from ome.status.v1.status_pb2_grpc import StatusServiceStub
 from tests.support.hub.client import HubClient
 from tools.localcluster.charts import merged
 from tools.localcluster.cluster import LocalCluster
+from tools.localcluster.status_client import status_stub
 
 Object = dict[str, Any]
 
@@ -164,12 +163,9 @@ class Fleet:
     @contextmanager
     def status_service(self, address: str = "") -> Iterator[StatusServiceStub]:
         """A gRPC client of the status service, or of its Pod at an address."""
-        credentials = grpc.ssl_channel_credentials(self.cluster.status_authority.read_bytes())
-        # A certificate names the Service and not its Pods.
-        options = [("grpc.ssl_target_name_override", "ome-status.ome.svc")]
         address = f"{address}:9090" if address else self.cluster.service_address("ome-status", 9090)
-        with grpc.secure_channel(address, credentials, options) as channel:
-            yield StatusServiceStub(channel)
+        with status_stub(address, self.cluster.status_authority, self.cluster.status_token) as stub:
+            yield stub
 
 
 def secret(name: str, namespace: str, **values: str) -> Object:

@@ -1,15 +1,22 @@
-"""A real nats-server for a test: a free port, JetStream in a folder of its own, its log shown on failure."""
+"""A real nats-server for a test: a free port, TLS, JetStream in a folder of its own, its log shown on failure."""
 
 import asyncio
 import json
 import os
 import signal
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nats
+from nats.aio.client import Client
+
+from tests.support.mounted_secret import usual_sides
 from tools.localcluster.addresses import free_port
 from tools.localcluster.builds import Builder
+from tools.localcluster.certificates import KeyPair
+from tools.localcluster.natsserver import tls_configuration
 from tools.localcluster.programs import PROGRAMS, cached_path, locate
 
 _START_SECONDS = 10
@@ -28,7 +35,16 @@ class NatsServer:
     @property
     def url(self) -> str:
         """Where clients connect to."""
-        return f"nats://127.0.0.1:{self.port}"
+        return f"tls://127.0.0.1:{self.port}"
+
+    @property
+    def authority(self) -> Path:
+        """What clients know the server by."""
+        return usual_sides().server.folder / "ca.crt"
+
+    async def client(self, **options: Any) -> Client:
+        """A connection of the test itself."""
+        return await connect_trusting(self.authority, self.url, **options)
 
     @property
     def pid(self) -> int:
@@ -45,6 +61,7 @@ class NatsServer:
         """Start the server and wait until it takes connections."""
         configuration = {
             "listen": f"127.0.0.1:{self.port}",
+            "tls": tls_configuration(KeyPair(*(usual_sides().server.folder / name for name in ("tls.crt", "tls.key")))),
             "jetstream": {"store_dir": str(self.folder / "jetstream"), "max_file_store": 2**31},
             **self._extra,
         }
@@ -85,6 +102,12 @@ class NatsServer:
         writer.close()
         await writer.wait_closed()
         return True
+
+
+async def connect_trusting(authority: Path, url: str, **options: Any) -> Client:
+    """A connection of the test itself to a server that an authority has certified."""
+    context = ssl.create_default_context(cafile=str(authority))
+    return await nats.connect(url, tls=context, tls_handshake_first=True, **options)
 
 
 def _binary() -> str:

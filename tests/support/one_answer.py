@@ -10,7 +10,7 @@ Answer = Callable[[str], tuple[int, Mapping[str, str], bytes]]
 
 
 @contextmanager
-def answering(answer: Answer) -> Iterator[tuple[str, list[str]]]:
+def answering(answer: Answer, address: str = "127.0.0.1") -> Iterator[tuple[str, list[str]]]:
     """A server on a free loopback port; yields its URL and the targets that it is asked for."""
     asked: list[str] = []
 
@@ -27,11 +27,11 @@ def answering(answer: Answer) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, format: str, *arguments: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server = ThreadingHTTPServer((address, 0), Answers)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        yield f"http://{address}:{server.server_address[1]}", asked
     finally:
         server.shutdown()
         thread.join()

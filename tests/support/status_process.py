@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import nats
 from google.protobuf.message import Message
 from nats.aio.client import Client
 
@@ -30,19 +29,37 @@ from ome.model.v1.model_pb2 import Artifact, ModelRef, NodePhase
 from ome.status.v1.status_pb2_grpc import StatusServiceStub
 from services.controller.streams import ensure_streams
 from tests.support.mounted_secret import usual_sides
+from tests.support.nats_server import connect_trusting
 from tests.support.programs import ROOT, programs, render
 from tools.localcluster.addresses import claimed_plan, free_port
 from tools.localcluster.controlplane import ControlPlane, write_files
 from tools.localcluster.kube import apply, connected_kube
 from tools.localcluster.natsserver import NatsServer, new_identities
 from tools.localcluster.processes import Process, tail
+from tools.localcluster.status_client import AUDIENCE, READER, reader_manifest
+from tools.localcluster.status_client import NAMESPACE as READER_NAMESPACE
 
 Object = dict[str, Any]
 
 NAMESPACE = "ome"
 GROUP = f"/apis/{GROUP_VERSION}"
 # Nothing in a test should wait for a Lease, and nothing should depend on the resync.
-_PACE = {"OME_LEASE_SECONDS": "3", "OME_NODE_UNREACHABLE_SECONDS": "60", "OME_RESYNC_SECONDS": "3600"}
+_PACE = {
+    "OME_LEASE_SECONDS": "3",
+    "OME_NODE_UNREACHABLE_SECONDS": "60",
+    "OME_RESYNC_SECONDS": "3600",
+    # Tests ask without a pause.
+    "OME_CALLS_PER_SECOND": "1000",
+}
+
+_NAMESPACED = {"Role": "roles", "RoleBinding": "rolebindings", "ServiceAccount": "serviceaccounts"}
+_CLUSTER_WIDE = {
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
+    "CustomResourceDefinition": "customresourcedefinitions",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+}
 
 
 async def eventually(condition: Callable[[], Any], what: str, seconds: float = 15.0) -> Any:
@@ -81,21 +98,16 @@ class StatusCluster:
 
     async def start_replica(self, name: str, **environ: str) -> Replica:
         """Start a replica and wait until it listens."""
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": 3600},
-        }
-        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/ome-status/token"
         account = self.folder / f"{name}-account"
         account.mkdir(exist_ok=True)
-        (account / "token").write_text((await self.kube.request("POST", path, request))["status"]["token"])
+        (account / "token").write_text(await self.token_of("ome-status", NAMESPACE))
         (account / "ca.crt").write_text((self.folder / "keys" / "ca.crt").read_text())
         grpc_port, http_port = free_port(), free_port()
         settings = {
             "OME_NAMESPACE": NAMESPACE,
             "OME_POD_NAME": name,
             "OME_NATS_URL": self.nats_server.url,
+            "OME_NATS_CA_FILE": str(self.folder / "keys" / "ca.crt"),
             "OME_NATS_PASSWORD_FILE": str(self.folder / "status-password"),
             "OME_SERVICE_ACCOUNT_DIR": str(account),
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
@@ -114,6 +126,22 @@ class StatusCluster:
         replica = Replica(process, log, f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{http_port}")
         self.replicas.append(replica)
         return replica
+
+    async def token_of(self, account: str, namespace: str, *audiences: str) -> str:
+        """A token of a ServiceAccount."""
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 3600, "audiences": list(audiences)},
+        }
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        return str((await self.kube.request("POST", path, request))["status"]["token"])
+
+    async def reader_token(self) -> str:
+        """A token for StatusService, of an account that may read all models and nodes."""
+        for item in json.loads(reader_manifest())["items"]:
+            await _apply(self.kube, item)
+        return await self.token_of(READER, READER_NAMESPACE, AUDIENCE)
 
     async def node(self, name: str, **labels: str) -> Object:
         """A Node object with a live fetcher."""
@@ -210,9 +238,12 @@ def path_of(model: Object) -> str:
 
 
 @asynccontextmanager
-async def stub(replica: Replica) -> AsyncIterator[StatusServiceStub]:
-    """A client of a replica."""
-    async with grpc.aio.secure_channel(replica.grpc_address, usual_sides().channel_credentials()) as channel:
+async def stub(replica: Replica, token: str = "") -> AsyncIterator[StatusServiceStub]:
+    """A client of a replica, which shows a token where one is given."""
+    credentials = usual_sides().channel_credentials()
+    if token:
+        credentials = grpc.composite_channel_credentials(credentials, grpc.access_token_call_credentials(token))
+    async with grpc.aio.secure_channel(replica.grpc_address, credentials) as channel:
         yield StatusServiceStub(channel)
 
 
@@ -225,13 +256,14 @@ async def running_status_cluster(folder: Path) -> AsyncIterator[StatusCluster]:
         files = write_files(folder, plan)
         plane = ControlPlane(programs(), files, plan, node_grace_seconds=40)
         identities = new_identities()
-        server = NatsServer(programs(), folder, identities)
+        server = NatsServer(programs(), folder, identities, files.nats)
         for daemon in (plane.etcd, plane.apiserver, server.daemon):
             stack.push_async_callback(daemon.stop)
             await daemon.start()
         (folder / "status-password").write_text(identities.passwords["status"])
         kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
-        client = await nats.connect(server.url, user="controller", password=identities.passwords["controller"])
+        password = identities.passwords["controller"]
+        client = await connect_trusting(files.authority, server.url, user="controller", password=password)
         stack.push_async_callback(client.close)
         await ensure_streams(client.jetstream(), 1, 60.0)
         await _install(kube)
@@ -248,22 +280,20 @@ async def running_status_cluster(folder: Path) -> AsyncIterator[StatusCluster]:
 async def _install(kube: KubeClient) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     await apply(kube, f"/api/v1/namespaces/{NAMESPACE}", namespace)
-    groups = {"Role": "roles", "RoleBinding": "rolebindings", "ServiceAccount": "serviceaccounts"}
-    wide = {
-        "ClusterRole": "clusterroles",
-        "ClusterRoleBinding": "clusterrolebindings",
-        "CustomResourceDefinition": "customresourcedefinitions",
-        "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
-        "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
-    }
     for item in (*render("crds"), *render("status")):
-        version, name = item["apiVersion"], item["metadata"]["name"]
-        root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
-        if item["kind"] in wide:
-            await apply(kube, f"{root}/{wide[item['kind']]}/{name}", item)
-        elif item["kind"] in groups:
-            await apply(kube, f"{root}/namespaces/{NAMESPACE}/{groups[item['kind']]}/{name}", item)
+        if item["kind"] in (*_NAMESPACED, *_CLUSTER_WIDE):
+            await _apply(kube, item)
     await eventually(lambda: _served(kube), "the three kinds are served")
+
+
+async def _apply(kube: KubeClient, item: Object) -> None:
+    version, name = item["apiVersion"], item["metadata"]["name"]
+    root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
+    if item["kind"] in _CLUSTER_WIDE:
+        await apply(kube, f"{root}/{_CLUSTER_WIDE[item['kind']]}/{name}", item)
+    else:
+        namespace = item["metadata"]["namespace"]
+        await apply(kube, f"{root}/namespaces/{namespace}/{_NAMESPACED[item['kind']]}/{name}", item)
 
 
 async def _served(kube: KubeClient) -> bool:

@@ -26,6 +26,7 @@ from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Location, Origin
 from services.fetcher.transfer.sharing import Clock
 from tests.support.origin import OriginServer
+from tests.support.safetensors_files import whole_file
 
 QUICK = Limits(
     connections=3,
@@ -75,7 +76,7 @@ def small_model(seed: int = 1, weights_bytes: int = 1_500_123) -> dict[str, byte
         "config.json": source.randbytes(700),
         "empty.txt": b"",
         "tokenizer/vocab.json": source.randbytes(40_000),
-        "model.safetensors": source.randbytes(weights_bytes),
+        "model.safetensors": whole_file(weights_bytes, source.randbytes(weights_bytes)),
     }
 
 

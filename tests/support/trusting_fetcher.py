@@ -25,11 +25,12 @@ async def fetch(root: Path, asked: dict[str, Any]) -> int:
     settings: dict[str, Any] = {
         name: Path(value) if name.endswith("_file") else value for name, value in asked["settings"].items()
     }
-    with Sources(SourceSettings(**settings)) as sources, new_store(root) as store:
+    with Sources(SourceSettings(**{"egress_allow": ("127.0.0.1",), **settings})) as sources, new_store(root) as store:
         manifest = (await sources.list(asked["uri"], asked["parameters"], credentials)).manifest
         told = asked["uri"], asked["parameters"], credentials, manifest.source_revision
         origin = await sources.origin(*told)
-        acquire(store, manifest, origin, StopFlag(), limits=QUICK, streams=sources.streams(*told))
+        streams, egress = sources.streams(*told), sources.egress(asked["uri"])
+        acquire(store, manifest, origin, StopFlag(), limits=QUICK, streams=streams, egress=egress)
         return len(manifest.files)
 
 

@@ -68,6 +68,7 @@ class Cluster:
     kubelet: Kubelet
     kube: KubeClient
     kubeconfig: Path
+    authority: Path
     audit_log: Path
     hub: Hub | None
     charts: Charts
@@ -167,7 +168,7 @@ async def running_cluster(
         files = write_files(folder, addresses)
         control_plane = ControlPlane(programs, files, addresses, plan.node_grace_seconds)
         identities = new_identities()
-        nats = NatsServer(programs, folder, identities)
+        nats = NatsServer(programs, folder, identities, files.nats)
         hub = Hub(folder) if plan.hub and not os.environ.get("HF_ENDPOINT") else None
         announce("starting etcd, kube-apiserver and nats-server")
         async with asyncio.TaskGroup() as group:
@@ -193,7 +194,7 @@ async def running_cluster(
         async with asyncio.TaskGroup() as group:
             group.create_task(_start(stack, control_plane.controller_manager, announce))
             group.create_task(_start(stack, control_plane.scheduler, announce))
-            group.create_task(prepare_namespace(kube, identities))
+            group.create_task(prepare_namespace(kube, identities, files.authority.read_text()))
         await stack.enter_async_context(_running_kubelet(kubelet))
         for name, labels in plan.nodes.items():
             await kubelet.add_node(name, labels)
@@ -208,6 +209,7 @@ async def running_cluster(
             kubelet=kubelet,
             kube=kube,
             kubeconfig=kubeconfig,
+            authority=files.authority,
             audit_log=files.audit_log,
             hub=hub,
             charts=Charts(programs, kubeconfig, folder),

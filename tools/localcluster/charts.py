@@ -21,6 +21,7 @@ NAMESPACE = "ome"
 CRDS = "crds"
 FETCHER = "fetcher"
 SERVICES = ("controller", "parser", "status", FETCHER)
+_NATS_AUTHORITY = "nats-ca"
 
 Values = Mapping[str, Any]
 
@@ -34,7 +35,7 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
 
     name_address tells what stands for the name of a Service: callers compare it with the certificate.
     """
-    nats = {"url": nats_url}
+    nats = {"url": nats_url, "caSecret": _NATS_AUTHORITY}
     return {
         CRDS: {},
         "controller": {
@@ -45,7 +46,13 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
             "credentials": {"insecureHosts": ["127.0.0.1"]},
         },
         "parser": {"replicas": 1, "tls": {"extraAddresses": [name_address("ome-parser")]}},
-        "fetcher": {"nats": nats, "hfEndpoint": hub_url or "", "resolver": {"replicas": 1}},
+        "fetcher": {
+            "nats": nats,
+            "hfEndpoint": hub_url or "",
+            "resolver": {"replicas": 1},
+            # Sources on this machine.
+            "egress": {"allow": ["127.0.0.1"]},
+        },
         "status": {"replicas": 1, "nats": nats, "tls": {"extraAddresses": [name_address("ome-status")]}},
     }
 
@@ -91,13 +98,14 @@ class Charts:
             raise InstallFailed(f"helm cannot install {name}:\n{output.decode()}")
 
 
-async def prepare_namespace(kube: KubeClient, identities: Identities) -> None:
-    """The namespace of the releases, with what an administrator puts there before: passwords and the issuer's seed."""
+async def prepare_namespace(kube: KubeClient, identities: Identities, nats_authority: str) -> None:
+    """The namespace of the releases, with what an administrator puts there before: passwords and keys for NATS."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     await apply(kube, f"/api/v1/namespaces/{NAMESPACE}", namespace)
     secrets = {
         **{f"ome-nats-{user}": {"password": password} for user, password in identities.passwords.items()},
         "ome-nats-issuer": {"seed": identities.issuer_seed},
+        _NATS_AUTHORITY: {"ca.crt": nats_authority},
     }
     async with asyncio.TaskGroup() as group:
         for name, data in secrets.items():

@@ -5,6 +5,7 @@ takes milliseconds unless it says otherwise.
 """
 
 import asyncio
+import functools
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from tools.localcluster.kubelet.pods import Pod
 from tools.localcluster.natsserver import Identities
 from tools.localcluster.processes import tail
 from tools.localcluster.programs import Programs, obtain
+from tools.localcluster.status_client import reader_token
 
 ALL_CHARTS = (CRDS, *SERVICES)
 _SHORT_NAMES = {"apiserver": "kube-apiserver", "nats": "nats-server"}
@@ -148,6 +150,11 @@ class LocalCluster:
         return self._cluster.nats.url
 
     @property
+    def nats_authority(self) -> Path:
+        """What the services know nats-server by."""
+        return self._cluster.authority
+
+    @property
     def nats_identities(self) -> Identities:
         """Passwords and issuer seed, for tests that speak to NATS as one of the services."""
         return self._cluster.identities
@@ -177,8 +184,10 @@ class LocalCluster:
         variables = {
             "KUBECONFIG": str(self.kubeconfig),
             "NATS_URL": self.nats_url,
+            "NATS_CA": str(self.nats_authority),
             "STATUS_ADDR": self.service_address("ome-status", 9090),
             "STATUS_CA": str(self.status_authority),
+            "STATUS_TOKEN": self.status_token,
             "PARSER_ADDR": self.service_address("ome-parser", 9090),
             "PARSER_TLS_DIR": str(self.state_dir / "ome-parser-client-tls"),
             "HF_ENDPOINT": self.hub_url or "",
@@ -187,6 +196,11 @@ class LocalCluster:
         return variables | {
             f"NODE_ROOT_{number}": str(self.node_root(name)) for number, name in enumerate(self.nodes, 1)
         }
+
+    @functools.cached_property
+    def status_token(self) -> str:
+        """A token for StatusService, of an account that may read models and nodes."""
+        return reader_token(self.kubectl)
 
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
         """The output of kubectl as administrator; with `check=False` also what it says on stderr when it fails."""

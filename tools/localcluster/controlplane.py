@@ -30,6 +30,7 @@ class Files:
     folder: Path
     authority: Path
     server: KeyPair
+    nats: KeyPair
     admin: KeyPair
     kubelet: KeyPair
     controller_manager: KeyPair
@@ -57,6 +58,7 @@ def write_files(folder: Path, plan: AddressPlan) -> Files:
         folder=folder,
         authority=authority.certificate,
         server=authority.issue_server("kube-apiserver", hosts, ("127.0.0.1", f"10.{plan.number}.128.1")),
+        nats=authority.issue_server("nats-server", ("localhost",), ("127.0.0.1",)),
         admin=authority.issue_client("admin", "system:masters"),
         # One process stands in for the kubelets of all nodes, so it cannot be one of the node identities.
         kubelet=authority.issue_client("localcluster-kubelets", "system:masters"),

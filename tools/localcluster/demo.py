@@ -19,9 +19,10 @@ from rich.table import Table
 
 from libs.model.kinds import KINDS
 from ome.model.v1 import model_pb2
-from ome.status.v1 import status_pb2, status_pb2_grpc
+from ome.status.v1 import status_pb2
 from tools.localcluster.kubelet.images import REPOSITORY
 from tools.localcluster.reminder import Reminder
+from tools.localcluster.status_client import status_stub
 
 SAMPLES = REPOSITORY / "deploy" / "samples"
 _KINDS = {kind.name for kind in KINDS}
@@ -99,9 +100,8 @@ class Demo:
     def _updates(self) -> Iterator[status_pb2.Model]:
         """Every change of every model until the deadline, through restarts of the status service."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
-        credentials = grpc.ssl_channel_credentials(Path(self._env["STATUS_CA"]).read_bytes())
-        with grpc.secure_channel(self._env["STATUS_ADDR"], credentials) as channel:
-            stub = status_pb2_grpc.StatusServiceStub(channel)
+        env = self._env
+        with status_stub(env["STATUS_ADDR"], Path(env["STATUS_CA"]), env["STATUS_TOKEN"]) as stub:
             while (remaining := deadline - time.monotonic()) > 0:
                 request = status_pb2.WatchModelsRequest()
                 try:

@@ -198,7 +198,8 @@ class Answers:
         self, node: str, request: fetch_pb2.CredentialsRequest, _: str
     ) -> fetch_pb2.CredentialsReply:
         """Asks the controller, which knows what the node is to hold, and passes its answer on."""
-        asked = fetch_pb2.CredentialsRequest(model_uid=check_uid(request.model_uid))
+        digest = request.source_digest and check_digest(request.source_digest)
+        asked = fetch_pb2.CredentialsRequest(model_uid=check_uid(request.model_uid), source_digest=digest)
         try:
             answer = await self._ome.request(
                 names.credentials_subject(node), asked.SerializeToString(), timeout=_CREDENTIALS_SECONDS

@@ -18,6 +18,8 @@ _NODE_TOKEN = re.compile(r"[a-z0-9]([a-z0-9_-]{0,251}[a-z0-9])?")
 # metadata.uid is a UUID; tests use other words. One token of a subject in any case.
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _INBOX_REST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+# As names.facts_key makes them.
+_FACTS_KEY = re.compile(r"sha256-[0-9a-f]{64}\.[0-9a-f]{16}")
 _MESSAGE_CHARACTERS = 1024
 _PATH_CHARACTERS = 4096
 _WORD_CHARACTERS = 253
@@ -61,9 +63,7 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
     bounded.CopyFrom(state)
     bounded.path = state.path[:_PATH_CHARACTERS]
     if state.facts_key:
-        directory = digest_directory(check_digest(state.artifact.digest))
-        if not state.facts_key.startswith(f"{directory}."):
-            raise _invalid("the facts are those of another artifact")
+        _check_facts_key(state)
     bounded.model.CopyFrom(
         model_pb2.ModelRef(
             kind=state.model.kind,
@@ -77,6 +77,17 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
         if problem.message:
             problem.message = problem.message[:_MESSAGE_CHARACTERS]
     return bounded
+
+
+def _check_facts_key(state: fetch_pb2.NodeModelState) -> None:
+    """Facts are those of the artifact that readers see, or of one that is refused as incomplete and has no reader."""
+    if state.problem.reason == model_pb2.REASON_INCOMPLETE:
+        if not _FACTS_KEY.fullmatch(state.facts_key):
+            raise _invalid("the facts are those of no artifact")
+        return
+    directory = digest_directory(check_digest(state.artifact.digest))
+    if not state.facts_key.startswith(f"{directory}."):
+        raise _invalid("the facts are those of another artifact")
 
 
 def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb2.NodeHeartbeat:

@@ -12,7 +12,8 @@ from libs.artifact.names import CREDENTIALS, LISTING_CREDENTIALS_SUBJECT
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from libs.model.problems import error_of
-from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, Problem
+from libs.model.sources import source_digest
+from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, Problem, Source
 from services.fetcher.fleet.gateway import Gateway
 
 _TIMEOUT_SECONDS = 5
@@ -39,8 +40,8 @@ class Credentials:
 class CredentialsClient(Protocol):
     """Whoever can be asked for secrets."""
 
-    async def get(self, model_uid: str) -> Credentials:
-        """The credentials of a model as they are now. Raises Unavailable when no controller answers."""
+    async def get(self, model_uid: str, source: Source) -> Credentials:
+        """The credentials of a model as they are now, for its source. Raises Unavailable when no controller answers."""
         ...
 
 
@@ -50,9 +51,9 @@ class NodeCredentials:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def get(self, model_uid: str) -> Credentials:
+    async def get(self, model_uid: str, source: Source) -> Credentials:
         """See CredentialsClient."""
-        return _read(await self._gateway.ask(CREDENTIALS, CredentialsRequest(model_uid=model_uid), CredentialsReply))
+        return _read(await self._gateway.ask(CREDENTIALS, _request(model_uid, source), CredentialsReply))
 
 
 class ListingCredentials:
@@ -61,9 +62,9 @@ class ListingCredentials:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def get(self, model_uid: str) -> Credentials:
+    async def get(self, model_uid: str, source: Source) -> Credentials:
         """See CredentialsClient."""
-        request = CredentialsRequest(model_uid=model_uid).SerializeToString()
+        request = _request(model_uid, source).SerializeToString()
         try:
             message = await self._client.request(LISTING_CREDENTIALS_SUBJECT, request, timeout=_TIMEOUT_SECONDS)
             return _read(CredentialsReply.FromString(message.data))
@@ -71,6 +72,10 @@ class ListingCredentials:
             raise Unavailable(
                 Reason.UNAVAILABLE, f"no controller answers the request for the model's secret: {type(error).__name__}"
             ) from error
+
+
+def _request(model_uid: str, source: Source) -> CredentialsRequest:
+    return CredentialsRequest(model_uid=model_uid, source_digest=source_digest(source))
 
 
 def _read(reply: CredentialsReply) -> Credentials:

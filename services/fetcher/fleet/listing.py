@@ -174,9 +174,11 @@ class ListingWorker:
         source = task.source
         if self._sources.read_in_place(source.uri):
             return Artifact()
-        credentials = await self._credentials.get(task.model.uid) if source.has_secret else Credentials()
+        credentials = await self._credentials.get(task.model.uid, source) if source.has_secret else Credentials()
         resolution.secret_version = credentials.version
-        listing = await self._sources.list(source.uri, source.parameters, credentials.values())
+        listing = await self._sources.list(
+            source.uri, source.parameters, credentials.values(), bool(task.model.namespace)
+        )
         resolution.warnings.extend(map(remark_message, listing.warnings))
         resolution.completeness.CopyFrom(completeness_message(listing.verdict))
         manifest = listing.manifest

@@ -39,6 +39,8 @@ class Order:
     priority: int
     # Of the model, as the assignment has them.
     trust_scopes: tuple[str, ...]
+    # Whether the model is one of a namespace, which may reach less.
+    namespaced: bool = True
 
     @property
     def claimant(self) -> Claimant:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from libs.artifact.manifest import Manifest
 from libs.chassis.errors import Corrupt, Missing, ServiceError
+from ome.fetch.v1.fetch_pb2 import Source
 from services.fetcher.fleet.credentials import Credentials, CredentialsClient
 from services.fetcher.fleet.manifests import Manifests
 from services.fetcher.model.downloads import Order
@@ -72,6 +73,7 @@ class Fetching:
                 damaged=order.damaged,
                 streams=streams,
                 sharing=self._sharing,
+                egress=self._sources.egress(order.uri, order.namespaced),
             ),
         )
         try:
@@ -105,9 +107,11 @@ class Fetching:
 
     async def _ways(self, order: Order, stop: StopFlag) -> tuple[Origin, Streams | None]:
         """Where the bytes come from: over HTTP, and the second way where the source has one."""
-        credentials = await self._credentials.get(order.model_uid) if order.has_secret else Credentials()
+        credentials = await self._ask(order) if order.has_secret else Credentials()
         origin = await self._origin(order, credentials)
-        streams = self._sources.streams(order.uri, dict(order.parameters), credentials.values(), order.source_revision)
+        streams = self._sources.streams(
+            order.uri, dict(order.parameters), credentials.values(), order.source_revision, order.namespaced
+        )
         if not order.has_secret:
             return origin, streams
         loop = asyncio.get_running_loop()
@@ -121,14 +125,17 @@ class Fetching:
 
     async def _renewed(self, order: Order, version: str) -> tuple[Origin, str] | None:
         """The origin with the credentials as they are now; None when these are still of the given version."""
-        credentials = await self._credentials.get(order.model_uid)
+        credentials = await self._ask(order)
         if credentials.version == version:
             return None
         return await self._origin(order, credentials), credentials.version
 
+    async def _ask(self, order: Order) -> Credentials:
+        return await self._credentials.get(order.model_uid, Source(uri=order.uri, parameters=dict(order.parameters)))
+
     async def _origin(self, order: Order, credentials: Credentials) -> Origin:
         return await self._sources.origin(
-            order.uri, dict(order.parameters), credentials.values(), order.source_revision
+            order.uri, dict(order.parameters), credentials.values(), order.source_revision, order.namespaced
         )
 
 

@@ -457,6 +457,10 @@ class ModelLoop:
             memory.parse_attempts = 0
         memory.parsing = parsing
         if parsing.refusal:
+            if desired.copies:
+                # It has no name of the model by which it would be found when it is of no use any more.
+                place = self._place(assignment)
+                memory.fetched.add((place.root, assignment.artifact.digest))
             raise incomplete(parsing.refusal)
 
     async def _model_directory(self, desired: Desired) -> Path:
@@ -647,4 +651,5 @@ def _order(model_uid: str, desired: Desired, root: str, digest: str, damaged: tu
         bytes_total=assignment.artifact.bytes,
         priority=assignment.priority,
         trust_scopes=tuple(assignment.trust_scopes),
+        namespaced=bool(assignment.model.namespace),
     )

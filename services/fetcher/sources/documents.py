@@ -13,12 +13,13 @@ from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import ServiceError, Unavailable
+from libs.chassis.errors import Missing, ServiceError, Unavailable
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.addresses import split_url
 from services.fetcher.transfer.codings import CodingError, Decoded, coding_of, decoded_excerpt
+from services.fetcher.transfer.egress import Rule
 from services.fetcher.transfer.refusals import BODY_BYTES, Said, said_by
-from services.fetcher.transfer.wire import Connection, Head, TrustError, Watch, WireError
+from services.fetcher.transfer.wire import Connection, Head, RefusedError, TrustError, Watch, WireError
 
 _CONNECT_SECONDS = 10.0
 _STALL_SECONDS = 30.0
@@ -45,6 +46,7 @@ class Documents:
         stop: StopFlag,
         allowance: Allowance,
         refused: Callable[[Head, Said], ServiceError],
+        egress: Rule,
     ) -> None:
         """url is any of the host's. refused makes an error of an answer that is not 200, and of what it says besides.
 
@@ -57,17 +59,19 @@ class Documents:
         self._stop = stop
         self._allowance = allowance
         self._refused = refused
+        self._egress = egress
         self._until = time.monotonic() + allowance.seconds
         self._bytes_left = allowance.most_bytes
 
     def read(self, url: str) -> dict[str, Any]:
         """The object at a URL of the host. Blocks; raises Stopped when the process ends.
 
-        Raises what refused makes, Unavailable, InvalidValue InvalidListing.
+        Raises what refused makes, Missing EgressRefused, Unavailable, InvalidValue InvalidListing.
         """
         connection = None
         try:
-            connection = Connection(self.host, Watch(self._check, _CONNECT_SECONDS, _STALL_SECONDS, stall_bytes=1))
+            watch = Watch(self._check, _CONNECT_SECONDS, _STALL_SECONDS, stall_bytes=1)
+            connection = Connection(self.host, watch, self._egress)
             connection.request(split_url(url)[1], {**self._headers, "Accept": "application/json"})
             connection.flush()
             head = connection.head()
@@ -77,6 +81,8 @@ class Documents:
             return read_object(self._body(connection, head), self._source, str(self.host))
         except CodingError as error:
             raise Unavailable(Reason.UNAVAILABLE, f"{self._source}: {self._what}: {error}") from error
+        except RefusedError as error:
+            raise Missing(Reason.EGRESS_REFUSED, f"{self._source}: {error}") from error
         except (WireError, TrustError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"{self._source}: {self._what} cannot be read: {error}") from error
         finally:

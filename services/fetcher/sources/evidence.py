@@ -18,8 +18,9 @@ from services.fetcher.stop import StopFlag
 from services.fetcher.store.checksums import matches, new_checksum
 from services.fetcher.transfer.addresses import AddressError, split_url
 from services.fetcher.transfer.codings import CodingError, Decoded, coding_of
+from services.fetcher.transfer.egress import Rule
 from services.fetcher.transfer.origin import Origin
-from services.fetcher.transfer.wire import Connection, TrustError, Watch, WireError
+from services.fetcher.transfer.wire import Connection, RefusedError, TrustError, Watch, WireError
 
 # All of them together: what they save is a download, so they may take a while.
 _SECONDS = 60.0
@@ -38,7 +39,7 @@ _log = structlog.get_logger()
 
 
 def read_files(
-    origin: Origin, files: Mapping[str, ManifestFile], most_bytes: int, stop: StopFlag
+    origin: Origin, files: Mapping[str, ManifestFile], most_bytes: int, stop: StopFlag, egress: Rule
 ) -> dict[str, bytes] | None:
     """The whole files, or None when one cannot be read, is too long or is not what was listed. Blocks."""
     if len(files) > _MOST_FILES or sum(file.size_bytes for file in files.values()) > most_bytes:
@@ -52,19 +53,19 @@ def read_files(
 
     watch = Watch(check, _CONNECT_SECONDS, _STALL_SECONDS, stall_bytes=1)
     try:
-        return {path: _read(origin, file, watch) for path, file in files.items()}
-    except (ServiceError, InvalidValue, WireError, TrustError, CodingError, AddressError) as error:
+        return {path: _read(origin, file, watch, egress) for path, file in files.items()}
+    except (ServiceError, InvalidValue, RefusedError, WireError, TrustError, CodingError, AddressError) as error:
         # Not its words, which may quote an address that is signed.
         _log.info("evidence_unread", source=origin.name, error=type(error).__name__)
         return None
 
 
-def _read(origin: Origin, file: ManifestFile, watch: Watch) -> bytes:
+def _read(origin: Origin, file: ManifestFile, watch: Watch, egress: Rule) -> bytes:
     location = origin.locate(file, again=False)
     url, headers = location.url, location.headers
     for _ in range(_MOST_REDIRECTS + 1):
         endpoint, target = split_url(url)
-        connection = Connection(endpoint, watch)
+        connection = Connection(endpoint, watch, egress)
         try:
             connection.request(target, headers)
             connection.flush()

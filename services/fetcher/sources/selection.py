@@ -119,6 +119,11 @@ def select_files(paths: Collection[str], choice: Choice = OME_CHOOSES) -> Select
     return Selection(tuple(sorted(kept)), (*told, *_left_out(whole, kept, variant), *_warnings(kept)))
 
 
+def is_folder_marker(name: str, size_bytes: object) -> bool:
+    """Whether an entry of a store stands for a folder: consoles end its name in a slash, Hadoop's tools in a word."""
+    return not size_bytes and name.endswith(("/", "_$folder$"))
+
+
 def parse_patterns(text: str) -> tuple[str, ...]:
     """Patterns as a parameter writes them: separated by commas or line ends."""
     return tuple(part.strip() for part in re.split(r"[,\n]", text) if part.strip())

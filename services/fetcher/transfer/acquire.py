@@ -18,6 +18,7 @@ from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.store.scopes import Claimant
+from services.fetcher.transfer.egress import ANYWHERE, Rule
 from services.fetcher.transfer.engine import download
 from services.fetcher.transfer.limits import Limits, limits_for
 from services.fetcher.transfer.origin import Origin, Streams
@@ -52,6 +53,7 @@ def acquire(
     damaged: Collection[str] = (),
     streams: Streams | None = None,
     sharing: Sharing | None = None,
+    egress: Rule = ANYWHERE,
 ) -> None:
     """Return when the store holds the artifact and the claimant may have it: at once when nothing is to be done.
 
@@ -60,14 +62,15 @@ def acquire(
     files that Store.check or Store.scrub has found wrong: only they are fetched, the others are taken over, and the
     repaired artifact replaces the damaged one in one step. Waits while the same artifact is being fetched already in
     the claimant's scope. streams is a second way to files of the origin: what one way cannot bring comes over the
-    other. sharing holds what the node's transfers have in common; without it this one is alone. Blocks; raises what
-    Store.ingest, download, proves and Store.commit raise. progress is called in this thread, at most once a second.
+    other. sharing holds what the node's transfers have in common; without it this one is alone. egress is what the
+    model may reach. Blocks; raises what Store.ingest, download, proves and Store.commit raise. progress is called in
+    this thread, at most once a second.
     """
     digest, sharing = manifest.digest, sharing or Sharing()
     while True:
         entitled = store.may_share(digest, claimant)
         held = store.holds(digest) and not damaged
-        if held and (entitled or _prove(store, manifest, origin, stop, claimant, limits, sharing)):
+        if held and (entitled or _prove(store, manifest, origin, stop, claimant, limits, sharing, egress)):
             store.grant(digest, claimant)
             return
         with store.ingest(manifest, stop, claimant) as ingest:
@@ -75,7 +78,7 @@ def acquire(
                 if entitled and store.holds(digest):
                     _take_over(ingest, store.artifact_path(digest), frozenset(damaged), store.changed(digest), stop)
                 arguments = (stop, progress or _ignore, limits, store.contents(manifest, claimant), sharing)
-                http = functools.partial(download, ingest, origin, *arguments)
+                http = functools.partial(download, ingest, origin, *arguments, egress)
                 if streams is None:
                     http()
                 else:
@@ -94,13 +97,14 @@ def _prove(
     claimant: Claimant,
     limits: Limits,
     sharing: Sharing,
+    egress: Rule,
 ) -> bool:
     """Whether the claimant's origin has what is held. One whose ranges have not matched is not asked for others."""
     digest = manifest.digest
     with store.kept(digest):
         if store.is_refuted(digest, claimant) or not store.is_whole(digest):
             return False
-        proven = proves(manifest.files, store.artifact_path(digest), origin, stop, limits, sharing)
+        proven = proves(manifest.files, store.artifact_path(digest), origin, stop, limits, sharing, egress)
     if not proven:
         store.refute(digest, claimant)
     _log.info("possession_compared", digest=digest, source=origin.name, proven=proven)

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Unavailable
+from libs.chassis.errors import Missing, Unavailable
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.addresses import AddressError, Endpoint, split_url
 from services.fetcher.transfer.answers import Answers
 from services.fetcher.transfer.codings import decoded_excerpt
+from services.fetcher.transfer.egress import Rule
 from services.fetcher.transfer.lanes import Lane, RecalledError, Request
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Origin
@@ -40,7 +41,7 @@ from services.fetcher.transfer.verdicts import (
     judge,
     next_attempt,
 )
-from services.fetcher.transfer.wire import Connection, Head, TrustError, WireError
+from services.fetcher.transfer.wire import Connection, Head, RefusedError, TrustError, WireError
 
 # The answers whose body is content.
 _WITH_CONTENT = (200, 206)
@@ -54,15 +55,17 @@ def download(
     limits: Limits,
     copies: Mapping[int, str],
     sharing: Sharing,
+    egress: Rule,
 ) -> None:
     """Bring every file of an ingest that is not done into staging, verified. Blocks; progress is called in this thread.
 
     copies names files on the node that should have the content of a file, by index: what still has it is not fetched.
-    Raises Stopped; Missing (NotFound, Forbidden, Gated); Unavailable (Unavailable, RateLimited, InsufficientDisk,
+    No connection leads where egress does not permit it. Raises Stopped; Missing (NotFound, Forbidden, Gated,
+    EgressRefused); Unavailable (Unavailable, RateLimited, InsufficientDisk,
     DiskError); Corrupt (ChecksumMismatch, SourceChanged); and what origin.locate raises. Verified bytes stay for a
     resume.
     """
-    _Transfer(ingest, origin, stop, limits, copies, sharing).run(progress)
+    _Transfer(ingest, origin, stop, limits, copies, sharing, egress).run(progress)
 
 
 class _AbortedError(Exception):
@@ -78,12 +81,14 @@ class _Transfer:
         limits: Limits,
         copies: Mapping[int, str],
         sharing: Sharing,
+        egress: Rule,
     ) -> None:
         self._manifest = ingest.manifest
         self._origin = origin
         self._stop = stop
         self._limits = limits
         self._sharing = sharing
+        self._egress = egress
         self._lanes: list[Lane] = []
         self._aborted = False
         ingest.finish_synced()
@@ -96,7 +101,9 @@ class _Transfer:
         meter = RateMeter(time.monotonic())
         progress(self._progress(meter))
         with self._releasing(), ThreadPoolExecutor(threads, thread_name_prefix="transfer") as executor:
-            self._lanes = [Lane(number, self._limits, self._sharing, self, self._check) for number in range(threads)]
+            self._lanes = [
+                Lane(number, self._limits, self._sharing, self, self._check, self._egress) for number in range(threads)
+            ]
             futures = [executor.submit(self._work, lane) for lane in self._lanes]
             try:
                 while wait(futures, self._limits.progress_seconds, FIRST_EXCEPTION).not_done and not self._aborted:
@@ -213,6 +220,8 @@ class _Transfer:
             lane.connect(endpoint).request(target, headers)
         except TrustError as error:
             raise Unavailable(Reason.UNAVAILABLE, f"{self._origin.name}: {error}") from error
+        except RefusedError as error:
+            raise Missing(Reason.EGRESS_REFUSED, f"{self._origin.name}: {error}") from error
         except WireError as error:
             if endpoint not in lane.connections:
                 lane.leave(endpoint)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from services.fetcher.transfer.addresses import Endpoint
 from services.fetcher.transfer.buffers import aligned_buffer
+from services.fetcher.transfer.egress import Rule
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.pieces import FileState, Piece
@@ -36,7 +37,7 @@ class Lane:
     """Used by one thread. `check` raises when the transfer is to end; seats are taken on behalf of `user`."""
 
     def __init__(
-        self, number: int, limits: Limits, sharing: Sharing, user: Hashable, check: Callable[[], None]
+        self, number: int, limits: Limits, sharing: Sharing, user: Hashable, check: Callable[[], None], egress: Rule
     ) -> None:
         self.number = number
         # Memory for small files, and for what is read from the disk.
@@ -57,6 +58,7 @@ class Lane:
         self._sharing = sharing
         self._user = user
         self._check = check
+        self._egress = egress
         self._watch = Watch(
             self.check,
             limits.connect_seconds,
@@ -114,7 +116,7 @@ class Lane:
         connection = self.connections.get(endpoint)
         if connection is None:
             with self.interruptible():
-                connection = self.connections[endpoint] = Connection(endpoint, self._watch)
+                connection = self.connections[endpoint] = Connection(endpoint, self._watch, self._egress)
         return connection
 
     def leave(self, endpoint: Endpoint) -> None:

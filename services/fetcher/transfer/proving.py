@@ -17,10 +17,11 @@ from pathlib import Path
 
 from libs.artifact.manifest import ManifestFile
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Unavailable
+from libs.chassis.errors import Missing, Unavailable
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.addresses import AddressError, Endpoint, split_url
 from services.fetcher.transfer.codings import CodingError, Decoded, coding_of_whole, decoded_excerpt
+from services.fetcher.transfer.egress import Rule
 from services.fetcher.transfer.lanes import Lane, RecalledError
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Location, Origin
@@ -39,7 +40,7 @@ from services.fetcher.transfer.verdicts import (
     judge_range,
     next_attempt,
 )
-from services.fetcher.transfer.wire import Connection, Head, TrustError, WireError
+from services.fetcher.transfer.wire import Connection, Head, RefusedError, TrustError, WireError
 
 # Of a larger file so many ranges of so many bytes are compared, one in each of equal parts. Whoever lacks a thirtieth
 # of a file in one piece is found out for certain, and whoever lacks a twentieth of its bytes here and there at least
@@ -61,7 +62,13 @@ class _EndedError(Exception):
 
 
 def proves(
-    files: Sequence[ManifestFile], directory: Path, origin: Origin, stop: StopFlag, limits: Limits, sharing: Sharing
+    files: Sequence[ManifestFile],
+    directory: Path,
+    origin: Origin,
+    stop: StopFlag,
+    limits: Limits,
+    sharing: Sharing,
+    egress: Rule,
 ) -> bool:
     """Whether an origin sends for each file what lies below directory; False also if it cannot be asked for ranges.
 
@@ -72,7 +79,7 @@ def proves(
     threads = min(limits.connections, len(asked))
     if not threads:
         return True
-    proof = _Proof(asked, directory, origin, stop, limits, sharing)
+    proof = _Proof(asked, directory, origin, stop, limits, sharing, egress)
     try:
         with ThreadPoolExecutor(threads, thread_name_prefix="proof") as executor:
             futures = [executor.submit(proof.work, number) for number in range(threads)]
@@ -108,7 +115,9 @@ class _Proof:
         stop: StopFlag,
         limits: Limits,
         sharing: Sharing,
+        egress: Rule,
     ) -> None:
+        self._egress = egress
         self._left = deque(files)
         self._directory = directory
         self._origin = origin
@@ -119,7 +128,7 @@ class _Proof:
 
     def work(self, number: int) -> None:
         """Compare one file after the other. Raises _MismatchError at the first difference."""
-        lane = Lane(number, self._limits, self._sharing, self, self._check)
+        lane = Lane(number, self._limits, self._sharing, self, self._check, self._egress)
         finished = False
         try:
             while True:
@@ -200,6 +209,8 @@ class _Comparison:
                 received = self._take(connection, head, location, start, end)
         except TrustError as error:
             raise Unavailable(Reason.UNAVAILABLE, f"{self._origin.name}: {error}") from error
+        except RefusedError as error:
+            raise Missing(Reason.EGRESS_REFUSED, f"{self._origin.name}: {error}") from error
         except RecalledError:
             self._lane.leave(endpoint)
             return b""

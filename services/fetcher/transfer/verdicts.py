@@ -117,6 +117,9 @@ def judge(asked: Asked, status: int, headers: Mapping[str, str], said: Said, now
 
     `now` serves an answer that has no date.
     """
+    if asked.redirected and said.message:
+        # Where a source leads is not the model's author's to read; a store's own code of the table tells nothing else.
+        said = Said(said.code if refusal_of(said.code) else "")
     if (status == 206 or (status == 200 and _is_part(headers))) and asked.large and not asked.whole:
         return _coded(asked, coding_of(headers)) or Body.RANGE
     if status == 200:

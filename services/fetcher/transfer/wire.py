@@ -6,6 +6,7 @@ of files.
 """
 
 import errno
+import ipaddress
 import os
 import re
 import select
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult
 
 from services.fetcher.transfer.addresses import Endpoint, bracketed
+from services.fetcher.transfer.egress import ANYWHERE, Rule
 from services.fetcher.transfer.proxies import proxy_credentials, proxy_for
 from services.fetcher.transfer.tls import TlsSocket
 
@@ -30,6 +32,8 @@ _HEAD_BYTES = 64 << 10
 _TICK_SECONDS = 0.25
 _DRAIN_BYTES = 64 << 10
 _ALWAYS_SENT = {"User-Agent": "ome-fetcher", "Accept": "*/*", "Accept-Encoding": "identity"}
+# Google sends one for each kind of checksum.
+_LISTS = ("x-goog-hash",)
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 # As getaddrinfo gives it: family, type, protocol, canonical name, address.
@@ -51,6 +55,10 @@ class TrustError(Exception):
     """The peer's certificate is not trusted: trying again does not help."""
 
 
+class RefusedError(Exception):
+    """The model may not reach the host, wherever else it is: trying again does not help. Nothing was sent."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """What a connection observes while it waits: check may raise; a peer slower than the two figures is given up.
@@ -67,7 +75,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Head:
-    """Status and headers of a response; names are in lower case, the last one wins."""
+    """Status and headers of a response; names are in lower case, the last one wins where it is not one of a list."""
 
     status: int
     headers: Mapping[str, str]
@@ -79,7 +87,8 @@ class Connection:
     Requests may be pipelined; responses are then read in the order of the requests, each body to its end.
     """
 
-    def __init__(self, endpoint: Endpoint, watch: Watch) -> None:
+    def __init__(self, endpoint: Endpoint, watch: Watch, rule: Rule) -> None:
+        """Connect. Raises RefusedError where the rule does not permit it, WireError, TrustError."""
         self.endpoint = endpoint
         self.reusable = True
         self.answers = 0
@@ -94,6 +103,7 @@ class Connection:
         # Time in which bytes could not be received because we ourselves did not allow it: not the peer's fault.
         self._held_back_seconds = 0.0
         self._chunked = self._first_chunk = False
+        self._rule = rule
         self._proxy = proxy_for(endpoint)
         self._socket: socket.socket | TlsSocket
         self._socket = self._connect()
@@ -170,8 +180,12 @@ class Connection:
 
     def _connect(self) -> socket.socket | TlsSocket:
         proxy = self._proxy
-        host, port = (proxy.hostname or "", proxy.port or 80) if proxy else (self.endpoint.host, self.endpoint.port)
-        raw = self._reach(host, port)
+        if proxy:
+            # The proxy is the operator's; where it goes is its own rule's.
+            check_literal(self.endpoint, self._rule)
+            raw = reach(proxy.hostname or "", proxy.port or 80, self._watch, ANYWHERE)
+        else:
+            raw = reach(self.endpoint.host, self.endpoint.port, self._watch, self._rule)
         # For the tunnel; what follows goes by what is returned.
         self._socket = raw
         try:
@@ -185,61 +199,6 @@ class Connection:
         except BaseException:
             raw.close()
             raise
-
-    def _reach(self, host: str, port: int) -> socket.socket:
-        """Connect, looking at the stop flag once per tick."""
-        try:
-            addresses = self._look_up(host, port)
-        except OSError as error:
-            raise WireError(f"cannot connect to {host}: {error.strerror or error}") from error
-        except UnicodeError as error:
-            raise WireError(f"cannot connect to {host!r}: it is no name of a host ({error})") from error
-        code = errno.EHOSTUNREACH
-        for family, kind, protocol, _, address in addresses:
-            try:
-                raw = socket.socket(family, kind, protocol)
-            except OSError as error:
-                # As of an IPv6 address on a node without IPv6.
-                code = error.errno or code
-                continue
-            try:
-                raw.setblocking(False)
-                code = raw.connect_ex(address)
-                if code == errno.EINPROGRESS:
-                    code = self._connected(raw)
-                if code == 0:
-                    return raw
-            except BaseException:
-                raw.close()
-                raise
-            raw.close()
-        raise WireError(f"cannot connect to {bracketed(host)}:{port}: {os.strerror(code)}")
-
-    def _look_up(self, host: str, port: int) -> Sequence[_Address]:
-        # The resolver cannot be interrupted and may try silent name servers for minutes: whoever is told to stop
-        # leaves it behind on a thread that does not keep the process alive.
-        answer: Future[Sequence[_Address]] = Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-            except (OSError, UnicodeError) as error:
-                answer.set_exception(error)
-
-        threading.Thread(target=ask, name="resolver", daemon=True).start()
-        while not wait((answer,), _TICK_SECONDS).done:
-            self._watch.check()
-        return answer.result()
-
-    def _connected(self, raw: socket.socket) -> int:
-        deadline = time.monotonic() + self._watch.connect_seconds
-        poll = select.poll()
-        poll.register(raw, select.POLLOUT)
-        while time.monotonic() < deadline:
-            self._watch.check()
-            if poll.poll(_TICK_SECONDS * 1000):
-                return raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return errno.ETIMEDOUT
 
     def _secure(self, raw: socket.socket) -> TlsSocket:
         host = self.endpoint.host
@@ -389,17 +348,102 @@ class Connection:
                 raise WireError(f"receiving from {self.endpoint} failed: {error.strerror or error}") from error
 
 
+def reach(host: str, port: int, watch: Watch, rule: Rule) -> socket.socket:
+    """Connect to a host, at those of its addresses alone that the rule permits. Blocks.
+
+    Raises RefusedError when there is none, WireError, and what the watch's check raises.
+    """
+    try:
+        addresses = _look_up(host, port, watch)
+    except OSError as error:
+        raise WireError(f"cannot connect to {host}: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise WireError(f"cannot connect to {host!r}: it is no name of a host ({error})") from error
+    code, refusals, tried = errno.EHOSTUNREACH, [], 0
+    for family, kind, protocol, _, address in addresses:
+        if why := rule.refusal(host, port, str(address[0])):
+            refusals.append(why)
+            continue
+        tried += 1
+        try:
+            raw = socket.socket(family, kind, protocol)
+        except OSError as error:
+            # As of an IPv6 address on a node without IPv6.
+            code = error.errno or code
+            continue
+        try:
+            raw.setblocking(False)
+            code = raw.connect_ex(address)
+            if code == errno.EINPROGRESS:
+                code = _connected(raw, watch)
+            if code == 0:
+                return raw
+        except BaseException:
+            raw.close()
+            raise
+        raw.close()
+    if refusals and not tried:
+        raise RefusedError(refusals[0])
+    raise WireError(f"cannot connect to {bracketed(host)}:{port}: {os.strerror(code)}")
+
+
+def check_literal(endpoint: Endpoint, rule: Rule) -> None:
+    """Hold an endpoint that a proxy is asked for to the rule as far as its host is an address. Raises RefusedError.
+
+    What a name stands for is the proxy's to find out, and to refuse.
+    """
+    try:
+        address = ipaddress.ip_address(endpoint.host)
+    except ValueError:
+        try:
+            # 127.1 and 2130706433 are 127.0.0.1 too.
+            address = ipaddress.ip_address(socket.inet_aton(endpoint.host))
+        except OSError:
+            return
+    if why := rule.refusal(endpoint.host, endpoint.port, str(address)):
+        raise RefusedError(why)
+
+
+def _look_up(host: str, port: int, watch: Watch) -> Sequence[_Address]:
+    # The resolver cannot be interrupted and may try silent name servers for minutes: whoever is told to stop
+    # leaves it behind on a thread that does not keep the process alive.
+    answer: Future[Sequence[_Address]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="resolver", daemon=True).start()
+    while not wait((answer,), _TICK_SECONDS).done:
+        watch.check()
+    return answer.result()
+
+
+def _connected(raw: socket.socket, watch: Watch) -> int:
+    deadline = time.monotonic() + watch.connect_seconds
+    poll = select.poll()
+    poll.register(raw, select.POLLOUT)
+    while time.monotonic() < deadline:
+        watch.check()
+        if poll.poll(_TICK_SECONDS * 1000):
+            return raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return errno.ETIMEDOUT
+
+
 def _parse_head(data: bytes, endpoint: Endpoint) -> Head:
     status_line, *lines = data.decode("latin-1").split("\r\n")
     parts = status_line.split(" ", 2)
     if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not (parts[1].isdecimal() and len(parts[1]) == 3):
         raise WireError(f"{endpoint} does not speak HTTP/1.1")
-    headers = {}
+    headers: dict[str, str] = {}
     for line in lines:
         name, separator, value = line.partition(":")
         if not separator or not name or name != name.strip():
             raise WireError(f"{endpoint} sent a header that cannot be understood")
-        headers[name.lower()] = value.strip()
+        name, value = name.lower(), value.strip()
+        headers[name] = f"{headers[name]}, {value}" if name in headers and name in _LISTS else value
     if parts[0] == "HTTP/1.0" and "connection" not in headers:
         headers["connection"] = "close"
     return Head(int(parts[1]), headers)

@@ -1,5 +1,7 @@
 """Nemotron-H: one letter per layer says what it is, and each layer has one norm and one block."""
 
+from collections import Counter
+
 from services.parser.layers import grouped_attention
 from services.parser.network import Family, Network, decoder
 from services.parser.section import Section
@@ -12,11 +14,16 @@ _LETTERS = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
 def nemotron_h(c: Section) -> Network:
     """Nemotron-H, Nemotron Nano 2 and Nemotron 3."""
     width = c.integer("hidden_size")
-    layers = sum((_block(c, letter) + norm(width) for letter in _pattern(c, "hybrid_override_pattern")), Tally())
+    layers = _layers(c, _pattern(c, "hybrid_override_pattern"), width)
     count = c.stated_integer("num_nextn_predict_layers") or 0
-    predicting = sum((_block(c, letter) + norm(width) for letter in c.text("mtp_hybrid_override_pattern")), Tally())
+    predicting = _layers(c, c.text("mtp_hybrid_override_pattern"), width)
     joined = linear(2 * width, width) + 3 * norm(width)
     return decoder(c, layers, width, prediction=count * (predicting + joined).parameters)
+
+
+def _layers(c: Section, pattern: str, width: int) -> Tally:
+    """The layers that a pattern names. There are few kinds, each of which is looked up once."""
+    return sum((times * (_block(c, letter) + norm(width)) for letter, times in Counter(pattern).items()), Tally())
 
 
 def _pattern(c: Section, name: str) -> str:

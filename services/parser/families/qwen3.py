@@ -45,7 +45,7 @@ FAMILIES = (
         ("qwen3", "qwen3_vl_text", "qwen3_asr_text"), qwen3, classes=(*classes(DECODER, "Qwen3"), "Qwen3VLTextModel")
     ),
     Family(
-        ("qwen3_moe", "qwen3_vl_moe_text", "mellum"),
+        ("qwen3_moe", "qwen3_vl_moe_text", "qwen3_omni_moe_text", "mellum"),
         qwen3_moe,
         architectures=("Qwen3MoeForCausalLM",),
         classes=(*classes(DECODER, "Qwen3Moe", "Mellum"), "Qwen3VLMoeTextModel"),

@@ -1,4 +1,4 @@
-"""Wan: diffusion transformers for video with cross-attention to text."""
+"""Wan: diffusion transformers for video with cross-attention to text, and VACE, which takes more than text."""
 
 from services.parser.network import Family, Network
 from services.parser.section import Section
@@ -16,9 +16,7 @@ def wan(c: Section) -> Network:
     inner, time = c.integer("ffn_dim"), c.integer("freq_dim", default=256)
     inputs, outputs = c.integer("in_dim", "in_channels", default=16), c.integer("out_dim", "out_channels", default=16)
     patch = c.integers("patch_size", default=_PATCH)
-    attending = attention(width, heads, bias=True) + 2 * norm(width)
-    crossing = attention(width, heads, bias=True, inputs=width) + 2 * norm(width) + norm(width, bias=True)
-    block = uncached(attending) + crossing + plain(width, inner) + 6 * width
+    block = _block(width, heads, inner)
     conditions = linear(time, width, bias=True) + linear(width, width, bias=True) + linear(width, 6 * width, bias=True)
     text = linear(c.integer("text_dim", default=_TEXT), width, bias=True) + linear(width, width, bias=True)
     volume = patch[0] * patch[1] * patch[2] if len(patch) == 3 else 4
@@ -42,7 +40,35 @@ def wan(c: Section) -> Network:
     return Network(parts)
 
 
+def vace(c: Section) -> Network:
+    """Wan VACE: further blocks beside some of the others, with projections from and to them.
+
+    The formula follows transformer_wan_vace.py of diffusers. It is held against no published count, only against the
+    sizes of published files, so it is an estimate.
+    """
+    whole = wan(c.merged({"model_type": "t2v"}))
+    heads = c.integer("num_heads", "num_attention_heads")
+    width = c.stated_integer("dim") or heads * c.integer("attention_head_dim", default=128)
+    patch = c.integers("patch_size", default=_PATCH)
+    inputs = c.integer("vace_in_dim", "vace_in_channels", default=96)
+    beside = len(c.items("vace_layers")) or (c.integer("num_layers") + 1) // 2
+    blocks = beside * (_block(width, heads, c.integer("ffn_dim")) + linear(width, width, bias=True))
+    ends = linear(width, width, bias=True) + convolution(inputs, width, *patch)
+    return Network(
+        {**whole.parts, "conditioning": blocks + ends},
+        exact=False,
+        why="what VACE adds to Wan is held against no published count",
+    )
+
+
+def _block(width: int, heads: int, inner: int) -> Tally:
+    attending = attention(width, heads, bias=True) + 2 * norm(width)
+    crossing = attention(width, heads, bias=True, inputs=width) + 2 * norm(width) + norm(width, bias=True)
+    return uncached(attending) + crossing + plain(width, inner) + 6 * width
+
+
 FAMILIES = (
+    Family((), vace, ("VaceWanModel", "WanVACETransformer3DModel")),
     Family(
         (),
         wan,

@@ -93,8 +93,8 @@ def test_the_service_accepts_what_the_chart_sets_by_default(service: str) -> Non
 
 
 # What a chart sets although a process that is started by hand is better off with another default: it listens on the
-# address of its Pod, and reserves the Secrets that it mounts.
-_ONLY_IN_PODS = {"listen_host", "reserved_secrets"}
+# address of its Pod, reserves the Secrets that it mounts, and is told by the kubelet where the API server is.
+_ONLY_IN_PODS = {"listen_host", "reserved_secrets", "kubernetes_service_host"}
 
 
 @pytest.mark.parametrize("service", SERVICES)

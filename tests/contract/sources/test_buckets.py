@@ -665,3 +665,26 @@ def _saying(status: int, code: str) -> Answer:
     """The answer of a store that refuses everything."""
     body = f"<Error><Code>{code}</Code></Error>".encode()
     return lambda _target: (status, {"Content-Type": "application/xml"}, body)
+
+
+def test_a_prefix_may_hold_what_a_uri_cannot_write(cloud: Cloud, tmp_path: Path) -> None:
+    contents = {"a b.json": b"{}", "weights/ü.txt": b"w"}
+    cloud.put("models", "my models/100% [a] ü?#", contents)
+    of = of_cloud(cloud, "models/my%20models/100%25%20[a]%20%C3%BC?#")
+    assert of.prefix == "my models/100% [a] ü?#"
+    assert fetch(of, tmp_path) == contents
+
+
+def test_markers_that_tools_leave_for_folders_are_left_out(cloud: Cloud, tmp_path: Path) -> None:
+    contents = {"config.json": b"{}", "nested/notes.txt": b"n"}
+    cloud.put("models", "acme/marked", contents | {"nested_$folder$": b""})
+    assert fetch(of_cloud(cloud, "models/acme/marked"), tmp_path) == contents
+
+
+def test_an_object_that_cannot_be_a_file_is_named() -> None:
+    entry = "<Contents><Key>m//b.json</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
+    listing = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entry}</ListBucketResult>".encode()
+    with answering(lambda target: (200, {"Content-Type": "application/xml"}, listing)) as (url, _):
+        error = refusal(source(url, "s3://models/m"))
+    assert error.reason == "InvalidListing"
+    assert "s3://models/m holds 'm//b.json', whose name has an empty part" in error.message

@@ -35,6 +35,7 @@ def oracle() -> Iterator[OracleStore]:
         for path, content in MODEL.items():
             store.put(f"llama/tiny/{path}", content)
         store.put("llama/tiny/", b"")
+        store.put("llama/tiny/nested_$folder$", b"")
         store.put("llama/tiny-but-another/config.json", b"{}")
         yield store
 
@@ -121,6 +122,13 @@ def fetch(oracle: OracleStore, manifest: Manifest, root: Path) -> dict[str, byte
         acquire(store, manifest, OracleOrigin(source(oracle)), StopFlag(), limits=QUICK)
         assert leftovers(store) == []
         return contents_of(store.artifact_path(manifest.digest))
+
+
+def test_a_prefix_may_hold_what_a_uri_cannot_write(oracle: OracleStore) -> None:
+    oracle.put("my models/100% [a] ü?#/config.json", b"{}")
+    of = source(oracle, f"oci://n/{NAMESPACE}/b/{BUCKET}/o/my%20models/100%25%20[a]%20%C3%BC?#/")
+    assert of.prefix == "my models/100% [a] ü?#"
+    assert [file.path for file in list_objects(of).manifest.files] == ["config.json"]
 
 
 def test_a_prefix_is_listed_with_sizes_checksums_and_versions(oracle: OracleStore) -> None:

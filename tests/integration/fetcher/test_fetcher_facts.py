@@ -28,6 +28,7 @@ async def node(tmp_path: Path, server: NatsServer, driver: Driver) -> AsyncItera
 def write(node: FetcherNode, name: str, content: str) -> None:
     directory = node.path("/models/mine")
     directory.mkdir(exist_ok=True, parents=True)
+    (directory / "pytorch_model.bin").write_bytes(b"weights")
     (directory / name).write_text(content)
 
 
@@ -47,6 +48,7 @@ async def test_the_snapshot_of_a_hugging_face_cache_is_parsed_where_it_lies(driv
     for folder in (snapshot, blobs):
         folder.mkdir(parents=True)
     (blobs / "a-blob").write_text(CONFIG)
+    (snapshot / "pytorch_model.bin").write_bytes(b"weights")
     (snapshot / "config.json").symlink_to("../../blobs/a-blob")
 
     await driver.hold("a", "local:///models/hub/models--org--one/snapshots/c0ffee")
@@ -123,3 +125,18 @@ async def test_a_parser_that_is_away_costs_the_facts_only_until_it_is_back(
     await node.start()
 
     await driver.state("a", lambda state: state.facts.model_type == "llama" and not state.HasField("parse_problem"))
+
+
+async def test_a_fetcher_without_its_certificate_for_the_parser_is_not_ready_and_holds_models_all_the_same(
+    driver: Driver, node: FetcherNode, tmp_path: Path
+) -> None:
+    write(node, "config.json", CONFIG)
+    await node.stop()
+    await node.launch(OME_PARSER_TLS_DIR=str(tmp_path / "none"))
+    await driver.hold("a", "local:///models/mine")
+
+    state = await driver.state("a", NODE_PHASE_READY)
+
+    why = f"OME_PARSER_TLS_DIR: {tmp_path / 'none' / 'tls.crt'} cannot be read"
+    assert why in state.parse_problem.message
+    assert why in await node.unready()

@@ -1,5 +1,6 @@
 """Whether a model is whole: one row per way in which models are published, mended, cut off and left out in part."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -385,3 +386,24 @@ def test_what_is_said_of_thousands_of_files_stays_short() -> None:
 def test_any_names_are_judged(names: list[str], everything: bool) -> None:
     sizes = {name: len(name) for name in names}
     judge(Evidence(sizes, read=everything))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"f{number}/model-1-of-9999.safetensors" for number in range(20_000)],
+        [f"s{number}-1-of-9999.bin" for number in range(20_000)],
+        [f"{number}.safetensors.index.json" for number in range(20_000)] + ["a-1-of-9.safetensors"],
+        [f"f{number}/model.safetensors.index.json" for number in range(20_000)],
+    ],
+    ids=["folders", "sets", "indexes", "folders with an index"],
+)
+def test_names_that_were_made_to_cost_time_are_judged_in_little(names: list[str]) -> None:
+    sizes = dict.fromkeys(names, 9)
+    indexes = {name: ["a-1-of-9.safetensors", "b.safetensors"] for name in names if name.endswith(".json")}
+    pipeline = {f"f{number}": ["diffusers", "AutoencoderKL"] for number in range(20_000)}
+    started = time.process_time()
+    for documents in ({}, {"model_index.json": pipeline}):
+        judge(Evidence({**sizes, **dict.fromkeys(documents, 9)}, indexes, documents, read=True))
+        judge(Evidence(sizes))
+    assert time.process_time() - started < 10

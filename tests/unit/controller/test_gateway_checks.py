@@ -76,6 +76,18 @@ def test_texts_of_a_state_are_bounded_and_its_facts_are_those_of_its_artifact() 
         bounded_state(state)
 
 
+def test_facts_of_an_artifact_that_is_incomplete_may_be_of_another_than_readers_see() -> None:
+    key = names.facts_key("sha256:" + "b" * 64, "", "1")
+    state = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="u"), facts_key=key)
+    with pytest.raises(InvalidValue):
+        bounded_state(state)
+    state.problem.reason = model_pb2.REASON_INCOMPLETE
+    assert bounded_state(state).facts_key == key
+    state.facts_key = "any key"
+    with pytest.raises(InvalidValue):
+        bounded_state(state)
+
+
 @pytest.mark.parametrize("uid", ["", "a.b", "*", ">", "a b", "a" * 200])
 def test_a_state_of_no_model_is_refused(uid: str) -> None:
     with pytest.raises(InvalidValue):

@@ -10,10 +10,12 @@ import pytest
 
 from libs.artifact.findings import Finding
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest
-from libs.chassis.errors import Missing
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import Missing, Unavailable
 from services.fetcher.sources.admission import admit
 from services.fetcher.sources.backend import Listing
 from services.fetcher.stop import StopFlag
+from services.fetcher.transfer.egress import ANYWHERE
 from services.fetcher.transfer.origin import Location, Origin, Streams
 from tests.support.one_answer import answering
 
@@ -58,6 +60,8 @@ class Repository:
         return Listing(new_manifest("", rows))
 
     def origin(self, revision: str) -> Origin:
+        if not self.url:
+            raise Unavailable(Reason.UNAVAILABLE, "the source is away")
         return self
 
     def streams(self, revision: str) -> Streams | None:
@@ -68,7 +72,7 @@ class Repository:
 
     def admit(self, **parameters: str) -> Sequence[Finding]:
         """The findings of the verdict on a listing that is admitted."""
-        admitted = admit(self.list(), self, self.name, parameters, StopFlag())
+        admitted = admit(self.list(), self, self.name, parameters, StopFlag(), ANYWHERE)
         return [defect.finding for defect in admitted.verdict.defects]
 
 
@@ -116,9 +120,10 @@ def test_the_parts_of_a_pipeline_are_read_where_one_of_its_folders_has_a_gap() -
         assert Repository(other, url=url).admit() == []
 
 
-@pytest.mark.parametrize("fault", ["away", "other bytes", "404"])
+@pytest.mark.parametrize("fault", ["away", "other bytes", "404", "no origin"])
 def test_an_index_that_cannot_be_read_proves_nothing(fault: str) -> None:
     files: dict[str, bytes | int] = {INDEX: index_of(*SHARDS), SHARDS[0]: 10, SHARDS[2]: 10}
     served: dict[str, bytes | int] = {INDEX: index_of("x.safetensors")} if fault == "other bytes" else {}
     with serving_files(served) as url:
-        assert Repository(files, url="http://127.0.0.1:1" if fault == "away" else url).admit() == []
+        asked = {"away": "http://127.0.0.1:1", "no origin": ""}.get(fault, url)
+        assert Repository(files, url=asked).admit() == []

@@ -1,11 +1,14 @@
 """Which files of a repository are fetched: one row per way in which publishers lay out their repositories."""
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.findings import Finding
+from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile, new_manifest, pattern_of
 from services.fetcher.sources.selection import Choice, parse_patterns, read_choice, select_files
 
 CASES = {
@@ -250,3 +253,48 @@ def test_the_choice_is_stable_and_never_leaves_a_model_without_weights(paths: se
     assert {
         path for path in paths if path.endswith("notes.txt") and "onnx" not in path and "original" not in path
     } <= chosen
+
+
+@given(st.text(min_size=1, max_size=300))
+@example("[a]*?.bin")
+@example(" leading and trailing ")
+@example("a,b\nc")
+@example("folder/")
+@example("x" * 300)
+@example("*")
+def test_the_pattern_that_a_message_tells_leaves_the_file_out(path: str) -> None:
+    choice = read_choice({"ignorePatterns": pattern_of(path)})
+    assert len(choice.ignore) == 1
+    assert not choice.wants(path)
+
+
+def test_the_pattern_that_a_message_tells_leaves_nothing_else_out() -> None:
+    choice = read_choice({"ignorePatterns": pattern_of("readme.md")})
+    assert choice.wants("README.md")
+    assert choice.wants("docs/readme.md")
+
+
+@pytest.mark.parametrize(
+    ("paths", "left"),
+    [
+        (["README.md", "readme.md"], ["README.md"]),
+        (["a", "a/b"], ["a/b"]),
+        (["a//b", "c"], ["c"]),
+        (["../x", "c"], ["c"]),
+        (["a\x00b", "c"], ["c"]),
+        (["/abs", "c"], ["c"]),
+        (["x" * 256, "c"], ["c"]),
+    ],
+)
+def test_what_makes_a_listing_unusable_is_named_with_the_cure_which_helps(paths: list[str], left: list[str]) -> None:
+    def manifest(parameters: dict[str, str]) -> list[str]:
+        selected = select_files(paths, read_choice(parameters)).paths
+        rows = [ManifestFile(path, 1, ChecksumAlgorithm.NONE, "") for path in selected]
+        return [file.path for file in new_manifest("", rows).files]
+
+    with pytest.raises(InvalidValue) as refused:
+        manifest({})
+    assert refused.value.reason == "InvalidListing"
+    cure = re.search(r"set storage\.parameters\.ignorePatterns to '(.*?)'", refused.value.message)
+    assert cure
+    assert manifest({"ignorePatterns": cure[1]}) == left

@@ -38,6 +38,77 @@ SD15 = {
     "cross_attention_dim": 768,
 }
 
+PHI4MM = {
+    "model_type": "phi4mm",
+    "architectures": ["Phi4MMForCausalLM"],
+    **shape(3072, 32, 24, 8, 8192, 200064, tie_word_embeddings=True, partial_rotary_factor=0.75),
+    "embd_layer": {
+        "embedding_cls": "image_audio",
+        "audio_embd_layer": {"embedding_cls": "audio", "projection_cls": "mlp", "use_qformer": False},
+        "image_embd_layer": {"embedding_cls": "tune_image", "with_learnable_separator": True},
+    },
+    "audio_processor": {
+        "name": "cascades",
+        "config": {
+            "attention_dim": 1024,
+            "attention_heads": 16,
+            "linear_units": 1536,
+            "num_blocks": 24,
+            "kernel_size": 3,
+            "input_size": 80,
+            "time_reduction": 8,
+            "input_layer": "nemo_conv",
+            "nemo_conv_settings": {"conv_channels": 1024},
+            "relative_attention_bias_args": {"t5_bias_max_distance": 500, "type": "t5"},
+        },
+    },
+    "vision_lora": {"r": 256, "lora_alpha": 512},
+    "speech_lora": {"r": 320, "lora_alpha": 640},
+}
+
+QWEN3_OMNI = {
+    "model_type": "qwen3_omni_moe",
+    "architectures": ["Qwen3OmniMoeForConditionalGeneration"],
+    "thinker_config": {
+        "text_config": {
+            **shape(2048, 48, 32, 4, 768, 152064, head_dim=128),
+            "num_experts": 128,
+            "num_experts_per_tok": 8,
+            "moe_intermediate_size": 768,
+        },
+        "audio_config": {
+            "d_model": 1280,
+            "encoder_layers": 32,
+            "encoder_attention_heads": 20,
+            "encoder_ffn_dim": 5120,
+            "downsample_hidden_size": 480,
+            "num_mel_bins": 128,
+            "output_dim": 2048,
+        },
+        "vision_config": {
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "depth": 27,
+            "patch_size": 16,
+            "out_hidden_size": 2048,
+            "num_position_embeddings": 2304,
+            "deepstack_visual_indexes": [8, 16, 24],
+        },
+    },
+    "talker_config": {
+        "thinker_hidden_size": 2048,
+        "num_code_groups": 16,
+        "text_config": {
+            **shape(1024, 20, 16, 2, 2048, 3072, head_dim=128),
+            "num_experts": 128,
+            "num_experts_per_tok": 6,
+            "moe_intermediate_size": 384,
+            "shared_expert_intermediate_size": 768,
+        },
+        "code_predictor_config": shape(1024, 5, 16, 8, 3072, 2048, head_dim=128),
+    },
+    "code2wav_config": {"hidden_size": 1024},
+}
 # Name: configuration, parameters, parameters that a token passes through (0: all of them).
 MODELS: dict[str, tuple[Config, int, int]] = {
     "Llama 2 7B": (causal("llama", "Llama", **shape(4096, 32, 32, 32, 11008, 32000)), 6738415616, 0),
@@ -49,6 +120,32 @@ MODELS: dict[str, tuple[Config, int, int]] = {
         0,
     ),
     "Mistral 7B": (causal("mistral", "Mistral", **shape(4096, 32, 32, 8, 14336, 32000)), 7241732096, 0),
+    "Qwen3-Omni 30B-A3B": (QWEN3_OMNI, 35259818545, 5202387505),
+    "Qwen3-Omni 30B-A3B without its talker": ({**QWEN3_OMNI, "enable_audio_output": False}, 31719205488, 4540115568),
+    "Phi-4 multimodal": (PHI4MM, 5574460384, 0),
+    **{
+        f"SAM {size}": (
+            {
+                "model_type": "sam",
+                "architectures": ["SamModel"],
+                "vision_config": {
+                    "hidden_size": width,
+                    "num_hidden_layers": depth,
+                    "num_attention_heads": heads,
+                    "global_attn_indexes": everywhere,
+                },
+                "prompt_encoder_config": {"hidden_size": 256},
+                "mask_decoder_config": {"hidden_size": 256},
+            },
+            parameters,
+            0,
+        )
+        for size, width, depth, heads, everywhere, parameters in (
+            ("base", 768, 12, 12, [2, 5, 8, 11], 93735472),
+            ("large", 1024, 24, 16, [5, 11, 17, 23], 312342832),
+            ("huge", 1280, 32, 16, [7, 15, 23, 31], 641090608),
+        )
+    },
     "Mistral Nemo": (
         causal("mistral", "Mistral", **shape(5120, 40, 32, 8, 14336, 131072, head_dim=128)),
         12247782400,
@@ -392,3 +489,80 @@ def test_nothing_is_guessed_when_a_size_is_missing(missing: str) -> None:
 def test_implausible_sizes_are_not_counted_with(value: object) -> None:
     with pytest.raises(Undescribed):
         catalogue.describe(Section({**MODELS["Llama 3 8B"][0], "hidden_size": value}))
+
+
+@pytest.mark.parametrize(
+    ("layers", "inner", "shared", "parameters"), [(30, 8192, 10, 5439438272), (35, 16384, 15, 7849978192)]
+)
+def test_gemma_3n_is_counted_but_its_vision_encoder_makes_that_an_estimate(
+    layers: int, inner: int, shared: int, parameters: int
+) -> None:
+    text = {
+        "hidden_size": 2048,
+        "num_hidden_layers": layers,
+        "intermediate_size": [inner] * layers,
+        "num_kv_shared_layers": shared,
+    }
+    config = {
+        "model_type": "gemma3n",
+        "architectures": ["Gemma3nForConditionalGeneration"],
+        "text_config": text,
+        "vision_config": {"architecture": "mobilenetv5_300m_enc"},
+        "audio_config": {"hidden_size": 1536},
+    }
+    network = catalogue.describe(Section(config))
+    assert network.total.parameters == parameters
+    assert not network.exact
+
+    alone = catalogue.describe(Section({**text, "model_type": "gemma3n_text", "architectures": ["Gemma3nForCausalLM"]}))
+    towers = network.parts["vision_tower"] + network.parts["audio_tower"]
+    assert alone.exact
+    assert alone.total.parameters == parameters - towers.parameters
+
+    with pytest.raises(Undescribed, match="encoder that no page describes"):
+        catalogue.describe(Section({**config, "vision_config": {"architecture": "another"}}))
+
+
+@pytest.mark.parametrize(
+    ("config", "billions"),
+    [
+        (
+            {
+                "_class_name": "WanVACETransformer3DModel",
+                "num_attention_heads": 12,
+                "attention_head_dim": 128,
+                "ffn_dim": 8960,
+                "num_layers": 30,
+                "vace_layers": list(range(0, 30, 2)),
+            },
+            2.15,
+        ),
+        (
+            {
+                "_class_name": "WanVACETransformer3DModel",
+                "num_attention_heads": 40,
+                "attention_head_dim": 128,
+                "ffn_dim": 13824,
+                "num_layers": 40,
+                "vace_layers": list(range(0, 40, 5)),
+            },
+            17.34,
+        ),
+        (
+            {
+                "model_type": "parakeet_ctc",
+                "architectures": ["ParakeetForCTC"],
+                "vocab_size": 1025,
+                "encoder_config": {"num_hidden_layers": 42},
+            },
+            1.06,
+        ),
+    ],
+)
+def test_what_no_published_count_proves_is_near_the_published_size_and_called_an_estimate(
+    config: Config, billions: float
+) -> None:
+    network = catalogue.describe(Section(config))
+    assert network.total.parameters == pytest.approx(billions * 1e9, rel=0.005)
+    assert not network.exact
+    assert network.why

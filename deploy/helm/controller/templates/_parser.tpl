@@ -1,3 +1,3 @@
 {{- define "controller.parserImage" -}}
-{{ printf "%s:%s" .Values.parserImage.repository (.Values.parserImage.tag | default .Chart.AppVersion) | quote }}
+{{ printf "%s%s:%s" (include "ome.registry" .) .Values.parserImage.repository (.Values.parserImage.tag | default .Chart.AppVersion) | quote }}
 {{- end }}

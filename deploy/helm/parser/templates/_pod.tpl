@@ -1,5 +1,5 @@
 {{/*
-What every OME pod has in common. The four service charts hold identical copies of this file, so that each can be
+What every OME pod has in common. The charts of services and NATS hold identical copies of this file, so that each can be
 installed alone without a dependency to download; tests/contract/charts compares them.
 */}}
 
@@ -16,8 +16,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{/* A registry that an installation of all charts shares comes before each repository. */}}
+{{- define "ome.registry" -}}
+{{- with (.Values.global | default dict).imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- end }}
+
 {{- define "ome.image" -}}
-{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{ printf "%s%s:%s" (include "ome.registry" .) .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
 {{- end }}
 
 {{- define "ome.env" -}}
@@ -92,4 +97,6 @@ seccompProfile:
   labelSelector:
     matchLabels:
       {{- include "ome.selectorLabels" . | nindent 6 }}
+  # Counted for each generation of Pods: the old ones, which are about to go, must not push the new ones together.
+  matchLabelKeys: [pod-template-hash]
 {{- end }}

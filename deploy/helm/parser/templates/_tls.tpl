@@ -1,6 +1,6 @@
 {{/*
-Who makes the certificates of a service, and what is in them. The charts of parser and status hold identical copies of
-this file, as they do of _pod.tpl.
+Who makes the certificates of a service, and what is in them. The charts of parser, status and NATS hold identical copies
+of this file, as they do of _pod.tpl.
 */}}
 
 {{- define "ome.tlsSecret" -}}

@@ -419,10 +419,12 @@ class Progress(_message.Message):
     def __init__(self, bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., files_done: _Optional[int] = ..., files_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ...) -> None: ...
 
 class CredentialsRequest(_message.Message):
-    __slots__ = ("model_uid",)
+    __slots__ = ("model_uid", "source_digest")
     MODEL_UID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     model_uid: str
-    def __init__(self, model_uid: _Optional[str] = ...) -> None: ...
+    source_digest: str
+    def __init__(self, model_uid: _Optional[str] = ..., source_digest: _Optional[str] = ...) -> None: ...
 
 class CredentialsReply(_message.Message):
     __slots__ = ("values", "problem", "secret_version")

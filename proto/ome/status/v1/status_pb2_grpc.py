@@ -27,6 +27,11 @@ if _version_not_supported:
 
 class StatusServiceStub:
     """StatusService tells the same truth as .status of the model objects, without access to the Kubernetes API.
+
+    A call shows a token in the metadata "authorization: Bearer <token>", and needs the rights of its owner on the model
+    objects: get, list or watch. UNAUTHENTICATED without a valid token; PERMISSION_DENIED, with reason Forbidden, when the
+    request names a namespace or a kind without namespaces that the caller may not see. Of what a request leaves open, the
+    caller gets what it may see. RESOURCE_EXHAUSTED beyond the share of one caller.
     """
 
     def __init__(self, channel):
@@ -59,6 +64,11 @@ class StatusServiceStub:
 
 class StatusServiceServicer:
     """StatusService tells the same truth as .status of the model objects, without access to the Kubernetes API.
+
+    A call shows a token in the metadata "authorization: Bearer <token>", and needs the rights of its owner on the model
+    objects: get, list or watch. UNAUTHENTICATED without a valid token; PERMISSION_DENIED, with reason Forbidden, when the
+    request names a namespace or a kind without namespaces that the caller may not see. Of what a request leaves open, the
+    caller gets what it may see. RESOURCE_EXHAUSTED beyond the share of one caller.
     """
 
     def GetModel(self, request, context):
@@ -94,7 +104,7 @@ class StatusServiceServicer:
     def ListNodes(self, request, context):
         """ListNodes answers with all nodes that run a fetcher, sorted by name.
 
-        Idempotent. UNAVAILABLE before the service has synchronised.
+        Needs the right to list nodes. Idempotent. UNAVAILABLE before the service has synchronised.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +143,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class StatusService:
     """StatusService tells the same truth as .status of the model objects, without access to the Kubernetes API.
+
+    A call shows a token in the metadata "authorization: Bearer <token>", and needs the rights of its owner on the model
+    objects: get, list or watch. UNAUTHENTICATED without a valid token; PERMISSION_DENIED, with reason Forbidden, when the
+    request names a namespace or a kind without namespaces that the caller may not see. Of what a request leaves open, the
+    caller gets what it may see. RESOURCE_EXHAUSTED beyond the share of one caller.
     """
 
     @staticmethod

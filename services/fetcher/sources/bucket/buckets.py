@@ -27,13 +27,13 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.findings import Remark
-from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.bucket.checksums import with_checksums
 from services.fetcher.sources.bucket.signing import Signer, is_signable, signer_of
 from services.fetcher.sources.bucket.source import BucketSource
-from services.fetcher.sources.selection import select_files
+from services.fetcher.sources.selection import is_folder_marker, select_files
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.refusals import RATE_LIMITED, WRONG_REGION, refusal_of, said_in
 from services.fetcher.transfer.tls import tls_context
@@ -54,6 +54,8 @@ _USED_FOR_SECONDS = _SIGNED_FOR.total_seconds() / 2
 # Few files are in flight at once; the others are signed when their turn comes.
 _REMEMBERED = 256
 
+_BAD_NAME = re.compile(r'Path "((?:[^"\\]|\\.)*)"')
+_SHOWN = 200
 _STATUS = re.compile(r"status code: (\d{3})|\bstatus: (\d{3})\b")
 # Addresses at which pods and machines of the clouds ask for their identity.
 _IDENTITY = re.compile(
@@ -96,6 +98,8 @@ def list_prefix(source: BucketSource) -> BucketListing:
     for folder in {path[:end] for path in files for end in _slashes(path)}:
         if folder in files and files[folder].size_bytes == 0:
             del files[folder]
+    for path in [path for path, file in files.items() if is_folder_marker(path, file.size_bytes)]:
+        del files[path]
     if not files:
         raise Missing(
             Reason.NOT_FOUND,
@@ -113,7 +117,7 @@ def list_prefix(source: BucketSource) -> BucketListing:
             raise InvalidValue(
                 Reason.INVALID_LISTING,
                 f"{source.name} holds {path!r}: with the identity of a pod no address can be signed of such a name; "
-                "name a Secret with a key in storage.storageKey, or leave it out with parameters.ignorePatterns",
+                f"name a Secret with a key in storage.storageKey; {leave_out(path)}",
             )
     # A prefix has no revision: the digest of the manifest stands for its state.
     selected = with_checksums(source, BucketOrigin(source), [files[path] for path in selection.paths])
@@ -167,6 +171,9 @@ def _open(source: BucketSource) -> Store:
         "allow_http": source.endpoint.startswith("http://"),
         "user_agent": "ome-fetcher",
     }
+    if source.passage:
+        # The gate knows of the operator's proxies.
+        options["proxy_url"] = source.passage.url
     authorities = tls_context().get_ca_certs(binary_form=True)
     if authorities:
         # The SDK reads SSL_CERT_FILE and SSL_CERT_DIR but not the other variables that the engine knows.
@@ -250,7 +257,8 @@ def _errors_of(source: BucketSource) -> Iterator[None]:
     except (ServiceError, InvalidValue):
         raise
     except (BaseError, OSError, ValueError) as error:
-        refusal = _refused(source, str(error))
+        problem = source.passage.problem(source.name) if source.passage else None
+        refusal = problem or _refused(source, str(error))
     else:
         return
     raise refusal
@@ -276,10 +284,18 @@ def _refused(source: BucketSource, text: str) -> ServiceError:
     if status == HTTPStatus.BAD_REQUEST:
         return Invalid(Reason.INVALID_PARAMETER, f"{source.name}: the store does not understand the request{named}")
     if "path segment" in text or "invalid path" in text.lower():
+        # obstore stops at such a name, before patterns could be asked.
+        bad = _BAD_NAME.search(text)
+        what = repr(bad[1][:_SHOWN]) if bad else "an object"
         return Invalid(
             Reason.INVALID_LISTING,
-            f"{source.name} holds an object whose name has an empty part, '.' or '..', of which no file can be made",
+            f"{source.name} holds {what}, whose name has an empty part, '.', '..' or a control character, so that no "
+            "file can be made of it: rename it, or name a prefix that it does not lie below",
         )
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and source.passage:
+        # The SDK takes its own word for a proxy away when it is led to another host.
+        why = "the store redirects from http to another host, which is not followed"
+        return Unavailable(Reason.UNAVAILABLE, f"{source.name}: {why}: name that host as endpoint")
     if status:
         return Unavailable(Reason.UNAVAILABLE, f"{source.name}: the store answers{named}")
     where = source.endpoint or "the store"

@@ -6,29 +6,27 @@ Amazon's tell them to requests with a signed header of its own only, which obsto
 
 import base64
 import binascii
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.message import Message
 from http import HTTPStatus
-from http.client import HTTPException
 
 from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing, ServiceError, Unavailable
 from services.fetcher.sources.bucket.source import BucketSource
+from services.fetcher.transfer.addresses import AddressError, split_url
 from services.fetcher.transfer.origin import Location, Origin
 from services.fetcher.transfer.refusals import BODY_BYTES, RATE_LIMITED, Said, refusal_of, said_by
 from services.fetcher.transfer.retry import asked_pause_seconds
-from services.fetcher.transfer.tls import tls_context
+from services.fetcher.transfer.wire import Connection, Head, RefusedError, TrustError, Watch, WireError
 
 # Smaller objects are many, and a request for each would take longer than the listing.
 _LEAST_BYTES = 1 << 20
 _REQUESTS = 8
-_TIMEOUT_SECONDS = 30.0
+_CONNECT_SECONDS = 10.0
+_STALL_SECONDS = 30.0
 # Both clouds have others too. A CRC is all that Google has for a composite object, and costs less than the disk.
 _CRC32C_BYTES = 4
 _MD5_BYTES = 16
@@ -42,10 +40,9 @@ def with_checksums(source: BucketSource, origin: Origin, files: Sequence[Manifes
     """
     if source.scheme not in ("gs", "az"):
         return list(files)
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls_context()))
     large = [file for file in files if file.size_bytes >= _LEAST_BYTES]
     with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="checksum") as executor:
-        answers = executor.map(lambda file: _ask(source, opener, file, origin.locate(file, again=False)), large)
+        answers = executor.map(lambda file: _ask(source, file, origin.locate(file, again=False)), large)
         found = {file.path: _checksum_of(headers) for file, headers in zip(large, answers, strict=True)}
     return [
         replace(file, algorithm=found[file.path][0], checksum=found[file.path][1]) if file.path in found else file
@@ -53,29 +50,32 @@ def with_checksums(source: BucketSource, origin: Origin, files: Sequence[Manifes
     ]
 
 
-def _ask(
-    source: BucketSource, opener: urllib.request.OpenerDirector, file: ManifestFile, location: Location
-) -> Message:
-    # The first byte by GET, as the address is signed for it; no other scheme than http and https gets here.
-    request = urllib.request.Request(location.url, headers={**location.headers, "Range": "bytes=0-0"})  # noqa: S310
+def _ask(source: BucketSource, file: ManifestFile, location: Location) -> Mapping[str, str]:
+    """The headers that the store sends with the first byte of an object: by GET, as the address is signed for it."""
+    connection = None
     try:
-        with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-            headers: Message = answer.headers
-            return headers
-    except urllib.error.HTTPError as error:
-        with error:
-            told = {name.lower(): value for name, value in error.headers.items()}
-            said = said_by(told, error.read(BODY_BYTES), location.secrets())
-            raise _refused(source, file, error.code, told, said) from None
-    except (OSError, HTTPException) as error:
+        endpoint, target = split_url(location.url)
+        watch = Watch(lambda: None, _CONNECT_SECONDS, _STALL_SECONDS, stall_bytes=1)
+        connection = Connection(endpoint, watch, source.egress)
+        connection.request(target, {**location.headers, "Range": "bytes=0-0"})
+        connection.flush()
+        head = connection.head()
+        if head.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            return head.headers
+        raise _refused(source, file, head, said_by(head.headers, connection.excerpt(BODY_BYTES), location.secrets()))
+    except RefusedError as error:
+        raise Missing(Reason.EGRESS_REFUSED, f"{source.name}: {error}") from error
+    except (WireError, TrustError, AddressError) as error:
         raise Unavailable(
             Reason.UNAVAILABLE, f"{source.name}: the store cannot be asked for {file.path} ({type(error).__name__})"
         ) from None
+    finally:
+        if connection:
+            connection.close()
 
 
-def _refused(
-    source: BucketSource, file: ManifestFile, status: int, headers: Mapping[str, str], said: Said
-) -> ServiceError:
+def _refused(source: BucketSource, file: ManifestFile, head: Head, said: Said) -> ServiceError:
+    status = head.status
     what, known = f"{source.name}: {file.path}", refusal_of(said.code)
     if known and not known.general:
         return known.error(what, said.behind(status))
@@ -88,18 +88,18 @@ def _refused(
                 f"{what} may not be read, only listed ({said.behind(status)}): check what the credentials allow",
             )
     slow_down = status == HTTPStatus.TOO_MANY_REQUESTS or known is RATE_LIMITED
-    pause = asked_pause_seconds(headers, datetime.now(UTC))
+    pause = asked_pause_seconds(head.headers, datetime.now(UTC))
     reason = Reason.RATE_LIMITED if slow_down else Reason.UNAVAILABLE
     return Unavailable(reason, f"{what}: the store answers {said.behind(status)}", pause)
 
 
-def _checksum_of(headers: Message) -> tuple[ChecksumAlgorithm, str]:
+def _checksum_of(headers: Mapping[str, str]) -> tuple[ChecksumAlgorithm, str]:
     """The checksum of an object's whole content, or none.
 
     https://cloud.google.com/storage/docs/xml-api/reference-headers and
     https://learn.microsoft.com/en-us/rest/api/storageservices/get-blob, which calls the range's own Content-MD5.
     """
-    google = [part.strip() for value in headers.get_all("x-goog-hash", []) for part in value.split(",")]
+    google = [part.strip() for part in headers.get("x-goog-hash", "").split(",")]
     crc = next((_decoded(part.removeprefix("crc32c=")) for part in google if part.startswith("crc32c=")), b"")
     if len(crc) == _CRC32C_BYTES:
         return ChecksumAlgorithm.CRC32C, crc.hex()

@@ -14,6 +14,8 @@ from libs.artifact.hosts import read_endpoint_host
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import BucketUri
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
+from services.fetcher.transfer.egress import ANYWHERE, Rule
+from services.fetcher.transfer.passage import Passage
 
 # What obstore takes where neither the model, its secret nor the pod's environment names a region.
 _DEFAULT_REGION = "us-east-1"
@@ -43,7 +45,8 @@ class BucketSource:
     """What to list and where. The secret holds what obstore calls the credentials; it is never shown.
 
     endpoint and account_name are empty where the cloud's own address and, for anything but az://, no account is meant.
-    With neither a secret nor anonymous, the pod's identity signs.
+    With neither a secret nor anonymous, the pod's identity signs. passage is the way of the SDK's connections, egress
+    the rule of our own.
     """
 
     scheme: str
@@ -56,6 +59,8 @@ class BucketSource:
     virtual_hosted: bool = False
     secret: Mapping[str, str] = field(default_factory=dict, repr=False)
     choice: Choice = OME_CHOOSES
+    passage: Passage | None = field(default=None, repr=False, compare=False)
+    egress: Rule = ANYWHERE
 
     @property
     def name(self) -> str:

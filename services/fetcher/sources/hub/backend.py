@@ -1,6 +1,6 @@
 """hf:// as a backend: repositories of the Hugging Face Hub, over HTTP and over Xet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from services.fetcher.sources.backend import Asked, Backend, Listing, Opening
@@ -39,9 +39,10 @@ def _configure(settings: _Settings) -> Opening:
     transport = Transport(settings.hf_transport)
 
     def open_repository(asked: Asked, _stop: StopFlag) -> _Repository:
-        return _Repository(hub_source(asked.uri, asked.parameters, asked.credentials, settings.hf_endpoint, transport))
+        source = hub_source(asked.uri, asked.parameters, asked.credentials, settings.hf_endpoint, transport)
+        return _Repository(replace(source, passage=asked.passage))
 
-    return Opening(open_repository)
+    return Opening(open_repository, endpoints=lambda uri: (settings.hf_endpoint,))
 
 
 BACKEND = Backend(("hf",), _configure)

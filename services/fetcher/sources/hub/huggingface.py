@@ -29,7 +29,7 @@ from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defin
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.findings import Remark
-from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.hub.source import HubOrigin, HubSource
@@ -46,6 +46,7 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "create a Secret with an access token of Hugging Face under the key 'token' and name it in storage.storageKey"
 _ENDPOINT: ContextVar[str] = ContextVar("endpoint of the listing that this thread works on")
+_HELD: ContextVar[httpx2.Client | None] = ContextVar("client of that listing, which goes where its model may")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,9 @@ class _Client(httpx2.Client):
             return super().send(request, **options)
         request.extensions = {**request.extensions, "timeout": _TIMEOUT.as_dict()}
         _keep_at(endpoint, request)
+        held = _HELD.get(None)
         try:
-            response = super().send(request, **options)
+            response = held.send(request, **options) if held else super().send(request, **options)
         except httpx2.TransportError as error:
             raise _UnreachableError(error) from error
         # Raised here rather than by the SDK, which would look whether to retry first.
@@ -152,18 +154,23 @@ constants.HF_HUB_DISABLE_TELEMETRY = True
 def _errors_of(source: HubSource) -> Iterator[None]:
     """Turn what the SDK raises into what the caller does next."""
     token = _ENDPOINT.set(source.endpoint)
+    held = _held_client(source)
+    client = _HELD.set(held)
     try:
         yield
     except (ServiceError, InvalidValue):
         raise
+    except _UnreachableError as error:
+        problem = source.passage.problem(source.name) if source.passage else None
+        raise problem or _unreachable(source, error) from error
     except HFValidationError as error:
         raise Invalid(Reason.INVALID_URI, f"{source.name}: {error}") from error
     except HfHubHTTPError as error:
-        raise _refused(source, error) from error
-    except (_UnreachableError, httpx2.HTTPError) as error:
-        raise Unavailable(
-            Reason.UNAVAILABLE, f"{source.endpoint} cannot be reached to list {source.name}: {error}"
-        ) from error
+        # A request over plain http is answered by the gate itself where it leads nowhere.
+        problem = source.passage.problem(source.name) if source.passage else None
+        raise problem or _refused(source, error) from error
+    except httpx2.HTTPError as error:
+        raise _unreachable(source, error) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         # The SDK takes answers apart without looking.
         raise Unavailable(
@@ -172,7 +179,23 @@ def _errors_of(source: HubSource) -> Iterator[None]:
             "check the endpoint and proxies on the way",
         ) from error
     finally:
+        _HELD.reset(client)
         _ENDPOINT.reset(token)
+        if held:
+            held.close()
+
+
+def _held_client(source: HubSource) -> httpx2.Client | None:
+    """A client whose connections lead through the source's passage, and by no variable of the environment past it."""
+    if source.passage is None:
+        return None
+    return httpx2.Client(
+        proxy=source.passage.url, trust_env=False, follow_redirects=True, timeout=_TIMEOUT, verify=tls_context()
+    )
+
+
+def _unreachable(source: HubSource, error: Exception) -> Unavailable:
+    return Unavailable(Reason.UNAVAILABLE, f"{source.endpoint} cannot be reached to list {source.name}: {error}")
 
 
 def _refused(source: HubSource, error: HfHubHTTPError) -> ServiceError:
@@ -270,6 +293,7 @@ def _checked(path: str, size: int, algorithm: ChecksumAlgorithm, checksum: str) 
     pattern = _SHA256 if algorithm is ChecksumAlgorithm.SHA256 else _SHA1
     if not pattern.fullmatch(checksum):
         raise InvalidValue(
-            Reason.INVALID_LISTING, f"the source lists {path!r} with {checksum!r}, which is no {algorithm.value}"
+            Reason.INVALID_LISTING,
+            f"the source lists {path!r} with {checksum!r}, which is no {algorithm.value}: {leave_out(path)}",
         )
     return ManifestFile(path, size, algorithm, checksum)

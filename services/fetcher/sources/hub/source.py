@@ -10,6 +10,7 @@ from libs.artifact.uri import HuggingFaceUri
 from services.fetcher.sources.parameters import invalid_parameter, read_endpoint, read_revision, read_token
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.transfer.origin import Location
+from services.fetcher.transfer.passage import Passage
 
 
 class Transport(StrEnum):
@@ -24,7 +25,10 @@ class Transport(StrEnum):
 
 @dataclass(frozen=True)
 class HubSource:
-    """What to list and where; an empty revision is the repository's default branch. The token is never shown."""
+    """What to list and where; an empty revision is the repository's default branch. The token is never shown.
+
+    passage is the way of the SDKs' connections.
+    """
 
     repository: str
     revision: str
@@ -32,6 +36,7 @@ class HubSource:
     token: str | None = field(default=None, repr=False)
     choice: Choice = OME_CHOOSES
     transport: Transport = Transport.AUTO
+    passage: Passage | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:

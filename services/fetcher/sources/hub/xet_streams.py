@@ -22,6 +22,7 @@ from services.fetcher.sources.hub import xet
 from services.fetcher.sources.hub.source import HubSource, Transport
 from services.fetcher.sources.hub.xet import DATA, END, FAILED, FAILURES, FRAME, Opening, Wanted
 from services.fetcher.sources.trust import bundle_of_all
+from services.fetcher.transfer.passage import Passage
 
 # What the process needs of the environment. Nothing else passes: variables of the fetcher's own, or of somebody who
 # tunes the SDK elsewhere, must not change what it does here.
@@ -61,8 +62,8 @@ class XetStreams:
         url = f"{source.endpoint}/api/models/{source.repository}/xet-read-token/{quote(self._commit, safe='')}"
         headers = {"Authorization": f"Bearer {source.token}"} if source.token else {}
         opening = Opening(url, os.getpid(), headers, self._attempts, self._backoff_seconds)
-        process = _start(directory) if hashes else None
-        stream = XetStream(self.name, process, opening, hashes, check, self._patience_seconds)
+        process = _start(directory, source.passage) if hashes else None
+        stream = XetStream(self.name, process, opening, hashes, check, self._patience_seconds, source.passage)
         try:
             yield stream
         finally:
@@ -82,6 +83,7 @@ class XetStream:
         hashes: dict[tuple[str, str], str],
         check: Callable[[], None],
         patience_seconds: float,
+        passage: Passage | None = None,
     ) -> None:
         self._name = name
         self._process = process
@@ -89,6 +91,7 @@ class XetStream:
         self._hashes = hashes
         self._check = check
         self._patience_seconds = patience_seconds
+        self._passage = passage
         self._path = ""
         # Bytes of the current frame that are not read yet.
         self._left = 0
@@ -134,6 +137,9 @@ class XetStream:
         word = bytearray(length if kind == FAILED else 0)
         self._read_all(memoryview(word))
         failure = FAILURES.get(word.decode(errors="replace"), FAILURES["broken"])
+        problem = self._passage.problem(f"{self._name}: {self._path}") if self._passage else None
+        if problem:
+            raise problem
         message = f"{self._name}: {self._path}: the storage {failure}"
         if failure == FAILURES["missing"]:
             raise Missing(Reason.NOT_FOUND, message)
@@ -173,8 +179,12 @@ class XetStream:
         return Unavailable(Reason.UNAVAILABLE, f"{self._name}: {self._path}: the process that reads it has ended")
 
 
-def _start(directory: Path) -> "subprocess.Popen[bytes]":
+def _start(directory: Path, passage: Passage | None) -> "subprocess.Popen[bytes]":
     environment = {name: value for name, value in os.environ.items() if name in _PASSED}
+    if passage:
+        # The gate knows of the operator's proxies.
+        environment = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
+        environment |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), passage.url)
     # The way in which this process found its modules: a path, a virtual environment, an archive.
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HOME": str(directory)}
     # Logs and the skeleton of a cache are written there; chunks are not kept, as the SDK's default for that is zero.

@@ -7,6 +7,7 @@ from services.fetcher.sources.backend import Asked, Backend, Listing, Opening
 from services.fetcher.sources.modelscope.listing import list_revision
 from services.fetcher.sources.modelscope.source import ModelScopeOrigin, ModelScopeSource, modelscope_source
 from services.fetcher.stop import StopFlag
+from services.fetcher.transfer.egress import Rule
 from services.fetcher.transfer.origin import Origin
 
 
@@ -19,9 +20,10 @@ class _Settings(Protocol):
 class _Repository:
     source: ModelScopeSource
     stop: StopFlag
+    egress: Rule
 
     def list(self) -> Listing:
-        return list_revision(self.source, self.stop)
+        return list_revision(self.source, self.stop, self.egress)
 
     def origin(self, revision: str) -> Origin:
         return ModelScopeOrigin(self.source, revision)
@@ -33,9 +35,9 @@ class _Repository:
 def _configure(settings: _Settings) -> Opening:
     def open_repository(asked: Asked, stop: StopFlag) -> _Repository:
         source = modelscope_source(asked.uri, asked.parameters, asked.credentials, settings.modelscope_endpoint)
-        return _Repository(source, stop)
+        return _Repository(source, stop, asked.egress)
 
-    return Opening(open_repository)
+    return Opening(open_repository, endpoints=lambda uri: (settings.modelscope_endpoint,))
 
 
 BACKEND = Backend(("ms",), _configure)

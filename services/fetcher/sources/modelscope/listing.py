@@ -13,6 +13,7 @@ from services.fetcher.sources.documents import Allowance, Documents
 from services.fetcher.sources.modelscope.source import ModelScopeSource
 from services.fetcher.sources.modelscope.tree import manifest_of, read_tree
 from services.fetcher.stop import StopFlag
+from services.fetcher.transfer.egress import ANYWHERE, Rule
 from services.fetcher.transfer.refusals import Said
 from services.fetcher.transfer.retry import asked_pause_seconds
 from services.fetcher.transfer.wire import Head
@@ -22,7 +23,7 @@ _ALLOWANCE = Allowance(seconds=90.0, most_bytes=64 << 20)
 _ADVICE = "create a Secret with an access token of ModelScope under the key 'token' and name it in storage.storageKey"
 
 
-def list_revision(source: ModelScopeSource, stop: StopFlag) -> Listing:
+def list_revision(source: ModelScopeSource, stop: StopFlag, egress: Rule = ANYWHERE) -> Listing:
     """Resolve a revision to a commit and list the files to fetch of it. Blocks for seconds.
 
     Raises Missing NotFound or Forbidden; Unavailable RateLimited or Unavailable, with the pause that the hub asks for;
@@ -36,6 +37,7 @@ def list_revision(source: ModelScopeSource, stop: StopFlag) -> Listing:
         stop,
         _ALLOWANCE,
         lambda head, said: _refused(source, head, said),
+        egress,
     )
     document = documents.read(source.listing_url)
     code = document.get("Code", HTTPStatus.OK)

@@ -1,12 +1,13 @@
 """What ModelScope says of a revision: its files, and the commit that they are of. Taken apart and checked. Pure."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from libs.artifact.errors import InvalidValue
-from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, Unavailable
 from services.fetcher.sources.modelscope.source import ModelScopeSource
@@ -45,9 +46,10 @@ def read_tree(document: Mapping[str, Any], source: ModelScopeSource) -> Tree:
     if not all(isinstance(entry, dict) and isinstance(entry.get("Path"), str) for entry in entries):
         raise _other_hub(source)
     blobs = [entry for entry in entries if entry.get("Type") != "tree"]
-    paths = [entry["Path"] for entry in blobs]
-    if len(set(paths)) < len(paths):
-        raise InvalidValue(Reason.INVALID_LISTING, f"{source.name}: the hub lists a file twice")
+    counted = Counter(entry["Path"] for entry in blobs if source.choice.wants(entry["Path"]))
+    twice = next((path for path, count in counted.items() if count > 1), None)
+    if twice is not None:
+        raise InvalidValue(Reason.INVALID_LISTING, f"{source.name}: the hub lists {twice!r} twice: {leave_out(twice)}")
     commit = _commit(source, data.get("LatestCommitter"), blobs)
     return Tree(commit or source.revision, {entry["Path"]: (entry.get("Size"), entry.get("Sha256")) for entry in blobs})
 
@@ -88,12 +90,13 @@ def _texts(entry: Mapping[str, Any], *names: str) -> Iterator[str]:
 
 def _file(path: str, size: Any, checksum: Any, source: ModelScopeSource) -> ManifestFile:
     if not isinstance(size, int) or isinstance(size, bool):
-        raise InvalidValue(Reason.INVALID_LISTING, f"{source.name}: the hub lists {path!r} without its size")
+        what = f"{source.name}: the hub lists {path!r} without its size: {leave_out(path)}"
+        raise InvalidValue(Reason.INVALID_LISTING, what)
     if not isinstance(checksum, str) or not _SHA256.fullmatch(checksum.lower()):
         raise InvalidValue(
             Reason.INVALID_LISTING,
-            f"{source.name}: the hub lists {path!r} without its SHA-256, so that it cannot be verified; "
-            "leave it out with parameters.ignorePatterns if the model does without it",
+            f"{source.name}: the hub lists {path!r} without its SHA-256, so that it cannot be verified: "
+            f"{leave_out(path)}",
         )
     return ManifestFile(path, size, ChecksumAlgorithm.SHA256, checksum.lower())
 

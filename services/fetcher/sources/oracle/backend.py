@@ -1,6 +1,6 @@
 """oci:// as a backend: prefixes of Oracle's Object Storage."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.fetcher.sources.backend import Asked, Backend, Listing, Opening
 from services.fetcher.sources.oracle.source import OracleSource, oracle_source
@@ -28,7 +28,7 @@ class _Prefix:
 
 
 def _open(asked: Asked, _stop: StopFlag) -> _Prefix:
-    return _Prefix(oracle_source(asked.uri, asked.parameters, asked.credentials))
+    return _Prefix(replace(oracle_source(asked.uri, asked.parameters, asked.credentials), passage=asked.passage))
 
 
 BACKEND = Backend(("oci",), lambda settings: Opening(_open))

@@ -32,12 +32,13 @@ from oci.signer import AbstractBaseSigner, Signer
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.findings import Remark
-from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, UserKey
-from services.fetcher.sources.selection import select_files
+from services.fetcher.sources.selection import is_folder_marker, select_files
 from services.fetcher.transfer.origin import Location
+from services.fetcher.transfer.passage import Passage
 from services.fetcher.transfer.refusals import Said, cleaned, refusal_of
 from services.fetcher.transfer.retry import asked_pause_seconds
 
@@ -185,7 +186,7 @@ class _Access:
 
     def client(self) -> "_Client":
         """A client for a few calls."""
-        return _Client(_configuration(self._source), self._signer, self.endpoint)
+        return _Client(_configuration(self._source), self._signer, self.endpoint, self._source.passage)
 
     def sign(self, request: _Unsent, renew: bool) -> None:
         """Add the headers of a signature to a request; renew says that the last one was refused. Not thread-safe."""
@@ -230,12 +231,12 @@ def _listing_errors(source: OracleSource) -> Iterator[None]:
     except ServiceError:
         raise
     except OracleError as error:
-        raise _list_refused(source, error) from error
+        raise _problem(source) or _list_refused(source, error) from error
     except InvalidConfig as error:
         wrong = ", ".join(sorted(error.errors))
         raise Invalid(Reason.INVALID_PARAMETER, f"{source.name}: the Secret is malformed in: {wrong}") from error
     except (RequestException, ConnectTimeout, OSError) as error:
-        raise Unavailable(
+        raise _problem(source) or Unavailable(
             Reason.UNAVAILABLE,
             f"{source.name}: the service cannot be reached ({type(error).__name__}); {_where(source)}",
         ) from error
@@ -246,6 +247,10 @@ def _listing_errors(source: OracleSource) -> Iterator[None]:
             f"{source.name}: the service does not answer as Oracle's does ({type(error).__name__}); "
             f"{_where(source)}; check proxies on the way",
         ) from error
+
+
+def _problem(source: OracleSource) -> ServiceError | None:
+    return source.passage.problem(source.name) if source.passage else None
 
 
 def _where(source: OracleSource) -> str:
@@ -267,7 +272,9 @@ def _regional_endpoint(region: str) -> str:
 class _Client:
     """One attempt per call, with a timeout. The SDK retries ten minutes long by default and trips circuit breakers."""
 
-    def __init__(self, configuration: dict[str, str], signer: AbstractBaseSigner, endpoint: str) -> None:
+    def __init__(
+        self, configuration: dict[str, str], signer: AbstractBaseSigner, endpoint: str, passage: Passage | None
+    ) -> None:
         self._client = ObjectStorageClient(
             configuration,
             signer=signer,
@@ -276,6 +283,13 @@ class _Client:
             retry_strategy=NoneRetryStrategy(),
             circuit_breaker_strategy=NoCircuitBreakerStrategy(),
         )
+        if passage:
+            # Of the SDK's inside. Remove when its clients take proxies.
+            session = self._client.base_client.session
+            session.proxies = {"http": passage.url, "https": passage.url}
+            # Otherwise proxies of the environment come before these. It also names certificates.
+            session.trust_env = False
+            session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
     def list_page(self, source: OracleSource, start: str | None) -> Any:
         """One page of the listing, from an object's name on."""
@@ -317,8 +331,7 @@ def _entries(client: _Client, source: OracleSource) -> Iterator[_Entry]:
         page = client.list_page(source, start)
         for found in page.objects:
             entry = _Entry(found.name, found.size, found.etag, found.md5, found.archival_state)
-            # Consoles mark a folder by an empty object whose name ends with a slash.
-            if not (entry.name.endswith("/") and not entry.size):
+            if not is_folder_marker(entry.name, entry.size):
                 yield entry
         if not page.next_start_with:
             return
@@ -444,7 +457,8 @@ def _manifest_file(path: str, entry: _Entry) -> ManifestFile:
         state = entry.archival_state.lower()
         raise Missing(Reason.FORBIDDEN, f"{path!r} is {state} in the archive tier: restore it in the bucket first")
     if entry.size is None or not entry.etag:
-        raise InvalidValue(Reason.INVALID_LISTING, f"the source lists {path!r} without its size or ETag")
+        what = f"the source lists {path!r} without its size or ETag: {leave_out(path)}"
+        raise InvalidValue(Reason.INVALID_LISTING, what)
     md5 = _plain_md5(entry.md5 or "")
     algorithm = ChecksumAlgorithm.MD5 if md5 else ChecksumAlgorithm.NONE
     return ManifestFile(path, entry.size, algorithm, md5, entry.etag)

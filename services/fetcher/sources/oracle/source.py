@@ -11,6 +11,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import OracleUri, named_auth_type
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
+from services.fetcher.transfer.passage import Passage
 
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -41,7 +42,10 @@ class UserKey:
 
 @dataclass(frozen=True)
 class OracleSource:
-    """What to list and where; an empty endpoint follows from the region, and an empty region from the principal."""
+    """What to list and where; an empty endpoint follows from the region, and an empty region from the principal.
+
+    passage is the way of the SDK's connections to the service; it asks for an identity where the machine says.
+    """
 
     namespace: str
     bucket: str
@@ -51,6 +55,7 @@ class OracleSource:
     endpoint: str = ""
     key: UserKey | None = None
     choice: Choice = OME_CHOOSES
+    passage: Passage | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:

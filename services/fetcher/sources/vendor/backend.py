@@ -1,7 +1,7 @@
 """vendor:// as a backend: whatever the operator's driver for the vendor says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -62,10 +62,18 @@ class _Vendors:
     def reads_in_place(self, uri: ModelUri) -> bool:
         return isinstance(uri, VendorUri) and self.driver(uri) == PREPROVISIONED
 
+    def endpoints(self, uri: ModelUri) -> tuple[str, ...]:
+        """The addresses in a driver, whose host no variable can change."""
+        match self.driver(uri) if isinstance(uri, VendorUri) else PREPROVISIONED:
+            case HttpDriver(index, file):
+                return tuple(url for url in (index, file) if url)
+        return ()
+
     def open(self, asked: Asked, stop: StopFlag) -> Source:
         match self.driver(asked.uri):
             case HttpDriver() as http:
-                return _BehindIndex(http_source(asked.uri, asked.parameters, asked.credentials, http), stop)
+                source = http_source(asked.uri, asked.parameters, asked.credentials, http)
+                return _BehindIndex(replace(source, egress=asked.egress), stop)
             case ExecDriver() as program:
                 return _BehindProgram(exec_source(asked.uri, asked.parameters, asked.credentials, program), stop)
         raise Invalid(
@@ -77,7 +85,7 @@ class _Vendors:
 
 def _configure(settings: _Settings) -> Opening:
     vendors = _Vendors(read_drivers(settings.vendor_drivers_file))
-    return Opening(vendors.open, vendors.reads_in_place)
+    return Opening(vendors.open, vendors.reads_in_place, vendors.endpoints)
 
 
 BACKEND = Backend(("vendor",), _configure)

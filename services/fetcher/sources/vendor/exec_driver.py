@@ -57,7 +57,7 @@ def list_index(source: ExecSource, stop: StopFlag) -> Manifest:
         )
     builder = IndexBuilder(source.name)
     builder.add(page)
-    return manifest_of(builder.index(), source.name, source.choice)
+    return manifest_of(builder.index(source.choice), source.name, source.choice)
 
 
 class ExecOrigin:

@@ -100,6 +100,7 @@ def _read_index(source: HttpSource, stop: StopFlag) -> Index:
         stop,
         Allowance(_INDEX_SECONDS, _INDEX_BYTES),
         lambda head, said: _refused(source, host, head, said),
+        source.egress,
     )
     builder = IndexBuilder(source.name)
     url, seen = source.index_url, set[str]()
@@ -108,7 +109,7 @@ def _read_index(source: HttpSource, stop: StopFlag) -> Index:
         page = read_page(documents.read(url), source.name)
         builder.add(page)
         if not page.next:
-            return builder.index()
+            return builder.index(source.choice)
         url = _next_url(source, url, page.next)
     raise InvalidValue(Reason.INVALID_LISTING, f"{source.name}: the pages of the vendor's index lead in a circle")
 

@@ -12,7 +12,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Corrupt, Invalid, Missing
-from services.fetcher.sources.selection import Choice, select_files
+from services.fetcher.sources.selection import OME_CHOOSES, Choice, is_folder_marker, select_files
 from services.fetcher.sources.vendor.drivers import is_free_header
 from services.fetcher.transfer.origin import Location
 
@@ -38,10 +38,14 @@ class IndexFile:
 
 @dataclass(frozen=True)
 class Index:
-    """The files of a model by path, and the revision that they are of; empty when the index names none."""
+    """The files of a model by path, and the revision that they are of; empty when the index names none.
+
+    listed is how many files there are, with those that patterns leave out.
+    """
 
     revision: str
     files: Mapping[str, IndexFile]
+    listed: int
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,15 @@ class IndexBuilder:
                 Reason.INVALID_URI, f"{self._source} has more than {_MOST_FILES} files: name one model in storageUri"
             )
 
-    def index(self) -> Index:
-        """The whole index. Raises InvalidValue InvalidListing."""
+    def index(self, choice: Choice = OME_CHOOSES) -> Index:
+        """The whole index of the files that a choice's patterns leave in. Raises InvalidValue InvalidListing."""
         revision = self._revision or ""
-        read = [_read_file(entry, revision, self._source) for entry in self._entries]
+        read = [_read_file(entry, revision, self._source) for entry in self._entries if _may_be_wanted(entry, choice)]
         # Names are checked before they become keys, so that one which is listed twice is noticed.
         manifest = new_manifest(revision, (entry.file for entry in read))
         if manifest.size_bytes > _MOST_BYTES:
             raise _unusable(self._source, f"the sizes of the files add up to {manifest.size_bytes} bytes")
-        return Index(revision, {entry.file.path: entry for entry in read})
+        return Index(revision, {entry.file.path: entry for entry in read}, len(self._entries))
 
 
 def manifest_of(index: Index, source: str, choice: Choice) -> Manifest:
@@ -102,13 +106,13 @@ def manifest_of(index: Index, source: str, choice: Choice) -> Manifest:
 
     Raises Missing NotFound, Invalid InvalidParameter.
     """
-    if not index.files:
+    if not index.listed:
         raise Missing(Reason.NOT_FOUND, f"{source}: the vendor's index lists no files: check storageUri")
     selection = select_files(index.files.keys(), Choice(choice.allow or ("*",), choice.ignore))
     if not selection.paths:
         raise Invalid(
             Reason.INVALID_PARAMETER,
-            f"allowPatterns and ignorePatterns leave none of the {len(index.files)} files of {source}; "
+            f"allowPatterns and ignorePatterns leave none of the {index.listed} files of {source}; "
             "a pattern is matched against the whole path, as in '*.safetensors' or 'onnx/*'",
         )
     return new_manifest(index.revision, (index.files[path].file for path in selection.paths))
@@ -150,6 +154,11 @@ def said_seconds(document: Mapping[str, Any]) -> float | None:
     """The pause that a driver program asks for, if it does; a day at most."""
     seconds: Any = document.get("retryAfterSeconds")
     return float(min(seconds, _DAY_SECONDS)) if _is_amount(seconds) else None
+
+
+def _may_be_wanted(entry: Mapping[str, Any], choice: Choice) -> bool:
+    path = entry.get("path")
+    return not isinstance(path, str) or (choice.wants(path) and not is_folder_marker(path, entry.get("size", "?")))
 
 
 def _read_file(entry: Mapping[str, Any], revision: str, source: str) -> IndexFile:

@@ -16,6 +16,7 @@ from libs.artifact.uri import ALLOW_INCOMPLETE, VendorUri
 from libs.chassis.errors import Missing
 from services.fetcher.sources.selection import OME_CHOOSES, Choice, read_choice
 from services.fetcher.sources.vendor.drivers import ExecDriver, HttpDriver, fill, secret_key, variables_of
+from services.fetcher.transfer.egress import ANYWHERE, Rule
 
 _PATTERNS = ("allowPatterns", "ignorePatterns")
 _OURS = (*_PATTERNS, ALLOW_INCOMPLETE)
@@ -34,6 +35,7 @@ class HttpSource:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     choice: Choice = OME_CHOOSES
     has_secret: bool = False
+    egress: Rule = ANYWHERE
 
     @property
     def name(self) -> str:

@@ -1,0 +1,102 @@
+{{/*
+What every OME pod has in common. The charts of services and NATS hold identical copies of this file, so that each can be
+installed alone without a dependency to download; tests/contract/charts compares them.
+*/}}
+
+{{- define "ome.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "ome.labels" -}}
+{{ include "ome.selectorLabels" . }}
+app.kubernetes.io/part-of: ome
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* A registry that an installation of all charts shares comes before each repository. */}}
+{{- define "ome.registry" -}}
+{{- with (.Values.global | default dict).imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- end }}
+
+{{- define "ome.image" -}}
+{{ printf "%s%s:%s" (include "ome.registry" .) .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{- end }}
+
+{{- define "ome.env" -}}
+- name: OME_LISTEN_HOST
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+- name: OME_HTTP_PORT
+  value: "8080"
+- name: OME_LOG_LEVEL
+  value: {{ .Values.logLevel | quote }}
+- name: OME_LOG_FORMAT
+  value: {{ .Values.logFormat | quote }}
+{{- end }}
+
+{{- define "ome.extraEnv" -}}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "ome.kubernetesEnv" -}}
+- name: OME_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: OME_POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: OME_SERVICE_ACCOUNT_DIR
+  value: /var/run/secrets/kubernetes.io/serviceaccount
+{{- end }}
+
+{{- define "ome.probes" -}}
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: http
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: http
+  periodSeconds: 2
+  timeoutSeconds: 2
+  failureThreshold: 3
+{{- end }}
+
+{{- define "ome.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "ome.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "ome.spread" -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "ome.selectorLabels" . | nindent 6 }}
+  # Counted for each generation of Pods: the old ones, which are about to go, must not push the new ones together.
+  matchLabelKeys: [pod-template-hash]
+{{- end }}

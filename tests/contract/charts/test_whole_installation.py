@@ -1,0 +1,141 @@
+"""The chart that installs everything, and NATS within it: what it renders is valid, complete and of one mind."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from cryptography import x509
+
+from services.controller.first_secrets import new_secrets
+from tests.support.programs import CHARTS, programs, render, run
+from tools.localcluster.natsserver import guide_configuration
+from tools.localcluster.programs import PROGRAMS, pin_of
+
+pytestmark = pytest.mark.cluster
+
+WHOLE = CHARTS / "ome"
+EXAMPLES = sorted((WHOLE / "examples").glob("*.yaml"))
+REGISTRY = ("--set", "global.imageRegistry=registry.example.com/team")
+
+
+def named(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    [found] = [item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name]
+    return found
+
+
+@pytest.mark.parametrize("chart", ["nats", "ome"])
+def test_helm_lint_finds_nothing(chart: str) -> None:
+    run("helm", "lint", "--strict", str(CHARTS / chart), *REGISTRY)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_the_values_of_each_kind_of_site_render_valid_objects(example: Path) -> None:
+    objects = render("ome", "--values", str(example))
+
+    assert {"StatefulSet", "DaemonSet", "Deployment", "CustomResourceDefinition"} <= {item["kind"] for item in objects}
+    for item in objects:
+        if item["kind"] != "CustomResourceDefinition":
+            kubernetes_validate.validate(item, "1.30", strict=True)
+
+
+def test_every_image_of_ours_comes_from_the_registry_that_is_named() -> None:
+    found = set(re.findall(r'"image": "([^"]+)"', json.dumps(render("ome", *REGISTRY))))
+
+    ours = {f"registry.example.com/team/ome/{name}:0.1.0" for name in ("controller", "fetcher", "parser", "status")}
+    assert {image for image in found if "ome/" in image} == ours
+    parser = named(render("ome", *REGISTRY), "Deployment", "ome-controller")
+    assert "registry.example.com/team/ome/parser:0.1.0" in json.dumps([parser])
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ((), "set global.imageRegistry to the registry"),
+        ((*REGISTRY, "--set", "ome-controller.nats.replicas=3"), "no more copies than there are servers"),
+        ((*REGISTRY, "--set", "ome-natz.replicas=3"), "ome-natz"),
+        ((*REGISTRY, "--set", "ome-nats.replicas=2"), "replicas"),
+        ((*REGISTRY, "--set", "ome-fetcher.modelroots={/models}"), "modelroots"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_in_words(values: tuple[str, ...], complaint: str) -> None:
+    refused = run("helm", "template", "ome", str(WHOLE), *values, check=False)
+
+    assert refused.returncode != 0
+    assert complaint in refused.stderr
+
+
+def test_services_speak_to_the_nats_server_that_comes_with_them() -> None:
+    objects = render("ome", *REGISTRY)
+    addresses = set(re.findall(r'"OME_NATS_URL", "value": "([^"]+)"', json.dumps(objects)))
+    service = named(objects, "Service", "ome-nats")
+
+    assert addresses == {"tls://ome-nats:4222"}
+    assert [port["port"] for port in service["spec"]["ports"]] == [4222]
+    authority = base64.b64decode(named(objects, "Secret", "ome-nats-ca")["data"]["ca.crt"])
+    tls = named(objects, "Secret", "ome-nats-tls")["data"]
+    certificate = x509.load_pem_x509_certificate(base64.b64decode(tls["tls.crt"]))
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"ome-nats", "*.ome-nats-servers.ome.svc"} <= set(names.get_values_for_type(x509.DNSName))
+
+
+def test_without_our_nats_nothing_of_it_is_installed() -> None:
+    objects = render("ome", *REGISTRY, "--set", "install.nats=false", "--set", "install.crds=false")
+
+    assert not {"StatefulSet", "Job", "CustomResourceDefinition"} & {item["kind"] for item in objects}
+
+
+def test_the_server_has_the_rights_that_the_code_gives() -> None:
+    assert guide_configuration() in (CHARTS / "nats" / "files" / "accounts.conf").read_text()
+
+
+def test_the_image_of_nats_is_the_version_that_the_tests_run_with() -> None:
+    [server] = [program for program in PROGRAMS if program.name == "nats-server"]
+    values = yaml.safe_load((CHARTS / "nats" / "values.yaml").read_text())
+
+    assert values["image"]["tag"] == str(pin_of(server))
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("tls", ["true", "false"])
+def test_nats_server_takes_the_configuration(replicas: int, tls: str, tmp_path: Path) -> None:
+    objects = render("nats", "--set", f"replicas={replicas}", "--set", f"tls.enabled={tls}")
+    for name, text in named(objects, "ConfigMap", "ome-nats")["data"].items():
+        (tmp_path / name).write_text(text.replace("/var/run/secrets/tls", str(tmp_path)))
+    if tls == "true":
+        for name, encoded in named(objects, "Secret", "ome-nats-tls")["data"].items():
+            (tmp_path / name).write_bytes(base64.b64decode(encoded))
+    secrets = new_secrets()
+    variables = {"POD_NAME": "ome-nats-0"}
+    for each in named(objects, "StatefulSet", "ome-nats")["spec"]["template"]["spec"]["containers"][0]["env"]:
+        if reference := each.get("valueFrom", {}).get("secretKeyRef"):
+            variables[each["name"]] = secrets[reference["name"]][reference["key"]]
+
+    checked = subprocess.run(
+        [programs()["nats-server"], "-t", "-c", tmp_path / "nats.conf"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_nothing_that_stays_may_make_secrets() -> None:
+    objects = render("nats")
+    makers = [
+        item
+        for item in objects
+        if any("create" in rule["verbs"] and "secrets" in rule["resources"] for rule in item.get("rules", []))
+    ]
+
+    assert [item["metadata"]["annotations"]["helm.sh/hook-delete-policy"] for item in makers] == [
+        "before-hook-creation,hook-succeeded"
+    ]
