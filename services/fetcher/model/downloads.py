@@ -48,9 +48,9 @@ class Order:
         return claimant_of(self.model_uid, self.trust_scopes)
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What the models have in common that wait for one transfer: root, artifact and trust scope."""
-        return self.root, self.digest, self.claimant.scopes[0]
+    def key(self) -> tuple[str, str, str, bool]:
+        """What models that wait for one transfer have in common; the last says what they may reach."""
+        return self.root, self.digest, self.claimant.scopes[0], self.namespaced
 
     @property
     def source(self) -> SourceAddress:
@@ -137,7 +137,7 @@ class Downloads:
         self._slots = slots
         self._fetch = fetch
         self._on_change = on_change
-        self._jobs: dict[tuple[str, str, str], Job] = {}
+        self._jobs: dict[tuple[str, str, str, bool], Job] = {}
         self._by_model: dict[str, Job] = {}
         self._failures: dict[str, Failure] = {}
         self._numbers = itertools.count()

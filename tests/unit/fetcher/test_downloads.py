@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -105,6 +106,15 @@ async def test_models_of_different_scopes_wait_for_transfers_of_their_own(downlo
     downloads.start(order("two", scope="two"))
     await asyncio.sleep(0)
     assert downloads.get("two") is not None
+    downloads.give_up("one")
+    assert phase(downloads, "two") is not TransferPhase.STOPPING
+
+
+async def test_a_model_that_may_reach_less_waits_for_no_transfer_of_one_that_may_reach_more(
+    downloads: Downloads, origin: Origin
+) -> None:
+    downloads.start(replace(order("one"), namespaced=False))
+    downloads.start(order("two"))
     downloads.give_up("one")
     assert phase(downloads, "two") is not TransferPhase.STOPPING
 
