@@ -114,6 +114,10 @@ _PATH_RULES = (
         "must name a directory below a model root, as in /models/llama-3-70b",
     ),
     rule("!self.matches('(^|/)[.][.]?(/|$)')", "must not contain '.' or '..'; write the path without them"),
+    rule(
+        "!self.matches('/[.]ome(/|$)')",
+        "must not lead into .ome, where OME keeps the files of all models; choose a directory beside it",
+    ),
     rule(r"!self.matches('\\pC')", "must not contain control characters"),
 )
 

@@ -20,6 +20,7 @@ from libs.artifact.metadata_files import (
     sent_bytes,
     wanted_bytes,
 )
+from libs.artifact.places import leads_into_state
 
 # Deeper than any model's folders, and safely below Python's limit.
 _MAX_DEPTH = 16
@@ -95,9 +96,11 @@ def _walk(
             if depth < _MAX_DEPTH and not is_left_alone(entry):
                 yield from _walk(entry.path, boundary, f"{name}/", depth + 1, passes_over)
             continue
-        # A link may lead out of the boundary, where nothing is ours to read, or to nothing.
+        # A link may lead out of the boundary, where nothing is ours to read, into the files of other models, or to
+        # nothing.
         path = os.path.realpath(entry.path)
-        if path.startswith(boundary.rstrip("/") + "/") and os.path.lexists(path):
+        foreign = leads_into_state(path) and not leads_into_state(os.path.realpath(folder))
+        if path.startswith(boundary.rstrip("/") + "/") and not foreign and os.path.lexists(path):
             yield name, path
 
 

@@ -17,6 +17,11 @@ from libs.artifact.reasons import Reason
 # Git reference names: see git-check-ref-format(1); narrower here, as the name becomes a part of URLs.
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/+-]*"
 _NO_REVISION = r"[.][.]|//"
+# The folder in which fetchers keep the files of all models.
+_STATE = "/[.]ome(/|$)"
+_STATE_SENTENCE = (
+    "must not lead into .ome, where OME keeps the files of all models; name the source of the model instead"
+)
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,8 @@ AUTH_TYPES = ("InstancePrincipal", USER_PRINCIPAL, "ResourcePrincipal", "OkeWork
 
 # Parameter of every scheme: whether nodes offer a model of which files are known to be missing or damaged.
 ALLOW_INCOMPLETE = "allowIncomplete"
+# Parameters that choose among the files of a source, and change neither who is asked for them nor how.
+CHOICE_PARAMETERS = ("allowPatterns", "ignorePatterns", "revision", "transport", ALLOW_INCOMPLETE)
 _COMPLETENESS = Parameter(ALLOW_INCOMPLETE, "'true' to use a model of which files are missing or damaged")
 # Parameters of every scheme whose files OME chooses.
 PATTERNS = ("allowPatterns", "ignorePatterns")
@@ -337,6 +344,7 @@ SYNTAXES = (
                 "pvc://model-storage/llama-3-70b; names of namespaces and claims have lower-case letters, digits and "
                 "'-'",
             ),
+            Condition(".*", _STATE_SENTENCE, never=_STATE),
         ),
         _read_volume_claim,
         Listing.NODE,
@@ -361,7 +369,10 @@ SYNTAXES = (
     Syntax(
         "local",
         "/<path>",
-        (Condition("/.*[^/].*", "must name an absolute path with three slashes, as in local:///models/my-model"),),
+        (
+            Condition("/.*[^/].*", "must name an absolute path with three slashes, as in local:///models/my-model"),
+            Condition(".*", _STATE_SENTENCE, never=_STATE),
+        ),
         lambda rest: LocalUri(f"/{_normal(rest)}"),
         Listing.NODE,
         parameters=(_COMPLETENESS,),

@@ -67,6 +67,7 @@ class Observations:
             retry_max_seconds=settings.retry_max_seconds,
             volume_inspect_seconds=settings.volume_inspect_seconds,
             secrets=SecretRules(settings.secret_namespaces, settings.reserved_secrets, settings.identity_namespaces),
+            confines=settings.namespaced_paths == "own",
         )
         self.volumes = VolumeWatch(settings.parser_image, changed, health)
         self._items: dict[str, Object] = {}

@@ -19,7 +19,15 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, volumes
 from services.controller.placement import check_placement, is_placed
-from services.controller.specification import ModelSource, ModelSpec, SecretRef, SecretRules, source_of
+from services.controller.specification import (
+    ModelSource,
+    ModelSpec,
+    SecretRef,
+    SecretRules,
+    check_paths,
+    source_of,
+    trust_scopes,
+)
 
 DEFAULT_POOL = "default"
 
@@ -76,6 +84,8 @@ class Rules:
     retry_max_seconds: float
     volume_inspect_seconds: float = 3600.0
     secrets: SecretRules = field(default_factory=SecretRules)
+    # Whether models with a namespace stay in their own folder on the nodes.
+    confines: bool = False
 
 
 @dataclass(frozen=True)
@@ -274,6 +284,7 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         place = volumes.place_of(model)
         intent.source = source_of(model, rules.operator_namespace, rules.secrets)
         check_placement(model.storage or {})
+        check_paths(model, rules.confines)
     except InvalidValue as error:
         # What the nodes hold is better than nothing while the spec cannot be used.
         _keep(intent, existing, observed, model)
@@ -398,6 +409,7 @@ def _intend_nodes(
         intent.report.problem.CopyFrom(new_problem(Reason.NO_MATCHING_NODE, why))
         return
     artifact = model_pb2.Artifact()
+    scopes: tuple[str, ...] = ()
     if source.needs_listing:
         resolution = observed.resolutions.get(source.key)
         if resolution is None or not resolution.HasField("artifact"):
@@ -411,6 +423,7 @@ def _intend_nodes(
             intent.report.completeness.CopyFrom(resolution.completeness)
         if artifact.digest:
             intent.report.artifact.CopyFrom(artifact)
+            scopes = trust_scopes(model, source, resolution.secret_version)
         elif not storage.get("path"):
             _keep(intent, {node for node in desired if node in holding}, observed, model)
             why = (
@@ -431,6 +444,8 @@ def _intend_nodes(
         schema_path=storage.get("schemaPath") or "",
         skip_parsing=model.skip_parsing,
         priority=model.priority,
+        trust_scopes=scopes,
+        confined=rules.confines and bool(model.ref.namespace),
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest

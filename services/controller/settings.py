@@ -46,6 +46,11 @@ class Settings:
     reserved_secrets: tuple[str, ...] = setting(
         (), help="Secrets in OME's namespace that no model may name, such as passwords of services"
     )
+    namespaced_paths: str = setting(
+        "any",
+        choices=("any", "own"),
+        help="where BaseModels may lie on nodes: at any path, or in their own folder below a model root only",
+    )
     secret_check_seconds: float = setting(
         2.0, help="how often a Secret is looked at while a model that names it fails", minimum=0.1
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from libs.artifact.digest import is_digest
 from libs.artifact.errors import InvalidValue
+from libs.artifact.places import STATE_DIRECTORY, leads_into_state, namespace_folder
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
@@ -21,14 +22,18 @@ from libs.artifact.specification import (
     skips_parsing,
 )
 from libs.artifact.uri import (
+    CHOICE_PARAMETERS,
     CREDENTIAL_PARAMETERS,
     SECRET_KEY_PARAMETER,
     SECRET_NAMESPACE_PARAMETER,
     SECRET_WORDS,
     TOKEN_PARAMETER,
+    BucketUri,
     Listing,
     ModelUri,
+    OracleUri,
     Syntax,
+    VendorUri,
     VolumeClaimUri,
     check_parameters,
     parse_uri,
@@ -40,6 +45,8 @@ from ome.model.v1 import model_pb2
 from services.controller.identities import check_identity
 
 _SECRET_NAME = re.compile(SECRET_WORDS)
+# The trust scope of all models that are in no namespace: whoever writes one may read them all.
+_CLUSTER_SCOPE = "cluster"
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,54 @@ def source_of(model: ModelSpec, operator_namespace: str, secrets: SecretRules = 
         # Whatever was edited may have been the token, of which not even a digest leaves the controller.
         token_version=_digest([model.ref.uid, model.generation]) if has_token else "",
     )
+
+
+def check_paths(model: ModelSpec, confines: bool) -> None:
+    """Refuse paths on nodes that no model may name or, if the operator confines models, those outside their folder.
+
+    Which folders are model roots is known on the nodes, which check again. Raises InvalidValue InvalidPath.
+    """
+    storage = model.storage or {}
+    paths = [("storage.path", storage.get("path") or "")]
+    if (uri := storage.get("storageUri") or "").startswith("local://"):
+        paths = [("storage.storageUri", uri.removeprefix("local://"))]
+    namespace = model.ref.namespace
+    for field_name, path in paths:
+        if leads_into_state(path):
+            raise InvalidValue(
+                Reason.INVALID_PATH,
+                f"{field_name} leads into {STATE_DIRECTORY}, where OME keeps the files of all models: choose a "
+                "directory beside it. No setting allows it",
+            )
+        if path and namespace and confines and f"/{namespace_folder(namespace)}/" not in path:
+            raise InvalidValue(
+                Reason.INVALID_PATH,
+                f"{field_name} is {path!r}, but models with a namespace stay in their own folder here: leave "
+                f"storage.path out, or name a directory below {namespace_folder(namespace)}/ of a model root. An "
+                "administrator may allow other paths by namespacedPaths: any of the controller's chart",
+            )
+
+
+def trust_scopes(model: ModelSpec, source: ModelSource, secret_version: str) -> tuple[str, ...]:
+    """Name the scopes in which nodes may give the model bytes that another model has brought: its own comes first.
+
+    secret_version is that of the credentials which the source was listed with, empty without any. Models share a scope
+    if the same host, or bucket, was asked in the same way with the same Secret in the same state: a source may show its
+    checksums to more people than its files. Models that are in no namespace share one more.
+    """
+    syntax, known = syntax_of(source.source.uri), bool(secret_version) or not source.source.has_secret
+    match source.uri:
+        case VendorUri(vendor):
+            place = vendor
+        case BucketUri(_, bucket):
+            place = bucket
+        case OracleUri(namespace, bucket):
+            place = f"{namespace}/{bucket}"
+        case _:
+            place = ""
+    ways = sorted((name, value) for name, value in source.source.parameters.items() if name not in CHOICE_PARAMETERS)
+    own = _digest([syntax.scheme, place, ways, secret_version] if known else ["model", model.ref.uid])
+    return (own,) if model.ref.namespace else (own, _CLUSTER_SCOPE)
 
 
 def _secret(

@@ -21,6 +21,7 @@ FAILPOINTS = (
     "old-name-removed",
     "owner-written",
     "directory-made",
+    "empty-directory-removed",
     "link-staged",
     "link-renamed",
     "link-removed",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from libs.artifact.model_directory import is_left_alone
+from libs.artifact.places import STATE_DIRECTORY, leads_into_state
 from libs.model.reasons import number_of
 from ome.model.v1 import model_pb2
 from ome.parser.v1.parser_pb2 import Finding, InspectionReport
@@ -35,6 +36,11 @@ def inspect(mount: str, path: str, schema_path: str = "", parse: bool = True) ->
     shown = f"directory {path!r}" if path else "volume"
     if place != root and not place.startswith(root.rstrip("/") + "/"):
         return _problem(model_pb2.REASON_INVALID_PATH, f"{path!r} is a link that leads out of the volume")
+    if leads_into_state(place.removeprefix(root)):
+        return _problem(
+            model_pb2.REASON_INVALID_PATH,
+            f"{path!r} leads into {STATE_DIRECTORY}, where OME keeps the files of other models",
+        )
     try:
         with os.scandir(place) as entries:
             empty = all(is_left_alone(entry) for entry in entries)

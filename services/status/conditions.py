@@ -236,6 +236,10 @@ def _parsed(metadata: Mapping[str, Any] | None, cause: Cause | None) -> Judgemen
 def _trouble(situation: Situation) -> Cause | None:
     if situation.failed:
         return _failure_of(situation.failed, len(situation.desired))
+    damaged = [each for each in situation.desired if each.reason == model_pb2.REASON_ARTIFACT_DAMAGED]
+    if damaged:
+        message = wording.damage(damaged[0].node, len(damaged), len(situation.desired), damaged[0].message)
+        return Cause(Reason.ARTIFACT_DAMAGED, message, failing=True)
     if situation.unreachable:
         return unreachable_cause(situation.unreachable)
     return situation.obstacle if situation.obstacle and situation.obstacle.failing else None

@@ -78,6 +78,13 @@ def failure(node: str, failed: int, desired: int, message: str) -> str:
     return f"{failed} of {_count(desired, 'node')} failed. On {node}: {sentence(message)}"
 
 
+def damage(node: str, damaged: int, desired: int, message: str) -> str:
+    """One node's damaged copy stands for all."""
+    if desired == 1:
+        return sentence(message)
+    return f"The copies of {damaged} of {_count(desired, 'node')} are damaged. On {node}: {sentence(message)}"
+
+
 def waiting(nodes: Sequence[str], desired: int) -> str:
     """Nodes that are under way."""
     return f"Waiting for {len(nodes)} of {_count(desired, 'node')}: {_names(nodes)}."

@@ -20,13 +20,15 @@ from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources
 from services.fetcher.sources.evidence import read_files
 from services.fetcher.stop import StopFlag
-from services.fetcher.transfer.acquire import acquire
+from services.fetcher.store.scopes import claimant_of
+from services.fetcher.transfer import acquire as acquiring
 from services.fetcher.transfer.egress import Rule
 from services.fetcher.transfer.gate import Gate
 from tests.support.hub import Hub, generated_model
 from tests.support.one_answer import answering
 from tests.support.oracle_store import OracleStore
-from tests.support.transfers import QUICK, UrlOrigin, new_store
+from tests.support.origin import OriginServer
+from tests.support.transfers import QUICK, UrlOrigin, acquire, manifest_of, new_store, serve, small_model
 
 SECRET_OF_THE_INSIDE = b'{"message": "root password: hunter2hunter2", "aws": "credentials of the node"}'
 
@@ -170,6 +172,27 @@ def test_nor_does_a_file(inside: tuple[str, list[str]], tmp_path: Path) -> None:
                 acquire(to, manifest, UrlOrigin("hf://o/m", origin), StopFlag(), limits=QUICK, egress=egress)
             assert caught.value.reason == "EgressRefused"
             assert not to.holds(manifest.digest)
+    assert asked == []
+
+
+def test_nor_does_a_proof_that_the_origin_has_what_another_model_has_brought(
+    inside: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    url, asked = inside
+    model = small_model()
+    manifest = manifest_of(model)
+    with OriginServer() as server, new_store(tmp_path) as to:
+        acquire(to, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        with answering(lambda target: (302, {"Location": f"{url}{target}"}, b"")) as (origin, _):
+            parts = urlsplit(origin)
+            egress = Rule(own=((parts.hostname or "", parts.port or 0),))
+            thief = claimant_of("thief", ["theirs"])
+            with pytest.raises(ServiceError) as caught:
+                acquiring.acquire(
+                    to, manifest, UrlOrigin("hf://o/m", origin), StopFlag(), thief, limits=QUICK, egress=egress
+                )
+        assert caught.value.reason == "EgressRefused"
+        assert not to.may_share(manifest.digest, thief)
     assert asked == []
 
 

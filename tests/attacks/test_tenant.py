@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import json
+import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +14,43 @@ from nats.js import JetStreamContext
 
 from libs.artifact import names
 from libs.artifact.errors import InvalidValue
+from libs.artifact.model_directory import read_model_directory
 from libs.artifact.uri import BucketUri, parse_uri
 from libs.chassis.errors import ServiceError
 from libs.chassis.kube import open_kube
 from libs.chassis.nats_client import read_key
 from libs.chassis.settings import load_settings
 from libs.model.sources import source_digest
-from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, Resolution, ResolveTask, Source
+from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, NodeModelState, Resolution, ResolveTask, Source
 from ome.model.v1 import model_pb2
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_DELETED,
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    NODE_PHASE_UPDATING,
+    Artifact,
+)
 from services.controller.credentials import CredentialsServer
 from services.controller.specification import ModelSpec, SecretRules, read_model, source_of
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
 from services.fetcher.sources.bucket.buckets import list_prefix
 from services.fetcher.sources.bucket.source import bucket_source
-from tests.support.fetcher_node import PASSWORD, nats_configuration
+from tests.support.fetcher_node import PASSWORD, Driver, FetcherNode, connected_driver, nats_configuration
+from tests.support.hub import Hub, generated_model
 from tests.support.nats_server import NatsServer
 from tests.support.one_answer import answering
+from tests.support.origin import OriginServer
 
 KEY = "victim.0000000000000000"
+NODE, URI = "node-1", "hf://org/model"
+SECRET_MODEL, THIEF = "victim", "thief"
 CANARY = b"hf_what-the-tenant-may-not-read"
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration("node-1"))
+    server = NatsServer(tmp_path, nats_configuration(NODE))
     await server.start()
     yield server
     await server.stop()
@@ -329,3 +342,214 @@ def test_no_parameter_but_the_endpoint_says_to_which_host_a_cloud_is_asked(
     assert isinstance(parsed, BucketUri)
     with pytest.raises(InvalidValue, match=next(iter(parameters))):
         bucket_source(parsed, parameters, {})
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub(real_model=False) as hub:
+        files = {"config.json": '{"model_type": "llama"}'}
+        hub.add_model("org/model", files, generated=generated_model(8 << 20, 2))
+        hub.forget_requests()
+        yield hub
+
+
+@pytest.fixture
+async def driver(server: NatsServer) -> AsyncIterator[Driver]:
+    async with connected_driver(server, NODE) as driver:
+        yield driver
+
+
+@pytest.fixture
+async def node(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) -> AsyncIterator[FetcherNode]:
+    node = FetcherNode(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint})
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
+        print(node.log)
+
+
+async def hold_a_secret_model(driver: Driver, path: str = "/models/victim") -> Artifact:
+    """Somebody else's model, on the node and Ready."""
+    artifact = await driver.artifact(URI)
+    revision = await driver.hold(SECRET_MODEL, URI, artifact, path, namespace="theirs", trust_scopes=["theirs"])
+    await driver.state(SECRET_MODEL, NODE_PHASE_READY, revision)
+    return artifact
+
+
+def is_refused(state: NodeModelState) -> bool:
+    """Whether the node says that it does not bring a model about, and shows nothing of it."""
+    return state.HasField("problem") and state.phase == NODE_PHASE_FAILED
+
+
+async def test_a_hub_that_lists_only_checksums_gets_nobodys_files(node: FetcherNode, driver: Driver) -> None:
+    artifact = await hold_a_secret_model(driver)
+    with OriginServer() as empty:
+        revision = await driver.hold(
+            THIEF,
+            URI,
+            artifact,
+            "/models/thief",
+            {"endpoint": empty.url},
+            namespace="ours",
+            trust_scopes=["ours"],
+        )
+        state = await driver.state(THIEF, lambda state: is_refused(state) or state.phase == NODE_PHASE_READY, revision)
+    assert is_refused(state), "it is Ready with files of somebody else"
+    assert not os.path.lexists(node.path("/models/thief"))
+
+
+async def hold_as_a_tenant(driver: Driver, artifact: Artifact, path: str, uri: str = URI, **fields: Any) -> int:
+    """What a tenant asks for, of a source that anybody may have."""
+    held = None if uri.startswith(("local:", "vendor:")) else artifact
+    return await driver.hold(THIEF, uri, held, path, namespace="ours", **fields)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/clusterbasemodel",
+        "/models/clusterbasemodel/llama",
+        "/models/basemodel",
+        "/models/basemodel/theirs/llama",
+        "/models/basemodel/ours/another-name",
+        "/raid/models/finetunedweight/llama",
+        "/raid/models/basemodel/ours/thief/below",
+    ],
+)
+async def test_the_folders_of_default_paths_belong_to_their_models(
+    node: FetcherNode, driver: Driver, path: str
+) -> None:
+    revision = await hold_as_a_tenant(driver, await driver.artifact(URI), path)
+    state = await driver.state(THIEF, lambda state: is_refused(state) or state.phase == NODE_PHASE_READY, revision)
+    assert is_refused(state), "it stands where another model belongs"
+    assert state.problem.reason == model_pb2.REASON_INVALID_PATH
+    assert not os.path.lexists(node.path(path))
+    revision = await hold_as_a_tenant(driver, await driver.artifact(URI), "/raid/models/basemodel/ours/thief")
+    await driver.state(THIEF, NODE_PHASE_READY, revision)
+
+
+@pytest.mark.parametrize("squat", ["/models/llama", "/models/llama/deeper/still"])
+async def test_a_path_that_a_cluster_scoped_model_names_is_given_up_to_it(
+    node: FetcherNode, driver: Driver, squat: str
+) -> None:
+    artifact = await driver.artifact(URI)
+    await driver.state(THIEF, NODE_PHASE_READY, await hold_as_a_tenant(driver, artifact, squat))
+    revision = await driver.hold("llama", URI, artifact, "/models/llama")
+    await driver.state("llama", NODE_PHASE_READY, revision)
+    state = await driver.state(THIEF, is_refused)
+    assert state.problem.reason == model_pb2.REASON_PATH_CONFLICT
+    assert state.problem.message.startswith("ClusterBaseModel llama uses /models/llama")
+    assert (node.path("/models/llama") / "config.json").exists()
+    await driver.state("llama", NODE_PHASE_DELETED, await driver.drop("llama"))
+    await driver.state(THIEF, NODE_PHASE_READY)
+
+
+async def test_nor_does_a_tenant_take_the_folder_that_a_cluster_scoped_model_is_read_from(
+    node: FetcherNode, driver: Driver
+) -> None:
+    await driver.hold("installed", "local:///models/vendor/llama")
+    await driver.state("installed", NODE_PHASE_FAILED)
+    await hold_as_a_tenant(driver, await driver.artifact(URI), "/models/vendor/llama")
+    state = await driver.state(THIEF, lambda state: is_refused(state) or state.phase == NODE_PHASE_READY)
+    assert state.problem.reason == model_pb2.REASON_PATH_CONFLICT
+
+
+async def test_names_of_other_namespaces_are_not_told(node: FetcherNode, driver: Driver) -> None:
+    artifact = await hold_a_secret_model(driver, "/models/team/secret-name")
+    for path in ("/models/team/secret-name", "/models/team"):
+        revision = await hold_as_a_tenant(driver, artifact, path)
+        state = await driver.state(THIEF, is_refused, revision)
+        assert state.problem.reason == model_pb2.REASON_PATH_CONFLICT
+        assert "victim" not in state.problem.message
+        assert "theirs" not in state.problem.message
+        assert path.endswith("secret-name") or "secret-name" not in state.problem.message
+
+
+@pytest.mark.parametrize("path", ["/models/vendor/llama/evil", "/models/vendor/llama/1/evil", "/models/vendor/evil"])
+async def test_nothing_is_placed_inside_a_model_that_somebody_else_has_put_there(
+    node: FetcherNode, driver: Driver, path: str
+) -> None:
+    folder = node.path("/models/vendor/llama/1")
+    folder.mkdir(parents=True)
+    (folder / "model.plan").write_text("weights")
+    revision = await hold_as_a_tenant(driver, await driver.artifact(URI), path)
+    state = await driver.state(THIEF, lambda state: is_refused(state) or state.phase == NODE_PHASE_READY, revision)
+    assert is_refused(state), "a link stands inside somebody's model"
+    assert state.problem.reason == model_pb2.REASON_PATH_OCCUPIED
+    assert not os.path.lexists(node.path(path))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "local:///models/victim",
+        "local:///models/.ome/artifacts/{digest}",
+        "local:///models/shortcut",
+        "local:///models/basemodel/theirs/by-hand",
+        "local:///models/basemodel",
+        "local:///models",
+        "vendor://acme/models/victim",
+    ],
+)
+async def test_no_model_of_somebody_else_is_read_in_place(node: FetcherNode, driver: Driver, uri: str) -> None:
+    artifact = await hold_a_secret_model(driver)
+    by_hand = node.path("/models/basemodel/theirs/by-hand")
+    by_hand.mkdir(parents=True)
+    (by_hand / "config.json").write_text("{}")
+    node.path("/models/shortcut").symlink_to("victim")
+    uri = uri.format(digest=artifact.digest.replace(":", "-"))
+    revision = await hold_as_a_tenant(driver, artifact, "/models/victim", uri)
+    state = await driver.state(THIEF, lambda state: is_refused(state) or state.phase == NODE_PHASE_READY, revision)
+    assert is_refused(state), "it reads the files of another model"
+    assert state.problem.reason in (model_pb2.REASON_INVALID_PATH, model_pb2.REASON_INVALID_URI)
+
+
+async def test_links_in_a_folder_lead_to_no_model_of_somebody_else(node: FetcherNode, driver: Driver) -> None:
+    await hold_a_secret_model(driver)
+    folder = node.path("/models/mine")
+    folder.mkdir()
+    (folder / "config.json").symlink_to("../victim/config.json")
+    (folder / "own.json").write_text("{}")
+    assert [name for name, *_ in read_files(folder, node.path("/models"))] == ["own.json"]
+
+
+def read_files(folder: Path, boundary: Path) -> list[tuple[str, int, bytes]]:
+    files = read_model_directory(str(folder), "", str(boundary))
+    return [(file.path, file.size_bytes, file.data) for file in files]
+
+
+@pytest.mark.parametrize("uri", [URI, "local:///models/free"])
+async def test_tenants_who_are_strangers_stay_in_their_own_folder(node: FetcherNode, driver: Driver, uri: str) -> None:
+    node.path("/models/free").mkdir()
+    (node.path("/models/free") / "config.json").write_text("{}")
+    artifact = await driver.artifact(URI)
+    path = "/models/elsewhere" if uri == URI else ""
+    revision = await hold_as_a_tenant(driver, artifact, path, uri, confined=True)
+    state = await driver.state(THIEF, lambda state: is_refused(state) or state.phase == NODE_PHASE_READY, revision)
+    assert is_refused(state)
+    assert state.problem.reason == model_pb2.REASON_INVALID_PATH
+    assert "namespacedPaths" in state.problem.message
+    await driver.state(THIEF, NODE_PHASE_READY, await hold_as_a_tenant(driver, artifact, "", confined=True))
+
+
+async def test_a_write_into_a_published_file_is_told_at_once_and_undone(
+    tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub
+) -> None:
+    node = FetcherNode(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint, "OME_RECHECK_SECONDS": "0.3"})
+    await node.start()
+    try:
+        await hold_a_secret_model(driver)
+        config = node.path("/models/victim/config.json")
+        right = config.read_bytes()
+        with config.open("r+b") as content:
+            content.write(b"!")
+        state = await driver.state(SECRET_MODEL, lambda state: state.phase == NODE_PHASE_UPDATING)
+        assert state.problem.reason == model_pb2.REASON_ARTIFACT_DAMAGED
+        assert "config.json" in state.problem.message
+        assert not state.HasField("artifact"), "nobody is told that it can be read"
+        await driver.state(SECRET_MODEL, NODE_PHASE_READY)
+        assert config.read_bytes() == right
+    finally:
+        await node.stop()

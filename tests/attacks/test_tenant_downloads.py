@@ -57,7 +57,7 @@ async def downloads(node: Node) -> AsyncIterator[Downloads]:
 
 
 def order(name: str, namespace: str, size: int = 100, priority: int = 0) -> Order:
-    return Order("/models", name, (), name, 1, "hf://o/m", "c0ffee", (), False, size, priority, namespace)
+    return Order("/models", name, (), name, 1, "hf://o/m", "c0ffee", (), False, size, priority, (), namespace)
 
 
 async def settled(node: Node) -> set[str]:

@@ -18,19 +18,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from libs.artifact.digest import digest_directory
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.artifact.model_directory import read_model_directory
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_READY
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.journal import Journal
-from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.limits import Limits
 from tests.support.fetcher_node import FetcherNode, connected_driver, nats_configuration, running_parser
 from tests.support.hub import Hub
 from tests.support.nats_server import NatsServer
 from tests.support.origin import OriginServer
-from tests.support.transfers import MODEL_UID, UrlOrigin, new_store
+from tests.support.transfers import CLAIMANT, MODEL_UID, UrlOrigin, acquire, new_store
 
 NODE = "node-1"
 WEIGHTS = "model.safetensors"
@@ -71,7 +69,7 @@ def measure_large(directory: Path, size: int) -> Peaks:
     with source.open("wb") as content:
         content.truncate(size)
     manifest = _large_manifest(size)
-    staging = root / ".ome" / "staging" / digest_directory(manifest.digest)
+    staging = root / ".ome" / "staging" / CLAIMANT.staging(manifest.digest)
     (staging / "files").mkdir(parents=True)
     with (staging / "files" / WEIGHTS).open("wb") as content:
         content.truncate(size)

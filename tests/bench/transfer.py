@@ -38,9 +38,8 @@ from pathlib import Path
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.linux import sync_file_system
-from services.fetcher.transfer.acquire import acquire
 from tests.support.hub import HubClient
-from tests.support.transfers import MODEL_UID, UrlOrigin, new_store
+from tests.support.transfers import MODEL_UID, UrlOrigin, acquire, new_store
 
 REPOSITORY = "bench/model"
 SMALL_BYTES = 20_000

@@ -18,12 +18,26 @@ from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile
 from libs.chassis.errors import Conflict, Corrupt, Invalid, Missing, Unavailable
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
+from services.fetcher.store.ingest import LINKED_BYTES
+from services.fetcher.store.scopes import Claimant, claimant_of
 from services.fetcher.store.space import FileSystem, Reservations
-from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer import acquire as acquiring
 from services.fetcher.transfer.progress import Progress
+from services.fetcher.transfer.proving import RANGE_BYTES, RANGES, WHOLE_BYTES
 from tests.support.origin import Fault, OriginServer
 from tests.support.small_disk import small_disk
-from tests.support.transfers import QUICK, UrlOrigin, contents_of, leftovers, manifest_of, new_store, serve, small_model
+from tests.support.transfers import (
+    CLAIMANT,
+    QUICK,
+    UrlOrigin,
+    acquire,
+    contents_of,
+    leftovers,
+    manifest_of,
+    new_store,
+    serve,
+    small_model,
+)
 
 ONE, OTHER = "uid-1", "uid-2"
 OLD = small_model(seed=1, weights_bytes=200_000)
@@ -185,6 +199,36 @@ def test_what_stands_at_the_path_and_is_not_ours_stays(what: str, world: World, 
     assert world.store.publications() == {}
 
 
+def test_an_empty_directory_at_the_path_gives_way_to_the_model(world: World) -> None:
+    # As the kubelet leaves one for a Pod that came first, with a hostPath of type DirectoryOrCreate.
+    (world.root / "team" / "model").mkdir(parents=True)
+    digest = world.hold_old()
+    world.store.check_path(ONE, "team/model")
+    world.store.publish(ONE, "team/model", digest)
+    assert contents_of(world.root / "team" / "model") == OLD
+    world.store.unpublish(ONE)
+    assert [entry.name for entry in (world.root / "team").iterdir()] == []
+
+
+@pytest.mark.parametrize("inside", ["a file", "a folder"])
+def test_a_directory_that_is_filled_before_the_link_is_set_stays(
+    inside: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, digest, remove = world.root / "model", world.hold_old(), os.rmdir
+    folder.mkdir()
+
+    def filled_first(path: str, *, dir_fd: int | None = None) -> None:
+        if path == "model":
+            (folder / "precious").mkdir() if inside == "a folder" else (folder / "precious").write_text("x")
+        remove(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", filled_first)
+    with pytest.raises(Unavailable) as raised:
+        world.store.publish(ONE, "model", digest)
+    assert raised.value.reason == "PathOccupied"
+    assert (folder / "precious").exists()
+
+
 def test_a_path_through_a_link_is_refused_and_nothing_is_made_behind_it(world: World, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -310,13 +354,112 @@ def test_an_artifact_that_is_not_held_cannot_be_published(world: World) -> None:
 def test_a_check_finds_missing_and_short_files_and_a_scrub_finds_flipped_bits(world: World) -> None:
     digest = world.hold_old()
     artifact = world.store.artifact_path(digest)
-    flip(artifact / "model.safetensors", 77_777)
+    rot(artifact / "model.safetensors", 77_777)
     assert world.store.check(digest) == ()
     assert world.store.scrub(digest, StopFlag(), bytes_per_second=1e9) == ("model.safetensors",)
     assert world.store.scrub(digest, StopFlag(), paths=("config.json",)) == ()
     os.truncate(artifact / "config.json", 3)
     (artifact / "tokenizer" / "vocab.json").unlink()
     assert world.store.check(digest) == ("config.json", "tokenizer/vocab.json")
+
+
+def modes(directory: Path) -> set[tuple[bool, int]]:
+    """Whether something is a directory, and its mode, of all that an artifact consists of."""
+    found = [directory, *directory.rglob("*")]
+    return {(path.is_dir(), path.stat().st_mode & 0o7777) for path in found}
+
+
+READ_ONLY = {(True, 0o755), (False, 0o444)}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_nobody_but_the_owner_of_directories_may_write_whatever_the_umask(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with OriginServer() as server, new_store(tmp_path / "models") as store:
+            acquire(store, OLD_MANIFEST, serve(server, OLD), StopFlag(), limits=QUICK)
+            store.publish(ONE, "team/model", OLD_MANIFEST.digest)
+            assert modes(store.artifact_path(OLD_MANIFEST.digest)) == READ_ONLY
+            for folder in ("", "team", ".ome", ".ome/artifacts"):
+                assert (store.directory / folder).stat().st_mode & 0o7777 == 0o755, folder
+            assert (store.directory / ".ome" / "staging").stat().st_mode & 0o077 == 0, "nobody reads what is not proven"
+            store.unpublish(ONE)
+            assert leftovers(store) == []
+    finally:
+        os.umask(before)
+
+
+def test_a_write_into_a_small_file_of_one_model_changes_no_other_model(world: World) -> None:
+    old, new = world.hold_old(), world.hold_new()
+    for path in ("tokenizer/vocab.json", "model.safetensors"):
+        flip(world.store.artifact_path(old) / path, 7)
+    assert contents_of(world.store.artifact_path(new)) == NEW
+
+
+def test_large_files_are_shared_between_models(tmp_path: Path) -> None:
+    model = {"model.safetensors": bytes(LINKED_BYTES), "config.json": b"{ }"}
+    other = {**model, "config.json": b"{}"}
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        for prefix, contents in (("/model", model), ("/other", other)):
+            acquire(store, manifest_of(contents), serve(server, contents, prefix), StopFlag(), limits=QUICK)
+        directories = [store.artifact_path(manifest_of(contents).digest) for contents in (model, other)]
+        assert server.bytes_sent < 2 * LINKED_BYTES
+        assert modes(directories[0]) == modes(directories[1]) == READ_ONLY
+
+
+def test_a_check_notices_a_write_that_keeps_the_size(world: World) -> None:
+    digest = world.hold_old()
+    assert world.store.check(digest) == ()
+    flip(world.store.artifact_path(digest) / "model.safetensors", 77_777)
+    assert world.store.check(digest) == ("model.safetensors",)
+    replacement = world.store.artifact_path(digest) / "config.json"
+    replacement.unlink()
+    replacement.write_bytes(bytes(len(OLD["config.json"])))
+    os.utime(replacement, ns=(0, 0))
+    assert world.store.check(digest) == ("config.json", "model.safetensors")
+    acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), limits=QUICK, damaged=world.store.check(digest))
+    assert world.store.check(digest) == ()
+    assert contents_of(world.store.artifact_path(digest)) == OLD
+
+
+def test_a_file_that_was_touched_and_is_right_is_not_fetched_again(world: World) -> None:
+    digest = world.hold_old()
+    for path in ("config.json", "model.safetensors"):
+        os.utime(world.store.artifact_path(digest) / path)
+    damaged, sent = world.store.check(digest), world.server.bytes_sent
+    assert damaged == ("config.json", "model.safetensors")
+    acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), limits=QUICK, damaged=damaged)
+    assert world.server.bytes_sent == sent
+    assert world.store.check(digest) == ()
+
+
+def test_an_artifact_from_before_gets_its_modes_without_a_download(world: World) -> None:
+    digest = world.hold_old()
+    artifact = world.store.artifact_path(digest)
+    world.store.close()
+    shutil.rmtree(world.root / ".ome" / "marks")
+    for path in (artifact, *artifact.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    world.store.open()
+    sent = world.server.bytes_sent
+    assert world.store.check(digest) == ()
+    assert modes(artifact) == READ_ONLY
+    flip(artifact / "config.json", 7)
+    assert world.store.check(digest) == ("config.json",)
+    assert world.server.bytes_sent == sent
+
+
+def test_what_a_kill_left_linked_in_staging_is_not_written_through(world: World) -> None:
+    old = world.hold_old()
+    staging = world.root / ".ome" / "staging" / CLAIMANT.staging(NEW_MANIFEST.digest) / "files"
+    staging.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json"):
+        os.link(world.store.artifact_path(old) / name, staging / name)
+    flip(world.store.artifact_path(old) / "model.safetensors", 7)
+    world.hold_new()
+    assert world.store.artifact_path(old).joinpath("config.json").read_bytes() == OLD["config.json"]
+    flip(world.store.artifact_path(old) / "model.safetensors", 7)
+    assert contents_of(world.store.artifact_path(old)) == OLD
 
 
 def test_a_scrub_stops_when_told_to(world: World) -> None:
@@ -360,6 +503,157 @@ def test_a_file_that_another_revision_has_damaged_is_fetched(world: World) -> No
     flip(world.store.artifact_path(old) / "model.safetensors", 9)
     new = world.hold_new()
     assert contents_of(world.store.artifact_path(new)) == NEW
+
+
+def another(uid: str, *scopes: str) -> Claimant:
+    return claimant_of(uid, scopes)
+
+
+def test_another_scope_has_an_artifact_once_ranges_of_every_file_have_come_from_its_own_origin(tmp_path: Path) -> None:
+    model = small_model(weights_bytes=3 * WHOLE_BYTES)
+    manifest = manifest_of(model)
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        own = serve(server, model, "/own")
+        before, stranger = server.bytes_sent, another(OTHER, "other")
+        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=QUICK)
+        asked = [request.target for request in server.requests if request.target.startswith("/own")]
+        assert {path for path, content in model.items() if content} == {path.removeprefix("/own/") for path in asked}
+        assert asked.count("/own/model.safetensors") == RANGES
+        small = sum(len(content) for content in model.values() if len(content) <= WHOLE_BYTES)
+        assert server.bytes_sent - before == small + RANGES * RANGE_BYTES
+        assert leftovers(store) == []
+        store.close()
+        store.open()
+        server.close()
+        acquiring.acquire(store, manifest, own, StopFlag(), another("third", "other"), limits=QUICK)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", status=503, headers={"Retry-After": "0"}, times=2),
+        Fault("cut", after_bytes=100, times=2, skip=1),
+        Fault("reset", after_bytes=100, times=2, skip=3),
+        Fault("close", times=3),
+        Fault("garbage", times=2),
+        Fault("chunked", times=999),
+        Fault("other_range", times=2, skip=2),
+    ],
+    ids=lambda fault: fault.kind,
+)
+def test_a_proof_survives_what_a_download_survives(fault: Fault, tmp_path: Path) -> None:
+    model = small_model(weights_bytes=3 * WHOLE_BYTES)
+    manifest, stranger = manifest_of(model), another(OTHER, "other")
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        own = serve(server, model, "/own")
+        before, injected = server.bytes_sent, server.inject(replace(fault, path="/own/model.safetensors"))
+        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=QUICK)
+        assert injected.fired
+        assert server.bytes_sent - before < 2 * WHOLE_BYTES, "it was not fetched"
+        assert store.may_share(manifest.digest, stranger)
+
+
+def test_a_proof_follows_the_origin_to_where_the_bytes_are(tmp_path: Path) -> None:
+    model = small_model(weights_bytes=3 * WHOLE_BYTES)
+    manifest, stranger = manifest_of(model), another(OTHER, "other")
+    with OriginServer() as server, OriginServer() as cdn, new_store(tmp_path / "models") as store:
+        acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        cdn.add("/weights", model["model.safetensors"])
+        own = serve(server, model, "/own")
+        server.redirect("/own/model.safetensors", f"{cdn.url}/weights")
+        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=QUICK)
+        assert len(cdn.requests) == RANGES
+        assert len(server.requested("/own/model.safetensors")) == 1
+        assert store.may_share(manifest.digest, stranger)
+
+
+def test_a_proof_ends_when_it_is_told_to(world: World) -> None:
+    world.hold_old()
+    stop, own = StopFlag(), serve(world.server, OLD, "/own")
+    world.server.inject(Fault("stall", "/own/model.safetensors", times=99))
+    timer = threading.Timer(0.2, stop.set)
+    timer.start()
+    with pytest.raises(Stopped):
+        acquiring.acquire(world.store, OLD_MANIFEST, own, stop, another(OTHER, "other"), limits=QUICK)
+    timer.join()
+
+
+@pytest.mark.parametrize("lacking", ["config.json", "model.safetensors"])
+def test_an_origin_that_lacks_a_file_gets_none_of_an_artifact(world: World, lacking: str) -> None:
+    digest, stranger = world.hold_old(), another(OTHER, "other")
+    forged = {**OLD, lacking: bytes(len(OLD[lacking]))}
+    hostile = serve(world.server, forged, "/hostile")
+    for _ in range(2):
+        with pytest.raises(Corrupt) as raised:
+            acquiring.acquire(world.store, OLD_MANIFEST, hostile, StopFlag(), stranger, limits=QUICK)
+        assert raised.value.reason == "ChecksumMismatch"
+        assert not world.store.may_share(digest, stranger)
+    for path in OLD:
+        world.server.remove(f"/hostile/{path}")
+    with pytest.raises(Missing):
+        acquiring.acquire(world.store, OLD_MANIFEST, hostile, StopFlag(), another("third", "x"), limits=QUICK)
+    assert contents_of(world.store.artifact_path(digest)) == OLD
+
+
+def test_an_origin_that_sends_no_ranges_is_asked_for_everything(tmp_path: Path) -> None:
+    model = small_model(weights_bytes=3 * WHOLE_BYTES)
+    manifest = manifest_of(model)
+    with OriginServer() as server, new_store(tmp_path / "models") as store:
+        acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
+        held = store.artifact_path(manifest.digest).stat().st_ino
+        server.inject(Fault("whole", "/own/model.safetensors", times=999))
+        stranger = another(OTHER, "other")
+        acquiring.acquire(store, manifest, serve(server, model, "/own"), StopFlag(), stranger, limits=QUICK)
+        assert store.may_share(manifest.digest, stranger)
+        assert store.artifact_path(manifest.digest).stat().st_ino == held, "whoever has it open keeps it"
+        assert leftovers(store) == []
+
+
+def test_what_one_scope_has_begun_to_fetch_is_not_another_ones(world: World) -> None:
+    stop = StopFlag()
+    world.server.inject(Fault("stall", "/old/model.safetensors", times=99, after_bytes=100_000))
+    with pytest.raises(Stopped):
+        acquire(world.store, OLD_MANIFEST, world.old, stop, lambda progress: stop_after(progress, 70_000, stop), QUICK)
+    world.server.heal()
+    own = serve(world.server, OLD, "/own")
+    before = world.server.bytes_sent
+    acquiring.acquire(world.store, OLD_MANIFEST, own, StopFlag(), another(OTHER, "other"), limits=QUICK)
+    assert world.server.bytes_sent - before == OLD_MANIFEST.size_bytes
+
+
+def stop_after(progress: Progress, count: int, stop: StopFlag) -> None:
+    if progress.bytes_done > count:
+        stop.set()
+
+
+def test_a_file_that_another_scope_has_is_fetched(world: World) -> None:
+    world.hold_old()
+    before = world.server.bytes_sent
+    acquiring.acquire(world.store, NEW_MANIFEST, world.new, StopFlag(), another(OTHER, "other"), limits=QUICK)
+    assert world.server.bytes_sent - before == NEW_MANIFEST.size_bytes
+
+
+def test_a_model_from_before_there_were_scopes_keeps_what_it_has_and_others_prove_it(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "model", digest)
+    world.store.close()
+    shutil.rmtree(world.root / ".ome" / "scopes")
+    world.store.open()
+    before = len(world.server.requests)
+    acquiring.acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), another(ONE, "any"), limits=QUICK)
+    assert len(world.server.requests) == before
+    assert not world.store.may_share(digest, another(OTHER, "other"))
+    acquiring.acquire(world.store, OLD_MANIFEST, world.old, StopFlag(), another(OTHER, "other"), limits=QUICK)
+    assert len(world.server.requests) > before
+
+
+def test_scopes_go_with_the_artifact(world: World) -> None:
+    world.store.publish(ONE, "model", world.hold_old())
+    assert list((world.root / ".ome" / "scopes").iterdir())
+    world.store.unpublish(ONE)
+    assert not list((world.root / ".ome" / "scopes").iterdir())
 
 
 def test_what_nobody_wants_is_collected_and_the_rest_stays(world: World) -> None:
@@ -498,8 +792,8 @@ def test_a_scrub_finds_flipped_bits_of_files_for_which_the_source_has_no_checksu
     acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK)
     assert world.store.scrub(manifest.digest, StopFlag()) == ()
     artifact = world.store.artifact_path(manifest.digest)
-    flip(artifact / "model.safetensors", 77_777)
-    flip(artifact / "config.json", 7)
+    rot(artifact / "model.safetensors", 77_777)
+    rot(artifact / "config.json", 7)
     damaged = world.store.scrub(manifest.digest, StopFlag())
     assert damaged == ("config.json", "model.safetensors")
     acquire(world.store, manifest, world.old, StopFlag(), limits=QUICK, damaged=damaged[:1])
@@ -599,7 +893,14 @@ def test_many_small_files_are_fetched_over_few_connections(world: World) -> None
 def expect_stopped(world: World, stop: StopFlag, note: object) -> None:
     """Fetch the old revision in a thread that is going to be stopped."""
     with pytest.raises(Stopped):
-        acquire(world.store, OLD_MANIFEST, UrlOrigin("test://old", world.old.base_url), stop, note, QUICK)  # type: ignore[arg-type]
+        acquire(world.store, OLD_MANIFEST, UrlOrigin("test://old", world.old.base_url), stop, note, QUICK)
+
+
+def rot(path: Path, position: int) -> None:
+    """Change one bit of a file as a disk does: nothing else shows it."""
+    before = path.stat().st_mtime_ns
+    flip(path, position)
+    os.utime(path, ns=(before, before))
 
 
 def flip(path: Path, position: int) -> None:

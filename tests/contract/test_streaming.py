@@ -12,10 +12,9 @@ from libs.artifact.manifest import ManifestFile
 from libs.chassis.errors import Missing
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
-from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.sharing import Sharing
 from tests.support.origin import OriginServer
-from tests.support.transfers import QUICK, CountedClock, contents_of, leftovers, manifest_of, new_store, serve
+from tests.support.transfers import QUICK, CountedClock, acquire, contents_of, leftovers, manifest_of, new_store, serve
 
 MODEL = {"config.json": b"{}", "a.safetensors": random.Random(1).randbytes(900_001), "b.safetensors": b"b" * 300_000}
 MANIFEST = manifest_of(MODEL)

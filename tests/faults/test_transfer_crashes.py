@@ -51,6 +51,7 @@ FETCHING = (
 REMOVING = ("link-removed", "owner-removed", "artifact-trashed")
 REPLACING = ("artifact-renamed", "owner-written", "link-staged", "link-renamed", "artifact-trashed")
 MOVING = ("old-name-removed", "owner-written", "directory-made", "link-renamed")
+EMPTYING = ("empty-directory-removed",)
 COLLECTING = ("leftover-trashed",)
 REPAIRING = (
     "damage-recorded",
@@ -117,7 +118,7 @@ def assert_published(node: Node) -> None:
 
 
 def test_every_named_point_has_its_kill() -> None:
-    assert {*FETCHING, *REMOVING, *REPLACING, *MOVING, *COLLECTING, *REPAIRING} == set(FAILPOINTS)
+    assert {*FETCHING, *REMOVING, *REPLACING, *MOVING, *EMPTYING, *COLLECTING, *REPAIRING} == set(FAILPOINTS)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +208,15 @@ def test_damage_that_was_found_is_not_forgotten_by_a_kill_before_it_is_repaired(
     with node.store() as store:
         assert store.check(MANIFEST.digest) == ()
         assert contents_of(node.root / ".ome" / "damaged") == {}
+
+
+@pytest.mark.parametrize("failpoint", EMPTYING)
+def test_a_kill_when_an_empty_directory_has_made_way_leaves_the_path_free(failpoint: str, node: Node) -> None:
+    (node.root / "team" / "model").mkdir(parents=True)
+    assert node.run(failpoint) == -signal.SIGKILL
+    assert not os.path.lexists(node.root / "team" / "model")
+    assert node.run() == 0
+    assert_published(node)
 
 
 @pytest.mark.parametrize("passage", [1, 2])

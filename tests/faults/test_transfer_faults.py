@@ -14,11 +14,20 @@ from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.ingest import Ingest
-from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.progress import Progress
 from tests.support.origin import Fault, OriginServer
-from tests.support.transfers import QUICK, UrlOrigin, contents_of, leftovers, manifest_of, new_store, serve, small_model
+from tests.support.transfers import (
+    QUICK,
+    UrlOrigin,
+    acquire,
+    contents_of,
+    leftovers,
+    manifest_of,
+    new_store,
+    serve,
+    small_model,
+)
 
 WEIGHTS = "/model/model.safetensors"
 CONFIG = "/model/config.json"

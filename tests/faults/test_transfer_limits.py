@@ -17,7 +17,6 @@ from libs.artifact.manifest import Manifest
 from libs.chassis.errors import Unavailable
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
-from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.addresses import split_url
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.progress import Progress
@@ -27,6 +26,7 @@ from tests.support.transfers import (
     QUICK,
     CountedClock,
     UrlOrigin,
+    acquire,
     contents_of,
     manifest_of,
     new_store,

@@ -20,10 +20,9 @@ from services.fetcher.sources.vendor.http_driver import list_index
 from services.fetcher.sources.vendor.source import http_source
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer import tls
-from services.fetcher.transfer.acquire import acquire
 from tests.faults.test_transfer_faults import PASSING
 from tests.support.origin import Fault, OriginServer
-from tests.support.transfers import QUICK, contents_of, manifest_of, new_store, serve, small_model
+from tests.support.transfers import QUICK, acquire, contents_of, manifest_of, new_store, serve, small_model
 
 MODEL = small_model()
 MANIFEST = manifest_of(MODEL)

@@ -40,7 +40,13 @@ from ome.fetch.v1.fetch_pb2 import (
     SharedFacts,
     Source,
 )
-from ome.model.v1.model_pb2 import MODEL_KIND_CLUSTER_BASE_MODEL, Artifact, ModelRef, NodePhase
+from ome.model.v1.model_pb2 import (
+    MODEL_KIND_BASE_MODEL,
+    MODEL_KIND_CLUSTER_BASE_MODEL,
+    Artifact,
+    ModelRef,
+    NodePhase,
+)
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.controller.gateway.gateway import Gateway
 from services.controller.permissions import NODES, OME, USERS, accounts, node_permissions
@@ -169,12 +175,14 @@ class Driver:
         artifact: Artifact | None = None,
         path: str = "",
         parameters: Mapping[str, str] | None = None,
+        namespace: str = "",
         **fields: Any,
     ) -> int:
-        """Assign a model to the node; the revision of the assignment."""
+        """Assign a model to the node, a BaseModel if it has a namespace; the revision of the assignment."""
         source = Source(uri=uri, parameters=parameters, has_secret=uid in self.secrets)
-        model = ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name=uid, uid=uid)
-        fields = {"generation": 1, **fields}
+        kind = MODEL_KIND_BASE_MODEL if namespace else MODEL_KIND_CLUSTER_BASE_MODEL
+        model = ModelRef(kind=kind, namespace=namespace, name=uid, uid=uid)
+        fields = {"generation": 1, "trust_scopes": ["driver"], **fields}
         self._artifacts[uid] = artifact
         return await self._assign(
             uid, Assignment(model=model, goal=GOAL_HOLD, source=source, artifact=artifact, path=path, **fields)

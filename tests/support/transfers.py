@@ -12,16 +12,18 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, new_manifest
 from libs.chassis.errors import ServiceError
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.artifacts import Store
+from services.fetcher.store.scopes import Claimant
 from services.fetcher.store.space import Reservations
-from services.fetcher.transfer.acquire import acquire
+from services.fetcher.transfer import acquire as acquiring
 from services.fetcher.transfer.limits import Limits
-from services.fetcher.transfer.origin import Location
+from services.fetcher.transfer.origin import Location, Origin
 from services.fetcher.transfer.sharing import Clock
 from tests.support.origin import OriginServer
 from tests.support.safetensors_files import whole_file
@@ -37,6 +39,8 @@ QUICK = Limits(
     progress_seconds=0.05,
 )
 MODEL_UID = "0b2c1f4e-95b5-4e0f-8b0a-0d7f0e3c1a11"
+# Of tests that are not about who may have what.
+CLAIMANT = Claimant(MODEL_UID, ("everybody",))
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,11 @@ def serve(server: OriginServer, contents: Mapping[str, bytes], prefix: str = "/m
     for path, content in contents.items():
         server.add(f"{prefix}/{path}", content)
     return UrlOrigin("test://model", server.url + prefix)
+
+
+def acquire(store: Store, manifest: Manifest, origin: Origin, stop: StopFlag, *arguments: Any, **more: Any) -> None:
+    """acquire on behalf of one claimant."""
+    acquiring.acquire(store, manifest, origin, stop, CLAIMANT, *arguments, **more)
 
 
 def new_store(directory: Path, name: str = "/models") -> Store:

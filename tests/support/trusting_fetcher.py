@@ -16,8 +16,7 @@ from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources
 from services.fetcher.sources.trust import trust_also
 from services.fetcher.stop import StopFlag
-from services.fetcher.transfer.acquire import acquire
-from tests.support.transfers import QUICK, new_store
+from tests.support.transfers import QUICK, acquire, new_store
 
 
 async def fetch(root: Path, asked: dict[str, Any]) -> int:

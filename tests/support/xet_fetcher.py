@@ -13,8 +13,7 @@ from services.fetcher.sources.hub.huggingface import list_revision
 from services.fetcher.sources.hub.source import HubOrigin, HubSource, Transport
 from services.fetcher.sources.hub.xet_streams import XetStreams
 from services.fetcher.stop import StopFlag
-from services.fetcher.transfer.acquire import acquire
-from tests.support.transfers import QUICK, new_store
+from tests.support.transfers import QUICK, acquire, new_store
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def tls_configuration(certificate: KeyPair) -> dict[str, object]:
 
 
 def guide_configuration() -> str:
-    """The accounts and the callout as docs/guides/nats.md and the chart show them: valid for nats-server, and as YAML."""
+    """The accounts and the callout as docs/guides/nats.md and the chart show them, which is also valid YAML."""
     passwords = {user: f"${user.upper().replace('-', '_')}_PASSWORD" for user in USERS}
     callout = {"issuer": "$ISSUER_PUBLIC_KEY", "account": OME, "auth_users": list(USERS)}
     document = {

@@ -1,6 +1,7 @@
 """The transfers of this node: which wait, which run, whose they are, and how each ended.
 
-One transfer per artifact and root, however many models want it. Must not decide whether a failed one is tried again.
+One transfer per artifact, root and trust scope, however many models want it. Must not decide whether a failed one is
+tried again.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from services.fetcher import metrics
 from services.fetcher.model.observed import SourceAddress, Transfer, TransferPhase
 from services.fetcher.model.shares import Claim, Pace, Rank, Shares
 from services.fetcher.stop import StopFlag, Stopped
+from services.fetcher.store.scopes import Claimant, claimant_of
 from services.fetcher.transfer.progress import Progress
 
 # How often rates are looked at, at the most; a quarter of the time after which a transfer is too slow.
@@ -39,6 +41,8 @@ class Order:
     has_secret: bool
     bytes_total: int
     priority: int
+    # Of the model, as the assignment has them.
+    trust_scopes: tuple[str, ...]
     # Of the model; empty for one of the whole cluster.
     namespace: str = ""
 
@@ -46,6 +50,16 @@ class Order:
     def namespaced(self) -> bool:
         """Whether the model is one of a namespace, which may reach less."""
         return bool(self.namespace)
+
+    @property
+    def claimant(self) -> Claimant:
+        """Whose the bytes are to be."""
+        return claimant_of(self.model_uid, self.trust_scopes)
+
+    @property
+    def key(self) -> tuple[str, str, str, bool]:
+        """What models that wait for one transfer have in common; the last says what they may reach."""
+        return self.root, self.digest, self.claimant.scopes[0], self.namespaced
 
     @property
     def source(self) -> SourceAddress:
@@ -145,7 +159,7 @@ class Downloads:
         self._pace = pace or Pace()
         self._shares = Shares(self._pace)
         self._clock = clock
-        self._jobs: dict[tuple[str, str], Job] = {}
+        self._jobs: dict[tuple[str, str, str, bool], Job] = {}
         self._by_model: dict[str, Job] = {}
         self._failures: dict[str, Failure] = {}
         self._numbers = itertools.count()
@@ -168,10 +182,10 @@ class Downloads:
 
         Nothing happens while a transfer of it is stopping: the model is looked at again when it has.
         """
-        job = self._jobs.get((order.root, order.digest))
+        job = self._jobs.get(order.key)
         if job is None:
             job = Job(order, next(self._numbers))
-            self._jobs[order.root, order.digest] = job
+            self._jobs[order.key] = job
             self._waiting.add(job)
         job.models[order.model_uid] = Claim(order.namespace, order.priority)
         self._by_model[order.model_uid] = job
@@ -208,7 +222,7 @@ class Downloads:
             self._on_change(model_uid)
         if not job.models:
             self._waiting.discard(job)
-            del self._jobs[job.order.root, job.order.digest]
+            del self._jobs[job.order.key]
             self._count_waiting()
         elif job.models.keys() == {model_uid}:
             # It stays on the books until it has stopped: nobody may say that nothing is left while bytes are written.
@@ -324,7 +338,7 @@ class Downloads:
             return
         if error is not None and job.phase is not TransferPhase.STOPPING:
             self._failures.update(dict.fromkeys(job.models, Failure(order, error)))
-        del self._jobs[order.root, order.digest]
+        del self._jobs[order.key]
         for model_uid in job.models:
             del self._by_model[model_uid]
         self._tell(job)

@@ -68,6 +68,7 @@ class Fetching:
                 manifest,
                 origin,
                 stop,
+                order.claimant,
                 progress=note,
                 damaged=order.damaged,
                 streams=streams,

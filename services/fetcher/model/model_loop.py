@@ -7,6 +7,7 @@ can take the others down with it.
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import structlog
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.names import node_key, split_node_key
+from libs.artifact.places import overlap
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import LocalUri, VendorUri, allows_incomplete, parse_uri
 from libs.chassis.errors import Conflict, Invalid, ServiceError, Unavailable
@@ -23,6 +25,7 @@ from libs.model.kinds import kind_numbered, shown_ref
 from libs.model.problems import is_defect, problem_of
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
+    GOAL_HOLD,
     GOAL_KEEP,
     PROBLEM_CLASS_INVALID,
     Assignment,
@@ -41,7 +44,7 @@ from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.downloads import Downloads, Order
-from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, Setback
+from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, PublishedName, Setback
 from services.fetcher.model.parser_client import ParserClient
 from services.fetcher.model.planning import (
     Abandon,
@@ -61,13 +64,17 @@ from services.fetcher.model.planning import (
 )
 from services.fetcher.model.roots import Roots
 from services.fetcher.settings import Settings
-from services.fetcher.store.artifacts import PathTaken
-from services.fetcher.store.paths import default_path
+from services.fetcher.store.artifacts import ForeignLeftovers, PathTaken
+from services.fetcher.store.paths import Place, Tenant, check_owner, default_path, is_foreign
+from services.fetcher.store.scopes import Claimant, claimant_of
 
 # No appointment is nearer than this, whatever clocks do.
 _SOONEST_SECONDS = 0.02
-# Looking whether a path has become free costs nothing, and whoever has freed it is watching.
+# Looking whether a path has become free, or a model can be removed, costs nothing, and whoever has seen to it waits.
 _PATH_RETRY_SECONDS = 15.0
+# For so long damage of a published model is shown, at the least: a status of many nodes is written once a second, and a
+# repair may take less.
+_TOLD_SECONDS = 3.0
 _log = structlog.get_logger()
 
 # (identity of the files, schema path, whether they may be incomplete): what is said of the files depends on these.
@@ -91,6 +98,10 @@ class Memory:
     said_facts: str = ""
     # The digest of an assignment to hold nothing, once what earlier processes left of it is among fetched.
     left: str = ""
+    # Roots and digests of which it was said that files of somebody else stay.
+    told: set[tuple[str, str]] = field(default_factory=set)
+    # Time of the monotonic clock when the damage that is known of may be repaired.
+    repair_at: float | None = None
     # Time of the monotonic clock since when it is known that no object names the model.
     unclaimed_since: float | None = None
 
@@ -127,6 +138,15 @@ class ModelLoop:
         """Uids of the models that are to hold an artifact."""
         entries = self._assignments.entries.items()
         return [split_node_key(key)[1] for key, entry in entries if entry.value.artifact.digest == digest]
+
+    def _claimants_of(self, digest: str) -> list[Claimant]:
+        """The models that are to hold an artifact, as claimants."""
+        entries = [(key, entry.value) for key, entry in self._assignments.entries.items()]
+        return [
+            claimant_of(split_node_key(key)[1], assignment.trust_scopes)
+            for key, assignment in entries
+            if assignment.goal != GOAL_ABSENT and assignment.artifact.digest == digest
+        ]
 
     def retry_for_room(self) -> list[str]:
         """Room was freed: uids of the models that lacked it, whose next attempt is due now."""
@@ -231,48 +251,122 @@ class ModelLoop:
             self._roots.refuse_contested()
             return observed
         if desired.assignment.goal == GOAL_KEEP:
-            return await self._observe_kept(observed, memory, stored)
+            return await self._observe_kept(model_uid, observed, memory, stored)
         try:
             if desired.copies:
-                observed = await self._observe_copy(model_uid, desired.assignment, observed)
+                observed = await self._observe_copy(model_uid, desired.assignment, observed, memory)
             else:
                 observed = await self._observe_directory(desired.assignment, observed)
         except Conflict:
             # Another process still speaks for what lies there.
             raise
         except (ServiceError, InvalidValue) as error:
-            return replace(observed, obstacle=error)
+            evicted = tuple(self._evicted(model_uid, desired.assignment, publications))
+            return replace(observed, obstacle=error, evicted=evicted)
         return replace(observed, parsing=_recall_parsing(desired, observed.copy, memory, stored))
 
-    async def _observe_kept(self, observed: Observed, memory: Memory, stored: NodeModelState | None) -> Observed:
+    async def _observe_kept(
+        self, model_uid: str, observed: Observed, memory: Memory, stored: NodeModelState | None
+    ) -> Observed:
         published = next((each for each in observed.publications if each.intact), None)
         if published is None:
             self._roots.refuse_contested_for_now()
             return observed
         digest = published.artifact.digest
-        observed = replace(observed, copy=await self._roots.copy(published.root, digest))
+        claimant = claimant_of(model_uid, ())
+        observed = replace(observed, copy=await self._roots.copy(published.root, digest, claimant))
         if memory.parsed and memory.parsed[0] == digest:
             return replace(observed, parsing=memory.parsing)
         if stored and stored.facts_key and stored.artifact.digest == digest:
             return replace(observed, parsing=Parsing(facts_key=stored.facts_key))
         return observed
 
-    async def _observe_copy(self, model_uid: str, assignment: Assignment, observed: Observed) -> Observed:
-        path = assignment.path or self._default_path(assignment.model)
-        place = self._roots.place(path)
+    async def _observe_copy(
+        self, model_uid: str, assignment: Assignment, observed: Observed, memory: Memory
+    ) -> Observed:
+        place = self._place(assignment)
         observed = replace(observed, root=place.root, path=place.path)
-        await self._roots.check_free(model_uid, place, self._leaving(place.path))
+        self._make_way(model_uid, assignment, place.path)
+        await self._roots.check_free(model_uid, place, self._leaving(model_uid, place.path))
         digest = assignment.artifact.digest
         leftovers = tuple(each for each in observed.leftovers if each != (place.root, digest))
-        return replace(observed, leftovers=leftovers, copy=await self._roots.copy(place.root, digest))
+        claimant = claimant_of(model_uid, assignment.trust_scopes)
+        copy = await self._roots.copy(place.root, digest, claimant)
+        if not copy.damaged or not any(each.intact for each in observed.publications):
+            memory.repair_at = None
+        elif memory.repair_at is None:
+            # What readers had is wrong: they are told before it is right again.
+            memory.repair_at = time.monotonic() + _TOLD_SECONDS
+        return replace(observed, leftovers=leftovers, copy=copy, repair_at=memory.repair_at)
 
-    def _leaving(self, path: str) -> set[str]:
+    def makes_way_for(self, model_uid: str) -> list[str]:
+        """Uids of the models with a namespace whose paths a model in none names: they are to leave them."""
+        entry = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
+        if entry is None or entry.value.model.namespace or (path := self._claimed_path(entry.value)) is None:
+            return []
+        entries = [(split_node_key(key)[1], other.value) for key, other in self._assignments.entries.items()]
+        return [
+            other
+            for other, assignment in entries
+            if assignment.model.namespace and overlap(self._claimed_path(assignment) or "", path)
+        ]
+
+    def _make_way(self, model_uid: str, assignment: Assignment, path: str) -> None:
+        """Raise Unavailable with reason PathConflict where a model in no namespace names the path of one that is in
+        one, a path above it or below it.
+        """
+        if not assignment.model.namespace:
+            return
+        for key, entry in self._assignments.entries.items():
+            first = entry.value.model
+            if first.namespace or not first.kind or split_node_key(key)[1] == model_uid:
+                continue
+            claimed = self._claimed_path(entry.value)
+            if claimed is not None and overlap(claimed, path):
+                raise Unavailable(
+                    Reason.PATH_CONFLICT,
+                    f"{shown_ref(first)} uses {claimed}, and a model that is in no namespace comes first: give this "
+                    "model another storage.path, or ask an administrator to give the other one another",
+                )
+
+    def _claimed_path(self, assignment: Assignment) -> str | None:
+        """The path that a model is to have on this node, also if it is only read there; None if there is none."""
+        try:
+            if assignment.goal != GOAL_HOLD:
+                return None
+            if assignment.artifact.digest:
+                return self._place(assignment).path
+            return self._roots.place(_local_path(assignment)).path
+        except (InvalidValue, Invalid):
+            return None
+
+    def _evicted(self, model_uid: str, assignment: Assignment, publications: Sequence[PublishedName]) -> list[str]:
+        """Roots in which a model stands where others belong."""
+        evicted = []
+        for publication in publications:
+            try:
+                self._make_way(model_uid, assignment, publication.path)
+            except Unavailable:
+                evicted.append(publication.root)
+                continue
+            if is_foreign(self._roots.place(publication.path), _tenant(assignment)):
+                evicted.append(publication.root)
+        return evicted
+
+    def _leaving(self, model_uid: str, path: str) -> set[str]:
         """Uids of the models that are not meant to stand at a path, whether or not they still do.
 
-        One without an assignment is not among them: nobody has said that it is to go.
+        One without an assignment is not among them: nobody has said that it is to go. A model in no namespace comes
+        before those in one, and at its own default path before all others.
         """
-        entries = self._assignments.entries.items()
-        return {split_node_key(key)[1] for key, entry in entries if not self._is_meant_for(path, entry.value)}
+        own = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
+        comes_first = own is not None and bool(own.value.model.kind) and not own.value.model.namespace
+        entries = [(split_node_key(key)[1], entry.value) for key, entry in self._assignments.entries.items()]
+        return {
+            uid
+            for uid, assignment in entries
+            if (comes_first and assignment.model.namespace) or not self._is_meant_for(path, assignment)
+        }
 
     def _is_meant_for(self, path: str, assignment: Assignment) -> bool:
         if assignment.goal == GOAL_KEEP:
@@ -280,14 +374,20 @@ class ModelLoop:
         if assignment.goal == GOAL_ABSENT or not assignment.artifact.digest:
             return False
         try:
-            return self._roots.place(assignment.path or self._default_path(assignment.model)).path == path
+            return self._place(assignment).path == path
         except InvalidValue:
-            # It cannot be brought about, so the model stays where it is.
-            return True
+            # It cannot be brought about, so the model stays where it is, unless that is another's own.
+            return not is_foreign(self._roots.place(path), _tenant(assignment))
+
+    def _place(self, assignment: Assignment) -> Place:
+        """Where a model is to stand. Raises InvalidValue with reason InvalidPath where it may not."""
+        place = self._roots.place(assignment.path or self._default_path(assignment))
+        check_owner(place, _tenant(assignment))
+        return place
 
     async def _observe_directory(self, assignment: Assignment, observed: Observed) -> Observed:
         path = _local_path(assignment)
-        return replace(observed, path=path, copy=await self._roots.local_copy(path))
+        return replace(observed, path=path, copy=await self._roots.local_copy(path, _tenant(assignment)))
 
     async def _apply(self, model_uid: str, desired: Desired, action: Action, memory: Memory) -> None:
         match action:
@@ -300,7 +400,7 @@ class ModelLoop:
             case Prioritize(priority):
                 self._downloads.prioritize(model_uid, priority)
             case Publish(_, path, digest):
-                await self._roots.publish(model_uid, path, digest, self._leaving(path))
+                await self._roots.publish(model_uid, path, digest, self._leaving(model_uid, path))
                 _log.info("model_published", model=model_uid, path=path, digest=digest)
             case Parse():
                 await self._parse(desired, memory)
@@ -319,8 +419,14 @@ class ModelLoop:
                 await self._roots.reserve(model_uid, root)
                 _log.info("model_reserved", model=model_uid, root=root)
             case Abandon(root, digest):
-                if digest not in self.wanted_digests():
-                    await self._roots.abandon(root, digest)
+                try:
+                    await self._roots.abandon(root, digest, self._claimants_of(digest))
+                except ForeignLeftovers as error:
+                    if (root, digest) not in memory.told:
+                        memory.told.add((root, digest))
+                        raise
+                    # It was said. All that is the model's is gone, and nobody waits for what is not.
+                    _log.warning("foreign_files_kept", model=model_uid, root=root, message=error.message)
                 memory.fetched.discard((root, digest))
 
     async def _parse(self, desired: Desired, memory: Memory) -> None:
@@ -353,15 +459,15 @@ class ModelLoop:
         if parsing.refusal:
             if desired.copies:
                 # It has no name of the model by which it would be found when it is of no use any more.
-                place = self._roots.place(assignment.path or self._default_path(assignment.model))
+                place = self._place(assignment)
                 memory.fetched.add((place.root, assignment.artifact.digest))
             raise incomplete(parsing.refusal)
 
     async def _model_directory(self, desired: Desired) -> Path:
         assignment = desired.assignment
         if not desired.copies:
-            return await self._roots.local_directory(_local_path(assignment))
-        place = self._roots.place(assignment.path or self._default_path(assignment.model))
+            return await self._roots.local_directory(_local_path(assignment), _tenant(assignment))
+        place = self._place(assignment)
         return self._roots.store(place.root).artifact_path(assignment.artifact.digest)
 
     def _note_failed_transfer(self, model_uid: str, desired: Desired, memory: Memory) -> None:
@@ -383,13 +489,15 @@ class ModelLoop:
         if memory.setback is None or memory.setback.revision != desired.revision:
             memory.attempts = 0
         memory.attempts += 1
-        problem = problem_of(self._with_name(error), "fetcher")
+        problem = problem_of(self._with_name(error, desired.assignment.model), "fetcher")
         delay = retry_at = None
         # A deletion is attempted until it succeeds: nothing else would ever end it.
         if problem.problem_class != PROBLEM_CLASS_INVALID or desired.assignment.goal == GOAL_ABSENT:
             delay = self._retry_delay_seconds(memory.attempts, error)
-            if problem.reason in (REASON_PATH_CONFLICT, REASON_PATH_OCCUPIED):
+            if desired.assignment.goal == GOAL_ABSENT or problem.reason in (REASON_PATH_CONFLICT, REASON_PATH_OCCUPIED):
                 delay = min(delay, _PATH_RETRY_SECONDS)
+            if isinstance(error, ForeignLeftovers):
+                delay = max(delay, _TOLD_SECONDS)
             delay = self._roots.room.delay_seconds(
                 error, memory.fetch_began, delay, self._settings.retry_initial_seconds
             )
@@ -406,13 +514,15 @@ class ModelLoop:
             exc_info=error if defect else None,
         )
 
-    def _with_name(self, error: Exception) -> Exception:
-        """The error, with the name of the model that stands in the way where we know it."""
+    def _with_name(self, error: Exception, asker: ModelRef) -> Exception:
+        """The error, with the name of the model that stands in the way where we know it and the asker may."""
         if not isinstance(error, PathTaken):
             return error
         entry = self._assignments.entries.get(node_key(self._settings.node_name, error.model_uid))
         known = entry is not None and entry.value.model.kind
-        return PathTaken(error.model_uid, error.path, shown_ref(entry.value.model)) if entry and known else error
+        if not entry or not known or entry.value.model.namespace not in ("", asker.namespace):
+            return error
+        return PathTaken(error.model_uid, error.path, error.asked, shown_ref(entry.value.model))
 
     def _retry_delay_seconds(self, attempt: int, error: Exception) -> float:
         return retry_delay_seconds(
@@ -432,6 +542,8 @@ class ModelLoop:
         # While a transfer runs, its end is what is waited for; the time of its beginning lies in the past.
         if memory.setback and memory.setback.retry_at and self._downloads.get(model_uid) is None:
             times.append(memory.setback.retry_at)
+        if memory.repair_at and memory.repair_at > now:
+            times.append(memory.repair_at)
         if state.phase == NodePhase.NODE_PHASE_READY and memory.parsing and memory.parsing.retry_at:
             times.append(memory.parsing.retry_at)
         return max(_SOONEST_SECONDS, min(times) - now)
@@ -457,14 +569,20 @@ class ModelLoop:
                 if each is not None:
                     metrics.MODELS.labels(phase=_word(each)).set(counts[each])
 
-    def _default_path(self, model: ModelRef) -> str:
-        try:
-            kind = kind_numbered(model.kind)
-        except KeyError:
-            raise InvalidValue(
-                Reason.INVALID_PATH, "a model of a kind that is not known needs a storage.path"
-            ) from None
-        return default_path(self._settings.model_roots[0], kind.name, model.namespace, model.name)
+    def _default_path(self, assignment: Assignment) -> str:
+        if _tenant(assignment).kind:
+            return default_path(self._settings.model_roots[0], _tenant(assignment))
+        raise InvalidValue(Reason.INVALID_PATH, "a model of a kind that is not known needs a storage.path")
+
+
+def _tenant(assignment: Assignment) -> Tenant:
+    """The model, as places see it; without a kind if that is not known."""
+    model = assignment.model
+    try:
+        kind = kind_numbered(model.kind).name
+    except KeyError:
+        kind = ""
+    return Tenant(kind, model.namespace, model.name, assignment.confined)
 
 
 def _keeping(revision: int, told: Assignment | NodeModelState, model_uid: str) -> Desired:
@@ -533,4 +651,5 @@ def _order(model_uid: str, desired: Desired, root: str, digest: str, damaged: tu
         bytes_total=assignment.artifact.bytes,
         priority=assignment.priority,
         namespace=assignment.model.namespace,
+        trust_scopes=tuple(assignment.trust_scopes),
     )

@@ -53,6 +53,8 @@ class Copy:
     damaged: tuple[str, ...] = ()
     # Changes whenever the files may have: a digest, or a fingerprint of a directory that is not ours.
     identity: str = ""
+    # Another model's source has brought it, and this one's has not been asked whether it has the same.
+    foreign: bool = False
 
     @property
     def complete(self) -> bool:
@@ -131,6 +133,10 @@ class Observed:
     parsing: Parsing | None = None
     # Roots and digests that were fetched for the model, wholly or in part, and are of no use to it any more.
     leftovers: tuple[tuple[str, str], ...] = ()
+    # When damage of a published copy may be repaired, by the clock that plan is told; None if nothing has to wait.
+    repair_at: float | None = None
+    # Roots in which the model stands where it may not: its name there is to go.
+    evicted: tuple[str, ...] = ()
     # Why the desired place cannot be used or, for local://, read.
     obstacle: Exception | None = None
     # False when looking itself failed: then nothing is known to be absent.

@@ -51,7 +51,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class StartTransfer:
-    """Have the artifact fetched or, when some of its files are damaged, repaired."""
+    """Have the artifact fetched, repaired when some of its files are damaged, or proven when it is another's."""
 
     root: str
     digest: str
@@ -113,6 +113,13 @@ def plan(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]
         return ()
     if desired.assignment.goal == GOAL_ABSENT:
         return _plan_absence(desired, observed, now)
+    if observed.evicted:
+        # Whoever the place belongs to waits for it.
+        return tuple(Unpublish(root) for root in observed.evicted) + _plan_holding(desired, observed, now)
+    return _plan_holding(desired, observed, now)
+
+
+def _plan_holding(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]:
     if desired.copies:
         return _plan_copy(desired, observed, now)
     return _plan_directory(desired, observed, now)
@@ -207,7 +214,9 @@ def _plan_copy(desired: Desired, observed: Observed, now: float) -> tuple[Action
         return ()
     if observed.obstacle:
         return (Refuse(observed.obstacle),)
-    if not observed.copy.complete:
+    if observed.copy.damaged and observed.repair_at is not None and now < observed.repair_at:
+        return ()
+    if not observed.copy.complete or observed.copy.foreign:
         return (StartTransfer(observed.root, digest, observed.copy.damaged),)
     parsing = _plan_parsing(desired, observed, now)
     if not parsing and observed.parsing and observed.parsing.refusal:
@@ -345,7 +354,7 @@ def _describe_delay(
             state.problem.ClearField("retry_at")
     elif observed.copy.damaged:
         files = ", ".join(observed.copy.damaged[:3]) + (" and more" if len(observed.copy.damaged) > 3 else "")
-        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"fetching damaged files again: {files}"))
+        state.problem.CopyFrom(_waiting(REASON_ARTIFACT_DAMAGED, f"files were changed or damaged on disk: {files}"))
     elif transfer and transfer.phase is TransferPhase.RUNNING:
         state.bytes_done = transfer.bytes_done
         size = shown_size(desired.assignment.artifact.bytes)

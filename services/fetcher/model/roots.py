@@ -25,7 +25,8 @@ from services.fetcher.model.observed import Copy, PublishedName
 from services.fetcher.model.room import Room
 from services.fetcher.store import artifacts as store_artifacts
 from services.fetcher.store.artifacts import Store
-from services.fetcher.store.paths import Place, host_path, place_model, resolve_local
+from services.fetcher.store.paths import Place, Tenant, host_path, place_model, resolve_local
+from services.fetcher.store.scopes import Claimant
 from services.fetcher.store.space import Reservations
 
 P = ParamSpec("P")
@@ -127,17 +128,20 @@ class Roots:
         """Raise what publish would raise about the place, before anything is fetched for it."""
         await self.run(self.store(place.root).check_path, model_uid, place.relative, leaving)
 
-    async def copy(self, root: str, digest: str) -> Copy:
-        """Whether an artifact is held in a root, and which of its files are damaged as far as sizes and scrubs tell."""
+    async def copy(self, root: str, digest: str, claimant: Claimant) -> Copy:
+        """Whether an artifact is held in a root, whether the claimant may have it without fetching it, and which of its
+        files are damaged as far as sizes and scrubs tell.
+        """
 
         def check(store: Store) -> Copy:
             if not store.holds(digest):
                 return Copy()
+            foreign = not store.may_share(digest, claimant)
             try:
-                return Copy(True, store.check(digest), digest)
+                return Copy(True, store.check(digest), digest, foreign)
             except Corrupt:
                 # Taken anew from the object store, while the files that it names are kept.
-                return Copy(True, ("its manifest",), digest)
+                return Copy(True, ("its manifest",), digest, foreign)
 
         return await self.run(check, self.store(root))
 
@@ -157,13 +161,13 @@ class Roots:
         """Uids of all models that have a name in any root."""
         return {each.uid for _, each in await self._all_publications()}
 
-    async def local_directory(self, path: str) -> Path:
+    async def local_directory(self, path: str, tenant: Tenant) -> Path:
         """The directory of a local:// model. Raises Missing or InvalidValue."""
-        return await self.run(resolve_local, self._host_root, self._roots, path)
+        return await self.run(resolve_local, self._host_root, self._roots, path, tenant)
 
-    async def local_copy(self, path: str) -> Copy:
+    async def local_copy(self, path: str, tenant: Tenant) -> Copy:
         """The directory of a local:// model as it is now. Raises Missing, InvalidValue, or Unavailable (DiskError)."""
-        directory = await self.local_directory(path)
+        directory = await self.local_directory(path, tenant)
         return Copy(held=True, identity=await self.run(fingerprint, str(directory), self._boundary(directory)))
 
     async def model_files(self, directory: Path, schema_path: str) -> list[ModelFile]:
@@ -186,9 +190,9 @@ class Roots:
         """Leave a model's name and artifact in a root to nobody. Idempotent."""
         await self.run(self.store(root).reserve, model_uid)
 
-    async def abandon(self, root: str, digest: str) -> None:
-        """Remove what a transfer that was given up has written. Idempotent."""
-        await self.run(self.store(root).abandon, digest)
+    async def abandon(self, root: str, digest: str, wanted_by: Collection[Claimant]) -> None:
+        """Remove what a transfer that was given up has written, but for those who still want it. Idempotent."""
+        await self.run(self.store(root).abandon, digest, wanted_by)
         self.room.free()
 
     async def collect(self, wanted: Collection[str]) -> None:

@@ -41,7 +41,10 @@ class Triggers:
 
     def assignment_changed(self, key: str) -> None:
         """An assignment is new, different or gone."""
-        self._queue.add(split_node_key(key)[1])
+        model_uid = split_node_key(key)[1]
+        self._queue.add(model_uid)
+        for other in self._model_loop.makes_way_for(model_uid):
+            self._queue.add(other)
 
     def artifact_damaged(self, digest: str) -> None:
         """Reading an artifact has found damage."""

@@ -3,11 +3,13 @@
 Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
 
     lock                     held while the store is open
-    staging/<digest>/        files and journal of a download; survives a crash, is resumed
+    staging/<digest>.<scope>/  files and journal of a download in a trust scope; survives a crash, is resumed
     artifacts/<digest>/      verified files; never changed
     manifests/<digest>.json  what the artifact must hold, and the SHA-256 of what arrived where the source told no
                              checksum; written before the artifact appears
     owners/<model uid>.json  who published it where, and whether it stays although the model is gone
+    scopes/<digest>.json     the trust scopes that may have the artifact without fetching it
+    marks/<digest>.json      what the files looked like when they were right, to notice a write at once
     damaged/<digest>.json    which files of an artifact reading has found wrong, until it is repaired
     trash/                   what is being deleted
 
@@ -21,26 +23,38 @@ import shutil
 import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from libs.artifact.digest import digest_directory, is_digest
 from libs.artifact.manifest import Manifest, new_manifest
+from libs.artifact.places import STATE_DIRECTORY, overlap
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from services.fetcher.failpoints import failpoint
 from services.fetcher.stop import StopFlag
 from services.fetcher.store import linux
-from services.fetcher.store.checks import Pace, has_content, has_size
+from services.fetcher.store.checks import Pace, has_content, status_of
 from services.fetcher.store.contents import equal_files
 from services.fetcher.store.damage import Damage
-from services.fetcher.store.files import blocks_bytes, sync_directory
-from services.fetcher.store.ingest import Ingest
+from services.fetcher.store.files import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    PRIVATE_MODE,
+    blocks_bytes,
+    foreign_owner,
+    protect,
+    sync_directory,
+)
+from services.fetcher.store.ingest import Ingest, directories_of
 from services.fetcher.store.links import Links
+from services.fetcher.store.marks import Marks, mark_of
 from services.fetcher.store.owners import Owner, Owners
-from services.fetcher.store.paths import STATE_DIRECTORY
 from services.fetcher.store.record import Record, Records
+from services.fetcher.store.scopes import Claimant, Scopes
 from services.fetcher.store.space import Capacity, FileSystem, Reservations, on_disk_bytes
 
 # How soon one who waits for another download of the same artifact notices that it should stop.
@@ -50,13 +64,20 @@ _WAIT_SECONDS = 0.2
 class PathTaken(Unavailable):
     """Another model stands at a path, or above or below it, with reason PathConflict."""
 
-    def __init__(self, model_uid: str, path: str, name: str = "another model") -> None:
-        """name is that of the other model, for those who know more of it than its uid."""
+    def __init__(self, model_uid: str, path: str, asked: str, name: str = "") -> None:
+        """path is the other model's and asked the one that it is in the way of; name is for those who may know it."""
+        where = path if name or path == asked else f"{asked} or a path above or below it"
         super().__init__(
-            Reason.PATH_CONFLICT, f"{name} already uses {path}; give one of the two models another storage.path"
+            Reason.PATH_CONFLICT,
+            f"{name or 'another model'} already uses {where}; give one of the two models another storage.path",
         )
         self.model_uid = model_uid
         self.path = path
+        self.asked = asked
+
+
+class ForeignLeftovers(Unavailable):
+    """All of a model is removed but files of somebody else that were among its own, with reason DiskError."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,8 @@ class Store:
         self._trash = self._state / "trash"
         self._owners = Owners(self._state / "owners")
         self._damage = Damage(self._state / "damaged")
+        self._scopes = Scopes(self._state / "scopes")
+        self._marks = Marks(self._state / "marks")
         self._links = Links(directory, name)
         self._reservations = reservations
         self._changed = threading.Condition(threading.RLock())
@@ -103,11 +126,23 @@ class Store:
         written.
         """
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            for directory in (self._artifacts, self._records.directory, self._staging, self._trash):
-                directory.mkdir(parents=True, exist_ok=True)
-            for directory in (self._owners.directory, self._damage.directory):
+            if not self.directory.exists():
+                self.directory.mkdir(parents=True)
+                protect(self.directory, DIRECTORY_MODE)
+            for directory in (self._state, self._artifacts):
                 directory.mkdir(exist_ok=True)
+                protect(directory, DIRECTORY_MODE)
+            for directory in (
+                self._staging,
+                self._trash,
+                self._records.directory,
+                self._owners.directory,
+                self._scopes.directory,
+                self._marks.directory,
+                self._damage.directory,
+            ):
+                directory.mkdir(exist_ok=True)
+                protect(directory, PRIVATE_MODE)
             self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable(Reason.DISK_ERROR, f"{self.name} cannot be used for models: {error.strerror}") from error
@@ -150,16 +185,78 @@ class Store:
         return self._records.get(digest).manifest
 
     def check(self, digest: str) -> tuple[str, ...]:
-        """Files that are missing, not regular or of a wrong size, or noted as damaged: a moment's work.
+        """Files that are missing, not regular, of a wrong size, noted as damaged, or written since they were right.
 
-        Raises as manifest does.
+        A moment's work: nothing is read. Gives files and directories of the artifact their modes again. Raises as
+        manifest does.
         """
-        artifact, noted = self._artifact(digest), self._damage.of(digest)
-        return tuple(
-            file.path
-            for file in self.manifest(digest).files
-            if file.path in noted or not has_size(artifact / file.path, file)
-        )
+        damaged, changed = self._look(digest)
+        return tuple(sorted((*damaged, *changed)))
+
+    def changed(self, digest: str) -> frozenset[str]:
+        """Of the files that check names, those that may be right all the same: only reading tells."""
+        try:
+            return frozenset(self._look(digest)[1])
+        except (Missing, Corrupt):
+            return frozenset()
+
+    def _look(self, digest: str) -> tuple[list[str], list[str]]:
+        artifact, noted, manifest = self._artifact(digest), self._damage.of(digest), self.manifest(digest)
+        marks = self._marks.of(digest, artifact)
+        damaged, changed = list[str](), list[str]()
+        for file in manifest.files:
+            path = artifact / file.path
+            status = None if file.path in noted else status_of(path, file)
+            if status is None:
+                damaged.append(file.path)
+            elif marks is not None and marks.get(file.path) != mark_of(status):
+                changed.append(file.path)
+            else:
+                protect(path, FILE_MODE, status.st_mode)
+        if not damaged:
+            for directory in ("", *directories_of(manifest)):
+                protect(artifact / directory, DIRECTORY_MODE)
+        if not damaged and marks is None:
+            # It is from before there were marks: what reading finds wrong later is noted as ever.
+            with self._file_system.errors(self._marks.directory):
+                self._marks.take(digest, artifact, manifest.files)
+        return damaged, changed
+
+    def may_share(self, digest: str, claimant: Claimant) -> bool:
+        """Whether a claimant may have an artifact that is held here without fetching any of it.
+
+        What a model has published itself it may have in any case, also from before there were scopes.
+        """
+        with self._changed:
+            owner = self._owners.get(claimant.uid)
+            return self._scopes.include(digest, claimant) or (owner is not None and owner.digest == digest)
+
+    def grant(self, digest: str, claimant: Claimant) -> None:
+        """Remember that a claimant has brought or proven all of an artifact."""
+        with self._changed, self._file_system.errors(self._scopes.directory):
+            if self.holds(digest):
+                self._scopes.grant(digest, claimant)
+
+    def refute(self, digest: str, claimant: Claimant) -> None:
+        """Remember, while this process lasts, that a claimant's source has not sent what is held."""
+        with self._changed:
+            self._scopes.refute(digest, claimant)
+
+    def is_refuted(self, digest: str, claimant: Claimant) -> bool:
+        """Whether refute has said so."""
+        with self._changed:
+            return self._scopes.is_refuted(digest, claimant)
+
+    def kept(self, digest: str) -> AbstractContextManager[None]:
+        """In the block, an artifact is not removed although its last name may go."""
+        return self._claim(digest)
+
+    def is_whole(self, digest: str) -> bool:
+        """Whether an artifact is held of which check finds nothing wrong."""
+        try:
+            return self.holds(digest) and not self.check(digest)
+        except (Missing, Corrupt):
+            return False
 
     def note_damage(self, digest: str, files: Collection[str]) -> None:
         """Remember what scrub has found, across restarts, until the artifact is repaired or gone."""
@@ -183,7 +280,7 @@ class Store:
         return tuple(
             file.path
             for file in files
-            if not has_size(artifact / file.path, file)
+            if status_of(artifact / file.path, file) is None
             or not has_content(artifact / file.path, file, record.received.get(file.path), pace)
         )
 
@@ -207,7 +304,7 @@ class Store:
         with self._changed:
             self._retake_lost_root()
             self._refuse_conflict(uid, path, leaving)
-            self._links.check_free(path)
+            self._check_free(path)
 
     def publish(self, uid: str, path: str, digest: str, leaving: Collection[str] = ()) -> None:
         """Let path, relative to the root, lead to an artifact on behalf of a model. Atomic for readers; idempotent.
@@ -221,7 +318,7 @@ class Store:
             if not self.holds(digest):
                 raise Conflict(Reason.ARTIFACT_DAMAGED, f"{digest} is no longer held below {self.name}")
             self._refuse_conflict(uid, path, leaving)
-            self._links.check_free(path)
+            self._check_free(path)
             previous = self._owners.get(uid)
             replaced = {self._links.read(path), previous.digest if previous else None}
             if previous and previous.path != path:
@@ -229,8 +326,7 @@ class Store:
                 self._remove_name(uid, previous)
                 failpoint("old-name-removed")
             # Whoever is the last to leave a directory that was made for models removes it.
-            known = {made for each in self._owners.all().values() for made in each.made_directories}
-            kept = (made for made in known if path.startswith(f"{made}/"))
+            kept = (made for made in self._made_directories() if path.startswith(f"{made}/"))
             make = self._links.missing_parents(path)
             owner = Owner(path, digest, tuple(sorted({*kept, *make})))
             if owner != previous:
@@ -282,16 +378,24 @@ class Store:
             with self._file_system.errors(self.directory / owner.path):
                 self._owners.put(uid, replace(owner, reserved=True))
 
-    def abandon(self, digest: str) -> None:
-        """Remove the staging of a download that nobody wants, unless another model still fetches the artifact.
+    def abandon(self, digest: str, wanted_by: Collection[Claimant] = ()) -> None:
+        """Remove the staging of downloads that nobody wants, and the artifact where no name leads to it.
 
-        Does not wait: a download that has been told to stop finds its files gone. Idempotent.
+        wanted_by are those who still want it, for whose scopes staging stays. Does not wait: a download that has been
+        told to stop finds its files gone. Idempotent. Raises ForeignLeftovers when files of another user stay, which
+        are removed as soon as that is possible, and Unavailable (DiskError).
         """
-        with self._changed:
-            if self._claims.get(digest, 0) == 0:
-                self._discard(self._staging / digest_directory(digest))
+        kept = {claimant.staging(digest) for claimant in wanted_by}
+        with self._changed, self._file_system.errors(self._artifacts):
+            for entry in self._staging.glob(f"{digest_directory(digest)}*"):
+                if entry.name not in kept and entry.name not in self._ingesting:
+                    self._discard(entry)
+            if not wanted_by and not self._claims.get(digest):
                 self._drop_unreferenced(digest)
-        self._empty_trash()
+        stuck = self._empty_trash()
+        for entry_name, (path, uid) in stuck.items():
+            if entry_name.startswith(digest_directory(digest)):
+                raise ForeignLeftovers(Reason.DISK_ERROR, self._file_system.belonging(path, uid, "remove"))
 
     def collect(self, wanted: Collection[str]) -> list[str]:
         """Remove staging and artifacts that are not wanted, published or being fetched; return their digests.
@@ -303,7 +407,7 @@ class Store:
             referenced = self._referenced()
             for directory in (self._staging, self._artifacts):
                 for entry in directory.iterdir():
-                    digest = entry.name.replace("-", ":", 1)
+                    digest = _digest_of(entry.name)
                     # Staging beside a held artifact is a repair that was cut short: it begins anew.
                     finished = directory == self._staging and is_digest(digest) and self.holds(digest)
                     kept = digest in wanted or digest in referenced
@@ -311,43 +415,46 @@ class Store:
                         removed.add(digest)
                         self._discard(entry)
                         failpoint("leftover-trashed")
-            for digest in removed:
-                if not self.holds(digest):
+            for digest in {*removed, *self._scopes.digests(), *self._marks.digests()}:
+                if is_digest(digest) and not self.holds(digest):
                     self._damage.forget(digest)
+                    self._scopes.forget(digest)
+                    self._marks.forget(digest)
             for entry in self._records.directory.iterdir():
-                if not (self._artifacts / entry.stem).exists() and not (self._staging / entry.stem).exists():
+                if not (self._artifacts / entry.stem).exists():
                     entry.unlink()
         self._empty_trash()
         return sorted(removed)
 
-    def contents(self, wanted: Manifest) -> dict[int, str]:
+    def contents(self, wanted: Manifest, claimant: Claimant) -> dict[int, str]:
         """Names of other artifacts' files that ought to have the content of wanted files, by index of those.
 
-        What is damaged of the artifact itself is not taken for its own repair, even if it can be read just now. Raises
-        Unavailable (DiskError).
+        Only artifacts count that the claimant may have. What is damaged of the artifact itself is not taken for its own
+        repair, even if it can be read just now. Raises Unavailable (DiskError).
         """
         own = digest_directory(wanted.digest)
         with self._file_system.errors(self._artifacts):
-            held = [name for name in os.listdir(self._artifacts) if name != own]
+            names = [name for name in os.listdir(self._artifacts) if name != own]
+        held = [name for name in names if self.may_share(_digest_of(name), claimant)]
         return equal_files(wanted, self._held_records(held)) if held else {}
 
     @contextmanager
-    def ingest(self, manifest: Manifest, stop: StopFlag) -> Iterator[Ingest | None]:
+    def ingest(self, manifest: Manifest, stop: StopFlag, claimant: Claimant) -> Iterator[Ingest | None]:
         """Open the staging of an artifact, or yield None when another thread has committed it while this one waited.
 
-        Waits for its turn when the same artifact is being fetched. Raises Stopped; Unavailable with reason
-        InsufficientDisk when it does not fit; InvalidValue with reason InvalidListing for a manifest with unsafe names.
-        What is not committed in the block stays in staging for a resume.
+        Waits for its turn when the same artifact is being fetched in the same scope. Raises Stopped; Unavailable with
+        reason InsufficientDisk when it does not fit; InvalidValue with reason InvalidListing for a manifest with unsafe
+        names. What is not committed in the block stays in staging for a resume.
         """
         digest = manifest.digest
         new_manifest(manifest.source_revision, manifest.files, manifest.place)
         with self._claim(digest):
             held_before = self.holds(digest)
-            with self._turn(digest, stop):
+            with self._turn(claimant.staging(digest), stop):
                 if self.holds(digest) and not held_before:
                     yield None
                     return
-                staging = self._staging / digest_directory(digest)
+                staging = self._staging / claimant.staging(digest)
                 with self._file_system.errors(staging):
                     room = sum(
                         max(on_disk_bytes(file.size_bytes) - blocks_bytes(staging / "files" / file.path), 0)
@@ -364,26 +471,34 @@ class Store:
                 finally:
                     ingest.close()
 
-    def commit(self, ingest: Ingest) -> None:
+    def commit(self, ingest: Ingest, claimant: Claimant, repairs: bool) -> None:
         """Make a complete ingest visible as an artifact: all of it is on disk before its name is.
 
-        Replaces a damaged artifact of the same digest in one step. Raises Corrupt when a file is missing.
+        Replaces an artifact of the same digest in one step where that is to be repaired; one that is whole stays as it
+        is, for those who have it open. Raises Corrupt when a file is missing.
         """
         digest = ingest.manifest.digest
         ingest.seal()
         artifact = self._artifact(digest)
         with self._file_system.errors(artifact):
-            # A repair takes over files that it has not fetched.
-            received = {**self._records.received(digest), **ingest.received()}
-            self._records.put(Record(ingest.manifest, received))
-            failpoint("manifest-written")
             with self._changed:
-                if not artifact.exists() or not linux.exchange(ingest.files, artifact):
-                    self._discard(artifact)
-                    os.rename(ingest.files, artifact)
-                sync_directory(self._artifacts)
-                failpoint("artifact-renamed")
-                self._damage.forget(digest)
+                whole = not repairs and self.is_whole(digest)
+            if not whole:
+                # A repair takes over files that it has not fetched.
+                received = {**self._records.received(digest), **ingest.received()}
+                self._records.put(Record(ingest.manifest, received))
+                failpoint("manifest-written")
+            with self._changed:
+                # First: an artifact that a crash has left without a scope would have to be proven.
+                self._scopes.grant(digest, claimant)
+                if not whole:
+                    self._marks.take(digest, ingest.files, ingest.manifest.files)
+                    if not artifact.exists() or not linux.exchange(ingest.files, artifact):
+                        self._discard(artifact)
+                        os.rename(ingest.files, artifact)
+                    sync_directory(self._artifacts)
+                    failpoint("artifact-renamed")
+                    self._damage.forget(digest)
                 self._discard(ingest.files.parent)
         self._empty_trash()
 
@@ -409,29 +524,32 @@ class Store:
                     del self._claims[digest]
 
     @contextmanager
-    def _turn(self, digest: str, stop: StopFlag) -> Iterator[None]:
+    def _turn(self, staging: str, stop: StopFlag) -> Iterator[None]:
         with self._changed:
-            while digest in self._ingesting:
+            while staging in self._ingesting:
                 stop.check()
                 self._changed.wait(_WAIT_SECONDS)
-            self._ingesting.add(digest)
+            self._ingesting.add(staging)
         try:
             yield
         finally:
             with self._changed:
-                self._ingesting.discard(digest)
+                self._ingesting.discard(staging)
                 self._changed.notify_all()
 
     def _recover(self) -> None:
         self._file_system = FileSystem(self.name, self.directory, self._reservations)
         self._owners.load()
         self._damage.load()
+        self._scopes.load()
+        self._marks.load()
         for uid, owner in self._owners.all().items():
             if owner.reserved and self._links.read(owner.path) != owner.digest:
                 self._owners.remove(uid)
         for entry in self._staging.iterdir():
-            # A kill between the rename of an artifact and the end of its staging leaves this.
-            if not (entry / "files").exists():
+            # A kill between the rename of an artifact and the end of its staging leaves the one. The other was begun
+            # before there were scopes: nobody knows whose it is.
+            if not (entry / "files").exists() or "." not in entry.name:
                 self._discard(entry)
         self._empty_trash()
 
@@ -463,6 +581,14 @@ class Store:
     def _artifact(self, digest: str) -> Path:
         return self._artifacts / digest_directory(digest)
 
+    def _check_free(self, path: str) -> None:
+        self._links.check_free(path)
+        if self._links.read(path) is None:
+            self._links.check_parents(path, self._made_directories())
+
+    def _made_directories(self) -> set[str]:
+        return {made for each in self._owners.all().values() for made in each.made_directories}
+
     def _remove_name(self, uid: str, owner: Owner) -> None:
         others = self._owners.all().items()
         if any(other != uid and each.path == owner.path for other, each in others):
@@ -474,9 +600,9 @@ class Store:
         for other, owner in self._owners.all().items():
             if other == uid or self._links.read(owner.path) is None:
                 continue
-            taken = owner.path == path and other not in leaving and not owner.reserved
-            if taken or path.startswith(f"{owner.path}/") or owner.path.startswith(f"{path}/"):
-                raise PathTaken(other, f"{self.name.rstrip('/')}/{owner.path}")
+            if overlap(owner.path, path) and not (owner.path == path and (other in leaving or owner.reserved)):
+                root = self.name.rstrip("/")
+                raise PathTaken(other, f"{root}/{owner.path}", f"{root}/{path}")
 
     def _referenced(self) -> set[str]:
         # What a link really points to counts too: after a crash between record and link they differ.
@@ -490,22 +616,46 @@ class Store:
             failpoint("artifact-trashed")
             self._records.remove(digest)
             self._damage.forget(digest)
+            self._scopes.forget(digest)
+            self._marks.forget(digest)
 
     def _discard(self, directory: Path) -> None:
         # Renaming takes a moment whatever the size; the bytes are freed after the lock is given back.
         try:
-            os.rename(directory, self._trash / uuid.uuid4().hex)
+            os.rename(directory, self._trash / f"{directory.name}.{uuid.uuid4().hex}")
         except FileNotFoundError:
             return
 
-    def _empty_trash(self) -> None:
-        # Other threads may be at it too; what cannot be removed now is tried again with the next deletion.
+    def _empty_trash(self) -> dict[str, tuple[str, int]]:
+        """Remove what is in the trash; what belongs to somebody else and stays, with its owner, by name of the entry.
+
+        Other threads may be at it too; what cannot be removed now is tried again with the next deletion.
+        """
+        stuck: dict[str, tuple[str, int]] = {}
         with contextlib.suppress(OSError):
             for entry in self._trash.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
+                if not entry.is_dir() or entry.is_symlink():
                     entry.unlink(missing_ok=True)
+                elif found := _remove_tree(entry):
+                    stuck[entry.name] = found
+        return stuck
+
+
+def _remove_tree(directory: Path) -> tuple[str, int] | None:
+    """Remove as much of a directory as this process may; the first thing that belongs to somebody else, and to whom."""
+    found: list[tuple[str, int]] = []
+
+    def note(_: Any, path: str, raised: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+        if isinstance(raised[1], PermissionError) and (owner := foreign_owner(path)):
+            found.append(owner)
+
+    shutil.rmtree(directory, onerror=note)
+    return found[0] if found else None
+
+
+def _digest_of(name: str) -> str:
+    """The digest that an entry of artifacts or staging is about."""
+    return name.partition(".")[0].replace("-", ":", 1)
 
 
 def _device_of(directory: Path) -> int:

@@ -36,15 +36,15 @@ class Pace:
                 self._stop.check()
 
 
-def has_size(path: Path, file: ManifestFile) -> bool:
-    """Whether a regular file of the listed size is there."""
+def status_of(path: Path, file: ManifestFile) -> os.stat_result | None:
+    """The status of a regular file of the listed size; None if there is no such file."""
     try:
         status = path.lstat()
     except OSError as error:
         if error.errno in _DAMAGED_ERRNOS:
-            return False
+            return None
         raise
-    return stat.S_ISREG(status.st_mode) and status.st_size == file.size_bytes
+    return status if stat.S_ISREG(status.st_mode) and status.st_size == file.size_bytes else None
 
 
 def has_content(path: Path, file: ManifestFile, received: str | None, pace: Pace) -> bool:

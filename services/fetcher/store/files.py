@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 
 from services.fetcher.failpoints import failpoint
@@ -12,6 +13,35 @@ from services.fetcher.failpoints import failpoint
 LOST_ERRNOS = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
 # Of the name under which write_durably writes; a kill leaves such a file behind.
 UNFINISHED_SUFFIX = ".new"
+
+
+# Everybody may read a model and nobody may write into one, whatever the umask. The owner, which is the fetcher, may
+# change directories, as it has to when it removes them.
+FILE_MODE, DIRECTORY_MODE = 0o444, 0o755
+# Of directories that hold what is nobody's yet, or nobody's business.
+PRIVATE_MODE = 0o700
+
+
+def protect(path: Path | str, mode: int, found: int | None = None) -> None:
+    """Give a file or directory its mode; found is the mode that it has, where the caller knows that.
+
+    One that belongs to somebody else keeps what it has.
+    """
+    if found is None:
+        found = os.stat(path).st_mode
+    if stat.S_IMODE(found) != mode:
+        with contextlib.suppress(PermissionError):
+            os.chmod(path, mode)
+
+
+def foreign_owner(path: Path | str) -> tuple[str, int] | None:
+    """Of a path and the directory that it is in, what belongs to another user than this process, and that user's id."""
+    for candidate in (str(path), os.path.dirname(path)):
+        with contextlib.suppress(OSError):
+            uid = os.lstat(candidate).st_uid
+            if uid != os.geteuid():
+                return candidate, uid
+    return None
 
 
 def sync_directory(directory: Path) -> None:

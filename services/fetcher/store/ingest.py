@@ -7,6 +7,7 @@ the only way a byte gets in.
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable
@@ -18,14 +19,27 @@ from libs.chassis.errors import Corrupt
 from services.fetcher.failpoints import failpoint
 from services.fetcher.store import linux
 from services.fetcher.store.checksums import RunningChecksum, new_checksum
-from services.fetcher.store.files import LOST_ERRNOS, blocks_bytes, sync_directory, write_all
+from services.fetcher.store.files import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    LOST_ERRNOS,
+    blocks_bytes,
+    protect,
+    sync_directory,
+    write_all,
+)
 from services.fetcher.store.journal import FileRecord, Journal
 from services.fetcher.store.space import FileSystem, Reservation, on_disk_bytes
 
 # What O_DIRECT asks of offsets and lengths on every disk with sectors of 4 KiB or less.
 _ALIGNMENT = 4096
-_FILE_MODE = 0o644
+# Files below this size are copied from one artifact to another. A larger one, which is weights, may be one file with
+# two names: a second copy would cost too much.
+LINKED_BYTES = 64 << 20
+# While a file is written; seal gives it the mode under which it is read.
+_UNFINISHED_MODE = 0o600
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_COPY_BYTES = 1 << 20
 # Above this, one syncfs is cheaper than an fsync per file.
 _MOST_SINGLE_SYNCS = 64
 
@@ -95,6 +109,9 @@ class Ingest:
             return believed, trusted
         try:
             with self.file_system.errors(self.path(index)):
+                if os.fstat(fd).st_nlink > 1:
+                    # An artifact has it too, so it was finished once and is taken from there again or not at all.
+                    return believed, trusted
                 running = trusted.copy()
                 for length, digest in prefixes:
                     for position in range(believed, length, len(scratch)):
@@ -118,7 +135,12 @@ class Ingest:
         self._make_parents(index)
         path = self._prefix + self.manifest.files[index].path
         with self.file_system.errors(path, self.reservation):
-            fd = os.open(path, _FLAGS | os.O_TRUNC, _FILE_MODE)
+            try:
+                fd = os.open(path, _FLAGS | os.O_EXCL, _UNFINISHED_MODE)
+            except FileExistsError:
+                # It may have a second name in an artifact, which must not be written through.
+                os.unlink(path)
+                fd = os.open(path, _FLAGS | os.O_EXCL, _UNFINISHED_MODE)
             try:
                 write_all(fd, content, 0)
             finally:
@@ -131,34 +153,56 @@ class Ingest:
     def adopt_verified(self, index: int, source: Path, scratch: memoryview, check: Callable[[], None]) -> bool:
         """Adopt a file that ought to have the right content, after reading it: damage must not spread."""
         file = self.manifest.files[index]
-        running = new_checksum(file)
+        if not self._bring(index, source):
+            return False
+        running, right = new_checksum(file), False
         try:
-            with source.open("rb", buffering=0) as content:
+            with self.path(index).open("rb", buffering=0) as content:
                 while count := content.readinto(scratch):
                     check()
                     running.update(scratch[:count])
+            right = running.hexdigest() == file.checksum
         except OSError:
-            return False
-        return running.hexdigest() == file.checksum and self.adopt(index, source)
+            right = False
+        finally:
+            if not right:
+                with self.file_system.errors(self.path(index)):
+                    self.path(index).unlink(missing_ok=True)
+        if right:
+            self._adopted(index)
+        return right
 
     def adopt(self, index: int, source: Path) -> bool:
-        """Take a verified file from this file system by reflink or hard link; False when that is impossible."""
+        """Take a verified file from this file system; False when that is impossible."""
+        if not self._bring(index, source):
+            return False
+        self._adopted(index)
+        return True
+
+    def _bring(self, index: int, source: Path) -> bool:
+        """Give a file of this file system a second life in staging: by reflink, as a copy or, if large, as a link."""
         self._make_parents(index)
-        path = self.path(index)
+        path, large = self.path(index), self.manifest.files[index].size_bytes >= LINKED_BYTES
         try:
             path.unlink(missing_ok=True)
-            with source.open("rb") as original, path.open("xb") as copy:
-                cloned = linux.clone(original.fileno(), copy.fileno())
-            if not cloned:
+            with source.open("rb", buffering=0) as original, path.open("xb", buffering=0) as copy:
+                os.fchmod(copy.fileno(), _UNFINISHED_MODE)
+                done = linux.clone(original.fileno(), copy.fileno())
+                if not done and not large:
+                    shutil.copyfileobj(original, copy, _COPY_BYTES)
+                    done = True
+            if not done:
                 path.unlink()
                 os.link(source, path, follow_symlinks=False)
         except OSError:
             with self.file_system.errors(path):
                 path.unlink(missing_ok=True)
             return False
+        return True
+
+    def _adopted(self, index: int) -> None:
         self.reservation.take(on_disk_bytes(self.manifest.files[index].size_bytes))
         self.finish(index, synced=False)
-        return True
 
     def finish(self, index: int, synced: bool) -> None:
         """A whole verified file lies in staging."""
@@ -171,13 +215,17 @@ class Ingest:
         """Bring everything to disk. Raises Corrupt when a file is missing or too short; staging stays."""
         with self.file_system.errors(self.files):
             for index, file in enumerate(self.manifest.files):
-                if index not in self._done or os.lstat(self._prefix + file.path).st_size != file.size_bytes:
+                status = os.lstat(self._prefix + file.path) if index in self._done else None
+                if status is None or status.st_size != file.size_bytes:
                     raise Corrupt(
                         Reason.CHECKSUM_MISMATCH, f"{file.path} is not complete, so the artifact is not committed"
                     )
+                protect(self._prefix + file.path, FILE_MODE, status.st_mode)
             self._sync_small_files()
-            for directory in sorted(self._all_directories(), reverse=True):
+            for directory in sorted(directories_of(self.manifest), reverse=True):
+                protect(self._prefix + directory, DIRECTORY_MODE)
                 sync_directory(Path(self._prefix + directory))
+            protect(self.files, DIRECTORY_MODE)
             sync_directory(self.files)
         failpoint("ingest-complete")
 
@@ -225,16 +273,6 @@ class Ingest:
                 self._directories.add(directory)
                 directory = directory.rpartition("/")[0]
 
-    def _all_directories(self) -> set[str]:
-        # Those of files that an earlier attempt has finished are among them: it may not have come as far as this.
-        directories: set[str] = set()
-        for file in self.manifest.files:
-            directory = file.path.rpartition("/")[0]
-            while directory and directory not in directories:
-                directories.add(directory)
-                directory = directory.rpartition("/")[0]
-        return directories
-
     def _sync_small_files(self) -> None:
         try:
             self._sync_unsynced()
@@ -259,6 +297,29 @@ class Ingest:
                 os.close(fd)
 
 
+def directories_of(manifest: Manifest) -> set[str]:
+    """The directories below an artifact that its files lie in."""
+    directories: set[str] = set()
+    for file in manifest.files:
+        directory = file.path.rpartition("/")[0]
+        while directory and directory not in directories:
+            directories.add(directory)
+            directory = directory.rpartition("/")[0]
+    return directories
+
+
+def _make_own(path: Path) -> None:
+    """Make sure that a file which is about to be written has no second name in an artifact, and may be written."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if status.st_nlink > 1:
+        os.unlink(path)
+    elif stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IWUSR:
+        os.chmod(path, _UNFINISHED_MODE)
+
+
 def _read(fd: int, position: int, view: memoryview) -> memoryview:
     """Bytes of a file; none where the disk cannot give them back, so that no checksum agrees and they come anew."""
     try:
@@ -278,8 +339,9 @@ class IncomingFile:
         self._path = ingest.path(index)
         self._size = ingest.manifest.files[index].size_bytes
         with ingest.file_system.errors(self._path, ingest.reservation):
+            _make_own(self._path)
             before = blocks_bytes(self._path)
-            self._fd = os.open(self._path, _FLAGS, _FILE_MODE)
+            self._fd = os.open(self._path, _FLAGS, _UNFINISHED_MODE)
             try:
                 linux.allocate(self._fd, self._size)
             except OSError:

@@ -9,15 +9,18 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from libs.artifact.places import STATE_DIRECTORY
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Unavailable
 from services.fetcher.failpoints import failpoint
-from services.fetcher.store.paths import STATE_DIRECTORY
+from services.fetcher.store.files import DIRECTORY_MODE
 
+# A folder with more entries than this is somebody's, whatever they are.
+_MOST_ENTRIES = 10_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TARGET = re.compile(rf"(?P<up>(\.\./)*){re.escape(STATE_DIRECTORY)}/artifacts/sha256-(?P<hex>[0-9a-f]{{64}})")
 
@@ -45,6 +48,37 @@ class Links:
         except FileNotFoundError:
             return
 
+    def check_parents(self, path: str, made: Collection[str]) -> None:
+        """Refuse a new link inside somebody else's folder, which is one that holds files; made lists those of ours.
+
+        Raises Unavailable with reason PathOccupied.
+        """
+        parents = path.split("/")[:-1]
+        for depth in range(len(parents)):
+            parent = "/".join(parents[: depth + 1])
+            if not os.path.lexists(self._root / parent):
+                return
+            if parent not in made and self._holds_files(parent):
+                raise Unavailable(
+                    Reason.PATH_OCCUPIED,
+                    f"{self._shown(parent)} holds files that OME did not put there, so no model is placed inside it: "
+                    "choose a storage.path outside, or move the files away",
+                )
+
+    def _holds_files(self, folder: str) -> bool:
+        seen, unreadable = 0, list[OSError]()
+        walk = os.fwalk(self._root / folder, onerror=unreadable.append, follow_symlinks=False)
+        for place, directories, files, descriptor in walk:
+            seen += 1 + len(directories) + len(files)
+            inner = os.path.relpath(place, self._root)
+            for name in (*directories, *files):
+                mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+                if not stat.S_ISDIR(mode) and _digest_at(descriptor, name, f"{inner}/{name}") is None:
+                    return True
+            if seen > _MOST_ENTRIES or unreadable:
+                return True
+        return bool(unreadable)
+
     def missing_parents(self, path: str) -> tuple[str, ...]:
         """The directories above path that place would make."""
         parents = path.split("/")[:-1]
@@ -61,10 +95,13 @@ class Links:
         target = "../" * depth + f"{STATE_DIRECTORY}/artifacts/{digest.replace(':', '-')}"
         with self._parent(path, make) as (parent, name):
             self._refuse_foreign(parent, name, path)
+            if _digest_at(parent, name, path) is None:
+                self._remove_empty(parent, name, path)
             try:
                 # Creating fails where something else was put meanwhile, renaming would silently replace it.
                 os.symlink(target, name, dir_fd=parent)
             except FileExistsError:
+                self._refuse_foreign(parent, name, path, empty=False)
                 self._replace(parent, name, path, target)
             os.fsync(parent)
 
@@ -99,12 +136,24 @@ class Links:
                 ) from error
             raise
 
-    def _refuse_foreign(self, parent: int, name: str, path: str) -> None:
+    def _remove_empty(self, parent: int, name: str, path: str) -> None:
+        """Remove an empty directory, such as the kubelet makes for a Pod that came before the model."""
+        try:
+            # Fails if it holds anything, also what was put there a moment ago.
+            os.rmdir(name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._occupied(path, "a directory") from error
+        failpoint("empty-directory-removed")
+
+    def _refuse_foreign(self, parent: int, name: str, path: str, empty: bool = True) -> None:
+        """Raise Unavailable (PathOccupied) for what is not ours; empty directories are fine unless said otherwise."""
         try:
             mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
         except FileNotFoundError:
             return
-        if _digest_at(parent, name, path) is None:
+        if _digest_at(parent, name, path) is None and not (empty and _is_empty_directory(parent, name)):
             what = "a directory" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "a file"
             raise self._occupied(path, what)
 
@@ -131,9 +180,11 @@ class Links:
 
     def _make(self, fd: int, part: str) -> None:
         try:
-            os.mkdir(part, 0o755, dir_fd=fd)
+            os.mkdir(part, DIRECTORY_MODE, dir_fd=fd)
         except FileExistsError:
             return
+        # The umask may have taken away what readers need.
+        os.chmod(part, DIRECTORY_MODE, dir_fd=fd)
         os.fsync(fd)
         failpoint("directory-made")
 
@@ -156,6 +207,20 @@ class Links:
 
     def _shown(self, path: str) -> str:
         return f"{self._name.rstrip('/')}/{path}"
+
+
+def _is_empty_directory(parent: int, name: str) -> bool:
+    """Whether an entry is an empty directory on the file system of its parent, rather than a mount point."""
+    try:
+        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+    except OSError:
+        return False
+    try:
+        return os.fstat(fd).st_dev == os.fstat(parent).st_dev and not os.listdir(fd)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _digest_at(parent: int, name: str, path: str) -> str | None:

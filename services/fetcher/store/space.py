@@ -11,6 +11,7 @@ from pathlib import Path
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
 from libs.chassis.errors import Unavailable
+from services.fetcher.store.files import foreign_owner
 
 # The block size of the file systems that models lie on: a file takes whole blocks.
 BLOCK_BYTES = 4096
@@ -91,9 +92,19 @@ class FileSystem:
                     others = self._reservations.reserved.get(self.device, 0) - (needed or 0)
                     raise self._insufficient(needed, others) from error
             named = error.filename if isinstance(error.filename, str) and os.path.isabs(error.filename) else path
+            if isinstance(error, PermissionError) and (found := foreign_owner(named)):
+                raise Unavailable(Reason.DISK_ERROR, self.belonging(*found, "change")) from error
             raise Unavailable(
                 Reason.DISK_ERROR, f"the node's disk refused {self._shown(named)}: {error.strerror or error}"
             ) from error
+
+    def belonging(self, path: str, uid: int, verb: str) -> str:
+        """The sentence about something that belongs to somebody else and is in the way."""
+        own = os.geteuid()
+        return (
+            f"{self._shown(path)} belongs to uid {uid}, so the fetcher, which runs as uid {own}, may not {verb} it: "
+            f"give it to uid {own} by chown, or remove it on the node"
+        )
 
     def _shown(self, path: Path | str) -> str:
         relative = os.path.relpath(path, self._directory)

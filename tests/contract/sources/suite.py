@@ -21,9 +21,8 @@ from libs.chassis.errors import Corrupt, Invalid, Missing, ServiceError, Unavail
 from services.fetcher.settings import SourceSettings
 from services.fetcher.sources.catalogue import Sources
 from services.fetcher.stop import StopFlag
-from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.origin import Location
-from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
+from tests.support.transfers import QUICK, acquire, contents_of, leftovers, new_store, small_model
 
 NAME = "acme/tiny"
 MODEL = small_model() | {"a folder/näme+1%.txt": b"odd"}

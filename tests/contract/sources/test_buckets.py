@@ -26,14 +26,13 @@ from services.fetcher.sources.bucket.buckets import BucketOrigin, list_prefix
 from services.fetcher.sources.bucket.source import BucketSource, bucket_source
 from services.fetcher.sources.selection import Choice
 from services.fetcher.stop import StopFlag
-from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.origin import Location
 from tests.contract.sources.suite import Access, Ground, SourceSuite, Trouble, closed_endpoint
 from tests.support.azurite import Azurite
 from tests.support.google_store import GoogleStore
 from tests.support.one_answer import Answer, answering
 from tests.support.seaweedfs import OWNER, STRANGER, SeaweedFs
-from tests.support.transfers import QUICK, new_store, small_model
+from tests.support.transfers import QUICK, acquire, new_store, small_model
 
 CONTENTS = small_model() | {"a folder/näme+1%.txt": b"odd"}
 ODD = ManifestFile("a folder/näme+1%.txt", 3, ChecksumAlgorithm.NONE, "", '"tag"')

@@ -17,11 +17,10 @@ from libs.chassis.errors import Corrupt, Invalid, Missing, ServiceError, Unavail
 from services.fetcher.sources.oracle.oracle import OracleOrigin, list_objects
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, oracle_source
 from services.fetcher.stop import StopFlag
-from services.fetcher.transfer.acquire import acquire
 from tests.contract.sources.suite import PAUSE_SECONDS, Access, Ground, SourceSuite, Trouble, closed_endpoint
 from tests.support.oracle_identity import OracleIdentity
 from tests.support.oracle_store import BUCKET, NAMESPACE, Fault, OracleStore
-from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
+from tests.support.transfers import QUICK, acquire, contents_of, leftovers, new_store, small_model
 
 MODEL = small_model(weights_bytes=1_500_123)
 URI = f"oci://n/{NAMESPACE}/b/{BUCKET}/o/llama/tiny/"

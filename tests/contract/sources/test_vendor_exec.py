@@ -22,12 +22,11 @@ from services.fetcher.sources.vendor.drivers import ExecDriver
 from services.fetcher.sources.vendor.exec_driver import ExecOrigin, list_index
 from services.fetcher.sources.vendor.source import ExecSource, exec_source
 from services.fetcher.stop import StopFlag, Stopped
-from services.fetcher.transfer.acquire import acquire
 from tests.contract.sources.suite import MODEL as MODEL_OF_THE_SUITE
 from tests.contract.sources.suite import Access, Ground, SourceSuite, Trouble
 from tests.support import vendor_driver
 from tests.support.origin import Fault, OriginServer
-from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
+from tests.support.transfers import QUICK, acquire, contents_of, leftovers, new_store, small_model
 
 MODEL = small_model()
 SECRET = {"token": b"s3cret-token"}

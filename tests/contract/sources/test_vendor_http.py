@@ -19,10 +19,9 @@ from services.fetcher.sources.vendor.drivers import HttpDriver
 from services.fetcher.sources.vendor.http_driver import list_index, open_origin
 from services.fetcher.sources.vendor.source import HttpSource, http_source
 from services.fetcher.stop import StopFlag, Stopped
-from services.fetcher.transfer.acquire import acquire
 from tests.contract.sources.suite import PAUSE_SECONDS, Access, Ground, SourceSuite, Trouble, closed_endpoint
 from tests.support.origin import Fault, OriginServer
-from tests.support.transfers import QUICK, contents_of, leftovers, new_store, small_model
+from tests.support.transfers import QUICK, acquire, contents_of, leftovers, new_store, small_model
 
 URI = VendorUri("acme", "models", "team/llama 70b?")
 INDEX = "/acme/models/team/llama 70b?/index.json"

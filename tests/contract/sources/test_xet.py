@@ -21,12 +21,11 @@ from services.fetcher.sources.hub.source import HubOrigin, HubSource, Transport
 from services.fetcher.sources.hub.xet_streams import XetStreams
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.artifacts import Store
-from services.fetcher.transfer.acquire import acquire
 from services.fetcher.transfer.progress import Progress
 from tests.support.child_processes import child_processes
 from tests.support.hub import Fault, GeneratedFile, Hub
 from tests.support.hub.xet import XORB_BYTES, xet_hash, xorb_name
-from tests.support.transfers import QUICK, contents_of, leftovers, new_store
+from tests.support.transfers import QUICK, acquire, contents_of, leftovers, new_store
 from tools.localcluster.certificates import Authority
 
 MODEL = "acme/model"

@@ -8,6 +8,7 @@ from ome.model.v1.model_pb2 import (
     REASON_PATH_CONFLICT,
     REASON_PATH_OCCUPIED,
 )
+from services.fetcher.transfer.proving import WHOLE_BYTES
 from tests.integration.fetcher.ground import (
     SHARD,
     URI,
@@ -147,6 +148,22 @@ async def test_files_that_are_to_stay_outlive_their_model_and_serve_the_next(
     await driver.state("b", NODE_PHASE_DELETED, await driver.drop("b"))
 
     assert node.leftovers() == []
+
+
+async def test_models_of_two_scopes_share_one_copy_once_the_second_source_has_sent_parts_of_it(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    artifact = await hold_and_wait(driver, "a", "/models/a")
+    hub.forget_requests()
+    revision = await driver.hold("b", URI, artifact, "/models/b", namespace="team", trust_scopes=["team"])
+    await driver.state("b", NODE_PHASE_READY, revision)
+    assert len(artifacts(node)) == 1
+    assert 0 < fetched_bytes(hub, "*.safetensors") <= 2 * WHOLE_BYTES
+
+    hub.forget_requests()
+    revision = await driver.hold("c", URI, artifact, "/models/c", namespace="team", trust_scopes=["team"])
+    await driver.state("c", NODE_PHASE_READY, revision)
+    assert hub.requests() == []
 
 
 async def test_a_key_that_is_merely_missing_removes_nothing_and_the_node_says_what_it_has(

@@ -325,6 +325,37 @@ def test_spec_that_cannot_be_used_is_reported_and_takes_nothing_away() -> None:
         assert "Forget" not in kinds(decided)
 
 
+TEAM: dict[str, object] = {"metadata": {"namespace": "team"}}
+
+
+@pytest.mark.parametrize(
+    ("storage", "kind", "words"),
+    [
+        ({"storageUri": "hf://a/b", "path": "/models/.ome/artifacts/x"}, "ClusterBaseModel", "leads into .ome"),
+        ({"storageUri": "hf://a/b", "path": "/models/llama"}, "BaseModel", "namespacedPaths: any of the controller's"),
+        ({"storageUri": "local:///models/basemodel/other/m"}, "BaseModel", "below basemodel/team/ of a model root"),
+    ],
+)
+def test_a_path_that_a_model_may_not_name_is_refused_with_the_setting(
+    storage: dict[str, object], kind: str, words: str
+) -> None:
+    confined = replace(RULES, confines=True)
+    namespace: dict[str, object] = TEAM if kind == "BaseModel" else {}
+    decided = plan(observe({**item(storage, **namespace), "kind": kind}), confined, NOW)
+    (report,) = (action.plan for action in decided.actions if isinstance(action, planning.Report))
+    assert report.problem.reason == model_pb2.REASON_INVALID_PATH
+    assert words in report.problem.message
+
+
+@pytest.mark.parametrize("path", [None, "/raid/models/basemodel/team/m"])
+def test_a_confined_model_may_name_its_own_folder_and_nodes_are_told(path: str | None) -> None:
+    storage: dict[str, object] = {"storageUri": "hf://a/b", **({"path": path} if path else {})}
+    observed = resolved(observe({**item(storage, **TEAM), "kind": "BaseModel"}))
+    for rules in (RULES, replace(RULES, confines=True)):
+        assigned = [each for each in plan(observed, rules, NOW).actions if isinstance(each, planning.Assign)]
+        assert [each.assignment.confined for each in assigned] == [rules.confines] * 2
+
+
 BAD_AFFINITY = {
     "requiredDuringSchedulingIgnoredDuringExecution": {
         "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Near", "values": ["b"]}]}]

@@ -14,7 +14,7 @@ from services.controller import listings, planning
 from services.controller.listings import Asked
 from services.controller.planning import Held, NodeView, Observed, Plan, Rules
 from services.controller.secret_watch import SecretWatch
-from services.controller.specification import ModelSource, SecretRef, SecretRules, read_model, source_of
+from services.controller.specification import ModelSource, SecretRef, SecretRules, read_model, source_of, trust_scopes
 
 NOW = 1_800_000_000.0
 SECRETS = SecretRules(namespaces=("model-secrets",), reserved=("ome-nats-issuer",))
@@ -127,6 +127,56 @@ def test_versions_differ_by_place_key_and_state() -> None:
     versions = {ref.version(state) for ref in refs for state in ("", "uid/1", "uid/2")}
     assert len(versions) == 12
     assert "" not in versions
+
+
+def own_scope(item: Any, version: str = "v1") -> str:
+    return trust_scopes(read_model(item), source(item), version)[0]
+
+
+def at(uri: str, item: Any) -> Any:
+    return {**item, "spec": {"storage": {**item["spec"]["storage"], "storageUri": uri}}}
+
+
+def public() -> Any:
+    return model("BaseModel", storage_key="")
+
+
+USER = model("BaseModel", auth_type="UserPrincipal")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (own_scope(model("BaseModel")), own_scope(at("hf://other/repository@v2", model("BaseModel")))),
+        (own_scope(model("BaseModel")), own_scope(model("BaseModel", revision="v1", allowPatterns="*.json"))),
+        (own_scope(public(), ""), own_scope(at("hf://other/repository", public()), "")),
+    ],
+)
+def test_models_of_one_source_host_and_secret_share_a_scope(one: str, other: str) -> None:
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (own_scope(model("BaseModel")), own_scope(model("BaseModel", endpoint="https://example.org"))),
+        (own_scope(model("BaseModel")), own_scope(model("BaseModel"), "v2")),
+        (own_scope(model("BaseModel")), own_scope(public(), "")),
+        (own_scope(public(), ""), own_scope(at("ms://org/model", public()), "")),
+        (own_scope(at("s3://one/m", model("BaseModel"))), own_scope(at("s3://other/m", model("BaseModel")))),
+        (own_scope(at("oci://n/a/b/c/o/m", USER)), own_scope(at("oci://n/b/b/c/o/m", USER))),
+        (own_scope(at("vendor://a/m/m", public()), ""), own_scope(at("vendor://b/m/m", public()), "")),
+        # It is not known which Secret the source was listed with.
+        (own_scope(model("BaseModel"), ""), own_scope(public(), "")),
+    ],
+)
+def test_another_host_bucket_or_secret_is_another_scope(one: str, other: str) -> None:
+    assert one != other
+
+
+def test_models_in_no_namespace_share_one_more_scope() -> None:
+    one, other = (trust_scopes(read_model(each), source(each), "v1") for each in (model(), model("BaseModel")))
+    assert one == (other[0], "cluster")
 
 
 def observe(item: Any, **changes: Any) -> Observed:

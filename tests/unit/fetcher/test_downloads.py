@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,9 @@ from services.fetcher.transfer.progress import Progress
 BUSY = Unavailable(Reason.UNAVAILABLE, "the origin is busy")
 
 
-def order(model: str, digest: str = "a", size: int = 10, priority: int = 0) -> Order:
-    return Order("/models", digest, (), model, 1, "hf://o/m", "c0ffee", (), False, size, priority)
+def order(model: str, digest: str = "a", size: int = 10, priority: int = 0, scope: str = "all") -> Order:
+    scopes = (scope,)
+    return Order("/models", digest, (), model, 1, "hf://o/m", "c0ffee", (), False, size, priority, scopes)
 
 
 class Origin:
@@ -97,6 +99,24 @@ async def test_two_models_share_the_transfer_of_one_artifact(downloads: Download
 
     assert origin.started == ["a"]
     assert downloads.get("two") is None
+
+
+async def test_models_of_different_scopes_wait_for_transfers_of_their_own(downloads: Downloads, origin: Origin) -> None:
+    downloads.start(order("one", scope="one"))
+    downloads.start(order("two", scope="two"))
+    await asyncio.sleep(0)
+    assert downloads.get("two") is not None
+    downloads.give_up("one")
+    assert phase(downloads, "two") is not TransferPhase.STOPPING
+
+
+async def test_a_model_that_may_reach_less_waits_for_no_transfer_of_one_that_may_reach_more(
+    downloads: Downloads, origin: Origin
+) -> None:
+    downloads.start(order("one"))
+    downloads.start(replace(order("two"), namespace="team-a"))
+    downloads.give_up("one")
+    assert phase(downloads, "two") is not TransferPhase.STOPPING
 
 
 async def test_waiting_transfers_go_by_priority_then_size_then_age(downloads: Downloads, origin: Origin) -> None:

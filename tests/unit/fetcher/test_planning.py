@@ -119,6 +119,23 @@ PLANS = {
     "what is parsed needs nothing": (HOLD, PARSED, ()),
     "parsing is skipped on request": (SKIP, PUBLISHED, ()),
     "a damaged copy is repaired": (HOLD, DAMAGED, (StartTransfer(ROOT, NEW.digest, ("model.safetensors",)),)),
+    "damage is told before it is repaired": (HOLD, replace(DAMAGED, repair_at=NOW + 1), ()),
+    "and repaired then": (
+        HOLD,
+        replace(DAMAGED, repair_at=NOW),
+        (StartTransfer(ROOT, NEW.digest, ("model.safetensors",)),),
+    ),
+    "what another model has brought is asked of this one's source": (
+        HOLD,
+        replace(NOTHING, copy=Copy(held=True, foreign=True)),
+        (StartTransfer(ROOT, NEW.digest, ()),),
+    ),
+    "what is published was asked for before": (HOLD, replace(PARSED, copy=Copy(held=True, foreign=True)), ()),
+    "a model leaves a place of others and says so": (
+        HOLD,
+        replace(PARSED, evicted=(ROOT,), obstacle=INVALID_PATH),
+        (Unpublish(ROOT), Refuse(INVALID_PATH)),
+    ),
     "a link that was tampered with is put right": (
         HOLD,
         replace(PARSED, publications=(PublishedName(ROOT, PATH, NEW, False),)),

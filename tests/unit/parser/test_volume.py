@@ -61,6 +61,8 @@ def test_the_whole_volume_may_be_the_model(volume: Path) -> None:
         ("../outside", model_pb2.REASON_INVALID_PATH, "leads out of the volume"),
         ("out", model_pb2.REASON_INVALID_PATH, "leads out of the volume"),
         ("absolute", model_pb2.REASON_INVALID_PATH, "leads out of the volume"),
+        (".ome/artifacts/x", model_pb2.REASON_INVALID_PATH, "leads into .ome"),
+        ("published", model_pb2.REASON_INVALID_PATH, "leads into .ome"),
         ("loop", model_pb2.REASON_DISK_ERROR, "symbolic links"),
     ],
 )
@@ -73,6 +75,8 @@ def test_what_is_no_model_is_told_with_a_reason(
     (volume / "empty").mkdir()
     (volume / "hidden" / ".cache").mkdir(parents=True)
     (volume / "out").symlink_to("../outside")
+    (volume / ".ome" / "artifacts" / "x").mkdir(parents=True)
+    (volume / "published").symlink_to(".ome/artifacts/x")
     (volume / "absolute").symlink_to(outside)
     (volume / "loop").symlink_to("loop")
     for parse in (True, False):

@@ -16,6 +16,7 @@ from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
     NODE_PHASE_READY,
     NODE_PHASE_UPDATING,
+    REASON_ARTIFACT_DAMAGED,
     REASON_CHECKSUM_MISMATCH,
     REASON_GATED,
     REASON_INSUFFICIENT_DISK,
@@ -106,6 +107,13 @@ CASES = [
         states={"a": ready(), "b": failed(REASON_INSUFFICIENT_DISK)},
         ready=("a",),
         failed=("b",),
+    ),
+    Case(
+        "a copy that somebody has written into degrades the model before it is repaired",
+        "Ready",
+        {"Complete": ("False", "ArtifactDamaged"), "Degraded": ("True", "ArtifactDamaged")},
+        states={"a": ready(), "b": updating(REASON_ARTIFACT_DAMAGED)},
+        ready=("a",),
     ),
     Case(
         "one failed and one downloading node are not yet a failure",

@@ -3,7 +3,12 @@
 from typing import Any
 
 from ome.fetch.v1.fetch_pb2 import PROBLEM_CLASS_MISSING
-from ome.model.v1.model_pb2 import REASON_INSUFFICIENT_DISK, REASON_NO_CONFIG, REASON_NOT_FOUND
+from ome.model.v1.model_pb2 import (
+    REASON_ARTIFACT_DAMAGED,
+    REASON_INSUFFICIENT_DISK,
+    REASON_NO_CONFIG,
+    REASON_NOT_FOUND,
+)
 from services.status.folding import StatusView
 from tests.unit.status.samples import a_model, a_plan, a_problem, failed, folded, ready, updating
 
@@ -50,6 +55,14 @@ def test_recovery_is_told_as_such() -> None:
     broken = folded(MODEL, PLAN, {"a": ready(), "b": failed(REASON_INSUFFICIENT_DISK)})
 
     assert told(after(broken, {"a": ready(), "b": ready()})) == [("Normal", "Recovered")]
+
+
+def test_a_file_that_was_changed_on_a_node_is_a_warning_and_its_repair_is_told() -> None:
+    before = folded(MODEL, PLAN, {"a": ready(), "b": ready()})
+    changed = after(before, {"a": ready(), "b": updating(REASON_ARTIFACT_DAMAGED)})
+
+    assert told(changed) == [("Warning", "ArtifactDamaged")]
+    assert told(after(changed, {"a": ready(), "b": ready()})) == [("Normal", "Recovered")]
 
 
 def test_a_missing_repository_is_a_warning_with_the_reason() -> None:
