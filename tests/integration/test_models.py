@@ -107,6 +107,26 @@ def test_a_slow_download_says_how_far_it_is_and_in_the_end_what_it_took(fleet: F
     assert fleet.metric("ome-fetcher", 'ome_fetcher_transfers_total{backend="hf",result="Ok"}') >= 1
 
 
+def test_files_of_a_deleted_model_stay_with_the_label_until_the_next_is_deleted_without_it(
+    fleet: Fleet, applied: list[Object]
+) -> None:
+    fleet.hub.add_model("org/kept", SMALL, generated=generated_model(1 << 20))
+    kept = model("kept", "hf://org/kept", path="/models/kept", nodeSelector={"gpu": "H100"})
+    labelled = {**kept, "metadata": {**kept["metadata"], "labels": {"models.ome/reserve-model-artifact": "true"}}}
+    apply(fleet, applied, labelled)
+    fleet.await_state(kept, "Ready", {"node-1"})
+    files = fleet.files("node-1", "/models/kept")
+    fleet.delete(labelled)
+    fleet.await_gone(labelled)
+    assert fleet.files("node-1", "/models/kept") == files
+
+    fleet.hub.forget_requests()
+    fleet.apply(kept)
+    fleet.await_state(kept, "Ready", {"node-1"})
+    assert fleet.files("node-1", "/models/kept") == files
+    assert fleet.hub.sent_bytes("*.safetensors") == 0
+
+
 def test_the_commands_that_users_were_promised_work(fleet: Fleet, applied: list[Object]) -> None:
     fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
     one = model("one", "hf://org/one", nodeSelector={"gpu": "H100"})
