@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import socket
+import sys
+import threading
 import time
 from typing import NoReturn
 
@@ -23,6 +25,8 @@ from services.fetcher.settings import ListingSettings
 from services.fetcher.sources.catalogue import Sources
 from services.fetcher.store.linux import end_with_parent
 
+# With less left, whatever has failed has most likely failed for want of memory.
+_SPARE_BYTES = 4 << 20
 _log = structlog.get_logger()
 
 
@@ -66,10 +70,19 @@ def _confine(connection: socket.socket, memory_bytes: int) -> None:
     os.closerange(kept + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     taken = _data_bytes()
     resource.setrlimit(resource.RLIMIT_DATA, (taken + memory_bytes, taken + memory_bytes))
+    # A thread that finds no memory leaves the others waiting for it, or for what it was to bring.
+    threading.excepthook = lambda raised: _end_without_memory(raised.exc_type)
+    sys.unraisablehook = lambda raised: _end_without_memory(raised.exc_type)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as adjustment:
         # Should the container's own limit be met, this process goes first.
         adjustment.write("1000")
+
+
+def _end_without_memory(kind: type[BaseException] | None) -> None:
+    # A thread that cannot be started is a RuntimeError.
+    if kind is not None and issubclass(kind, MemoryError | RuntimeError):
+        os._exit(1)
 
 
 def _data_bytes() -> int:
@@ -89,8 +102,9 @@ def _answer(connection: socket.socket, sources: Sources, memory_bytes: int) -> b
     except MemoryError:
         error: Exception = too_large(request.uri, memory_bytes)
     except Exception as raised:  # The work item's boundary: the answer says what went wrong.
-        error = raised
-        if is_defect(raised):
+        exhausted = _data_bytes() > resource.getrlimit(resource.RLIMIT_DATA)[0] - _SPARE_BYTES
+        error = too_large(request.uri, memory_bytes) if exhausted else raised
+        if is_defect(error):
             _log.error("listing_failed", source=request.uri, exc_info=raised)
     resolution = Resolution(problem=problem_of(error, "fetcher"))
     now = time.time()
