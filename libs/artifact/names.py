@@ -84,6 +84,18 @@ def progress_subject(node: str, model_uid: str) -> str:
     return f"ome.progress.{token}.{model_uid}"
 
 
+# What the status service reads.
+# Under which JetStream answers it, as its account imports from the fleet's. Under the usual prefix the server would say
+# that the account has no JetStream.
+FOREIGN_API = "ome.api"
+REPORTED_BUCKETS = (PLANS_BUCKET, OBSERVED_BUCKET, FACTS_BUCKET, NODES_BUCKET)
+
+
+def follow_subject(bucket: str, consumer: str) -> str:
+    """Subject on which the status service asks for a consumer of a bucket by a name; "*" stands for any."""
+    return f"ome.follow.{bucket}.{consumer}"
+
+
 def credentials_subject(node: str) -> str:
     """Subject on which the gateway asks the controller for secrets on a node's behalf; "*" stands for any node."""
     token = node if node == "*" else node_token(node)

@@ -6,12 +6,13 @@ mean.
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js import api
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 
 # The server says that it has nothing at this interval; two that are missing mean that it has lost us.
 IDLE_HEARTBEAT_SECONDS = 5.0
@@ -46,6 +47,42 @@ class Delivered:
     pending: int
 
 
+# Makes the consumer of a feed, given its stream and settings, and says how many messages there are. Raises FeedLost, or
+# as nats-py does.
+MakeConsumer = Callable[[Client, str, ConsumerConfig], Awaitable[int]]
+
+
+async def make_consumer(client: Client, stream: str, config: ConsumerConfig) -> int:
+    """Make a consumer by oneself."""
+    info = await client.jsm().add_consumer(stream, config)
+    return (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+
+
+def feed_consumer(name: str, filter: str, after: int) -> ConsumerConfig:
+    """Settings of the consumer of a feed, which begins behind a sequence, 0 for everything that is stored."""
+    config = ConsumerConfig(
+        name=name,
+        filter_subject=filter,
+        ack_policy=AckPolicy.NONE,
+        max_deliver=1,
+        mem_storage=True,
+        num_replicas=1,
+        inactive_threshold=_INACTIVE_SECONDS,
+    )
+    # A bucket stores one message per key, so that all of them are the latest of each.
+    if after:
+        config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, after + 1
+    return config
+
+
+@dataclass(frozen=True)
+class Api:
+    """How JetStream is reached: under which prefix it answers, and how consumers are made."""
+
+    prefix: str = "$JS.API"
+    make: MakeConsumer = make_consumer
+
+
 class Feed:
     """Opened once, read until FeedLost, closed.
 
@@ -53,8 +90,9 @@ class Feed:
     for the connection.
     """
 
-    def __init__(self, client: Client, stream: str, filter: str) -> None:
+    def __init__(self, client: Client, stream: str, filter: str, api: Api) -> None:
         self._client = client
+        self._api = api
         self._stream = stream
         self._filter = filter
         self._inbox = client.new_inbox()
@@ -73,20 +111,7 @@ class Feed:
     async def open(self, after: int) -> int:
         """Begin behind a sequence, 0 for everything that is stored; returns how many messages there are."""
         self._subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._arrived.put)
-        config = api.ConsumerConfig(
-            name=self._name,
-            filter_subject=self._filter,
-            ack_policy=api.AckPolicy.NONE,
-            max_deliver=1,
-            mem_storage=True,
-            num_replicas=1,
-            inactive_threshold=_INACTIVE_SECONDS,
-        )
-        # A bucket stores one message per key, so that all of them are the latest of each.
-        if after:
-            config.deliver_policy, config.opt_start_seq = api.DeliverPolicy.BY_START_SEQUENCE, after + 1
-        info = await self._client.jsm().add_consumer(self._stream, config)
-        return (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+        return await self._api.make(self._client, self._stream, feed_consumer(self._name, self._filter, after))
 
     async def close(self) -> None:
         """Stop listening. The server forgets the consumer by itself."""
@@ -131,7 +156,7 @@ class Feed:
             "expires": int(_REQUEST_SECONDS * 1e9),
             "idle_heartbeat": int(IDLE_HEARTBEAT_SECONDS * 1e9),
         }
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
+        subject = f"{self._api.prefix}.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
         await self._client.publish(subject, json.dumps(request).encode(), reply=self._reply)
 
     def _has_lost(self, message: Msg) -> bool:
@@ -164,4 +189,4 @@ class Feed:
 
 
 def _status(message: Msg) -> str | None:
-    return str(message.headers.get(api.Header.STATUS) or "") or None if message.headers else None
+    return str(message.headers.get(Header.STATUS) or "") or None if message.headers else None

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
 from libs.chassis.nats_client import MARKER_HEADERS, MARKER_SECONDS
-from libs.chassis.nats_feed import Delivered, Feed, FeedLost
+from libs.chassis.nats_feed import Api, Delivered, Feed, FeedLost
 
 V = TypeVar("V")
 
@@ -57,12 +57,14 @@ class Mirror(Generic[V]):
         decode: Callable[[bytes], V],
         filter: str = ">",
         compare_seconds: float = _COMPARE_SECONDS,
+        api: Api | None = None,
     ) -> None:
         self.bucket = bucket
         self.entries: dict[str, Entry[V]] = {}
         self._decode = decode
         self._prefix = f"$KV.{bucket}."
         self._filter = filter
+        self._api = api or Api()
         self._compare_seconds = compare_seconds
         self._synced = asyncio.Event()
         self._feed: Feed | None = None
@@ -142,7 +144,7 @@ class Mirror(Generic[V]):
                 await self._asked.wait()
 
     async def _follow(self, client: Client, on_change: Callable[[str], None]) -> None:
-        self._feed = Feed(client, f"KV_{self.bucket}", self._prefix + self._filter)
+        self._feed = Feed(client, f"KV_{self.bucket}", self._prefix + self._filter, self._api)
         after = await self._confirmed_sequence(client)
         if not after:
             self._unconfirmed, self._current_at = set(self.entries), time.monotonic()
@@ -154,7 +156,7 @@ class Mirror(Generic[V]):
 
     async def _confirmed_sequence(self, client: Client) -> int:
         """The sequence up to which the stream is what we have read; 0 when everything must be read again."""
-        info = await client.jsm().stream_info(f"KV_{self.bucket}")
+        info = await client.jsm(prefix=self._api.prefix).stream_info(f"KV_{self.bucket}")
         known = self._created == info.created and self._seen and info.state.last_seq >= self._seen[-1][0]
         # Each key that we know has a message, besides markers: somebody may have purged the stream.
         whole = self._unconfirmed is not None or info.state.messages >= len(self.entries)
@@ -162,7 +164,9 @@ class Mirror(Generic[V]):
         if known and whole and time.monotonic() - self._current_at < MARKER_SECONDS / 2:
             for sequence, subject, time_ns in self._witnesses():
                 try:
-                    stored = await client.jsm().get_msg(f"KV_{self.bucket}", seq=sequence, direct=True)
+                    stored = await client.jsm(prefix=self._api.prefix).get_msg(
+                        f"KV_{self.bucket}", seq=sequence, direct=True
+                    )
                 except nats.js.errors.NotFoundError:
                     # Something later has replaced it, in this history or in another one.
                     continue

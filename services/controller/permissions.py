@@ -1,7 +1,7 @@
 """Who may do what in NATS: the one source of it for the gateway, the local cluster, the tests and the guide. Pure.
 
-Two accounts: the fleet's (OME), which has JetStream, and the nodes' (NODES), which has none. In the latter a fetcher
-has a few subjects of its own; the gateway alone is in both.
+Three accounts: the fleet's (OME), which has JetStream, the nodes' (NODES), and that of the status service (STATUS). In
+NODES a fetcher has a few subjects of its own; the gateway alone is in both. STATUS has nothing but what it imports.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from libs.artifact import names
 
-OME, NODES = "OME", "NODES"
+OME, NODES, STATUS = "OME", "NODES", "STATUS"
 # What a fetcher may publish; one more subject is its progress.
 _NODE_VERBS = (
     names.SNAPSHOT,
@@ -77,10 +77,13 @@ def gateway_permissions() -> Permissions:
             f"$KV.{names.NODES_BUCKET}.*",
             names.progress_subject("*", "*"),
             names.credentials_subject("*"),
+            # For the status service: consumers of what it may read, and the answers to another account.
+            *(f"$JS.API.CONSUMER.CREATE.KV_{bucket}.>" for bucket in names.REPORTED_BUCKETS),
+            "_R_.>",
             # Where the server waits for the answer of an auth callout.
             "$SYS._INBOX.>",
         ),
-        subscribe=("_INBOX_gateway.>", "$SYS.REQ.USER.AUTH"),
+        subscribe=("_INBOX_gateway.>", "$SYS.REQ.USER.AUTH", names.follow_subject("*", "*")),
     )
 
 
@@ -104,17 +107,31 @@ def resolver_permissions() -> Permissions:
     )
 
 
+def _reported() -> dict[str, tuple[str, str]]:
+    """What the status service may ask the fleet's account: by the subject there, its own subject for it, and whether
+    one answer comes or several."""
+    asked = {}
+    for bucket in names.REPORTED_BUCKETS:
+        for verb, answers in (
+            (f"STREAM.INFO.KV_{bucket}", "single"),
+            (f"DIRECT.GET.KV_{bucket}", "single"),
+            (f"CONSUMER.MSG.NEXT.KV_{bucket}.*", "stream"),
+        ):
+            asked[f"$JS.API.{verb}"] = f"{names.FOREIGN_API}.{verb}", answers
+        following = names.follow_subject(bucket, "*")
+        asked[following] = following, "single"
+    return asked
+
+
 def status_permissions() -> Permissions:
-    """The status service reads five buckets and progress, and writes nothing."""
-    buckets = (
-        names.PLANS_BUCKET,
-        names.OBSERVED_BUCKET,
-        names.FACTS_BUCKET,
-        names.NODES_BUCKET,
-        names.DESIRED_BUCKET,
+    """The status service reads four buckets and progress, and writes nothing.
+
+    It is in an account of its own: whatever place it names for an answer is in that account, where nothing is stored
+    and nobody listens. It may make no consumer, as that would deliver in the fleet's account; the gateway makes them.
+    """
+    return Permissions(
+        tuple(own for own, _ in _reported().values()), ("_INBOX_status.>", names.progress_subject("*", "*"))
     )
-    reading = [subject for bucket in buckets for subject in _reading(f"KV_{bucket}")]
-    return Permissions(tuple(reading), ("_INBOX_status.>", names.progress_subject("*", "*")))
 
 
 def accounts(passwords: Mapping[str, object]) -> dict[str, object]:
@@ -123,16 +140,33 @@ def accounts(passwords: Mapping[str, object]) -> dict[str, object]:
     The users controller, status, gateway, gateway-nodes and resolver have passwords. Fetchers have none: whoever shows
     none of these is asked about by auth callout.
     """
+    progress = names.progress_subject("*", "*")
     users = {
         "controller": None,
-        "status": status_permissions(),
         "gateway": gateway_permissions(),
         "resolver": resolver_permissions(),
     }
     return {
         OME: {
             "jetstream": "enabled",
+            "exports": [
+                {"stream": progress, "accounts": [STATUS]},
+                *(
+                    {"service": subject, "response_type": answers, "accounts": [STATUS]}
+                    for subject, (_, answers) in _reported().items()
+                ),
+            ],
             "users": [_user(user, passwords[user], permissions) for user, permissions in users.items()],
+        },
+        STATUS: {
+            "imports": [
+                {"stream": {"account": OME, "subject": progress}},
+                *(
+                    {"service": {"account": OME, "subject": subject}, "to": own}
+                    for subject, (own, _) in _reported().items()
+                ),
+            ],
+            "users": [_user("status", passwords["status"], status_permissions())],
         },
         NODES: {
             "limits": NODES_LIMITS,

@@ -32,6 +32,7 @@ from libs.artifact.names import (
 from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Progress, SharedFacts
 from ome.model.v1.model_pb2 import NODE_PHASE_UPDATING
+from services.status.following import API
 
 # Different states that are kept as one message each. What goes beyond costs memory, and nothing else.
 _SHARED_STATES = 20_000
@@ -58,10 +59,10 @@ class Observations:
 
     def __init__(self, unreachable_seconds: float) -> None:
         self._unreachable_seconds = unreachable_seconds
-        self._plans = Mirror(PLANS_BUCKET, ModelPlan.FromString)
-        self._states = Mirror(OBSERVED_BUCKET, decode_state)
-        self._facts = Mirror(FACTS_BUCKET, SharedFacts.FromString)
-        self._heartbeats = Mirror(NODES_BUCKET, NodeHeartbeat.FromString)
+        self._plans = Mirror(PLANS_BUCKET, ModelPlan.FromString, api=API)
+        self._states = Mirror(OBSERVED_BUCKET, decode_state, api=API)
+        self._facts = Mirror(FACTS_BUCKET, SharedFacts.FromString, api=API)
+        self._heartbeats = Mirror(NODES_BUCKET, NodeHeartbeat.FromString, api=API)
         self._by_model: defaultdict[str, dict[str, NodeModelState]] = defaultdict(dict)
         self._by_node: defaultdict[str, dict[str, NodeModelState]] = defaultdict(dict)
         # Nodes that must hold each model.

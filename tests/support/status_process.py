@@ -27,6 +27,7 @@ from libs.model.kinds import GROUP_VERSION, KINDS, kind_named, model_ref
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState
 from ome.model.v1.model_pb2 import Artifact, ModelRef, NodePhase
 from ome.status.v1.status_pb2_grpc import StatusServiceStub
+from services.controller.gateway.following import Followers
 from services.controller.streams import ensure_streams
 from tests.support.mounted_secret import usual_sides
 from tests.support.nats_server import connect_trusting
@@ -266,6 +267,15 @@ async def running_status_cluster(folder: Path) -> AsyncIterator[StatusCluster]:
         client = await connect_trusting(files.authority, server.url, user="controller", password=password)
         stack.push_async_callback(client.close)
         await ensure_streams(client.jetstream(), 1, 60.0)
+        gateway = await nats.connect(
+            server.url,
+            user="gateway",
+            password=identities.passwords["gateway"],
+            inbox_prefix="_INBOX_gateway",
+            max_reconnect_attempts=-1,
+        )
+        stack.push_async_callback(gateway.close)
+        await Followers(gateway).open()
         await _install(kube)
         cluster = StatusCluster(kube, plane, server, client, folder)
         try:

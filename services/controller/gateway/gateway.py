@@ -8,6 +8,7 @@ from nats.aio.client import Client
 from services.controller.gateway.answers import Answers
 from services.controller.gateway.desired import DesiredByNode
 from services.controller.gateway.door import Door
+from services.controller.gateway.following import Followers
 
 
 class Gateway:
@@ -19,6 +20,7 @@ class Gateway:
         self._desired = DesiredByNode(nodes, js)
         self._door = Door(nodes)
         self._answers = Answers(ome, js, self._desired)
+        self._followers = Followers(ome)
 
     def fleet_reconnected(self) -> None:
         """The connection in the fleet's account was lost: there may be news."""
@@ -30,6 +32,8 @@ class Gateway:
 
     async def run(self, opened: Callable[[], None]) -> None:
         """Work until cancelled; opened is called when nodes are answered."""
+        # What status reports depends on no node.
+        await self._followers.open()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._desired.mirror.run(self._ome, self._desired.changed))
             group.create_task(self._desired.run())

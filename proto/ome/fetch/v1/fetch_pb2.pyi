@@ -456,3 +456,17 @@ class ListingReply(_message.Message):
     WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
     withdrawn: bool
     def __init__(self, withdrawn: _Optional[bool] = ...) -> None: ...
+
+class FollowRequest(_message.Message):
+    __slots__ = ("after",)
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    def __init__(self, after: _Optional[int] = ...) -> None: ...
+
+class FollowReply(_message.Message):
+    __slots__ = ("pending", "problem")
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    pending: int
+    problem: Problem
+    def __init__(self, pending: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
