@@ -267,7 +267,8 @@ async def running_status_cluster(folder: Path) -> AsyncIterator[StatusCluster]:
         client = await connect_trusting(files.authority, server.url, user="controller", password=password)
         stack.push_async_callback(client.close)
         await ensure_streams(client.jetstream(), 1, 60.0)
-        gateway = await nats.connect(
+        gateway = await connect_trusting(
+            files.authority,
             server.url,
             user="gateway",
             password=identities.passwords["gateway"],

@@ -117,3 +117,14 @@ class NatsServer:
 
     async def _listens(self) -> bool:
         return await listens(self.port)
+
+
+def write_chart() -> None:
+    """Give the chart of NATS the accounts as they are now."""
+    path = Path(__file__).parents[2] / "deploy" / "helm" / "nats" / "files" / "accounts.conf"
+    head = "# Written by python -m tools.localcluster.natsserver, which is the place to change it.\n"
+    path.write_text(f"{head}{guide_configuration()}\n")
+
+
+if __name__ == "__main__":
+    write_chart()
