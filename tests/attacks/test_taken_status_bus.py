@@ -10,7 +10,6 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import nats
 import nats.errors
 import pytest
 from nats.aio.client import Client
@@ -91,7 +90,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 @pytest.fixture
 async def fleet(server: NatsServer) -> AsyncIterator[Client]:
     """The fleet's account with something in each bucket, and the gateway."""
-    client = await nats.connect(server.url, user="driver", password=PASSWORD)
+    client = await server.client(user="driver", password=PASSWORD)
     js = client.jetstream()
     await ensure_streams(js, 1, 3600.0)
     await ensure_pool(js, "default")
@@ -120,7 +119,7 @@ async def thief(server: NatsServer, fleet: Client) -> AsyncIterator[Client]:
         """Denials are what is hoped for."""
 
     options = {"user": "status", "password": PASSWORD, "inbox_prefix": "_INBOX_status", "error_cb": ignore}
-    client = await nats.connect(server.url, **options)
+    client = await server.client(**options)
     yield client
     await client.close()
 
