@@ -61,6 +61,7 @@ _OTHER_VALUES: Object = {
 _OTHER_STORAGE: Object = {
     "storageUri": "hf://theirs/llama",
     "path": "/models/theirs",
+    "downloadPriority": "High",
     "schemaPath": "theirs.json",
     "storageKey": "another-secret",
     "key": "another-secret",

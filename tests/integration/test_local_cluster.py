@@ -318,7 +318,11 @@ def test_grpc_and_exec_probes_are_asked(cluster: LocalCluster) -> None:
         pod_manifest(
             "probed",
             {
-                "env": [{"name": "OME_LISTEN_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                "env": [
+                    {"name": "OME_LISTEN_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    # Such a probe speaks no TLS.
+                    {"name": "OME_GRPC_PLAINTEXT", "value": "true"},
+                ],
                 "startupProbe": {"exec": {"command": ["true"]}},
                 "readinessProbe": {"grpc": {"port": 9090}, "periodSeconds": 1},
                 "livenessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 3, "failureThreshold": 1},

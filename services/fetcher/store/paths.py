@@ -16,6 +16,8 @@ from libs.artifact.places import KIND_FOLDERS, STATE_DIRECTORY, namespace_folder
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing
 
+# Of a path in a message, so that the words after it are not cut off.
+_SHOWN_CHARACTERS = 300
 _NAME_BYTES = 255
 _PATH_BYTES = 3500
 # As many as Linux follows (path_resolution(7)).
@@ -198,4 +200,5 @@ def _below(parts: Sequence[str], root: Sequence[str]) -> bool:
 
 
 def _refused(path: str, why: str) -> InvalidValue:
-    return InvalidValue(Reason.INVALID_PATH, f"{path!r} {why}")
+    shown = path if len(path) <= _SHOWN_CHARACTERS else f"{path[:_SHOWN_CHARACTERS]}…"
+    return InvalidValue(Reason.INVALID_PATH, f"{shown!r} {why}")
