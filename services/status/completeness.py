@@ -9,6 +9,7 @@ from typing import Any
 
 from libs.artifact.findings import Finding
 from libs.artifact.reasons import Reason
+from libs.artifact.wording import one_line
 from libs.model.findings import defects_sentence, finding_word
 from ome.fetch.v1.fetch_pb2 import ModelPlan
 from ome.model.v1 import model_pb2
@@ -68,9 +69,4 @@ def _remarks(plan: ModelPlan | None, facts: ModelFacts | None) -> Iterator[dict[
 
 
 def _warning(reason: str, message: str) -> dict[str, str]:
-    message = wording.sentence(message)
-    return {"reason": str(reason), "message": message if len(message) <= MESSAGE_LIMIT else _cut(message)}
-
-
-def _cut(message: str) -> str:
-    return message[: MESSAGE_LIMIT - 1] + "…"
+    return {"reason": str(reason), "message": one_line(wording.sentence(message), MESSAGE_LIMIT)}

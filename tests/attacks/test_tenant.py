@@ -36,7 +36,7 @@ from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
 from services.fetcher.sources.bucket.buckets import list_prefix
 from services.fetcher.sources.bucket.source import bucket_source
-from tests.support.fetcher_node import PASSWORD, Driver, FetcherNode, connected_driver, nats_configuration
+from tests.support.fetcher_node import PASSWORD, Driver, FetcherNode, connected_driver, nats_configuration, running_node
 from tests.support.hub import Hub, generated_model
 from tests.support.nats_server import NatsServer
 from tests.support.one_answer import answering
@@ -361,13 +361,8 @@ async def driver(server: NatsServer) -> AsyncIterator[Driver]:
 
 @pytest.fixture
 async def node(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) -> AsyncIterator[FetcherNode]:
-    node = FetcherNode(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint})
-    await node.start()
-    try:
+    async with running_node(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint}) as node:
         yield node
-    finally:
-        await node.stop()
-        print(node.log)
 
 
 async def hold_a_secret_model(driver: Driver, path: str = "/models/victim") -> Artifact:
@@ -537,9 +532,8 @@ async def test_tenants_who_are_strangers_stay_in_their_own_folder(node: FetcherN
 async def test_a_write_into_a_published_file_is_told_at_once_and_undone(
     tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub
 ) -> None:
-    node = FetcherNode(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint, "OME_RECHECK_SECONDS": "0.3"})
-    await node.start()
-    try:
+    environ = {"HF_ENDPOINT": hub.endpoint, "OME_RECHECK_SECONDS": "0.3"}
+    async with running_node(tmp_path, server.url, NODE, environ) as node:
         await hold_a_secret_model(driver)
         config = node.path("/models/victim/config.json")
         right = config.read_bytes()
@@ -551,5 +545,3 @@ async def test_a_write_into_a_published_file_is_told_at_once_and_undone(
         assert not state.HasField("artifact"), "nobody is told that it can be read"
         await driver.state(SECRET_MODEL, NODE_PHASE_READY)
         assert config.read_bytes() == right
-    finally:
-        await node.stop()

@@ -514,3 +514,15 @@ async def running_parser(folder: Path) -> AsyncIterator[str]:
         if process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+@asynccontextmanager
+async def running_node(folder: Path, nats_url: str, node: str, environ: dict[str, str]) -> AsyncIterator[FetcherNode]:
+    """A started fetcher, which is stopped at the end; what it has said is printed for a test that fails."""
+    fetcher = FetcherNode(folder, nats_url, node, environ)
+    await fetcher.start()
+    try:
+        yield fetcher
+    finally:
+        await fetcher.stop()
+        print(fetcher.log)

@@ -1,6 +1,7 @@
 """Builds the images of the services into dist/images, checks them, and pins the packages of Debian below them."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -64,10 +65,10 @@ def _build(services: list[str], executables: Path, output: Path, repository: str
         name = f"{repository}/{service}:{provenance.version}"
         content = build.image(service, executables, base, name, provenance)
         (output / f"{service}.tar").write_bytes(content)
-        manifest = check.manifest(content)
-        sizes = [each["size"] / 1e6 for each in manifest["layers"]]
+        written = check.manifest_bytes(content)
+        sizes = [each["size"] / 1e6 for each in json.loads(written)["layers"]]
         print(
-            f"{name} {layout.digest(check.manifest_bytes(content))}: {sum(sizes):.0f} MB compressed "
+            f"{name} {layout.digest(written)}: {sum(sizes):.0f} MB compressed "
             f"(layers {', '.join(f'{size:.1f}' for size in sizes)}), {time.monotonic() - started:.0f} s"
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.fetcher.ground import NODE, SHARD
-from tests.support.fetcher_node import Driver, FetcherNode, connected_driver, nats_configuration
+from tests.support.fetcher_node import Driver, FetcherNode, connected_driver, nats_configuration, running_node
 from tests.support.hub import Hub, generated_model
 from tests.support.nats_server import NatsServer
 
@@ -46,11 +46,6 @@ async def driver(server: NatsServer) -> AsyncIterator[Driver]:
 
 @pytest.fixture
 async def node(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) -> AsyncIterator[FetcherNode]:
-    node = FetcherNode(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint})
-    await node.start()
-    try:
+    async with running_node(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint}) as node:
         yield node
-    finally:
-        await node.stop()
-        print(node.log)
-        assert "permissions violation" not in node.log.lower()
+    assert "permissions violation" not in node.log.lower()

@@ -13,7 +13,7 @@ from ome.model.v1.model_pb2 import (
     WHOLENESS_WHOLE,
 )
 from tests.integration.fetcher.ground import NODE, SHARD, artifacts, fetched_bytes, hold_and_wait
-from tests.support.fetcher_node import Driver, FetcherNode, running_parser
+from tests.support.fetcher_node import Driver, FetcherNode, running_node, running_parser
 from tests.support.hub import Hub
 from tests.support.nats_server import NatsServer
 from tests.support.safetensors_files import whole_file
@@ -28,13 +28,8 @@ NAME, URI, PATH = "org/broken", "hf://org/broken", "/models/broken"
 async def node(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) -> AsyncIterator[FetcherNode]:
     async with running_parser(tmp_path) as address:
         environ = {"HF_ENDPOINT": hub.endpoint, "OME_PARSER_ADDRESS": address, "OME_RECHECK_SECONDS": "0.3"}
-        node = FetcherNode(tmp_path, server.url, NODE, environ)
-        await node.start()
-        try:
+        async with running_node(tmp_path, server.url, NODE, environ) as node:
             yield node
-        finally:
-            await node.stop()
-            print(node.log)
 
 
 def publish(hub: Hub, second: bytes | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_READY
 from tests.integration.fetcher.ground import NODE, SHARD, URI, shards
 from tests.support.child_processes import child_processes
-from tests.support.fetcher_node import Driver, FetcherNode
+from tests.support.fetcher_node import Driver, FetcherNode, running_node
 from tests.support.hub import Fault, Hub, generated_model
 from tests.support.nats_server import NatsServer
 
@@ -16,14 +16,10 @@ from tests.support.nats_server import NatsServer
 @pytest.fixture
 async def node(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) -> AsyncIterator[FetcherNode]:
     hub.configure(xet=True)
-    node = FetcherNode(tmp_path, server.url, NODE, {"HF_ENDPOINT": hub.endpoint, "OME_HF_TRANSPORT": "xet"})
-    await node.start()
-    try:
+    environ = {"HF_ENDPOINT": hub.endpoint, "OME_HF_TRANSPORT": "xet"}
+    async with running_node(tmp_path, server.url, NODE, environ) as node:
         yield node
-    finally:
-        await node.stop()
-        hub.configure(xet=False)
-        print(node.log)
+    hub.configure(xet=False)
 
 
 async def test_a_gated_model_comes_over_xet_and_its_token_is_not_logged(
