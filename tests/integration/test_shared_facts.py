@@ -13,11 +13,13 @@ from libs.chassis.nats_client import connect_nats, delete_key, put_if
 from ome.fetch.v1.fetch_pb2 import GOAL_HOLD, Assignment, NodeModelState, SharedFacts
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, Artifact
 from ome.parser.v1.parser_pb2 import ModelFacts
+from services.controller.gateway.following import Followers
 from services.controller.gateway.gateway import Gateway
 from services.controller.streams import ensure_streams
 from services.fetcher.fleet.gateway import Gateway as NodeGateway
 from services.fetcher.fleet.shared_facts import Facts, FactsExchange
 from services.status.observations import Listener, Observations
+from tests.support.fetcher_node import PASSWORD, nats_configuration
 from tests.support.nats_server import NatsServer
 
 DIGEST = "sha256:" + "a" * 64
@@ -79,8 +81,26 @@ def state(revision: int, key: str = "", facts: ModelFacts | None = None) -> byte
     ).SerializeToString()
 
 
-async def test_states_are_joined_with_the_facts_that_they_refer_to_whichever_comes_first(client: Client) -> None:
-    js, heard, key = client.jetstream(), Heard(client), names.facts_key(DIGEST, "", "1")
+@pytest.fixture
+async def accounts(tmp_path: Path) -> AsyncIterator[tuple[Client, Client]]:
+    """Connections of a driver in the account with JetStream, and of the status service in its own."""
+    server = NatsServer(tmp_path, nats_configuration("n1"))
+    await server.start()
+    driver = await server.client(user="driver", password=PASSWORD)
+    await ensure_streams(driver.jetstream(), 1, 30)
+    await Followers(driver).open()
+    status = await server.client(user="status", password=PASSWORD, inbox_prefix="_INBOX_status")
+    yield driver, status
+    await status.close()
+    await driver.close()
+    await server.stop()
+
+
+async def test_states_are_joined_with_the_facts_that_they_refer_to_whichever_comes_first(
+    accounts: tuple[Client, Client],
+) -> None:
+    driver, status = accounts
+    js, heard, key = driver.jetstream(), Heard(status), names.facts_key(DIGEST, "", "1")
     await put_if(js, names.OBSERVED_BUCKET, "n1.m", state(1, key), None)
     await heard.facts_are({"n1": ""})
 
