@@ -21,7 +21,7 @@ from services.status.allowances import Remembered
 from services.status.callers import Caller, TooMany, ask
 
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-_PERMITTED_SECONDS, _DENIED_SECONDS = 60.0, 10.0
+_DENIED_SECONDS = 10.0
 _REMEMBERED = 50_000
 _PARALLEL = 16
 # Namespaces of which one call may have the API server asked. Whoever may see few of very many has to name one.
@@ -69,8 +69,10 @@ class EveryAccess:
 class ReviewedAccess:
     """Lets callers see what the API server would show them."""
 
-    def __init__(self, kube: KubeClient) -> None:
+    def __init__(self, kube: KubeClient, permitted_seconds: float) -> None:
+        """What was permitted is asked for again after permitted_seconds."""
         self._kube = kube
+        self._permitted_seconds = permitted_seconds
         self._known: Remembered[tuple[Caller, str, Scope, str], bool] = Remembered(_REMEMBERED)
         self._reviewing = asyncio.Semaphore(_PARALLEL)
 
@@ -90,7 +92,7 @@ class ReviewedAccess:
                 known = self._known.get(question, time.monotonic())
                 if known is None:
                     known = await self._review(*question)
-                    seconds = _PERMITTED_SECONDS if known else _DENIED_SECONDS
+                    seconds = self._permitted_seconds if known else _DENIED_SECONDS
                     self._known.put(question, known, time.monotonic() + seconds)
         return known
 

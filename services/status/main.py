@@ -37,7 +37,8 @@ def door(settings: Settings, kube: KubeClient) -> tuple[Callers, Access]:
     """Who may call StatusService, and what each may see."""
     if settings.callers == "anyone":
         return Anyone(), EveryAccess()
-    return TokenCallers(kube, "" if settings.audience == API_SERVER else settings.audience), ReviewedAccess(kube)
+    callers = TokenCallers(kube, "" if settings.audience == API_SERVER else settings.audience)
+    return callers, ReviewedAccess(kube, settings.permitted_seconds)
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:

@@ -43,6 +43,9 @@ class Settings:
         help="Who may call StatusService: who shows a valid token, or anyone who reaches the port.",
     )
     audience: str = setting("ome-status", help=f"Audience of callers' tokens; {API_SERVER} stands for its own.")
+    permitted_seconds: float = setting(
+        60.0, minimum=1, help="What a caller may see is asked of the API server again after so long."
+    )
     calls_per_second: float = setting(20.0, minimum=0.1, help="Calls of StatusService by one caller.")
     watches_per_caller: int = setting(32, minimum=1, help="Watches of StatusService by one caller at a time.")
     log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")

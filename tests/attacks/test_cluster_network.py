@@ -329,15 +329,21 @@ async def test_a_caller_that_asks_without_end_is_told_to_wait_and_others_are_ans
     await eventually(ready, "another caller is answered")
 
 
-async def test_a_watch_ends_when_the_right_is_withdrawn(cluster: StatusCluster, replica: Replica) -> None:
+async def test_a_watch_ends_when_the_right_is_withdrawn(cluster: StatusCluster) -> None:
+    forgetful = await cluster.start_replica("status-forgetful", OME_PERMITTED_SECONDS="2")
     token = await account(cluster, "leaver")
     binding = await may_read(cluster, "leaver", "team-b")
-    async with stub(replica, token) as service, asyncio.timeout(150):
+
+    async def answers() -> bool:
+        found = await answer(forgetful, "ListModels", ListModelsRequest(namespace="team-b"), token)
+        return not isinstance(found, tuple)
+
+    await eventually(answers, "the replica shows the caller what it may see")
+    async with stub(forgetful, token) as service, asyncio.timeout(60):
         watch = service.WatchModels(WatchModelsRequest(namespace="team-b"))
         while not (await watch.read()).HasField("synced"):
             pass
         await cluster.kube.request("DELETE", binding)
-        # What was permitted is remembered for a minute.
         number, reading = 0, asyncio.ensure_future(watch.read())
         while not (reading.done() and reading.exception()):
             if reading.done():
@@ -345,7 +351,7 @@ async def test_a_watch_ends_when_the_right_is_withdrawn(cluster: StatusCluster, 
             model = await cluster.model(f"later-{number}", "basemodels", "team-b")
             await cluster.kube.request("DELETE", path_of(model))
             number += 1
-            await asyncio.wait([reading], timeout=2)
+            await asyncio.wait([reading], timeout=0.5)
     ended = reading.exception()
     assert isinstance(ended, grpc.aio.AioRpcError)
     assert refusal(ended) == DENIED

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +46,32 @@ class Stripper:
         self.connected = asyncio.Event()
         self.heard = asyncio.Event()
         self.left = asyncio.Event()
+        self._conversations: list[asyncio.Task[Any] | None] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        self._conversations.append(asyncio.current_task())
         self.connected.set()
-        writer.write(self._greeting)
-        while data := await reader.read(4096):
-            self.received += data
-            self.heard.set()
-        self.left.set()
-        writer.close()
+        try:
+            writer.write(self._greeting)
+            # To break off is as good as to leave.
+            with suppress(OSError):
+                while data := await reader.read(4096):
+                    self.received += data
+                    self.heard.set()
+        finally:
+            self.left.set()
+            writer.close()
 
     @asynccontextmanager
     async def listening(self, port: int) -> AsyncIterator[None]:
         """Stand in the server's place while the block runs."""
         async with await asyncio.start_server(self.serve, "127.0.0.1", port):
             yield
+        # No connection is left for the garbage collector of a later test.
+        for conversation in filter(None, self._conversations):
+            conversation.cancel()
+            await asyncio.wait([conversation])
 
 
 def assert_nothing_was_told(received: bytes) -> None:

@@ -25,7 +25,7 @@ def stalled(fleet: Fleet) -> Iterator[Object]:
     fleet.hub.clear_faults()
     fleet.hub.add_model("org/large", generated=generated_model(SHARDS * SHARD_BYTES, shards=SHARDS))
     fleet.hub.forget_requests()
-    fault = fleet.hub.inject(Fault("stall", path="*/model-00002*", port="cdn", after_bytes=1 << 20))
+    fault = fleet.hub.inject(Fault("stall", path="*/model-00002*", port="cdn", count=1, after_bytes=1 << 20))
     manifest = model("large", "hf://org/large", path="/models/large", nodeSelector={"kubernetes.io/hostname": NODE})
     fleet.apply(manifest)
     fault.wait_fired(seconds=30)

@@ -209,6 +209,16 @@ def test_the_host_behind_a_redirect_counts_for_itself(server: OriginServer, stor
     assert_complete(other_store, MODEL)
 
 
+@pytest.mark.parametrize("after_bytes", [0, 30_000], ids=["before its head", "in its body"])
+def test_an_answer_that_stalls_holds_up_no_other_file(server: OriginServer, store: Store, after_bytes: int) -> None:
+    weights = [f"model-0000{number}-of-00004.safetensors" for number in range(1, 5)]
+    files = {name: small_model(seed)["model.safetensors"] for seed, name in enumerate(weights)}
+    patient = replace(QUICK, connections=2, stall_seconds=60, overtake_seconds=0.3)
+    stalled = server.inject(Fault("stall", f"/model/{weights[1]}", skip=4, after_bytes=after_bytes))
+    with Running(store, manifest_of(files), serve(server, files), Sharing(), patient) as running:
+        eventually(lambda: bool(stalled.fired) and running.progress[-1].files_done == len(files) - 1)
+
+
 @pytest.mark.parametrize("after_bytes", [0, 20_000], ids=["before the first byte", "in the middle of a range"])
 def test_a_transfer_without_a_connection_is_given_one_of_those_that_stall(
     after_bytes: int, server: OriginServer, store: Store, other_store: Store

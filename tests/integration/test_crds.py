@@ -55,10 +55,12 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
         await asyncio.to_thread(
             run, "helm", "install", "ome-crds", str(CHARTS / "crds"), KUBECONFIG=str(running.kubeconfig)
         )
-        # A policy is enforced a moment after it was created.
+        # A kind is served, and a policy enforced, a moment after it was created.
         async with asyncio.timeout(_DEADLINE_SECONDS):
-            while not await Admission(running).refusal(model(annotations={"ome.io/skip-config-parsing": "perhaps"})):
-                await asyncio.sleep(0.1)
+            for kind in KINDS:
+                refused = model(kind, annotations={"ome.io/skip-config-parsing": "perhaps"})
+                while "skip-config-parsing" not in await Admission(running).refusal(refused):
+                    await asyncio.sleep(0.1)
         yield running
 
 

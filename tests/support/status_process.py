@@ -37,7 +37,7 @@ from tools.localcluster.controlplane import ControlPlane, write_files
 from tools.localcluster.kube import apply, connected_kube
 from tools.localcluster.natsserver import NatsServer, new_identities
 from tools.localcluster.processes import Process, tail
-from tools.localcluster.status_client import AUDIENCE, READER, reader_manifest
+from tools.localcluster.status_client import AUDIENCE, READER, authorization, reader_manifest
 from tools.localcluster.status_client import NAMESPACE as READER_NAMESPACE
 
 Object = dict[str, Any]
@@ -242,10 +242,29 @@ def path_of(model: Object) -> str:
 async def stub(replica: Replica, token: str = "") -> AsyncIterator[StatusServiceStub]:
     """A client of a replica, which shows a token where one is given."""
     credentials = usual_sides().channel_credentials()
-    if token:
-        credentials = grpc.composite_channel_credentials(credentials, grpc.access_token_call_credentials(token))
-    async with grpc.aio.secure_channel(replica.grpc_address, credentials) as channel:
+    shown = [_BearerOfAnswers(token), _BearerOfStreams(token)] if token else []
+    async with grpc.aio.secure_channel(replica.grpc_address, credentials, interceptors=shown) as channel:
         yield StatusServiceStub(channel)
+
+
+class _BearerOfAnswers(grpc.aio.UnaryUnaryClientInterceptor):
+    """Shows a token with every call that has one answer."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = grpc.aio.Metadata(authorization(token))
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(client_call_details._replace(metadata=self._metadata), request)
+
+
+class _BearerOfStreams(grpc.aio.UnaryStreamClientInterceptor):
+    """Shows a token with every call that has a stream of answers."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = grpc.aio.Metadata(authorization(token))
+
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(client_call_details._replace(metadata=self._metadata), request)
 
 
 @asynccontextmanager

@@ -54,9 +54,30 @@ def reader_token(kubectl: Callable[..., str]) -> str:
 @contextmanager
 def status_stub(address: str, authority: Path, token: str) -> Iterator[StatusServiceStub]:
     """A client that knows the service by its certificate authority and shows a token with every call."""
-    certificate = grpc.ssl_channel_credentials(authority.read_bytes())
-    credentials = grpc.composite_channel_credentials(certificate, grpc.access_token_call_credentials(token))
+    credentials = grpc.ssl_channel_credentials(authority.read_bytes())
     # A certificate names the Service and not its Pods.
     options = [("grpc.ssl_target_name_override", "ome-status.ome.svc")]
     with grpc.secure_channel(address, credentials, options) as channel:
-        yield StatusServiceStub(channel)
+        yield StatusServiceStub(grpc.intercept_channel(channel, _Bearer(token)))
+
+
+def authorization(token: str) -> tuple[str, str]:
+    """The metadata of a call that shows a token.
+
+    grpc's own access_token_call_credentials are not used: closing a channel that has them may block the whole process
+    for ever (github.com/grpc/grpc/pull/42247).
+    """
+    return "authorization", f"Bearer {token}"
+
+
+class _Bearer(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Shows a token with every call."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = (authorization(token),)
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details._replace(metadata=self._metadata), request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details._replace(metadata=self._metadata), request)

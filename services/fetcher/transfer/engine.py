@@ -102,7 +102,8 @@ class _Transfer:
         progress(self._progress(meter))
         with self._releasing(), ThreadPoolExecutor(threads, thread_name_prefix="transfer") as executor:
             self._lanes = [
-                Lane(number, self._limits, self._sharing, self, self._check, self._egress) for number in range(threads)
+                Lane(number, self._limits, self._sharing, self, self._check, self._egress, self._schedule.give_back)
+                for number in range(threads)
             ]
             futures = [executor.submit(self._work, lane) for lane in self._lanes]
             try:
@@ -249,7 +250,7 @@ class _Transfer:
 
     def _answer(self, lane: Lane) -> None:
         """Read the answer to the oldest request of a lane."""
-        request = lane.outstanding[0]
+        request = lane.answering = lane.outstanding[0]
         endpoint = request.endpoint
         connection = lane.connections[endpoint]
         answers = connection.answers
@@ -277,6 +278,8 @@ class _Transfer:
         else:
             if not connection.reusable:
                 lost = lane.lose(endpoint)
+        finally:
+            lane.answering = None
         for piece in lost:
             self._schedule.put_back(piece)
 

@@ -34,15 +34,27 @@ class Request:
 
 
 class Lane:
-    """Used by one thread. `check` raises when the transfer is to end; seats are taken on behalf of `user`."""
+    """Used by one thread. `check` raises when the transfer is to end; seats are taken on behalf of `user`.
+
+    `give_back` takes work that others may do meanwhile; who pipelines nothing has none.
+    """
 
     def __init__(
-        self, number: int, limits: Limits, sharing: Sharing, user: Hashable, check: Callable[[], None], egress: Rule
+        self,
+        number: int,
+        limits: Limits,
+        sharing: Sharing,
+        user: Hashable,
+        check: Callable[[], None],
+        egress: Rule,
+        give_back: Callable[[Piece | FileState], None] | None = None,
     ) -> None:
         self.number = number
         # Memory for small files, and for what is read from the disk.
         self.scratch = aligned_buffer(limits.range_bytes, whole=False)
         self.outstanding: deque[Request] = deque()
+        # The one whose answer is read now; it stays among the outstanding ones until its head has come.
+        self.answering: Request | None = None
         # Work that was taken and has to wait until the outstanding requests are answered.
         self.next_work: Piece | FileState | None = None
         # Where there was no seat for the last piece that was taken.
@@ -58,6 +70,7 @@ class Lane:
         self._sharing = sharing
         self._user = user
         self._check = check
+        self._give_back = give_back
         self._egress = egress
         self._watch = Watch(
             self.check,
@@ -65,6 +78,7 @@ class Lane:
             limits.stall_seconds,
             limits.stall_bytes,
             self._allow if sharing.throttles else None,
+            self._let_overtake,
         )
 
     def check(self) -> None:
@@ -156,6 +170,18 @@ class Lane:
 
     def _allow(self, wanted: int) -> int:
         return self._sharing.allow(self._user, wanted, self.check)
+
+    def _let_overtake(self, silent_seconds: float) -> None:
+        if self._give_back is None or self.answering is None or silent_seconds < self._limits.overtake_seconds:
+            return
+        if self.next_work is not None:
+            self._give_back(self.next_work)
+            self.next_work = None
+        for request in [each for each in self.outstanding if each is not self.answering]:
+            # Answers come in the order of the requests: the connection is of no use after the one that is read.
+            self.connections[request.endpoint].reusable = False
+            self.outstanding.remove(request)
+            self._give_back(request.piece)
 
     def _heed_recalls(self) -> None:
         # Idle seats are left; what is under way is broken off only when the other transfer cannot wait for its end.

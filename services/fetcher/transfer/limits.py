@@ -21,6 +21,8 @@ class Limits:
     # A request that brings less than stall_bytes in this time is dropped and sent again.
     stall_seconds: float = 20.0
     stall_bytes: int = 4096
+    # After so much silence the requests behind it go to other connections: a stalled file must not hold up others.
+    overtake_seconds: float = 1.0
     connect_seconds: float = 10.0
     # Attempts in a row without a new byte of one range or file; each new byte renews the budget ...
     attempts: int = 6

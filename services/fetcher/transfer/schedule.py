@@ -93,6 +93,20 @@ class Schedule:
                 self._again.append(piece)
             self._changed.notify_all()
 
+    def give_back(self, work: Piece | FileState) -> None:
+        """The counterpart of take: the work was not begun and is for another thread."""
+        if isinstance(work, Piece):
+            self.put_back(work)
+            return
+        with self._changed:
+            if work.large:
+                self._preparing.remove(work)
+                self._large.appendleft(work.index)
+            else:
+                self._small_out -= 1
+                self._small.appendleft(work.index)
+            self._changed.notify_all()
+
     def held_back(self, until: float = 0.0) -> None:
         """That nothing comes is no silence of the origin: not now, nor until a moment of the monotonic clock."""
         self.last_byte_at = max(time.monotonic(), until)
@@ -242,10 +256,13 @@ class Schedule:
 
     def _next_large(self, number: int) -> Piece | FileState | None:
         shift = number % max(len(self._active), 1)
+        # One that stalls must not end up with every buffer: those behind its gap wait for it.
+        others = len(self._active) > 1 or self._preparing or self._large
+        most_pieces = self._limits.buffers // (self._limits.files_in_flight if others else 1)
         for state in self._active[shift:] + self._active[:shift]:
             size = state.file.size_bytes
             waits = state.restarting or (state.issued > state.frontier and not state.answered)
-            if waits or state.issued >= size:
+            if waits or state.issued >= size or len(state.pieces) >= most_pieces:
                 continue
             buffer = self._pool.take()
             if buffer is None:

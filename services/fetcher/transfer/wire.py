@@ -63,7 +63,8 @@ class RefusedError(Exception):
 class Watch:
     """What a connection observes while it waits: check may raise; a peer slower than the two figures is given up.
 
-    allow waits until bytes of a body may be received and returns how many of the wanted ones; None allows all.
+    allow waits until bytes of a body may be received and returns how many of the wanted ones; None allows all. silent
+    is told for how many seconds nothing has come, each time that nothing came for a moment.
     """
 
     check: Callable[[], None]
@@ -71,6 +72,7 @@ class Watch:
     stall_seconds: float
     stall_bytes: int
     allow: Callable[[int], int] | None = None
+    silent: Callable[[float], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -336,14 +338,17 @@ class Connection:
         return line.rstrip(b"\r")
 
     def _wait(self, receive: Callable[[], int]) -> int:
-        deadline = time.monotonic() + self._watch.stall_seconds
+        began = time.monotonic()
         while True:
             self._watch.check()
             try:
                 return receive()
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                silence = time.monotonic() - began
+                if silence > self._watch.stall_seconds:
                     raise WireError(f"{self.endpoint} sent nothing for {self._watch.stall_seconds:g} seconds") from None
+                if self._watch.silent:
+                    self._watch.silent(silence)
             except OSError as error:
                 raise WireError(f"receiving from {self.endpoint} failed: {error.strerror or error}") from error
 
