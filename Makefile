@@ -59,6 +59,10 @@ lint: venv ## Check style, types, imports, protos and charts
 	@git ls-files -z -co --exclude-standard '*.sh' .ci/run pants | xargs -0 -r $(BIN)/shellcheck
 	@git ls-files -z -co --exclude-standard '*Dockerfile' | xargs -0 -r $(BIN)/hadolint
 
+.PHONY: audit
+audit: programs ## Look for known vulnerabilities, licences, unused rights, unpinned images and keys (ARGS="pins keys" for some)
+	@$(PYTHON) -m tools.audit $(ARGS)
+
 .PHONY: format
 format: venv ## Rewrite the code as lint wants it
 	@$(BIN)/ruff check --fix-only --quiet .
