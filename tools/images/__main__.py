@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tools.images import build, check, debian, layout
+from tools.images import build, check, debian, layout, sbom
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ome" / "debian"
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
                 chosen.repository,
                 chosen.debian,
             )
-    except (debian.PackagesUnavailable, build.BuildFailed, check.ImageBroken) as error:
+    except (debian.PackagesUnavailable, build.BuildFailed, check.ImageBroken, sbom.Unrecorded) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -58,13 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _build(services: list[str], executables: Path, output: Path, repository: str, mirror: str) -> None:
     text = debian.LOCK.read_text()
     provenance = _provenance()
-    base = build.base_layer(debian.Archive(CACHE, debian.snapshot_of(text), mirror), debian.read_lock(text))
+    packages = debian.read_lock(text)
+    base = build.base_layer(debian.Archive(CACHE, debian.snapshot_of(text), mirror), packages)
     output.mkdir(parents=True, exist_ok=True)
     for service in services:
         started = time.monotonic()
         name = f"{repository}/{service}:{provenance.version}"
         content = build.image(service, executables, base, name, provenance)
         (output / f"{service}.tar").write_bytes(content)
+        (output / f"{service}.cdx.json").write_bytes(sbom.document(content, name, packages))
         written = check.manifest_bytes(content)
         sizes = [each["size"] / 1e6 for each in json.loads(written)["layers"]]
         print(
