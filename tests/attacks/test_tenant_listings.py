@@ -262,8 +262,26 @@ async def test_what_a_vendors_program_leaves_behind_ends_with_the_listing(
                 await asyncio.sleep(0.02)
 
 
+async def test_the_manifests_of_one_namespace_leave_room_for_those_of_others(server: NatsServer, fleet: Fleet) -> None:
+    await ensure_streams(fleet.js, 1, 60, bucket_bytes=8 * MEBIBYTE)
+    async with resolving(server):
+        keys = [await fleet.ask(f"org/many-{number}") for number in range(9)]
+        taken = [await fleet.answer(key) for key in keys]
+        others = [await fleet.ask("org/many-good", "good"), await fleet.ask("org/many-cluster", "")]
+        answers = [await fleet.answer(key) for key in others]
+        # What is stored already takes nothing more.
+        again = await fleet.answer(await fleet.ask("org/many-0", uid="again"))
+    refused = [each.problem for each in taken if not each.artifact.digest]
+    assert [each.artifact.files for each in (*answers, again)] == [1001, 1001, 1001]
+    assert len(refused) == 6
+    assert {each.reason for each in refused} == {model_pb2.REASON_UNAVAILABLE}
+    assert all("nats.bucketBytes" in each.message and "evil" in each.message for each in refused)
+
+
 def test_the_bounds_are_those_that_the_sentences_name() -> None:
     chart = Path(__file__).parents[2] / "deploy/helm/fetcher/values.yaml"
     lines = chart.read_text().splitlines()
     for named in ("  listingMemoryBytes:", "  listingSeconds:", "listingFiles:"):
         assert any(line.startswith(named) for line in lines)
+    chart = Path(__file__).parents[2] / "deploy/helm/controller/values.yaml"
+    assert any(line.startswith("  bucketBytes:") for line in chart.read_text().splitlines())
