@@ -119,7 +119,7 @@ images: package ## Build the images into dist/images without a container engine 
 	@$(PYTHON) -m tools.images build $(ARGS)
 
 .PHONY: image-locks
-image-locks: venv ## Pin the newest packages of Debian below the images
+image-locks: venv ## Pin the newest packages of Debian below the images, and images of others by digest
 	@$(PYTHON) -m tools.images lock
 
 .PHONY: clean

@@ -9,7 +9,7 @@ from tools.audit.finding import Finding
 from tools.images import build, debian
 
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-_HOW = "a tag can be moved: add the digest that `docker buildx imagetools inspect` shows"
+_HOW = "a tag can be moved: make image-locks adds the digest"
 
 
 def is_pinned(image: str, registry: str = "") -> bool:
