@@ -4,15 +4,18 @@ Owns the exceptions of nats-py on this path. Must not trust what it reads: the d
 """
 
 import asyncio
+import contextlib
+import json
 import math
 import sys
 import time
 from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator
 
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions
+from nats.js.api import DeliverPolicy, ObjectMeta, ObjectMetaOptions
 from nats.js.object_store import ObjectStore
 
 from libs.artifact.manifest import Manifest
@@ -30,6 +33,9 @@ _TIMEOUT_SECONDS = 30
 _MOST_BYTES = 256 << 20
 # Of the bytes of each namespace: other resolvers store as well.
 _COUNT_SECONDS = 10.0
+# Name of ADR-20 of nats-architecture-and-design.
+_ENTRIES = f"$O.{MANIFESTS_BUCKET}.M.>"
+_ENTRY_SECONDS = 5.0
 # Files of the manifests of models that come just now, some 300 bytes each; one that is on disk is read from there.
 _REMEMBERED_FILES = 20_000
 
@@ -91,7 +97,7 @@ class ManifestStore:
                 if not await _holds(self._objects, digest):
                     data = encode_manifest(manifest)
                     if namespace:
-                        await self._shares.check(self._objects, namespace, len(data))
+                        await self._shares.check(namespace, len(data))
                     options = ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES)
                     await self._objects.put(digest, data, ObjectMeta(digest, namespace or None, options=options))
                     self._shares.add(namespace, len(data))
@@ -112,10 +118,10 @@ class _Shares:
         self._free = 0
         self._counted_at = -math.inf
 
-    async def check(self, objects: ObjectStore, namespace: str, size: int) -> None:
+    async def check(self, namespace: str, size: int) -> None:
         """Raise Unavailable if a namespace may not store so many bytes more."""
         if time.monotonic() - self._counted_at > _COUNT_SECONDS or not self._permits(namespace, size):
-            await self._count(objects)
+            await self._count()
         if self._permits(namespace, size):
             return
         raise Unavailable(
@@ -134,23 +140,35 @@ class _Shares:
     def _permits(self, namespace: str, size: int) -> bool:
         return self._bytes[namespace] + size <= self._free - size
 
-    async def _count(self, objects: ObjectStore) -> None:
+    async def _count(self) -> None:
         info = await self._js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")
         # A store without a bound is one from before there was one.
         bound = info.config.max_bytes or 0
         self._free = bound - info.state.bytes if bound > 0 else sys.maxsize
         self._bytes.clear()
-        for entry in await _entries(objects):
-            self._bytes[entry.description or ""] += entry.size or 0
+        async with contextlib.aclosing(_entries(self._js)) as entries:
+            async for entry in entries:
+                with contextlib.suppress(ValueError, TypeError, AttributeError):
+                    described = json.loads(entry)
+                    self._bytes[str(described.get("description") or "")] += int(described.get("size") or 0)
         self._counted_at = time.monotonic()
 
 
-async def _entries(objects: ObjectStore) -> list[ObjectInfo]:
+async def _entries(js: JetStreamContext) -> AsyncGenerator[bytes, None]:
+    """What describes each object in the store. The library's own listing never ends when one is malformed."""
     try:
-        return await objects.list(ignore_deletes=True)
+        await js.get_last_msg(f"OBJ_{MANIFESTS_BUCKET}", _ENTRIES)
     except nats.js.errors.NotFoundError:
-        # What the library says of an empty store.
-        return []
+        return
+    subscription = await js.subscribe(_ENTRIES, ordered_consumer=True, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT)
+    try:
+        pending = 1
+        while pending:
+            message = await subscription.next_msg(_ENTRY_SECONDS)
+            pending = message.metadata.num_pending
+            yield message.data
+    finally:
+        await subscription.unsubscribe()
 
 
 def _mebibytes(size: int) -> str:
