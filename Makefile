@@ -59,6 +59,10 @@ lint: venv ## Check style, types, imports, protos and charts
 	@git ls-files -z -co --exclude-standard '*.sh' .ci/run pants | xargs -0 -r $(BIN)/shellcheck
 	@git ls-files -z -co --exclude-standard '*Dockerfile' | xargs -0 -r $(BIN)/hadolint
 
+.PHONY: audit
+audit: programs ## Look for known vulnerabilities, licences, unused rights, unpinned images and keys (ARGS="pins keys" for some)
+	@$(PYTHON) -m tools.audit $(ARGS)
+
 .PHONY: format
 format: venv ## Rewrite the code as lint wants it
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -115,7 +119,7 @@ images: package ## Build the images into dist/images without a container engine 
 	@$(PYTHON) -m tools.images build $(ARGS)
 
 .PHONY: image-locks
-image-locks: venv ## Pin the newest packages of Debian below the images
+image-locks: venv ## Pin the newest packages of Debian below the images, and images of others by digest
 	@$(PYTHON) -m tools.images lock
 
 .PHONY: clean

@@ -11,12 +11,15 @@ from urllib.parse import parse_qs, urlsplit
 
 COMMIT = "c" * 40
 PAGE_FILES = 1000
+# Of such a name; the manifest of a thousand files has a quarter of a megabyte.
+MANY_NAME = 200
 _CHUNK_BYTES = 1 << 20
 _TRICKLE_SECONDS = 0.1
 
 
 class HostileHub:
-    """Repositories: org/good, org/slow-… (a byte now and then), org/bomb (gzip), org/endless (pages without end)."""
+    """Repositories: org/good, org/slow-… (a byte now and then), org/bomb (gzip), org/endless (pages without
+    end), org/many-… (files of its own, with long names)."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -86,6 +89,9 @@ class HostileHub:
             files = [_file(f"part-{page}-{number}.bin") for number in range(PAGE_FILES)]
             following = f"{self.url}{path}?recursive=true&page={page + 1}"
             await _say(writer, files, f'Link: <{following}>; rel="next"\r\n')
+        elif name.startswith("many"):
+            files = [_file(f"{name}-{number:04}-{'x' * MANY_NAME}.bin") for number in range(PAGE_FILES)]
+            await _say(writer, [_file("config.json"), *files])
         else:
             await _say(writer, [_file("config.json"), _file("model.safetensors")])
 

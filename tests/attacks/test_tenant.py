@@ -501,6 +501,27 @@ async def test_no_model_of_somebody_else_is_read_in_place(node: FetcherNode, dri
     assert state.problem.reason in (model_pb2.REASON_INVALID_PATH, model_pb2.REASON_INVALID_URI)
 
 
+async def test_namespaces_that_read_one_installed_folder_have_no_part_in_each_others_models(
+    node: FetcherNode, driver: Driver
+) -> None:
+    folder = node.path("/models/vendor/llama")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    uri = "local:///models/vendor/llama"
+    await driver.hold("theirs", uri, namespace="theirs")
+    await driver.state("theirs", NODE_PHASE_READY)
+    await driver.hold(THIEF, uri, namespace="ours")
+    await driver.state(THIEF, NODE_PHASE_READY)
+    # Neither a model that stands there nor the end of one touches the folder, or the other reader.
+    revision = await hold_as_a_tenant(driver, await driver.artifact(URI), "/models/vendor/llama")
+    state = await driver.state(THIEF, is_refused, revision)
+    assert state.problem.reason == model_pb2.REASON_PATH_OCCUPIED
+    assert "theirs" not in state.problem.message
+    await driver.state(THIEF, NODE_PHASE_DELETED, await driver.drop(THIEF))
+    assert (folder / "config.json").exists()
+    assert driver.phases("theirs")[-1] == NODE_PHASE_READY
+
+
 async def test_links_in_a_folder_lead_to_no_model_of_somebody_else(node: FetcherNode, driver: Driver) -> None:
     await hold_a_secret_model(driver)
     folder = node.path("/models/mine")

@@ -19,6 +19,7 @@ from ome.model.v1 import model_pb2
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
 from tests.attacks.hostile_hub import HostileHub
+from tests.attacks.hostile_store import HostileStore
 from tests.support.child_processes import child_processes
 from tests.support.fetcher_node import PASSWORD, nats_configuration
 from tests.support.nats_server import NatsServer
@@ -40,9 +41,12 @@ class Fleet:
 
     async def ask(self, repository: str, namespace: str = "evil", uid: str = "", secret: bool = False) -> str:
         """Have a repository of the hub listed for a model of a namespace; the key of the answer."""
-        uid = uid or f"{namespace}-{repository.replace('/', '-')}"
-        kind = model_pb2.MODEL_KIND_BASE_MODEL if namespace else model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL
         source = Source(uri=f"hf://{repository}", parameters={"endpoint": self.hub.url}, has_secret=secret)
+        return await self.ask_source(source, namespace, uid or f"{namespace}-{repository.replace('/', '-')}")
+
+    async def ask_source(self, source: Source, namespace: str, uid: str) -> str:
+        """Have a source listed for a model of a namespace; the key of the answer."""
+        kind = model_pb2.MODEL_KIND_BASE_MODEL if namespace else model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL
         model = model_pb2.ModelRef(kind=kind, namespace=namespace, name=uid, uid=uid)
         task = ResolveTask(source_key=f"{uid}.0000000000000000", source=source, model=model, attempt=1)
         await self.js.publish(names.resolve_subject("default"), task.SerializeToString())
@@ -183,6 +187,22 @@ async def test_a_listing_without_end_is_ended_at_the_most_files_that_a_model_may
     assert fleet.hub.asked["org/endless"] < 10
 
 
+@pytest.mark.parametrize(
+    ("bucket", "sentence"),
+    [("same", "more than 5000 files"), ("folder", "more than 5000 files"), ("wide", "says more than 64 MiB")],
+)
+async def test_a_bucket_without_end_is_ended_by_what_its_store_has_said(
+    bucket: str, sentence: str, server: NatsServer, fleet: Fleet
+) -> None:
+    store = HostileStore()
+    async with store.serving(), resolving(server, OME_LISTING_FILES="5000", OME_LISTING_SECONDS="25"):
+        parameters = {"endpoint": store.url, "region": "any", "skip_signature": "true"}
+        source = Source(uri=f"s3://{bucket}/models", parameters=parameters)
+        resolution = await fleet.answer(await fleet.ask_source(source, "evil", bucket))
+    assert sentence in resolution.problem.message
+    assert store.asked[bucket] < 100
+
+
 async def test_one_that_trickles_is_ended_after_the_seconds_that_a_listing_may_take(
     server: NatsServer, fleet: Fleet
 ) -> None:
@@ -262,8 +282,26 @@ async def test_what_a_vendors_program_leaves_behind_ends_with_the_listing(
                 await asyncio.sleep(0.02)
 
 
+async def test_the_manifests_of_one_namespace_leave_room_for_those_of_others(server: NatsServer, fleet: Fleet) -> None:
+    await ensure_streams(fleet.js, 1, 60, bucket_bytes=8 * MEBIBYTE)
+    async with resolving(server):
+        keys = [await fleet.ask(f"org/many-{number}") for number in range(9)]
+        taken = [await fleet.answer(key) for key in keys]
+        others = [await fleet.ask("org/many-good", "good"), await fleet.ask("org/many-cluster", "")]
+        answers = [await fleet.answer(key) for key in others]
+        # What is stored already takes nothing more.
+        again = await fleet.answer(await fleet.ask("org/many-0", uid="again"))
+    refused = [each.problem for each in taken if not each.artifact.digest]
+    assert [each.artifact.files for each in (*answers, again)] == [1001, 1001, 1001]
+    assert len(refused) == 6
+    assert {each.reason for each in refused} == {model_pb2.REASON_UNAVAILABLE}
+    assert all("nats.bucketBytes" in each.message and "evil" in each.message for each in refused)
+
+
 def test_the_bounds_are_those_that_the_sentences_name() -> None:
     chart = Path(__file__).parents[2] / "deploy/helm/fetcher/values.yaml"
     lines = chart.read_text().splitlines()
     for named in ("  listingMemoryBytes:", "  listingSeconds:", "listingFiles:"):
         assert any(line.startswith(named) for line in lines)
+    chart = Path(__file__).parents[2] / "deploy/helm/controller/values.yaml"
+    assert any(line.startswith("  bucketBytes:") for line in chart.read_text().splitlines())

@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +9,8 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from libs.chassis.errors import ServiceError
+from libs.chassis.kube import JSON, MERGE_PATCH
 from ome.model.v1 import model_pb2
 from services.controller.inspection_jobs import job_manifest
 from services.controller.volumes import ClaimDirectory, CreateJob
@@ -18,7 +19,7 @@ from tests.support.programs import CHARTS, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
-_READ = {"get", "list", "watch"}
+_FOLLOW = {"list", "watch"}
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 _MODELS = ("basemodels", "clusterbasemodels", "finetunedweights")
 
@@ -26,27 +27,27 @@ _MODELS = ("basemodels", "clusterbasemodels", "finetunedweights")
 Grants = dict[tuple[str, str, str, str], set[str]]
 GRANTED: dict[str, Grants] = {
     "ome-controller": {
-        **{("ome.io", model, "", ""): _READ | {"patch"} for model in _MODELS},
-        ("", "nodes", "", ""): _READ,
-        ("", "persistentvolumeclaims", "team-a", ""): _READ,
-        ("", "pods", "ome", ""): _READ,
-        ("batch", "jobs", "team-a", ""): _READ | {"create", "delete"},
+        **{("ome.io", model, "", ""): _FOLLOW | {"patch"} for model in _MODELS},
+        ("", "nodes", "", ""): _FOLLOW,
+        ("", "persistentvolumeclaims", "team-a", ""): _FOLLOW,
+        ("", "pods", "ome", ""): _FOLLOW,
+        ("batch", "jobs", "team-a", ""): _FOLLOW | {"get", "create", "delete"},
         ("", "secrets", "team-a", "hf-token"): {"get"},
         # By name only: it cannot look around.
         ("", "secrets", "ome", "ome-nats-issuer"): {"get"},
         ("authentication.k8s.io", "tokenreviews", "", ""): {"create"},
-        ("coordination.k8s.io", "leases", "ome", "ome-controller"): {*_READ, "create", "update"},
+        ("coordination.k8s.io", "leases", "ome", "ome-controller"): {*_FOLLOW, "create", "update"},
         ("coordination.k8s.io", "leases", "ome", "ome-status"): {"create"},
     },
     "ome-status": {
-        **{("ome.io", model, "", ""): _READ | {"patch"} for model in _MODELS},
+        **{("ome.io", model, "", ""): _FOLLOW | {"patch"} for model in _MODELS},
         **{("ome.io", f"{model}/status", "", ""): {"patch"} for model in _MODELS},
-        ("", "nodes", "", ""): _READ | {"patch"},
-        ("", "configmaps", "ome", "node-1"): _READ | {"create", "patch", "delete"},
+        ("", "nodes", "", ""): _FOLLOW | {"patch"},
+        ("", "configmaps", "ome", "node-1"): _FOLLOW | {"create", "patch", "delete"},
         ("events.k8s.io", "events", "team-a", ""): {"create"},
         ("authentication.k8s.io", "tokenreviews", "", ""): {"create"},
         ("authorization.k8s.io", "subjectaccessreviews", "", ""): {"create"},
-        ("coordination.k8s.io", "leases", "ome", "ome-status"): {*_READ, "create", "update"},
+        ("coordination.k8s.io", "leases", "ome", "ome-status"): {*_FOLLOW, "create", "update"},
         ("coordination.k8s.io", "leases", "ome", "ome-controller"): {"create"},
     },
     "ome-fetcher": {},
@@ -67,6 +68,8 @@ _ASKED = sorted(
 
 
 _COLLECTION = "/apis/ome.io/v1beta1/clusterbasemodels"
+_JOBS = "/apis/batch/v1/namespaces/default/jobs"
+_PATHS = {"llama": f"{_COLLECTION}/llama", "node-1": "/api/v1/nodes/node-1"}
 _MODEL = {
     "apiVersion": "ome.io/v1beta1",
     "kind": "ClusterBaseModel",
@@ -84,21 +87,25 @@ _INSPECTION = job_manifest(
 
 async def _refusal(server: ApiServer, account: str, target: str, patch: dict[str, Any]) -> str:
     """What the API server says against a patch by a service; empty when it is permitted. Nothing is stored."""
-    arguments = ("patch", target, "--type=merge", f"--patch={json.dumps(patch)}", "--dry-run=server")
-    identity = f"--as=system:serviceaccount:ome:{account}"
-    found = await asyncio.to_thread(
-        run, "kubectl", *arguments, identity, check=False, KUBECONFIG=str(server.kubeconfig)
-    )
-    return found.stderr if found.returncode else ""
+    return await _refused(server, account, "PATCH", _PATHS[target], patch, MERGE_PATCH)
 
 
-async def _job_refusal(server: ApiServer, verb: str, manifest: dict[str, Any]) -> str:
+async def _job_refusal(server: ApiServer, method: str, manifest: dict[str, Any]) -> str:
     """What the API server says against a Job that the controller creates or deletes; empty when it is permitted."""
-    arguments = (verb, "-f", "-", "--dry-run=server", "--as=system:serviceaccount:ome:ome-controller")
-    found = await asyncio.to_thread(
-        run, "kubectl", *arguments, check=False, stdin=json.dumps(manifest), KUBECONFIG=str(server.kubeconfig)
-    )
-    return found.stderr if found.returncode else ""
+    if method == "DELETE":
+        return await _refused(server, "ome-controller", method, f"{_JOBS}/{manifest['metadata']['name']}")
+    return await _refused(server, "ome-controller", method, _JOBS, manifest)
+
+
+async def _refused(
+    server: ApiServer, account: str, method: str, path: str, body: dict[str, Any] | None = None, content: str = JSON
+) -> str:
+    async with server.as_account(account) as kube:
+        try:
+            await kube.request(method, path, body, {"dryRun": "All"}, content)
+        except ServiceError as error:
+            return error.message
+    return ""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -113,11 +120,9 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
         # A policy is enforced a moment after it was created.
         async with asyncio.timeout(_DEADLINE_SECONDS):
             for account in ("ome-controller", "ome-status"):
-                while not await _refusal(
-                    running, account, "clusterbasemodel/llama", {"metadata": {"labels": {"a": "b"}}}
-                ):
+                while not await _refusal(running, account, "llama", {"metadata": {"labels": {"a": "b"}}}):
                     await asyncio.sleep(0.1)
-            while "denied" not in await _job_refusal(running, "create", _changed(("metadata", "labels"), {"a": "b"})):
+            while "denied" not in await _job_refusal(running, "POST", _changed(("metadata", "labels"), {"a": "b"})):
                 await asyncio.sleep(0.1)
         yield running
 
@@ -158,29 +163,29 @@ async def test_a_service_may_do_what_it_needs_and_nothing_else(account: str, ser
 
 
 PERMITTED = {
-    "a label by uid": ("ome-status", "node/node-1", {"metadata": {"labels": {f"models.ome/{_UID}": "Ready"}}}),
+    "a label by uid": ("ome-status", "node-1", {"metadata": {"labels": {f"models.ome/{_UID}": "Ready"}}}),
     "a readable label": (
         "ome-status",
-        "node/node-1",
+        "node-1",
         {"metadata": {"labels": {"models.ome.io/clusterbasemodel.llama": "Ready"}}},
     ),
-    "a fact": ("ome-status", "clusterbasemodel/llama", {"spec": {"modelType": "llama"}}),
+    "a fact": ("ome-status", "llama", {"spec": {"modelType": "llama"}}),
     "the finalizer": (
         "ome-controller",
-        "clusterbasemodel/llama",
+        "llama",
         {"metadata": {"finalizers": ["example.com/keep", "models.ome.io/finalizer"]}},
     ),
 }
 FORBIDDEN = {
-    "a foreign label of a node": ("ome-status", "node/node-1", {"metadata": {"labels": {"zone": "a"}}}),
-    "removing a foreign label of a node": ("ome-status", "node/node-1", {"metadata": {"labels": {"gpu": None}}}),
-    "cordoning a node": ("ome-status", "node/node-1", {"spec": {"unschedulable": True}}),
-    "an annotation of a node": ("ome-status", "node/node-1", {"metadata": {"annotations": {"a": "b"}}}),
-    "an annotation of a model": ("ome-status", "clusterbasemodel/llama", {"metadata": {"annotations": {"a": "b"}}}),
-    "releasing a model": ("ome-status", "clusterbasemodel/llama", {"metadata": {"finalizers": None}}),
-    "the spec of a model": ("ome-controller", "clusterbasemodel/llama", {"spec": {"disabled": True}}),
-    "a label of a model": ("ome-controller", "clusterbasemodel/llama", {"metadata": {"labels": {"a": "b"}}}),
-    "the finalizer of another": ("ome-controller", "clusterbasemodel/llama", {"metadata": {"finalizers": None}}),
+    "a foreign label of a node": ("ome-status", "node-1", {"metadata": {"labels": {"zone": "a"}}}),
+    "removing a foreign label of a node": ("ome-status", "node-1", {"metadata": {"labels": {"gpu": None}}}),
+    "cordoning a node": ("ome-status", "node-1", {"spec": {"unschedulable": True}}),
+    "an annotation of a node": ("ome-status", "node-1", {"metadata": {"annotations": {"a": "b"}}}),
+    "an annotation of a model": ("ome-status", "llama", {"metadata": {"annotations": {"a": "b"}}}),
+    "releasing a model": ("ome-status", "llama", {"metadata": {"finalizers": None}}),
+    "the spec of a model": ("ome-controller", "llama", {"spec": {"disabled": True}}),
+    "a label of a model": ("ome-controller", "llama", {"metadata": {"labels": {"a": "b"}}}),
+    "the finalizer of another": ("ome-controller", "llama", {"metadata": {"finalizers": None}}),
 }
 
 
@@ -232,19 +237,19 @@ OTHER_JOBS = {
 
 
 async def test_the_controller_may_have_volumes_inspected(server: ApiServer) -> None:
-    assert await _job_refusal(server, "create", _INSPECTION) == ""
+    assert await _job_refusal(server, "POST", _INSPECTION) == ""
 
 
 @pytest.mark.parametrize(("path", "value"), OTHER_JOBS.values(), ids=OTHER_JOBS)
 async def test_the_controller_may_not_create(path: tuple[str | int, ...], value: object, server: ApiServer) -> None:
-    assert "denied request: " in await _job_refusal(server, "create", _changed(path, value))
+    assert "denied request: " in await _job_refusal(server, "POST", _changed(path, value))
 
 
 async def test_the_controller_may_delete_its_own_jobs_and_no_others(server: ApiServer) -> None:
     others = _changed(("metadata", "labels"), {"a": "b"})
     others["metadata"]["name"] = "others"
     for job in (_INSPECTION, others):
-        await server.kube.request("POST", "/apis/batch/v1/namespaces/default/jobs", job)
+        await server.kube.request("POST", _JOBS, job)
 
-    assert await _job_refusal(server, "delete", _INSPECTION) == ""
-    assert "denied request: " in await _job_refusal(server, "delete", others)
+    assert await _job_refusal(server, "DELETE", _INSPECTION) == ""
+    assert "denied request: " in await _job_refusal(server, "DELETE", others)

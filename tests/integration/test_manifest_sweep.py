@@ -112,6 +112,16 @@ async def test_what_others_wrote_wrongly_keeps_no_manifest_from_being_removed(js
     assert await sweep.sweep() == {unwanted.digest}
 
 
+async def test_what_others_wrote_wrongly_keeps_no_manifest_of_a_namespace_from_being_stored(
+    js: JetStreamContext,
+) -> None:
+    await js.publish(f"$O.{MANIFESTS_BUCKET}.M.x", b"no metadata")
+    wanted = manifest("wanted")
+    await ManifestStore(js).put(wanted, "team-a")
+
+    assert (await (await js.object_store(MANIFESTS_BUCKET)).get_info(wanted.digest)).description == "team-a"
+
+
 async def test_facts_go_with_the_artifact_that_they_are_about(js: JetStreamContext) -> None:
     wanted, unwanted = manifest("wanted").digest, manifest("unwanted").digest
     keys = [facts_key(digest, "", "1") for digest in (wanted, unwanted)]

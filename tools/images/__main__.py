@@ -1,6 +1,7 @@
 """Builds the images of the services into dist/images, checks them, and pins the packages of Debian below them."""
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from tools.images import build, check, debian, layout
+from tools.images import build, check, debian, layout, registry, sbom
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ome" / "debian"
 
@@ -32,12 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     checking = commands.add_parser("check", help="start what an image holds (as root, in its own file system)")
     checking.add_argument("archives", nargs="+", type=Path)
-    locking = commands.add_parser("lock", help="pin the newest packages of Debian in deploy/images/debian.lock")
+    locking = commands.add_parser("lock", help="pin the newest packages of Debian, and images of others by digest")
     locking.add_argument("--debian", default=debian.ARCHIVE, metavar="URL")
+    locking.add_argument("--registry", default=registry.HUB, metavar="URL", help="mirror of Docker's registry")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "lock":
             _lock(chosen.debian)
+            _pin(chosen.registry)
         elif chosen.command == "check":
             for archive in chosen.archives:
                 print(f"{archive}: {check.starts(archive)}")
@@ -49,7 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
                 chosen.repository,
                 chosen.debian,
             )
-    except (debian.PackagesUnavailable, build.BuildFailed, check.ImageBroken) as error:
+    except (
+        debian.PackagesUnavailable,
+        build.BuildFailed,
+        check.ImageBroken,
+        sbom.Unrecorded,
+        registry.DigestUnknown,
+    ) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -58,13 +67,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _build(services: list[str], executables: Path, output: Path, repository: str, mirror: str) -> None:
     text = debian.LOCK.read_text()
     provenance = _provenance()
-    base = build.base_layer(debian.Archive(CACHE, debian.snapshot_of(text), mirror), debian.read_lock(text))
+    packages = debian.read_lock(text)
+    base = build.base_layer(debian.Archive(CACHE, debian.snapshot_of(text), mirror), packages)
     output.mkdir(parents=True, exist_ok=True)
     for service in services:
         started = time.monotonic()
         name = f"{repository}/{service}:{provenance.version}"
         content = build.image(service, executables, base, name, provenance)
         (output / f"{service}.tar").write_bytes(content)
+        (output / f"{service}.cdx.json").write_bytes(sbom.document(content, name, packages))
         written = check.manifest_bytes(content)
         sizes = [each["size"] / 1e6 for each in json.loads(written)["layers"]]
         print(
@@ -89,6 +100,13 @@ def _lock(mirror: str) -> None:
         with urllib.request.urlopen(f"{mirror}/{archive}/{path}", timeout=60) as answer:
             indexes.append((archive, answer.read()))
     debian.LOCK.write_text(debian.lock(indexes, datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")))
+
+
+def _pin(address: str) -> None:
+    known = functools.cache(functools.partial(registry.digest_of, registry=address))
+    values = build.ROOT / "deploy" / "helm" / "nats" / "values.yaml"
+    for path in (values, *(build.IMAGES / service / "Dockerfile" for service in build.SERVICES)):
+        path.write_text(registry.pinned(path.read_text(), known))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,16 @@ def config(archive: bytes) -> dict[str, Any]:
 
 def unpack(archive: bytes, root: Path) -> None:
     """The file system of the image, its layers one over the other."""
+    for layer in layers(archive):
+        layer.extractall(root, filter="tar")
+
+
+def layers(archive: bytes) -> Iterator[tarfile.TarFile]:
+    """The layers of the image, from below; each is closed when the next is asked for."""
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
         for described in manifest(archive)["layers"]:
             with tarfile.open(fileobj=BytesIO(_blob(tar, described["digest"]))) as layer:
-                layer.extractall(root, filter="tar")
+                yield layer
 
 
 def starts(path: Path) -> str:

@@ -289,7 +289,7 @@ class ListingLoop:
         resolution.warnings.extend(listed.warnings)
         resolution.completeness.CopyFrom(listed.completeness)
         manifest = listed.manifest
-        await self._manifests.put(manifest)
+        await self._manifests.put(manifest, task.model.namespace)
         return Artifact(
             digest=manifest.digest,
             source_revision=manifest.source_revision,

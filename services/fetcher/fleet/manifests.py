@@ -4,12 +4,18 @@ Owns the exceptions of nats-py on this path. Must not trust what it reads: the d
 """
 
 import asyncio
-from collections import OrderedDict
+import contextlib
+import json
+import math
+import sys
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator
 
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import ObjectMeta, ObjectMetaOptions
+from nats.js.api import DeliverPolicy, ObjectMeta, ObjectMetaOptions
 from nats.js.object_store import ObjectStore
 
 from libs.artifact.manifest import Manifest
@@ -25,6 +31,11 @@ _CHUNK_BYTES = 512 << 10
 # A manifest of 50,000 files is 7 MB.
 _TIMEOUT_SECONDS = 30
 _MOST_BYTES = 256 << 20
+# Of the bytes of each namespace: other resolvers store as well.
+_COUNT_SECONDS = 10.0
+# Name of ADR-20 of nats-architecture-and-design.
+_ENTRIES = f"$O.{MANIFESTS_BUCKET}.M.>"
+_ENTRY_SECONDS = 5.0
 # Files of the manifests of models that come just now, some 300 bytes each; one that is on disk is read from there.
 _REMEMBERED_FILES = 20_000
 
@@ -62,24 +73,106 @@ class Manifests:
 
 
 class ManifestStore:
-    """Writes manifests. Equal digests mean equal content: nothing is overwritten but what is not what its name says."""
+    """Writes manifests. Equal digests mean equal content: nothing is overwritten but what is not what its name says.
+
+    Each is described by the namespace that it was first stored for, and counts to its share.
+    """
 
     def __init__(self, js: JetStreamContext) -> None:
         self._js = js
         self._objects: ObjectStore | None = None
+        self._shares = _Shares(js)
 
-    async def put(self, manifest: Manifest) -> None:
-        """Store a manifest under its digest; idempotent. Raises Unavailable."""
+    async def put(self, manifest: Manifest, namespace: str = "") -> None:
+        """Store a manifest under its digest for a model of a namespace; idempotent.
+
+        Raises Unavailable, also when this is more than the share of the namespace. Models without one have no share:
+        who may write these may fill the store.
+        """
         digest = manifest.digest
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 if self._objects is None:
                     self._objects = await self._js.object_store(MANIFESTS_BUCKET)
                 if not await _holds(self._objects, digest):
-                    meta = ObjectMeta(name=digest, options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES))
-                    await self._objects.put(digest, encode_manifest(manifest), meta)
+                    data = encode_manifest(manifest)
+                    if namespace:
+                        await self._shares.check(namespace, len(data))
+                    options = ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES)
+                    await self._objects.put(digest, data, ObjectMeta(digest, namespace or None, options=options))
+                    self._shares.add(namespace, len(data))
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"NATS did not take a manifest: {type(error).__name__}") from error
+
+
+class _Shares:
+    """How much of the store the manifests of each namespace take, by what is stored.
+
+    A namespace may take as much as it leaves free: one that stores without end gets half, two get a third each, and
+    there is always as much left for the next. What other resolvers have stored is counted a few seconds late.
+    """
+
+    def __init__(self, js: JetStreamContext) -> None:
+        self._js = js
+        self._bytes: Counter[str] = Counter()
+        self._free = 0
+        self._counted_at = -math.inf
+
+    async def check(self, namespace: str, size: int) -> None:
+        """Raise Unavailable if a namespace may not store so many bytes more."""
+        if time.monotonic() - self._counted_at > _COUNT_SECONDS or not self._permits(namespace, size):
+            await self._count()
+        if self._permits(namespace, size):
+            return
+        raise Unavailable(
+            Reason.UNAVAILABLE,
+            f"the lists of files of models in the namespace {namespace} would take "
+            f"{_mebibytes(self._bytes[namespace] + size)}, more than their share of what holds them: delete models "
+            "there, or name one model in storageUri; lists that no model uses any more go within two hours. The "
+            "operator can permit more by nats.bucketBytes in the values of the controller's chart",
+        )
+
+    def add(self, namespace: str, size: int) -> None:
+        """Count what was stored."""
+        self._bytes[namespace] += size
+        self._free -= size
+
+    def _permits(self, namespace: str, size: int) -> bool:
+        return self._bytes[namespace] + size <= self._free - size
+
+    async def _count(self) -> None:
+        info = await self._js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")
+        # A store without a bound is one from before there was one.
+        bound = info.config.max_bytes or 0
+        self._free = bound - info.state.bytes if bound > 0 else sys.maxsize
+        self._bytes.clear()
+        async with contextlib.aclosing(_entries(self._js)) as entries:
+            async for entry in entries:
+                with contextlib.suppress(ValueError, TypeError, AttributeError):
+                    described = json.loads(entry)
+                    self._bytes[str(described.get("description") or "")] += int(described.get("size") or 0)
+        self._counted_at = time.monotonic()
+
+
+async def _entries(js: JetStreamContext) -> AsyncGenerator[bytes, None]:
+    """What describes each object in the store. The library's own listing never ends when one is malformed."""
+    try:
+        await js.get_last_msg(f"OBJ_{MANIFESTS_BUCKET}", _ENTRIES)
+    except nats.js.errors.NotFoundError:
+        return
+    subscription = await js.subscribe(_ENTRIES, ordered_consumer=True, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT)
+    try:
+        pending = 1
+        while pending:
+            message = await subscription.next_msg(_ENTRY_SECONDS)
+            pending = message.metadata.num_pending
+            yield message.data
+    finally:
+        await subscription.unsubscribe()
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
 
 
 async def _holds(store: ObjectStore, digest: str) -> bool:

@@ -33,6 +33,8 @@ _RESOLUTION_BYTES = 512 << 10
 MOST_BYTES = {REQUEST: _REQUEST_BYTES, RESOLUTION: _RESOLUTION_BYTES, MANIFEST: _MANIFEST_BYTES}
 # What is said about a model is for people, who read no more.
 _MOST_REMARKS = 30
+# Each is stored for every model. The longest remark fits.
+_REMARKS_BYTES = 16 << 10
 _LONGEST_PAUSE_SECONDS = 86_400.0
 
 
@@ -128,14 +130,19 @@ def read_listed(resolution: Resolution, data: bytes) -> Listed:
 
 
 def _bounded(remarks: Iterable[Remark]) -> list[Remark]:
-    return [
-        Remark(
+    bounded: list[Remark] = []
+    left = _REMARKS_BYTES
+    for remark in list(remarks)[:_MOST_REMARKS]:
+        short = Remark(
             finding=remark.finding,
             message=one_line(remark.message, MAX_MESSAGE),
             files=[one_line(name, MAX_NAME) for name in remark.files[:MAX_FILES]],
         )
-        for remark in list(remarks)[:_MOST_REMARKS]
-    ]
+        left -= short.ByteSize()
+        if left < 0:
+            break
+        bounded.append(short)
+    return bounded
 
 
 def _bounded_completeness(said: Completeness) -> Completeness:

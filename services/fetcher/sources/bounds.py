@@ -11,6 +11,9 @@ MOST_FILES = 100_000
 # Of a hub's listing, with the checksums of a large file; the rest of its answers is small.
 _BYTES_PER_FILE = 1 << 10
 _LEAST_BYTES = 16 << 20
+# Of a store's listing. Azure's says a kilobyte and a half of a blob, whose name may take as much once more.
+_BYTES_PER_OBJECT = 4 << 10
+_LEAST_STORE_BYTES = 64 << 20
 
 
 def check_count(source: str, count: int, most_files: int) -> None:
@@ -26,6 +29,11 @@ def check_count(source: str, count: int, most_files: int) -> None:
 def most_bytes_of(most_files: int) -> int:
     """What the answers of a hub may take together when they describe so many files."""
     return max(_LEAST_BYTES, most_files * _BYTES_PER_FILE)
+
+
+def most_store_bytes_of(most_files: int) -> int:
+    """What the answers of a store may take together when they list so many objects: XML, with all that it knows."""
+    return max(_LEAST_STORE_BYTES, most_files * _BYTES_PER_OBJECT)
 
 
 def too_long(source: str, speaker: str, most_bytes: int) -> Unavailable:

@@ -112,12 +112,12 @@ class Gate:
             if not tunnel:
                 self._forward(client, server, endpoint, method, target, headers, body)
                 _pass_head(server, client)
-                _pump(server, client)
+                _pump(server, client, passage.take)
                 return
             client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             upwards = threading.Thread(target=_pump, args=(client, server), name="passage", daemon=True)
             upwards.start()
-            _pump(server, client)
+            _pump(server, client, passage.take)
             # Whoever still waits for the client to say more, or for the server to take it, ends too.
             for peer in (client, server):
                 with contextlib.suppress(OSError):
@@ -234,11 +234,11 @@ def _refuse(client: socket.socket, status: HTTPStatus) -> None:
     )
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Pass on what comes until it ends, and that it has ended."""
+def _pump(source: socket.socket, sink: socket.socket, take: Callable[[int], bool] = lambda count: True) -> None:
+    """Pass on what comes until it ends, or is more than may be taken, and that it has ended."""
     buffer = memoryview(bytearray(_BUFFER_BYTES))
     with contextlib.suppress(OSError):
-        while count := source.recv_into(buffer):
+        while (count := source.recv_into(buffer)) and take(count):
             sink.sendall(buffer[:count])
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)

@@ -1,6 +1,7 @@
 """The adapter of Oracle's Object Storage against a store that speaks the real API and checks signatures."""
 
 import hashlib
+import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,6 +154,17 @@ def test_a_listing_of_thousands_of_objects_is_complete(oracle: OracleStore) -> N
         "many/part-1000.txt",
         "many/part-2000.txt",
     ]
+
+
+@pytest.mark.parametrize("names", [[], ["llama/config.json"] * 100, ["llama/"] * 100], ids=["none", "same", "folder"])
+def test_a_listing_without_end_is_ended_by_what_the_service_has_said(names: list[str], oracle: OracleStore) -> None:
+    objects = [{"name": name, "size": 0 if name.endswith("/") else 2, "etag": "a"} for name in names]
+    for page in range(60):
+        body = json.dumps({"objects": objects, "nextStartWith": f"page-{page:05d}"}).encode()
+        oracle.inject(Fault(path="/o", body=body))
+    error = refusal(replace(source(oracle), most_files=3000))
+    assert "more than 3000 files" in error.message
+    assert len(oracle.listings()) <= 31
 
 
 def test_a_whole_bucket_is_a_prefix_too(oracle: OracleStore) -> None:

@@ -73,6 +73,16 @@ def test_whatever_a_listing_has_to_say_is_told_within_bounds(said: list[tuple[st
     assert all(name.isprintable() for each in listed.warnings for name in each.files)
 
 
+def test_what_is_said_of_one_model_leaves_room_for_other_models() -> None:
+    remark = Remark(Finding.ODD_FILE, "ü" * 2000, tuple("ü" * 300 for _ in range(20)))
+    answer = frames.success("hf://o/m", Admitted(new_manifest("", []), (remark,) * 100, Verdict(None, (remark,) * 100)))
+    listed = arrived(answer)
+    assert 1 <= len(listed.warnings) < 30
+    assert sum(each.ByteSize() for each in listed.warnings) <= 16 << 10
+    assert listed.completeness.defects
+    assert listed.completeness.ByteSize() <= 17 << 10
+
+
 def test_a_manifest_that_would_fill_the_store_is_refused() -> None:
     names = [f"{number:05}" + "n" * 240 for number in range(70_000)]
     files = [ManifestFile(name, 1, ChecksumAlgorithm.NONE, "", "v" * 240) for name in names]

@@ -143,3 +143,9 @@ def test_every_field_of_the_kinds_is_in_the_guide() -> None:
 
 def test_guide_gives_the_accounts_and_permissions_that_are_tested() -> None:
     assert guide_configuration() in (GUIDES / "nats.md").read_text(encoding="utf-8")
+
+
+def test_the_security_policy_names_every_module_of_attacks() -> None:
+    named = set(re.findall(r"`(test_\w+\.py)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")))
+
+    assert named == {path.name for path in (ROOT / "tests" / "attacks").glob("test_*.py")}

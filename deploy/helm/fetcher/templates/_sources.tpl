@@ -51,3 +51,53 @@ checksum/vendor-drivers: {{ toJson . | sha256sum }}
 checksum/source-ca: {{ . | sha256sum }}
 {{- end }}
 {{- end }}
+
+{{- define "ome.egressToParser" -}}
+{{- if .Values.parserAddress -}}
+- ports:
+    - port: {{ regexFind ":[0-9]+$" .Values.parserAddress | trimPrefix ":" }}
+      protocol: TCP
+{{- else -}}
+- ports:
+    - port: 9090
+      protocol: TCP
+  to:
+    - podSelector:
+        matchLabels:
+          app.kubernetes.io/name: ome-parser
+{{- end }}
+{{- end }}
+
+{{/* An address stands for the network of this address alone. */}}
+{{- define "ome.network" -}}
+{{- if contains "/" . }}{{ . }}{{ else if contains ":" . }}{{ . }}/128{{ else }}{{ . }}/32{{ end -}}
+{{- end }}
+
+{{/* A source is anywhere, but not in the networks of the cluster; which model may reach what, the services decide. */}}
+{{- define "ome.egressToSources" -}}
+{{- if .Values.egress.clusterRanges -}}
+- to:
+    {{- range $everything := list "0.0.0.0/0" "::/0" }}
+    - ipBlock:
+        cidr: {{ $everything | quote }}
+        {{- $except := list }}
+        {{- range $.Values.egress.clusterRanges }}
+        {{- if eq (contains ":" .) (contains ":" $everything) }}
+        {{- $except = append $except (include "ome.network" .) }}
+        {{- end }}
+        {{- end }}
+        {{- with $except }}
+        except:
+          {{- toYaml . | nindent 10 }}
+        {{- end }}
+    {{- end }}
+    {{- range .Values.egress.allow }}
+    {{- if or (contains ":" .) (regexMatch "^[0-9.]+(/[0-9]+)?$" .) }}
+    - ipBlock:
+        cidr: {{ include "ome.network" . | quote }}
+    {{- end }}
+    {{- end }}
+{{- else -}}
+- {}
+{{- end }}
+{{- end }}

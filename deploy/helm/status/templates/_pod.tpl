@@ -100,3 +100,43 @@ seccompProfile:
   # Counted for each generation of Pods: the old ones, which are about to go, must not push the new ones together.
   matchLabelKeys: [pod-template-hash]
 {{- end }}
+
+{{/*
+What a Pod may connect to, as rules of a NetworkPolicy. Without `to` a rule permits every address, as where the API
+server and a NATS server of others are is not known here.
+*/}}
+{{- define "ome.egressToNames" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+{{- end }}
+
+{{- define "ome.egressToNats" -}}
+{{- $host := (urlParse .Values.nats.url).host -}}
+- ports:
+    - port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default "4222" }}
+      protocol: TCP
+  {{- if eq (regexReplaceAll ":[0-9]+$" $host "") "ome-nats" }}
+  to:
+    - podSelector:
+        matchLabels:
+          app.kubernetes.io/name: ome-nats
+  {{- end }}
+{{- end }}
+
+{{- define "ome.egressToKubernetes" -}}
+- ports:
+    {{- range .Values.networkPolicy.apiServerPorts }}
+    - port: {{ . }}
+      protocol: TCP
+    {{- end }}
+  {{- with .Values.networkPolicy.apiServerRanges }}
+  to:
+    {{- range . }}
+    - ipBlock:
+        cidr: {{ . }}
+    {{- end }}
+  {{- end }}
+{{- end }}

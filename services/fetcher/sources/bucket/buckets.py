@@ -30,7 +30,7 @@ from libs.artifact.findings import Remark
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
-from services.fetcher.sources.bounds import check_count
+from services.fetcher.sources.bounds import check_count, most_store_bytes_of
 from services.fetcher.sources.bucket.checksums import with_checksums
 from services.fetcher.sources.bucket.signing import Signer, is_signable, signer_of
 from services.fetcher.sources.bucket.source import BucketSource
@@ -81,6 +81,10 @@ def list_prefix(source: BucketSource) -> BucketListing:
     """
     store = _open(source)
     files: dict[str, ManifestFile] = {}
+    # By what the store says and not by what is kept of it: the same names may come again and again.
+    objects = 0
+    if source.passage:
+        source.passage.limit(most_store_bytes_of(source.most_files))
     with _errors_of(source):
         for page in obstore.list(store, source.prefix or None, chunk_size=_PAGE):
             for entry in page:
@@ -89,7 +93,8 @@ def list_prefix(source: BucketSource) -> BucketListing:
                     # Without an ETag the time of the last change still makes another content another artifact.
                     version = _entity_tag(entry["e_tag"] or "") or entry["last_modified"].isoformat()
                     files[path] = ManifestFile(path, entry["size"], ChecksumAlgorithm.NONE, "", version)
-            check_count(source.name, len(files), source.most_files)
+            objects += len(page)
+            check_count(source.name, objects, source.most_files)
     for folder in {path[:end] for path in files for end in _slashes(path)}:
         if folder in files and files[folder].size_bytes == 0:
             del files[folder]

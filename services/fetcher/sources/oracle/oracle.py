@@ -35,7 +35,7 @@ from libs.artifact.findings import Remark
 from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
-from services.fetcher.sources.bounds import check_count
+from services.fetcher.sources.bounds import check_count, most_store_bytes_of
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, UserKey
 from services.fetcher.sources.selection import is_folder_marker, select_files
 from services.fetcher.transfer.origin import Location
@@ -47,6 +47,8 @@ from services.fetcher.transfer.retry import asked_pause_seconds
 _TIMEOUT_SECONDS = (10.0, 30.0)
 # The most that the service gives.
 _PAGE_OBJECTS = 1000
+# A page without objects counts as so many: none is asked for again and again.
+_EMPTY_PAGE_OBJECTS = 100
 _FIELDS = "name,size,etag,md5,archivalState"
 _ENDPOINT_TEMPLATE = "https://objectstorage.{region}.{secondLevelDomain}"
 _MD5_BYTES = 16
@@ -81,11 +83,12 @@ def list_objects(source: OracleSource) -> OracleListing:
     for; Invalid InvalidParameter; InvalidValue InvalidListing.
     """
     access = _Access(source)
+    if source.passage:
+        source.passage.limit(most_store_bytes_of(source.most_files))
     with _listing_errors(source), closing(access.client()) as client:
         objects: dict[str, _Entry] = {}
         for entry in _entries(client, source):
             objects[entry.name.removeprefix(source.folder)] = entry
-            check_count(source.name, len(objects), source.most_files)
     selection = select_files(objects.keys(), source.choice)
     if not selection.paths:
         raise _nothing_selected(source, len(objects))
@@ -331,8 +334,12 @@ class _Entry:
 
 def _entries(client: _Client, source: OracleSource) -> Iterator[_Entry]:
     start: str | None = None
+    # By what the service says and not by what is kept of it: the same names, or none, may come again and again.
+    objects = 0
     while True:
         page = client.list_page(source, start)
+        objects += max(len(page.objects), _EMPTY_PAGE_OBJECTS)
+        check_count(source.name, objects, source.most_files)
         for found in page.objects:
             entry = _Entry(found.name, found.size, found.etag, found.md5, found.archival_state)
             if not is_folder_marker(entry.name, entry.size):
