@@ -186,9 +186,9 @@ def test_a_long_retry_after_is_handed_to_the_caller_at_once(server: OriginServer
 
 
 def test_pauses_that_are_asked_for_are_no_silence(server: OriginServer, store: Store) -> None:
-    fault = server.inject(Fault("status", times=9999, status=429, headers={"Retry-After": "1"}))
+    fault = server.inject(Fault("status", times=9999, status=429, headers={"Retry-After": "2"}))
     with pytest.raises(Unavailable) as raised:
-        fetch(store, serve(server, MODEL), attempts=3, patience_seconds=0.5)
+        fetch(store, serve(server, MODEL), attempts=3, patience_seconds=1.5)
     assert fault.fired >= 3
     assert raised.value.reason == "RateLimited"
 
