@@ -3,6 +3,7 @@
 Alive means that the event loop runs; ready means that every declared check holds.
 """
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -55,7 +56,10 @@ class Health:
 async def serve_http(
     health: Health, host: str, port: int, routes: list[web.RouteDef] | None = None
 ) -> AsyncIterator[None]:
-    """Serve health, metrics and, where given, a service's own routes until the block ends."""
+    """Serve health, metrics and, where given, a service's own routes until the block ends.
+
+    The host "::" stands for all addresses of both families, as it does for gRPC.
+    """
 
     async def healthz(request: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -78,7 +82,15 @@ async def serve_http(
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        site = web.SockSite(runner, _open_everywhere(port)) if host == "::" else web.TCPSite(runner, host, port)
+        await site.start()
         yield
     finally:
         await runner.cleanup()
+
+
+def _open_everywhere(port: int) -> socket.socket:
+    # asyncio would open IPv6 alone, and nothing where the kernel has none.
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))

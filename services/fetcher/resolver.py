@@ -33,7 +33,7 @@ class Settings(ListingSettings):
     nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
     pool: str = setting("default", help="Pool of resolvers that can list the same sources.")
     parallel_listings: int = setting(4, minimum=1, help="Sources that are listed at the same time.")
-    listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on, the pod's own.")
+    listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on; :: for all.")
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
 
 

@@ -121,7 +121,7 @@ class Settings(SourceSettings):
     scrub_bytes_per_second: float = setting(
         20e6, minimum=0.0, help="How fast a pass reads, so that it stays out of the way; 0 turns it off."
     )
-    listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on, the pod's own.")
+    listen_host: str = setting("127.0.0.1", help="Address to serve health and metrics on; :: for all.")
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
     log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
     log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")

@@ -11,7 +11,7 @@ from libs.chassis.settings import setting
 class Settings:
     """What the parser reads from its environment."""
 
-    listen_host: str = setting("0.0.0.0", help="address to listen on")
+    listen_host: str = setting("0.0.0.0", help="address to listen on; :: for all")
     grpc_port: int = setting(9090, help="port of ParserService", minimum=0)
     grpc_tls_dir: Path = setting(
         Path("/var/run/secrets/tls"),

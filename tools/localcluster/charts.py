@@ -36,8 +36,7 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
     name_address tells what stands for the name of a Service: callers compare it with the certificate.
     """
     nats = {"url": nats_url, "caSecret": _NATS_AUTHORITY}
-    return {
-        CRDS: {},
+    values: dict[str, dict[str, Any]] = {
         "controller": {
             "replicas": 1,
             "nats": {**nats, "replicas": 1, "bucketBytes": 256 << 20},
@@ -55,6 +54,8 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
         },
         "status": {"replicas": 1, "nats": nats, "tls": {"extraAddresses": [name_address("ome-status")]}},
     }
+    # Pods are processes of one machine here, with one port 8080 for each of their addresses.
+    return {CRDS: {}, **{service: {"listen": "pod", **of_chart} for service, of_chart in values.items()}}
 
 
 def merged(values: Values, overrides: Values) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Settings:
     service_account_dir: Path = setting(
         Path("/var/run/secrets/kubernetes.io/serviceaccount"), help="directory with token and ca.crt"
     )
-    listen_host: str = setting("127.0.0.1", help="address to listen on, the pod's own")
+    listen_host: str = setting("127.0.0.1", help="address to listen on; :: for all")
     http_port: int = setting(8081, help="port of /healthz, /readyz and /metrics", minimum=0)
     log_level: str = setting("info", help="least severe level to log", choices=LEVELS)
     log_format: str = setting("json", help="form of log lines", choices=FORMATS)

@@ -170,6 +170,20 @@ def test_pods_are_probed_where_they_listen(chart: str, rendered: dict[str, list[
         assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": http}
 
 
+@pytest.mark.parametrize("chart", SERVICES)
+def test_pods_listen_on_the_loopback_too_unless_they_share_the_addresses_of_their_node(
+    chart: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    def hosts(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        variables = (each for container in _all_containers(objects) for each in container["env"])
+        return [each for each in variables if each["name"] == "OME_LISTEN_HOST"]
+
+    assert len(hosts(rendered[chart])) == len(_all_containers(rendered[chart]))
+    assert all(each["value"] == "::" for each in hosts(rendered[chart]))
+    shared = hosts(render(chart, "--set", "listen=pod"))
+    assert all(each["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}} for each in shared)
+
+
 @pytest.mark.parametrize(
     ("chart", "ports"), [("parser", {"grpc": 9090}), ("status", {"grpc": 9090, "http": 8080})], ids=["parser", "status"]
 )

@@ -1,5 +1,6 @@
 """The life of a service's process: bad settings are all named, a signal ends it in order."""
 
+import json
 import os
 import signal
 import subprocess
@@ -155,3 +156,16 @@ def test_a_cluster_without_nodes_is_refused_at_once() -> None:
 
         assert refused.returncode == 2
         assert f"must be at least 1, not '{nodes}'" in refused.stderr
+
+
+def test_what_listens_on_all_addresses_answers_on_the_loopback_of_both_families() -> None:
+    # kubectl port-forward connects to the loopback of the Pod, and the kubelet to the Pod's address of either family.
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.support.everywhere"],
+        env={"PYTHONPATH": PATHS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1]) == ["127.0.0.1:8080", "[::1]:8080", "127.0.0.1:9090", "[::1]:9090"]

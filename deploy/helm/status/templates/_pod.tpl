@@ -25,11 +25,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ printf "%s%s:%s" (include "ome.registry" .) .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
 {{- end }}
 
-{{- define "ome.env" -}}
+{{- define "ome.listen" -}}
 - name: OME_LISTEN_HOST
+{{- if eq .Values.listen "pod" }}
   valueFrom:
     fieldRef:
       fieldPath: status.podIP
+{{- else }}
+  value: "::"
+{{- end }}
+{{- end }}
+
+{{- define "ome.env" -}}
+{{ include "ome.listen" . }}
 - name: OME_HTTP_PORT
   value: "8080"
 - name: OME_LOG_LEVEL
