@@ -21,6 +21,7 @@ MODELS = Gauge("ome_fetcher_models", "Models assigned to the node, by phase.", [
 RESOLVES = Counter("ome_fetcher_resolves_total", "Sources listed, by reason of failure or Ok.", ["result"])
 PARSES = Counter("ome_fetcher_parses_total", "Requests to the parser, by reason of failure or Ok.", ["result"])
 ROOT_FREE_BYTES = Gauge("ome_fetcher_root_free_bytes", "Free space of a model root.", ["root"])
+ROOT_USABLE = Gauge("ome_fetcher_root_usable", "1 if models can lie in a model root, and 0 if not.", ["root"])
 SCRUBS = Counter("ome_fetcher_scrubs_total", "Artifacts that were read and hashed anew, by result.", ["result"])
 TRANSFERS_QUEUED = Gauge("ome_fetcher_transfers_queued", "Transfers that wait for a free slot.")
 THROTTLED_SECONDS = Counter(

@@ -77,7 +77,7 @@ class Settings(SourceSettings):
     )
     nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
     model_roots: tuple[str, ...] = setting(
-        ("/models", "/raid/models", "/opt/models", "/local/models", "/raid/fine-tuned"),
+        ("/models",),
         help="Directories, as the node sees them, below which models may lie; the first takes models without a path.",
     )
     pool: str = setting("default", help="Pool of resolvers that can list the sources of this node's models.")

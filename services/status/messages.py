@@ -97,7 +97,7 @@ def node_message(
         reachable=reachable,
         fetcher_version=heartbeat.version,
         roots=[
-            RootCapacity(root=root.root, total_bytes=root.total_bytes, free_bytes=root.free_bytes)
+            RootCapacity(root=root.root, total_bytes=root.total_bytes, free_bytes=root.free_bytes, problem=root.problem)
             for root in heartbeat.roots
         ],
         models_ready=phases.count(NODE_PHASE_READY),

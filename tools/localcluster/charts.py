@@ -49,6 +49,8 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
             "nats": nats,
             "hfEndpoint": hub_url or "",
             "resolver": {"replicas": 1},
+            # Those that the examples of the guides name.
+            "modelRoots": ["/models", "/raid/models", "/opt/models", "/local/models", "/raid/fine-tuned"],
             # Sources on this machine.
             "egress": {"allow": ["127.0.0.1"]},
         },

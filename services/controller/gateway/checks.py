@@ -114,7 +114,10 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
     bounded.started_at.CopyFrom(heartbeat.started_at)
     for root in heartbeat.roots:
         bounded.roots.add(
-            root=one_line(root.root, _PATH_CHARACTERS), total_bytes=root.total_bytes, free_bytes=root.free_bytes
+            root=one_line(root.root, _PATH_CHARACTERS),
+            total_bytes=root.total_bytes,
+            free_bytes=root.free_bytes,
+            problem=one_line(root.problem),
         )
     return bounded
 

@@ -57,7 +57,11 @@ class Roots:
 
     @asynccontextmanager
     async def opened(self, health: Health) -> AsyncIterator[None]:
-        """Hold the roots until the block ends. The health check "roots" names those that cannot be used."""
+        """Hold the roots until the block ends; the health check "roots" fails while another fetcher may let go of one.
+
+        A root that cannot be used for another reason is a fact about the node, which capacities tell: no other Pod
+        would do better there, and one that is never ready would keep all fetchers from being updated.
+        """
         health.declare(CHECK, "not opened yet")
         try:
             for root in self._roots:
@@ -208,9 +212,10 @@ class Roots:
                 _log.info("leftovers_removed", root=root, digests=removed)
 
     async def capacities(self) -> list[RootCapacity]:
-        """Size and free space of the roots that can be used."""
-
-        capacities = []
+        """Size and free space of the roots, and of those that cannot be used why."""
+        for root in self._roots:
+            metrics.ROOT_USABLE.labels(root=root).set(root not in self._closed)
+        capacities = [RootCapacity(root=root, problem=error.message) for root, error in self._closed.items()]
         for root, store in self._usable():
             # A root that cannot even be measured has no room to speak of; its models say what is wrong with it.
             with contextlib.suppress(ServiceError):
@@ -274,7 +279,13 @@ class Roots:
         return True
 
     def _tell(self, health: Health) -> None:
-        if self._closed:
-            health.fail(CHECK, "; ".join(error.message for error in self._closed.values()))
+        now = time.monotonic()
+        contested = [
+            root
+            for root, error in self._closed.items()
+            if isinstance(error, Conflict) and now < self._contested_until[root]
+        ]
+        if contested:
+            health.fail(CHECK, "; ".join(self._closed[root].message for root in contested))
         else:
             health.ok(CHECK)

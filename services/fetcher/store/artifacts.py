@@ -17,6 +17,7 @@ Must not talk to the network, and deletes nothing outside .ome but its own links
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -145,7 +146,9 @@ class Store:
                 protect(directory, PRIVATE_MODE)
             self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Unavailable(Reason.DISK_ERROR, f"{self.name} cannot be used for models: {error.strerror}") from error
+            raise Unavailable(
+                Reason.DISK_ERROR, f"{self.name} cannot be used for models: {self._why_unusable(error)}"
+            ) from error
         try:
             # The kernel drops the lock with the process: none is left behind by a crash.
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -158,6 +161,19 @@ class Store:
             # A lock that stayed behind would be taken for another fetcher's at the next attempt.
             self.close()
             raise
+
+    def _why_unusable(self, error: OSError) -> str:
+        if isinstance(error, PermissionError) and (found := foreign_owner(self.directory)):
+            uid, own = found[1], os.geteuid()
+            return (
+                f"it belongs to uid {uid}, and the fetcher runs as uid {own}. Give it to uid {own} by chown, "
+                f"or set runAsUser of the fetcher's chart to {uid}"
+            )
+        if error.errno == errno.EROFS:
+            return (
+                "its file system is read-only. Name a directory on a writable one in modelRoots of the fetcher's chart"
+            )
+        return str(error.strerror)
 
     def close(self) -> None:
         """Give the root back. Idempotent."""

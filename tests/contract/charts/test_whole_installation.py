@@ -45,6 +45,16 @@ def test_the_values_of_each_kind_of_site_render_valid_objects(example: Path) -> 
             kubernetes_validate.validate(item, "1.30", strict=True)
 
 
+@pytest.mark.parametrize("system", ["container-optimized-os", "bottlerocket", "talos"])
+def test_the_values_for_a_read_only_system_have_no_model_root_below_it(system: str) -> None:
+    objects = render("ome", "--values", str(WHOLE / "examples" / f"{system}.yaml"))
+    pod = named(objects, "DaemonSet", "ome-fetcher")["spec"]["template"]["spec"]
+    roots = [volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume]
+
+    assert roots
+    assert all(root.startswith(("/var/", "/local/", "/mnt/")) for root in roots)
+
+
 def test_every_image_of_ours_comes_from_the_registry_that_is_named() -> None:
     found = set(re.findall(r'"image": "([^"]+)"', json.dumps(render("ome", *REGISTRY))))
 

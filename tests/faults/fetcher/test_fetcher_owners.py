@@ -63,3 +63,26 @@ async def test_a_cache_that_a_consumer_left_in_a_model_is_named_and_holds_no_del
     await node.stop()
     await node.start(AS_IN_ITS_CONTAINER)
     assert node.leftovers() == []
+
+
+async def test_a_model_root_of_somebody_else_is_a_fact_about_the_node_and_keeps_no_update_of_fetchers_waiting(
+    driver: Driver, node: FetcherNode
+) -> None:
+    theirs = node.path("/raid/models")
+    theirs.mkdir(parents=True)
+    os.chown(theirs, STRANGER, STRANGER)
+    await hold(driver, node)
+
+    await driver.heartbeats(1)
+    problems = {root.root: root.problem for root in (await driver.heartbeat()).roots}
+    assert problems["/models"] == ""
+    assert f"/raid/models cannot be used for models: it belongs to uid {STRANGER}" in problems["/raid/models"]
+    assert (await node.metrics())['ome_fetcher_root_usable{root="/raid/models"}'] == 0
+    revision = await driver.hold("b", URI, await driver.artifact(URI), "/raid/models/b")
+    state = await driver.state("b", NODE_PHASE_FAILED, revision)
+    assert (state.problem.reason, state.problem.message) == (REASON_DISK_ERROR, problems["/raid/models"])
+
+    os.chown(theirs, os.geteuid(), -1)
+    await driver.state("b", NODE_PHASE_READY, revision)
+    await driver.heartbeats(1)
+    assert all(root.problem == "" and root.total_bytes > 0 for root in (await driver.heartbeat()).roots)
