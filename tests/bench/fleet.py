@@ -29,6 +29,7 @@ from libs.chassis.errors import Missing, ServiceError
 from libs.chassis.kube import MERGE_PATCH, METADATA_ONLY, KubeClient
 from services.controller.permissions import NODES
 from tests.bench.simulated_fetchers import node_names
+from tests.support.chart_memory import charted_memory
 from tests.support.fleet import model
 from tests.support.mounted_secret import usual_sides
 from tests.support.nats_server import NatsServer
@@ -431,6 +432,21 @@ def summarize(bench: Bench) -> None:
     Console(width=140).print(table)
 
 
+def check_memory(bench: Bench) -> None:
+    """Hold the most memory that each process had at the end of a phase against its chart. Exits 1 beyond a limit."""
+    table = Table("process", "most MB", "request MB", "limit MB")
+    beyond = []
+    for process, charted in (("controller",) * 2, ("gateway",) * 2, ("status",) * 2, ("nats-server", "nats")):
+        most = max((phase.resident.get(process, 0) for phase in bench.phases), default=0)
+        memory = charted_memory(charted)
+        table.add_row(process, *(f"{size / 1e6:.0f}" for size in (most, memory.request, memory.limit)))
+        if most > memory.limit:
+            beyond.append(process)
+    Console(width=140).print(table)
+    if beyond:
+        sys.exit(f"beyond the limit of its chart: {', '.join(beyond)}")
+
+
 @asynccontextmanager
 async def running_bench(folder: Path, nodes: int, models: int) -> AsyncIterator[Bench]:
     """Start the servers, install CRDs and permissions, and start the services."""
@@ -525,6 +541,7 @@ async def bench(arguments: argparse.Namespace) -> None:
             finally:
                 reporting.cancel()
                 summarize(running)
+                check_memory(running)
                 if arguments.keep_logs:
                     await asyncio.to_thread(arguments.keep_logs.mkdir, parents=True, exist_ok=True)
                     for log in (Path(folder) / "logs").glob("*.log"):

@@ -29,11 +29,13 @@ async def server(tmp_path: Path) -> AsyncIterator[ApiServer]:
         yield running
 
 
-def upgrade(server: ApiServer, *values: str) -> None:
-    run(
+def upgrade(server: ApiServer, *values: str) -> str:
+    """What helm says at the end."""
+    said = run(
         *("helm", "upgrade", "--install", "ome", str(CHARTS / "ome"), "--namespace", "ome", "--no-hooks"),
         *("--kubeconfig", str(server.kubeconfig), "--set", "global.imageRegistry=registry.example.com", *values),
     )
+    return said.stdout
 
 
 async def secrets(kube: KubeClient) -> dict[str, dict[str, str]]:
@@ -53,6 +55,30 @@ async def test_certificates_survive_an_upgrade_and_follow_their_names(server: Ap
     assert second == first
     changed = {name for name in first if third[name] != first[name]}
     assert changed == {"ome-nats-tls", "ome-nats-ca"}
+
+
+async def test_what_the_cluster_lacks_is_said_until_it_is_there(server: ApiServer) -> None:
+    said = await asyncio.to_thread(upgrade, server)
+    assert "kubectl label namespace ome pod-security.kubernetes.io/enforce=privileged" in said
+    assert "MISSING: No StorageClass is the default" in said
+    assert "ome-nats-issuer" not in said
+
+    said = await asyncio.to_thread(upgrade, server, "--set", "install.nats=false")
+    assert "MISSING: The Secret ome-nats-issuer is not there" in said
+
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ome", "labels": labels}}
+    await apply(server.kube, "/api/v1/namespaces/ome", namespace)
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
+    usual: dict[str, Any] = {
+        "metadata": {"name": "usual", "annotations": annotations},
+        "provisioner": "example.com/disk",
+    }
+    usual |= {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass"}
+    await apply(server.kube, "/apis/storage.k8s.io/v1/storageclasses/usual", usual)
+    said = await asyncio.to_thread(upgrade, server)
+    assert "MISSING" not in said
+    assert "kubectl apply -f deploy/samples/all-minilm-l6-v2.yaml" in said
 
 
 async def make_secrets(server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -413,7 +413,7 @@ def test_every_value_has_a_default_and_a_schema(chart: str) -> None:
     )
 
     assert {key for key in defaults if not key.startswith(free_form)} | {".nodeSelector"} == {
-        key for key in schema if f"{key}." not in free_form
+        key for key in schema if not f"{key}.".startswith(free_form)
     } | {".nodeSelector"}
 
 

@@ -14,7 +14,8 @@ import yaml
 from cryptography import x509
 
 from services.controller.first_secrets import new_secrets
-from tests.support.programs import CHARTS, programs, render, run
+from tests.support.chart_memory import charted_memory
+from tests.support.programs import CHARTS, ROOT, programs, render, run
 from tools.localcluster.natsserver import guide_configuration
 from tools.localcluster.programs import PROGRAMS, pin_of
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.cluster
 
 WHOLE = CHARTS / "ome"
 EXAMPLES = sorted((WHOLE / "examples").glob("*.yaml"))
+WORKLOADS = ("DaemonSet", "Deployment", "StatefulSet")
 REGISTRY = ("--set", "global.imageRegistry=registry.example.com/team")
 
 
@@ -41,7 +43,7 @@ def test_the_values_of_each_kind_of_site_render_valid_objects(example: Path) -> 
 
     assert {"StatefulSet", "DaemonSet", "Deployment", "CustomResourceDefinition"} <= {item["kind"] for item in objects}
     for item in objects:
-        if item["kind"] != "CustomResourceDefinition":
+        if item["kind"] not in ("CustomResourceDefinition", "PodMonitor"):
             kubernetes_validate.validate(item, "1.30", strict=True)
 
 
@@ -72,6 +74,16 @@ def test_every_image_of_ours_comes_from_the_registry_that_is_named() -> None:
         ((*REGISTRY, "--set", "ome-natz.replicas=3"), "ome-natz"),
         ((*REGISTRY, "--set", "ome-nats.replicas=2"), "replicas"),
         ((*REGISTRY, "--set", "ome-fetcher.modelroots={/models}"), "modelroots"),
+        ((*REGISTRY, "--set", "ome-fetcher.modelRoots={/models,/models/big}"), "/models/big lies in /models"),
+        ((*REGISTRY, "--set", "ome-fetcher.modelRoots={/etc/models}"), "belongs to the operating system"),
+        ((*REGISTRY, "--set", "ome-fetcher.heartbeatSeconds=60"), "unreachable between two heartbeats"),
+        ((*REGISTRY, "--set", "ome-fetcher.tls.enabled=false"), "set both alike"),
+        ((*REGISTRY, "--set", "ome-status.resources.memory=1Gi"), "memory"),
+        ((*REGISTRY, "--set", "ome-status.resources.limits.memory=1 GB"), "memory"),
+        (
+            (*REGISTRY, "--set", "ome-parser.autoscaling.enabled=true", "--set", "ome-parser.replicas=9"),
+            "must not be the smaller one",
+        ),
     ],
 )
 def test_values_that_cannot_work_are_refused_in_words(values: tuple[str, ...], complaint: str) -> None:
@@ -149,3 +161,83 @@ def test_nothing_that_stays_may_make_secrets() -> None:
     assert [item["metadata"]["annotations"]["helm.sh/hook-delete-policy"] for item in makers] == [
         "before-hook-creation,hook-succeeded"
     ]
+
+
+def test_what_has_several_replicas_is_spread_and_survives_a_drain() -> None:
+    objects = render("ome", *REGISTRY)
+    budgets = [item["spec"]["selector"]["matchLabels"] for item in objects if item["kind"] == "PodDisruptionBudget"]
+    several = [item for item in objects if item["kind"] == "Deployment" and item["spec"]["replicas"] > 1]
+
+    assert {item["metadata"]["name"] for item in several} == {
+        "ome-controller",
+        "ome-parser",
+        "ome-resolver",
+        "ome-status",
+    }
+    for item in several:
+        selector, pod = item["spec"]["selector"]["matchLabels"], item["spec"]["template"]["spec"]
+        spread = [
+            (each["topologyKey"], each["labelSelector"]["matchLabels"]) for each in pod["topologySpreadConstraints"]
+        ]
+        assert spread == [("kubernetes.io/hostname", selector), ("topology.kubernetes.io/zone", selector)]
+        assert selector in budgets
+
+
+def test_every_workload_has_the_priority_class_that_is_named_for_it() -> None:
+    names = [*(f"ome-{name}.priorityClassName" for name in ("controller", "fetcher", "nats", "parser", "status"))]
+    names.append("ome-fetcher.resolver.priorityClassName")
+    objects = render("ome", *REGISTRY, *(word for name in names for word in ("--set", f"{name}=important")))
+    pods = [item["spec"]["template"]["spec"] for item in objects if item["kind"] in WORKLOADS]
+
+    assert [pod["priorityClassName"] for pod in pods] == ["important"] * 6
+    assert "priorityClassName" not in json.dumps(render("ome", *REGISTRY))
+
+
+def test_the_parser_is_scaled_by_whoever_is_asked_to() -> None:
+    objects = render("ome", *REGISTRY, "--set", "ome-parser.autoscaling.enabled=true")
+    scaler = named(objects, "HorizontalPodAutoscaler", "ome-parser")["spec"]
+
+    assert "replicas" not in named(objects, "Deployment", "ome-parser")["spec"], "an upgrade would undo the scaling"
+    assert (scaler["minReplicas"], scaler["maxReplicas"], scaler["scaleTargetRef"]["name"]) == (2, 8, "ome-parser")
+    assert "HorizontalPodAutoscaler" not in {item["kind"] for item in render("ome", *REGISTRY)}
+
+
+def test_monitors_choose_every_pod_that_has_metrics_and_name_its_ports() -> None:
+    charts = ("controller", "fetcher", "parser", "status")
+    objects = render(
+        "ome", *REGISTRY, *(word for c in charts for word in ("--set", f"ome-{c}.podMonitor.enabled=true"))
+    )
+    found = set()
+    for monitor in (item["spec"] for item in objects if item["kind"] == "PodMonitor"):
+        [expression] = monitor["selector"]["matchExpressions"]
+        for workload in (item for item in objects if item["kind"] in WORKLOADS):
+            labels = workload["spec"]["template"]["metadata"]["labels"]
+            if labels[expression["key"]] in expression["values"]:
+                assert monitor["selector"]["matchLabels"].items() <= labels.items()
+                containers = workload["spec"]["template"]["spec"]["containers"]
+                ports = {port["name"] for container in containers for port in container["ports"]}
+                assert {each["port"] for each in monitor["podMetricsEndpoints"]} == ports - {"grpc"}
+                found.add(workload["metadata"]["name"])
+
+    assert found == {"ome-controller", "ome-fetcher", "ome-parser", "ome-resolver", "ome-status"}
+    assert "PodMonitor" not in {item["kind"] for item in render("ome", *REGISTRY)}
+
+
+def test_requests_hold_what_was_measured_with_a_thousand_nodes_and_limits_twice_that() -> None:
+    text = (ROOT / "docs" / "guides" / "sizing.md").read_text()
+    [services] = re.findall(
+        r"^\| memory of controller, status service, gateway \|.*\| (\d+), (\d+), (\d+) MB \|$", text, re.MULTILINE
+    )
+    [nats] = re.findall(r"^\| memory of nats-server \|.*\| (\d+) MB \|$", text, re.MULTILINE)
+
+    for process, megabytes in zip(("controller", "status", "gateway", "nats"), (*services, nats), strict=True):
+        memory = charted_memory(process)
+        assert memory.request >= int(megabytes) * 10**6, process
+        assert memory.limit >= 2 * int(megabytes) * 10**6, process
+
+
+def test_the_limit_of_the_resolver_holds_the_listings_that_it_may_make() -> None:
+    values = yaml.safe_load((CHARTS / "fetcher" / "values.yaml").read_text())["resolver"]
+
+    listings = values["parallelListings"] * values["listingMemoryBytes"]
+    assert charted_memory("resolver").limit >= listings + (384 << 20)

@@ -98,15 +98,18 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* Over nodes and zones, where they can be. */}}
 {{- define "ome.spread" -}}
+{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
 - maxSkew: 1
-  topologyKey: kubernetes.io/hostname
+  topologyKey: {{ . }}
   whenUnsatisfiable: ScheduleAnyway
   labelSelector:
     matchLabels:
-      {{- include "ome.selectorLabels" . | nindent 6 }}
+      {{- include "ome.selectorLabels" $ | nindent 6 }}
   # Counted for each generation of Pods: the old ones, which are about to go, must not push the new ones together.
   matchLabelKeys: [pod-template-hash]
+{{- end }}
 {{- end }}
 
 {{/*
