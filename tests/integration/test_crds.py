@@ -786,7 +786,7 @@ async def test_the_guide_has_examples_of_every_kind() -> None:
 
 
 async def test_the_samples_apply_as_a_folder(server: ApiServer) -> None:
-    found = await kubectl(server, "apply", "-f", str(ROOT / "deploy" / "samples"))
+    found = await kubectl(server, "apply", "-R", "-f", str(ROOT / "deploy" / "samples"))
 
     assert "Warning" not in found.stderr
     assert "clusterbasemodel.ome.io/all-minilm-l6-v2 created" in found.stdout

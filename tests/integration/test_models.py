@@ -13,6 +13,7 @@ from tests.support.fleet import LLAMA_CONFIG, QUICK_RETRIES, Fleet, Object, cond
 from tests.support.gguf_files import F32, gguf_file
 from tests.support.hub import Fault, generated_model
 from tests.support.origin import OriginServer
+from tests.support.programs import ROOT
 from tests.support.safetensors_files import whole_file
 
 pytestmark = pytest.mark.cluster
@@ -461,3 +462,25 @@ def test_new_node_gets_its_fetcher_and_its_models_by_itself(fleet: Fleet, applie
     finally:
         fleet.cluster.remove_node("node-4")
     fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
+
+
+def test_a_team_has_models_by_the_roles_of_kubernetes(fleet: Fleet) -> None:
+    sample = ROOT / "deploy" / "samples" / "teams" / "team-b.yaml"
+    # No source of this test is the model's: it is nothing but admitted.
+    fleet.cluster.kubectl("apply", "-f", "-", input=sample.read_text().replace("kubernetes.io/os: linux", "team: b"))
+
+    def may(verb: str, group: str, kind: str = "basemodels.ome.io") -> bool:
+        found = fleet.cluster.kubectl(
+            *("auth", "can-i", verb, kind, "-n", "team-b", "--as", "somebody", "--as-group", group), check=False
+        )
+        return found.strip() == "yes"
+
+    # The controller of Kubernetes adds the rules to its roles.
+    fleet.until("developers may create models", partial(may, "create", "team-b-developers"))
+    fleet.until("readers may read models", partial(may, "list", "team-b-readers"))
+    assert may("delete", "team-b-developers")
+    assert not may("create", "team-b-readers")
+    assert not may("list", "another")
+    assert not may("list", "team-b-developers", "clusterbasemodels.ome.io")
+    fleet.cluster.kubectl("delete", "basemodels.ome.io", "--all", "-n", "team-b")
+    fleet.cluster.kubectl("delete", "namespace", "team-b", "--wait=false")

@@ -159,6 +159,28 @@ def test_no_role_uses_a_wildcard(rendered: dict[str, list[dict[str, Any]]]) -> N
                 assert "*" not in json.dumps(rule), f"{chart}: {rule}"
 
 
+def test_roles_of_people_reach_models_of_their_namespace_alone_unless_they_are_bound_by_hand(
+    rendered: dict[str, list[dict[str, Any]]],
+) -> None:
+    roles = {item["metadata"]["name"]: item for item in rendered["crds"] if item["kind"] == "ClusterRole"}
+    added = {
+        name: {label.rpartition("-to-")[2] for label in role["metadata"]["labels"] if "aggregate-to-" in label}
+        for name, role in roles.items()
+    }
+    assert added == {
+        "ome-models-view": {"view"},
+        "ome-models-edit": {"edit", "admin"},
+        "ome-cluster-models-view": set(),
+        "ome-cluster-models-edit": set(),
+    }
+    reading = {"get", "list", "watch"}
+    for name, role in roles.items():
+        [rule] = role["rules"]
+        assert rule["apiGroups"] == ["ome.io"]
+        assert rule["resources"] == (["clusterbasemodels", "finetunedweights"] if "cluster" in name else ["basemodels"])
+        assert (set(rule["verbs"]) == reading) == name.endswith("view")
+
+
 @pytest.mark.parametrize("chart", SERVICES)
 def test_pods_are_probed_where_they_listen(chart: str, rendered: dict[str, list[dict[str, Any]]]) -> None:
     for container in _all_containers(rendered[chart]):
