@@ -101,6 +101,10 @@ fuzz: venv ## Feed the parser hostile input for minutes
 protos: venv ## Generate the Python code of proto/ again
 	@$(PYTHON) -m tools.bootstrap.protos proto
 
+.PHONY: kustomize
+kustomize: venv ## Write deploy/kustomize from the charts again
+	@$(PYTHON) -m tools.bootstrap.kustomize deploy/kustomize
+
 .PHONY: locks
 locks: venv ## Resolve the requirements again (ARGS=--upgrade)
 	@tools/bootstrap/locks.sh $(ARGS)
