@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from libs.artifact.names import inbox_prefix
-from libs.artifact.version import VERSION
+from libs.artifact.version import FACTS_VERSION, VERSION
 from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
@@ -79,7 +79,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         pace = Pace(settings.priority_across_namespaces, settings.least_bytes_per_second, settings.slow_seconds)
         downloads = Downloads(slots, fetching.fetch, queue.add, pace)
         reports = Reports(gateway)
-        facts = FactsExchange(gateway, node, VERSION)
+        facts = FactsExchange(gateway, node, FACTS_VERSION)
         model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts)
         triggers = Triggers(queue, assignments, roots, reports, model_loop, settings.orphan_grace_seconds)
 

@@ -76,7 +76,17 @@ class Azurite:
         """Put objects; larger ones in blocks, as uploading tools do."""
         store = self._store(bucket)
         with ThreadPoolExecutor(8) as executor:
-            list(executor.map(lambda item: obstore.put(store, f"{prefix}/{item[0]}", item[1]), contents.items()))
+            list(executor.map(lambda item: self._put(bucket, store, f"{prefix}/{item[0]}", item[1]), contents.items()))
+
+    def _put(self, bucket: str, store: AzureStore, key: str, content: bytes) -> None:
+        try:
+            obstore.put(store, key, content)
+        except ValueError:
+            url = f"{self.endpoint}/{bucket}/{quote(key)}?{self.shared_access_token(bucket, 'cw')}"
+            headers = {"x-ms-blob-type": "BlockBlob"}
+            request = urllib.request.Request(url, method="PUT", data=content, headers=headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                answer.read()
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object."""

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote
 
 import obstore
 from obstore.store import S3Store
@@ -104,7 +105,22 @@ class SeaweedFs:
         """Put objects; larger ones in parts, as uploading tools do."""
         store = self.store(bucket)
         with ThreadPoolExecutor(8) as executor:
-            list(executor.map(lambda item: obstore.put(store, f"{prefix}/{item[0]}", item[1]), contents.items()))
+            list(executor.map(lambda item: self._put(store, f"{prefix}/{item[0]}", item[1]), contents.items()))
+
+    def _put(self, store: S3Store, key: str, content: bytes) -> None:
+        try:
+            obstore.put(store, key, content)
+        except ValueError:
+            # obstore signs only names of which it makes a path, but whatever is in front of them.
+            address = S3Store(
+                config={
+                    **store.config,
+                    "endpoint": f"{self.endpoint}/{store.config['bucket']}/{quote(key)}?of-a-test=",
+                    "virtual_hosted_style_request": True,
+                },
+                client_options={"allow_http": True},
+            )
+            self._request("PUT", obstore.sign(address, "PUT", "", timedelta(minutes=5)), content)
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object."""
@@ -127,8 +143,8 @@ class SeaweedFs:
                 return
         raise AssertionError(f"weed does not answer:\n{self._log()}")
 
-    def _request(self, method: str, url: str) -> None:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10) as answer:
+    def _request(self, method: str, url: str, content: bytes | None = None) -> None:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method, data=content), timeout=10) as answer:
             answer.read()
 
     def _log(self) -> str:

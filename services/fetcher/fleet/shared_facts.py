@@ -44,9 +44,13 @@ class FactsExchange:
         self._node = node
         self._version = version
 
+    def key(self, digest: str, schema_path: str) -> str:
+        """Where the facts about an artifact are, if they were made by the rules of this version."""
+        return facts_key(digest, schema_path, self._version)
+
     async def get(self, digest: str, schema_path: str, parse: Callable[[], Awaitable[ModelFacts]]) -> Facts:
         """The facts about an artifact, from whoever asked first, or by parse. Raises what parse raises."""
-        key = facts_key(digest, schema_path, self._version)
+        key = self.key(digest, schema_path)
         subject = FactsRequest(digest=digest, schema_path=schema_path, version=self._version)
         try:
             known = await self._known_or_claimed(subject)

@@ -263,7 +263,33 @@ class ModelLoop:
         except (ServiceError, InvalidValue) as error:
             evicted = tuple(self._evicted(model_uid, desired.assignment, publications))
             return replace(observed, obstacle=error, evicted=evicted)
-        return replace(observed, parsing=_recall_parsing(desired, observed.copy, memory, stored))
+        return replace(observed, parsing=self._recall_parsing(desired, observed.copy, memory, stored))
+
+    def _recall_parsing(
+        self, desired: Desired, copy: Copy, memory: Memory, stored: NodeModelState | None
+    ) -> Parsing | None:
+        """What is known of the facts; after a restart, what was said about the same artifact and spec before.
+
+        Not of a model that may be incomplete: whether it may, the next edit can change. What the rules of another
+        version have made is said until the parser was asked again, as after an upgrade.
+        """
+        assignment = desired.assignment
+        allowed = allows_incomplete(assignment.source.parameters)
+        key = (copy.identity, assignment.schema_path, allowed)
+        if memory.parsed != key:
+            memory.parsing, memory.parsed, memory.parse_attempts = None, key, 0
+            if (
+                desired.copies
+                and not allowed
+                and stored is not None
+                and stored.phase == NodePhase.NODE_PHASE_READY
+                and stored.facts_key
+                and stored.artifact.digest == assignment.artifact.digest
+                and stored.generation == assignment.generation
+            ):
+                current = self._facts.key(assignment.artifact.digest, assignment.schema_path)
+                memory.parsing = Parsing(facts_key=stored.facts_key, outdated=stored.facts_key != current)
+        return memory.parsing
 
     async def _observe_kept(
         self, model_uid: str, observed: Observed, memory: Memory, stored: NodeModelState | None
@@ -451,6 +477,9 @@ class ModelLoop:
                 memory.parse_attempts += 1
                 retry_at = _appoint(problem, self._retry_delay_seconds(memory.parse_attempts, error))
             parsing = Parsing(problem=problem, retry_at=retry_at)
+            if retry_at is not None and memory.parsing and memory.parsing.outdated:
+                # Nothing was learned about the files, so what was known of them is told on.
+                parsing = replace(memory.parsing, retry_at=retry_at)
             if problem.reason == REASON_INCOMPLETE and not allows_incomplete(assignment.source.parameters):
                 parsing = replace(parsing, refusal=problem.message)
         else:
@@ -599,28 +628,6 @@ def _appoint(problem: Problem, delay_seconds: float) -> float:
 
 def _word(phase: NodePhase) -> str:
     return NodePhase.Name(phase).removeprefix("NODE_PHASE_").lower()
-
-
-def _recall_parsing(desired: Desired, copy: Copy, memory: Memory, stored: NodeModelState | None) -> Parsing | None:
-    """What is known of the facts; after a restart, what was said about the same artifact and spec before.
-
-    Not of a model that may be incomplete: whether it may, the next edit can change.
-    """
-    allowed = allows_incomplete(desired.assignment.source.parameters)
-    key = (copy.identity, desired.assignment.schema_path, allowed)
-    if memory.parsed != key:
-        memory.parsing, memory.parsed, memory.parse_attempts = None, key, 0
-        if (
-            desired.copies
-            and not allowed
-            and stored is not None
-            and stored.phase == NodePhase.NODE_PHASE_READY
-            and stored.facts_key
-            and stored.artifact.digest == desired.assignment.artifact.digest
-            and stored.generation == desired.assignment.generation
-        ):
-            memory.parsing = Parsing(facts_key=stored.facts_key)
-    return memory.parsing
 
 
 def _local_path(assignment: Assignment) -> str:

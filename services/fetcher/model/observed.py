@@ -110,6 +110,8 @@ class Parsing:
     problem: Problem | None = None
     # Of the next attempt after a problem, as in Setback; None when there is none.
     retry_at: float | None = None
+    # The facts were made by the rules of another version. They are told until there are those of this one.
+    outdated: bool = False
     # Why the files are known not to be the whole model, where the model does not allow that; empty otherwise.
     refusal: str = ""
 

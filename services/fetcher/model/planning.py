@@ -240,9 +240,13 @@ def _plan_parsing(desired: Desired, observed: Observed, now: float) -> tuple[Act
     if desired.assignment.skip_parsing:
         return ()
     parsing = observed.parsing
-    if parsing is None or (not parsing.found and is_due(parsing.retry_at, now)):
+    if parsing is None:
         return (Parse(),)
-    return ()
+    if parsing.outdated:
+        due = parsing.retry_at is None or is_due(parsing.retry_at, now)
+    else:
+        due = not parsing.found and is_due(parsing.retry_at, now)
+    return (Parse(),) if due else ()
 
 
 def _tidy(observed: Observed) -> tuple[Action, ...]:

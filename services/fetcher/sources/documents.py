@@ -1,4 +1,4 @@
-"""Reads JSON objects of one host over HTTP, within what all of them together may take of time and memory.
+"""Reads documents of one host over HTTP, most of them JSON, within what all together may take of time and memory.
 
 Must not retry: the controller decides when a listing is tried again. Must not follow redirects either: what is secret
 among the headers is meant for this host alone.
@@ -6,7 +6,7 @@ among the headers is meant for this host alone.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -47,10 +47,11 @@ class Documents:
         allowance: Allowance,
         refused: Callable[[Head, Said], ServiceError],
         egress: Rule,
+        secrets: Iterable[str] = (),
     ) -> None:
         """url is any of the host's. refused makes an error of an answer that is not 200, and of what it says besides.
 
-        Raises WireError.
+        secrets are what must not come back in words, as the headers must not. Raises WireError.
         """
         self.host = split_url(url)[0]
         self._headers = headers
@@ -60,11 +61,16 @@ class Documents:
         self._allowance = allowance
         self._refused = refused
         self._egress = egress
+        self._secrets = (*headers.values(), *secrets)
         self._until = time.monotonic() + allowance.seconds
         self._bytes_left = allowance.most_bytes
 
     def read(self, url: str) -> dict[str, Any]:
-        """The object at a URL of the host. Blocks; raises Stopped when the process ends.
+        """The JSON object at a URL of the host. Blocks; raises as fetch does."""
+        return read_object(self.fetch(url, "application/json"), self._source, str(self.host))
+
+    def fetch(self, url: str, media_type: str) -> bytes:
+        """The document at a URL of the host. Blocks; raises Stopped when the process ends.
 
         Raises what refused makes, Missing EgressRefused, Unavailable, InvalidValue InvalidListing.
         """
@@ -72,13 +78,13 @@ class Documents:
         try:
             watch = Watch(self._check, _CONNECT_SECONDS, _STALL_SECONDS, stall_bytes=1)
             connection = Connection(self.host, watch, self._egress)
-            connection.request(split_url(url)[1], {**self._headers, "Accept": "application/json"})
+            connection.request(split_url(url)[1], {**self._headers, "Accept": media_type})
             connection.flush()
             head = connection.head()
             if head.status != HTTPStatus.OK:
                 body = decoded_excerpt(head.headers, connection.excerpt(BODY_BYTES), BODY_BYTES)
-                raise self._refused(head, said_by(head.headers, body, self._headers.values()))
-            return read_object(self._body(connection, head), self._source, str(self.host))
+                raise self._refused(head, said_by(head.headers, body, self._secrets))
+            return self._body(connection, head)
         except CodingError as error:
             raise Unavailable(Reason.UNAVAILABLE, f"{self._source}: {self._what}: {error}") from error
         except RefusedError as error:

@@ -26,6 +26,8 @@ from tests.support.transfers import QUICK, acquire, contents_of, leftovers, new_
 
 NAME = "acme/tiny"
 MODEL = small_model() | {"a folder/näme+1%.txt": b"odd"}
+# A store keeps such a name, and a file system might too, but no tool reads it.
+ODD_NAME = "notes\tof a day.txt"
 PAUSE_SECONDS = 7
 _HASHES: Mapping[ChecksumAlgorithm, Callable[[bytes], str]] = {
     ChecksumAlgorithm.SHA256: lambda content: hashlib.sha256(content).hexdigest(),
@@ -210,6 +212,15 @@ class SourceSuite:
         error = await ground.access.refusal(ground.uri(NAME))
         assert error.reason == "InvalidListing"
         assert "Config.json" in error.message
+
+    async def test_an_object_that_cannot_be_a_file_is_named_and_patterns_may_leave_it_out(self, ground: Ground) -> None:
+        ground.publish(NAME, MODEL | {ODD_NAME: b"odd"})
+        error = await ground.access.refusal(ground.uri(NAME))
+        assert error.reason == "InvalidListing"
+        assert repr(ODD_NAME) in error.message
+        assert "ignorePatterns" in error.message
+        manifest = await ground.access.list(ground.uri(NAME), ignorePatterns="notes*")
+        assert {file.path for file in manifest.files} == set(MODEL)
 
     async def test_a_model_that_does_not_exist_is_missing_and_named(self, ground: Ground) -> None:
         ground.publish(NAME, MODEL)

@@ -681,10 +681,103 @@ def test_markers_that_tools_leave_for_folders_are_left_out(cloud: Cloud, tmp_pat
     assert fetch(of_cloud(cloud, "models/acme/marked"), tmp_path) == contents
 
 
-def test_an_object_that_cannot_be_a_file_is_named() -> None:
-    entry = "<Contents><Key>m//b.json</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
-    listing = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entry}</ListBucketResult>".encode()
-    with answering(lambda target: (200, {"Content-Type": "application/xml"}, listing)) as (url, _):
-        error = refusal(source(url, "s3://models/m"))
+@pytest.mark.parametrize("name", ["b//c.json", "../c.json", "./c.json", "/c.json", "b/../c.json"])
+@pytest.mark.parametrize("identity", [OWNER, {}], ids=["by a key", "by nobody"])
+def test_an_object_that_cannot_be_a_file_is_named_unless_patterns_leave_it_out(
+    name: str, identity: dict[str, bytes]
+) -> None:
+    with answering(_listing_of(f"m/{name}", "m/a.json")) as (url, _):
+        of = source(url, "s3://models/m", identity, skip_signature=str(not identity))
+        with pytest.raises(InvalidValue) as raised:
+            list_prefix(of)
+        assert raised.value.reason == "InvalidListing"
+        assert f"a file named {name!r}, which" in raised.value.message
+        assert "ignorePatterns" in raised.value.message
+        listing = list_prefix(replace(of, choice=Choice(ignore=("*c.json",))))
+    assert [file.path for file in listing.manifest.files] == ["a.json"]
+
+
+def test_an_object_that_is_a_folder_too_is_named_unless_patterns_leave_it_out(google: GoogleStore) -> None:
+    google.put("models", "acme/both", {"a": b"1", "a/b.json": b"{}"})
+    of = of_cloud(google, "models/acme/both")
+    with pytest.raises(InvalidValue, match="'a' both as a file and as the directory") as raised:
+        list_prefix(of)
+    assert raised.value.reason == "InvalidListing"
+    assert [file.path for file in list_prefix(replace(of, choice=Choice(ignore=("a",)))).manifest.files] == ["a/b.json"]
+
+
+def test_an_object_that_only_obstore_can_list_is_named_with_the_way_to_leave_it_out(
+    google: GoogleStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = tmp_path / "key.json"
+    key.write_bytes(google.secret["key.json"])
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    google.put("models", "acme/slashes", {"b//c.json": b"{}"})
+    error = refusal(replace(of_cloud(google, "models/acme/slashes"), secret={}))
     assert error.reason == "InvalidListing"
-    assert "s3://models/m holds 'm//b.json', whose name has an empty part" in error.message
+    assert "holds 'acme/slashes/b//c.json', whose name has an empty part" in error.message
+    assert "name a Secret with a key in storage.storageKey" in error.message
+
+
+def test_a_listing_by_name_is_the_one_by_the_sdk(cloud: Cloud) -> None:
+    # An empty object brings it about.
+    contents = {"config.json": b"{}", "a b+c%41/ü&=.txt": b"w"}
+    cloud.put("models", "acme/sdk", contents)
+    by_sdk = list_prefix(of_cloud(cloud, "models/acme/sdk")).manifest
+    cloud.put("models", "acme/sdk", {"empty.txt": b""})
+    by_name = list_prefix(of_cloud(cloud, "models/acme/sdk")).manifest
+    assert tuple(file for file in by_name.files if file.path != "empty.txt") == by_sdk.files
+
+
+def test_a_listing_by_name_of_many_pages_is_complete(cloud: Cloud) -> None:
+    count = MANY[cloud.scheme]
+    cloud.put("models", "acme/many-empty", {f"part-{number:04d}.txt": b"" for number in range(count)})
+    assert len(list_prefix(of_cloud(cloud, "models/acme/many-empty")).manifest.files) == count
+
+
+def test_the_marker_of_an_empty_folder_is_left_out(server: SeaweedFs, tmp_path: Path) -> None:
+    server.put_marker("emptied/logs")
+    server.put("public", "emptied", {"config.json": b"{}"})
+    assert fetch(source(server.endpoint, "s3://public/emptied", {}, skip_signature="true"), tmp_path) == {
+        "config.json": b"{}"
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"<!DOCTYPE a [<!ENTITY b 'c'>]><ListBucketResult>&b;</ListBucketResult>",
+        b"<ListBucketResult><Contents><Key>m/b//c</Key><Size>many</Size></Contents></ListBucketResult>",
+    ],
+)
+def test_a_listing_by_name_that_is_none_is_unavailable(body: bytes) -> None:
+    sound = _listing_of("m/b//c.json")
+    asked = []
+
+    def answer(target: str) -> tuple[int, Mapping[str, str], bytes]:
+        asked.append(target)
+        return sound(target) if "encoding-type" not in target else (200, {}, body)
+
+    with answering(answer) as (url, _):
+        error = refusal(source(url, "s3://models/m"))
+    assert len(asked) == 2
+    assert isinstance(error, Unavailable)
+
+
+def test_a_refused_listing_by_name_says_what_the_store_says() -> None:
+    sound, refused = _listing_of("m/b//c.json"), _saying(403, "AccessDenied")
+    with answering(lambda target: (refused if "encoding-type" in target else sound)(target)) as (url, _):
+        error = refusal(source(url, "s3://models/m"))
+    assert error.reason == "Forbidden"
+    assert "HTTP 403, AccessDenied" in error.message
+
+
+def _listing_of(*keys: str) -> Answer:
+    entries = "".join(
+        f"<Contents><Key>{key}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
+        for key in keys
+    )
+    listing = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode()
+    return lambda target: (200, {"Content-Type": "application/xml"}, listing)

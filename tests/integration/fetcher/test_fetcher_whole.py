@@ -5,18 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from libs.artifact.names import FACTS_BUCKET, OBSERVED_BUCKET, facts_key, node_key
+from libs.chassis.nats_client import put_if
+from ome.fetch.v1.fetch_pb2 import NodeModelState, SharedFacts
 from ome.model.v1.model_pb2 import (
+    NODE_PHASE_DELETED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
     REASON_INCOMPLETE,
     WHOLENESS_INCOMPLETE,
     WHOLENESS_WHOLE,
 )
+from ome.parser.v1.parser_pb2 import ModelFacts
 from tests.integration.fetcher.ground import NODE, SHARD, artifacts, fetched_bytes, hold_and_wait
 from tests.support.fetcher_node import Driver, FetcherNode, running_node, running_parser
 from tests.support.hub import Hub
 from tests.support.nats_server import NatsServer
 from tests.support.safetensors_files import whole_file
+from tools.localcluster.addresses import free_port
 
 CONFIG = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'
 NAMES = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
@@ -132,6 +138,79 @@ async def test_an_earlier_revision_stays_at_the_path_when_the_next_is_incomplete
 
     assert state.artifact.digest == whole.digest
     assert (node.path(PATH) / NAMES[1]).stat().st_size == SHARD
+
+
+async def upgrade(driver: Driver, node: FetcherNode, parser: str | None = None) -> NodeModelState:
+    """Restart the fetcher after one that made facts by other rules, which judged nothing; what that one has said."""
+    state = await driver.state("a", lambda state: bool(state.facts_key))
+    await node.kill()
+    said = NodeModelState()
+    said.CopyFrom(state)
+    said.phase, said.facts_key = NODE_PHASE_READY, facts_key(state.artifact.digest, "", "an older version")
+    said.ClearField("problem")
+    await (await driver.js.key_value(FACTS_BUCKET)).purge(state.facts_key)
+    facts = SharedFacts(facts=ModelFacts(model_type="llama")).SerializeToString()
+    await put_if(driver.js, FACTS_BUCKET, said.facts_key, facts, None)
+    await put_if(driver.js, OBSERVED_BUCKET, node_key(NODE, "a"), said.SerializeToString(), None)
+    await driver.state("a", lambda state: state.facts_key == said.facts_key)
+    driver.history.clear()
+    await node.start(**({"OME_PARSER_ADDRESS": parser} if parser else {}))
+    return said
+
+
+async def test_a_whole_model_is_judged_after_an_upgrade_and_stays_ready(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    publish(hub, whole_file(SHARD, b"second"))
+    await hold_and_wait(driver, "a", PATH, URI)
+    hub.forget_requests()
+
+    said = await upgrade(driver, node)
+
+    state = await driver.state("a", lambda state: state.facts_key != said.facts_key)
+    assert (await driver.facts(state)).completeness.wholeness == WHOLENESS_WHOLE
+    assert driver.phases("a") == [NODE_PHASE_READY]
+    assert all(state.facts_key for uid, state in driver.history if uid == "a"), "facts are told all the time"
+    assert hub.requests() == []
+
+
+async def test_facts_of_an_older_version_are_told_until_there_is_a_parser(
+    driver: Driver, node: FetcherNode, hub: Hub, tmp_path: Path
+) -> None:
+    publish(hub, whole_file(SHARD, b"second"))
+    await hold_and_wait(driver, "a", PATH, URI)
+
+    said = await upgrade(driver, node, parser=f"127.0.0.1:{free_port()}")
+    revision = await driver.drop("marker")
+    await driver.state("marker", NODE_PHASE_DELETED, revision)
+    state = await driver.state("a", NODE_PHASE_READY)
+    assert (state.facts_key, state.HasField("parse_problem")) == (said.facts_key, False)
+
+    async with running_parser(tmp_path) as address:
+        await node.kill()
+        await node.start(OME_PARSER_ADDRESS=address)
+        await driver.state("a", lambda state: state.facts_key != said.facts_key)
+    assert driver.phases("a") == [NODE_PHASE_READY]
+
+
+async def test_a_model_that_an_upgrade_finds_incomplete_says_so_and_keeps_its_files_and_its_name(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    publish(hub, POINTER)
+    artifact = await driver.artifact(URI)
+    await driver.hold("a", URI, artifact, PATH, {"allowIncomplete": "true"})
+    await driver.state("a", NODE_PHASE_READY)
+    await node.kill()
+    await driver.hold("a", URI, artifact, PATH)
+    hub.forget_requests()
+
+    await upgrade(driver, node)
+
+    state = await driver.state("a", NODE_PHASE_FAILED)
+    assert state.problem.reason == REASON_INCOMPLETE
+    assert state.artifact.digest == artifact.digest
+    assert (node.path(PATH) / NAMES[1]).read_bytes() == POINTER, "who reads it already is left alone"
+    assert hub.requests() == []
 
 
 async def test_a_local_directory_is_ready_as_soon_as_its_files_are_whole(driver: Driver, node: FetcherNode) -> None:

@@ -204,6 +204,16 @@ PLANS = {
         replace(PUBLISHED, parsing=Parsing(problem=BUSY, retry_at=NOW + 1)),
         (),
     ),
+    "facts that other rules have made are asked for anew": (
+        HOLD,
+        replace(PUBLISHED, parsing=Parsing(facts_key="older", outdated=True)),
+        (Parse(),),
+    ),
+    "facts that other rules have made are not asked for again before it is time": (
+        HOLD,
+        replace(PUBLISHED, parsing=Parsing(facts_key="older", outdated=True, retry_at=NOW + 1)),
+        (),
+    ),
     "what cannot be parsed is not parsed again": (HOLD, replace(PUBLISHED, parsing=Parsing(problem=REFUSED)), ()),
     "what an earlier artifact left in staging goes once the new one is there": (
         HOLD,
@@ -421,3 +431,5 @@ def test_facts_that_the_fleet_shares_are_referred_to_and_not_repeated() -> None:
     alone = describe(HOLD, replace(PUBLISHED, parsing=Parsing(facts=FACTS)))
     assert (alone.facts_key, alone.facts) == ("", FACTS)
     assert plan(HOLD, replace(PUBLISHED, parsing=Parsing(facts_key="key")), NOW) == ()
+    older = describe(HOLD, replace(PUBLISHED, parsing=Parsing(facts_key="older", outdated=True, retry_at=NOW)))
+    assert (older.phase, older.facts_key, older.HasField("parse_problem")) == (NODE_PHASE_READY, "older", False)

@@ -93,6 +93,7 @@ IN_THE_WORLD = {
     "services.fetcher.sources.bucket.backend",
     "services.fetcher.sources.bucket.buckets",
     "services.fetcher.sources.bucket.checksums",
+    "services.fetcher.sources.bucket.pages",
     "services.fetcher.sources.catalogue",
     "services.fetcher.sources.documents",
     "services.fetcher.sources.evidence",

@@ -14,30 +14,33 @@ import ssl
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.findings import Remark
-from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, leave_out, new_manifest
+from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, check_name, leave_out, new_manifest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.bounds import check_count, most_store_bytes_of
 from services.fetcher.sources.bucket.checksums import with_checksums
-from services.fetcher.sources.bucket.signing import Signer, is_signable, signer_of
+from services.fetcher.sources.bucket.pages import Address, read_entries
+from services.fetcher.sources.bucket.signing import Signer, is_signable, listing_signer_of, signer_of
 from services.fetcher.sources.bucket.source import BucketSource
 from services.fetcher.sources.selection import is_folder_marker, select_files
 from services.fetcher.transfer.origin import Location
-from services.fetcher.transfer.refusals import RATE_LIMITED, WRONG_REGION, refusal_of, said_in
+from services.fetcher.transfer.refusals import RATE_LIMITED, WRONG_REGION, Said, refusal_of, said_in
 from services.fetcher.transfer.tls import tls_context
+from services.fetcher.transfer.wire import Head
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, ClientConfig, GCSConfig, RetryConfig, S3Config, S3Credential
@@ -79,27 +82,7 @@ def list_prefix(source: BucketSource) -> BucketListing:
     Forbidden; Unavailable RateLimited, SourceChanged or Unavailable; Invalid InvalidUri or InvalidParameter;
     InvalidValue InvalidListing or InvalidParameter.
     """
-    store = _open(source)
-    files: dict[str, ManifestFile] = {}
-    # By what the store says and not by what is kept of it: the same names may come again and again.
-    objects = 0
-    if source.passage:
-        source.passage.limit(most_store_bytes_of(source.most_files))
-    with _errors_of(source):
-        for page in obstore.list(store, source.prefix or None, chunk_size=_PAGE):
-            for entry in page:
-                path = entry["path"].removeprefix(source.prefix).lstrip("/")
-                if path:
-                    # Without an ETag the time of the last change still makes another content another artifact.
-                    version = _entity_tag(entry["e_tag"] or "") or entry["last_modified"].isoformat()
-                    files[path] = ManifestFile(path, entry["size"], ChecksumAlgorithm.NONE, "", version)
-            objects += len(page)
-            check_count(source.name, objects, source.most_files)
-    for folder in {path[:end] for path in files for end in _slashes(path)}:
-        if folder in files and files[folder].size_bytes == 0:
-            del files[folder]
-    for path in [path for path, file in files.items() if is_folder_marker(path, file.size_bytes)]:
-        del files[path]
+    files = _files_below(source)
     if not files:
         raise Missing(
             Reason.NOT_FOUND,
@@ -113,6 +96,8 @@ def list_prefix(source: BucketSource) -> BucketListing:
             "a pattern is matched against the whole path below the prefix, as in '*.safetensors' or 'onnx/*'",
         )
     for path in selection.paths:
+        # Before an address is asked for: of such a name there is none.
+        check_name(path)
         if not is_signable(source, source.key_of(path)):
             raise InvalidValue(
                 Reason.INVALID_LISTING,
@@ -122,6 +107,97 @@ def list_prefix(source: BucketSource) -> BucketListing:
     # A prefix has no revision: the digest of the manifest stands for its state.
     selected = with_checksums(source, BucketOrigin(source), [files[path] for path in selection.paths])
     return BucketListing(new_manifest("", selected, source.plain_url("")), selection.warnings)
+
+
+def _files_below(source: BucketSource) -> dict[str, ManifestFile]:
+    """What the prefix holds, by path, without what only stands for a folder.
+
+    By obstore where it can tell, and else by the raw names: patterns may leave out what cannot be a file.
+    """
+    store = _open(source)
+    address = _listing_address(source, store)
+    files = _without_markers(_files_by_sdk(source, store, can_do_otherwise=address is not None))
+    # An empty file may be the marker of an empty folder, from which obstore took the slash.
+    if address and (not files or any(file.size_bytes == 0 for file in files.values())):
+        files = _without_markers(_files_by_name(source, address))
+    return files
+
+
+def _without_markers(files: dict[str, ManifestFile]) -> dict[str, ManifestFile]:
+    folders = {path[:end] for path in files for end in _slashes(path)}
+    return {
+        path: file
+        for path, file in files.items()
+        if not is_folder_marker(path, file.size_bytes) and not (path in folders and file.size_bytes == 0)
+    }
+
+
+def _files_by_sdk(source: BucketSource, store: Store, can_do_otherwise: bool) -> dict[str, ManifestFile]:
+    """Nothing for a prefix with an object of whose name obstore makes no path, if it can be listed otherwise."""
+    files: dict[str, ManifestFile] = {}
+    # By what the store says and not by what is kept of it: the same names may come again and again.
+    objects = 0
+    if source.passage:
+        source.passage.limit(most_store_bytes_of(source.most_files))
+    with _errors_of(source):
+        try:
+            for page in obstore.list(store, source.prefix or None, chunk_size=_PAGE):
+                for entry in page:
+                    path = entry["path"].removeprefix(source.prefix).lstrip("/")
+                    if path:
+                        files[path] = _file(path, entry["size"], entry["e_tag"] or "", entry["last_modified"])
+                objects += len(page)
+                check_count(source.name, objects, source.most_files)
+        except InvalidPathError:
+            if not can_do_otherwise:
+                raise
+            return {}
+    return files
+
+
+def _files_by_name(source: BucketSource, address: Address) -> dict[str, ManifestFile]:
+    files: dict[str, ManifestFile] = {}
+    start = f"{source.prefix}/" if source.prefix else ""
+
+    def refused(head: Head, said: Said) -> ServiceError:
+        return _refusal(source, head.status, said)
+
+    with _errors_of(source):
+        for objects, entry in enumerate(read_entries(source, address, refused), start=1):
+            check_count(source.name, objects, source.most_files)
+            path = entry.key.removeprefix(start)
+            if path:
+                files[path] = _file(path, entry.size_bytes, entry.tag, entry.modified)
+    return files
+
+
+def _file(path: str, size_bytes: int, tag: str, modified: datetime) -> ManifestFile:
+    # Without an ETag the time of the last change still makes another content another artifact.
+    version = _entity_tag(tag) or modified.isoformat()
+    return ManifestFile(path, size_bytes, ChecksumAlgorithm.NONE, "", version)
+
+
+def _listing_address(source: BucketSource, store: Store) -> Address | None:
+    """How a listing is asked for without obstore; None where only obstore has the credentials to sign that."""
+    try:
+        sign = listing_signer_of(source)
+    except ValueError:
+        raise _cannot_open(source) from None
+    if sign:
+        return lambda query: sign(query, datetime.now(UTC), _SIGNED_FOR)
+    if not isinstance(store, S3Store):
+        return None
+
+    def address(query: Mapping[str, str]) -> str:
+        # obstore signs the address of any object, and whatever stands before it: so the query does, with the name of
+        # the object as the value of a word that no store knows. Remove when obstore lists raw names, or signs listings.
+        with _errors_of(source):
+            root = obstore.sign(store, "GET", "", _SIGNED_FOR).partition("?")[0].rstrip("/")
+            asked = urlencode(query, quote_via=quote, safe="")
+            listed = replace(source, endpoint=f"{root}?{asked}&x-ome=", virtual_hosted=True)
+            return obstore.sign(_open(listed), "GET", "", _SIGNED_FOR)
+
+    return address
 
 
 class BucketOrigin:
@@ -266,7 +342,11 @@ def _errors_of(source: BucketSource) -> Iterator[None]:
 
 def _refused(source: BucketSource, text: str) -> ServiceError:
     status = next((int(one or other) for one, other in _STATUS.findall(text)), 0)
-    said = said_in(text, source.secret.values())
+    return _refusal(source, status, said_in(text, source.secret.values()), text)
+
+
+def _refusal(source: BucketSource, status: int, said: Said, text: str = "") -> ServiceError:
+    """text is all that the SDK says, which may be secret."""
     named = f" ({said.behind(status)})" if status or said.code else ""
     known = refusal_of(said.code)
     if _IDENTITY.search(text) and (status or not source.secret):
@@ -290,7 +370,8 @@ def _refused(source: BucketSource, text: str) -> ServiceError:
         return Invalid(
             Reason.INVALID_LISTING,
             f"{source.name} holds {what}, whose name has an empty part, '.', '..' or a control character, so that no "
-            "file can be made of it: rename it, or name a prefix that it does not lie below",
+            "file can be made of it: rename it, name a prefix that it does not lie below, or name a Secret with a key "
+            "in storage.storageKey, with which ignorePatterns can leave it out",
         )
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and source.passage:
         # The SDK takes its own word for a proxy away when it is led to another host.

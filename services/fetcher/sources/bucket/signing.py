@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -25,6 +25,9 @@ Signer = Callable[[str, datetime, timedelta], str]
 
 It holds a secret, and may be used from several threads.
 """
+
+ListingSigner = Callable[[Mapping[str, str], datetime, timedelta], str]
+"""The same from the query of a listing to an address with which anybody may list the bucket."""
 
 _GOOGLE_ALGORITHM = "GOOG4-RSA-SHA256"
 # The first version whose signatures are made as below.
@@ -45,6 +48,31 @@ def signer_of(source: BucketSource) -> Signer | None:
     return None
 
 
+def listing_signer_of(source: BucketSource) -> ListingSigner | None:
+    """How addresses of listings are signed, or need no signature; None where obstore is to do it, or nobody can.
+
+    Raises ValueError for a key that cannot be used.
+    """
+    if source.anonymous:
+        return lambda query, now, good_for: _with_query(_listing_url(source), query)
+    if "service_account_key" in source.secret:
+        return _google_listing_signer(source)
+    if "account_key" in source.secret:
+        return _azure_listing_signer(source)
+    if "sas_key" in source.secret:
+        return lambda query, now, good_for: f"{_with_query(_listing_url(source), query)}&{source.secret['sas_key']}"
+    return None
+
+
+def _listing_url(source: BucketSource) -> str:
+    """Azure's containers have no slash behind them, and the others take both."""
+    return source.plain_url("").rstrip("/")
+
+
+def _with_query(url: str, query: Mapping[str, str]) -> str:
+    return f"{url}?{urlencode(query, quote_via=quote, safe='')}"
+
+
 def is_signable(source: BucketSource, key: str) -> bool:
     """Whether an address of this key of the bucket can be signed, or needs no signature."""
     needs_obstore = not source.secret and not source.anonymous and source.scheme in _UNSIGNABLE
@@ -52,6 +80,16 @@ def is_signable(source: BucketSource, key: str) -> bool:
 
 
 def _google_signer(source: BucketSource) -> Signer:
+    sign = _google_address(source)
+    return lambda key, now, good_for: sign(source.plain_url(key), {}, now, good_for)
+
+
+def _google_listing_signer(source: BucketSource) -> ListingSigner:
+    sign = _google_address(source)
+    return lambda query, now, good_for: sign(_listing_url(source), query, now, good_for)
+
+
+def _google_address(source: BucketSource) -> Callable[[str, Mapping[str, str], datetime, timedelta], str]:
     """V4 signatures with RSA: https://cloud.google.com/storage/docs/authentication/signatures"""
     account = json.loads(source.secret["service_account_key"])
     try:
@@ -62,18 +100,18 @@ def _google_signer(source: BucketSource) -> Signer:
         raise ValueError("the private key is not of the kind RSA")  # noqa: TRY004
     rsa_key = private_key
 
-    def sign(key: str, now: datetime, good_for: timedelta) -> str:
-        url = source.plain_url(key)
+    def sign(url: str, asked: Mapping[str, str], now: datetime, good_for: timedelta) -> str:
         address = urlsplit(url)
         scope = f"{now:%Y%m%d}/auto/storage/goog4_request"
         fields = {
+            **asked,
             "X-Goog-Algorithm": _GOOGLE_ALGORITHM,
             "X-Goog-Credential": f"{account['client_email']}/{scope}",
             "X-Goog-Date": f"{now:%Y%m%dT%H%M%SZ}",
             "X-Goog-Expires": str(int(good_for.total_seconds())),
             "X-Goog-SignedHeaders": "host",
         }
-        query = urlencode(fields, quote_via=quote, safe="")
+        query = urlencode(sorted(fields.items()), quote_via=quote, safe="")
         request = f"GET\n{address.path}\n{query}\nhost:{address.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
         digest = hashlib.sha256(request.encode()).hexdigest()
         text = f"{_GOOGLE_ALGORITHM}\n{fields['X-Goog-Date']}\n{scope}\n{digest}"
@@ -84,16 +122,33 @@ def _google_signer(source: BucketSource) -> Signer:
 
 
 def _azure_signer(source: BucketSource) -> Signer:
-    """A service SAS for one blob: https://learn.microsoft.com/en-us/rest/api/storageservices/create-service-sas"""
+    sign = _azure_token(source)
+    return lambda key, now, good_for: f"{source.plain_url(key)}?{sign(f'/{key}', 'b', 'r', now + good_for)}"
+
+
+def _azure_listing_signer(source: BucketSource) -> ListingSigner:
+    sign = _azure_token(source)
+
+    def address(query: Mapping[str, str], now: datetime, good_for: timedelta) -> str:
+        return f"{_with_query(_listing_url(source), query)}&{sign('', 'c', 'l', now + good_for)}"
+
+    return address
+
+
+def _azure_token(source: BucketSource) -> Callable[[str, str, str, datetime], str]:
+    """A service SAS, of a blob or of a container.
+
+    https://learn.microsoft.com/en-us/rest/api/storageservices/create-service-sas
+    """
     account_key = base64.b64decode(source.secret["account_key"], validate=True)
 
-    def sign(key: str, now: datetime, good_for: timedelta) -> str:
-        expiry = f"{now + good_for:%Y-%m-%dT%H:%M:%SZ}"
-        resource = f"/blob/{source.account_name}/{source.bucket}/{key}"
+    def sign(below: str, kind: str, permission: str, until: datetime) -> str:
+        expiry = f"{until:%Y-%m-%dT%H:%M:%SZ}"
+        resource = f"/blob/{source.account_name}/{source.bucket}{below}"
         # Permissions, start, expiry, resource, policy, addresses, protocol, version and kind; no more is restricted.
-        lines = ["r", "", expiry, resource, "", "", "", _AZURE_VERSION, "b", *[""] * 7]
+        lines = [permission, "", expiry, resource, "", "", "", _AZURE_VERSION, kind, *[""] * 7]
         signature = base64.b64encode(hmac.digest(account_key, "\n".join(lines).encode(), hashlib.sha256)).decode()
-        fields = {"sv": _AZURE_VERSION, "sr": "b", "sp": "r", "se": expiry, "sig": signature}
-        return f"{source.plain_url(key)}?{urlencode(fields, quote_via=quote, safe='')}"
+        fields = {"sv": _AZURE_VERSION, "sr": kind, "sp": permission, "se": expiry, "sig": signature}
+        return urlencode(fields, quote_via=quote, safe="")
 
     return sign
