@@ -360,14 +360,14 @@ class FetcherNode:
         """Threads of the running fetcher."""
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
-    async def unready(self) -> str:
-        """Wait until the fetcher says that it is not ready; why."""
+    async def unready(self, why: str) -> None:
+        """Wait until the fetcher says that it is not ready, and why; it may have another reason first."""
         async with asyncio.timeout(DEADLINE_SECONDS), aiohttp.ClientSession() as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     async with session.get(f"{self._http}/readyz") as response:
-                        if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
-                            return await response.text()
+                        if response.status == HTTPStatus.SERVICE_UNAVAILABLE and why in await response.text():
+                            return
                 await asyncio.sleep(0.02)
 
     def processor_seconds(self) -> float:

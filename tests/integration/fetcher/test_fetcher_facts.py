@@ -139,4 +139,4 @@ async def test_a_fetcher_without_its_certificate_for_the_parser_is_not_ready_and
 
     why = f"OME_PARSER_TLS_DIR: {tmp_path / 'none' / 'tls.crt'} cannot be read"
     assert why in state.parse_problem.message
-    assert why in await node.unready()
+    await node.unready(why)
