@@ -38,14 +38,15 @@ S = TypeVar("S", bound=ProgramSettings)
 def run(
     service: str,
     settings_class: type[S],
-    main: Callable[[S, asyncio.Event], Awaitable[None]],
+    main: Callable[[S, asyncio.Event], Awaitable[int | None]],
     usage: Usage,
     arguments: Sequence[str],
 ) -> NoReturn:
     """Run a service until SIGTERM or SIGINT and exit: 0 clean, 1 crash, 2 bad settings or arguments.
 
-    main gets the settings and an event that is set by the first signal; it returns when everything is closed. Arguments
-    are those of the command line after the command: --help prints the usage, and there are no others.
+    main gets the settings and an event that is set by the first signal; it returns when everything is closed, with an
+    exit code if it has one of its own. Arguments are those of the command line after the command: --help prints the
+    usage, and there are no others.
     """
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(usage_text(usage, settings_class))
@@ -60,17 +61,17 @@ def run(
     configure_logs(service, settings.log_level, settings.log_format)
     log = structlog.get_logger()
 
-    async def supervised() -> None:
+    async def supervised() -> int | None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         log.info("started")
-        await main(settings, stop)
+        return await main(settings, stop)
 
     keep_cancellations()
     try:
-        asyncio.run(supervised())
+        code = asyncio.run(supervised())
     except SettingsError as error:
         # Some settings show only in use whether they can be used, such as a file that a variable names.
         _refuse(service, error)
@@ -78,7 +79,7 @@ def run(
         log.exception("crashed", exc_info=error)
         sys.exit(EXIT_CRASH)
     log.info("stopped")
-    sys.exit(0)
+    sys.exit(code or 0)
 
 
 def _refuse(service: str, error: SettingsError) -> NoReturn:

@@ -449,6 +449,19 @@ def test_an_artifact_from_before_gets_its_modes_without_a_download(world: World)
     assert world.server.bytes_sent == sent
 
 
+def test_what_fsgroup_of_a_pod_opens_for_writing_is_closed_again_by_the_next_look(world: World) -> None:
+    artifact = world.store.artifact_path(world.hold_old())
+    for path in (artifact, *artifact.rglob("*")):
+        # The kubelet does this to a whole volume that a Pod with fsGroup mounts for writing.
+        if os.geteuid() == 0:
+            os.chown(path, -1, 4711)
+        path.chmod(0o2775 if path.is_dir() else 0o664)
+    sent = world.server.bytes_sent
+    assert world.store.check(OLD_MANIFEST.digest) == ()
+    assert modes(artifact) == READ_ONLY
+    assert world.server.bytes_sent == sent
+
+
 def test_what_a_kill_left_linked_in_staging_is_not_written_through(world: World) -> None:
     old = world.hold_old()
     staging = world.root / ".ome" / "staging" / CLAIMANT.staging(NEW_MANIFEST.digest) / "files"

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -790,6 +791,29 @@ async def test_the_samples_apply_as_a_folder(server: ApiServer) -> None:
 
     assert "Warning" not in found.stderr
     assert "clusterbasemodel.ome.io/all-minilm-l6-v2 created" in found.stdout
+
+
+async def test_models_that_were_saved_as_the_guide_says_can_be_applied_again(server: ApiServer) -> None:
+    await kubectl(server, "apply", "-f", "-", stdin=json.dumps(model(storage={"storageUri": "hf://a/b"})))
+    kinds = "basemodels,clusterbasemodels,finetunedweights"
+    saved = (await kubectl(server, "get", kinds, "-A", "-o", "yaml")).stdout
+    names = [item["metadata"]["name"] for item in yaml.safe_load(saved)["items"]]
+    await kubectl(server, "delete", kinds, "--all", "-A")
+
+    await kubectl(server, "apply", "-f", "-", stdin=saved)
+
+    again = yaml.safe_load((await kubectl(server, "get", kinds, "-A", "-o", "yaml")).stdout)["items"]
+    assert names
+    assert [item["metadata"]["name"] for item in again] == names
+    assert [item["spec"] for item in again] == [item["spec"] for item in yaml.safe_load(saved)["items"]]
+
+
+async def test_one_version_of_each_kind_is_served_and_stored(server: ApiServer) -> None:
+    found = json.loads((await kubectl(server, "get", "crds", "-o", "json")).stdout)["items"]
+    stored = {item["metadata"]["name"]: item["status"]["storedVersions"] for item in found}
+
+    assert set(map(tuple, stored.values())) == {("v1beta1",)}
+    assert all(len(item["spec"]["versions"]) == 1 for item in found)
 
 
 async def kubectl(server: ApiServer, *arguments: str, stdin: str = "") -> Any:

@@ -442,6 +442,27 @@ class Store:
         self._empty_trash()
         return sorted(removed)
 
+    def clear(self) -> list[str]:
+        """Take all names and artifacts out of the root, and .ome itself; sentences about what has to stay, by owner.
+
+        For a node that is given back, and not to be used afterwards. What is no link of ours stays. Idempotent, and to
+        be repeated after a crash. Raises Unavailable (DiskError).
+        """
+        with self._changed:
+            for uid, owner in self._owners.all().items():
+                with self._file_system.errors(self.directory / owner.path):
+                    self._links.remove(owner.path, owner.made_directories)
+                    failpoint("link-removed")
+                    self._owners.remove(uid)
+            with self._file_system.errors(self._state):
+                for entry in (*self._staging.iterdir(), *self._artifacts.iterdir()):
+                    self._discard(entry)
+                    failpoint("leftover-trashed")
+            stuck = list(self._empty_trash().values())
+            if not stuck and (found := _remove_tree(self._state)):
+                stuck = [found]
+            return [self._file_system.belonging(path, uid, "remove") for path, uid in stuck]
+
     def contents(self, wanted: Manifest, claimant: Claimant) -> dict[int, str]:
         """Names of other artifacts' files that ought to have the content of wanted files, by index of those.
 

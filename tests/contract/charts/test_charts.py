@@ -102,6 +102,14 @@ def test_the_fetcher_runs_as_the_owner_of_the_model_roots_where_one_is_named() -
     assert _pod(render("fetcher", "--set", "runAsUser=1000"))["securityContext"]["runAsUser"] == 1000
 
 
+def test_the_fetcher_has_the_selinux_context_that_is_named() -> None:
+    def context(*arguments: str) -> Any:
+        return _pod(render("fetcher", *arguments))["securityContext"].get("seLinuxOptions")
+
+    assert context() is None
+    assert context("--set", "seLinuxOptions.type=spc_t") == {"type": "spc_t"}
+
+
 @pytest.mark.parametrize("chart", ["fetcher", "parser"])
 def test_fetcher_and_parser_have_no_access_to_the_kubernetes_api(
     chart: str, rendered: dict[str, list[dict[str, Any]]]
@@ -431,10 +439,11 @@ def test_every_value_has_a_default_and_a_schema(chart: str) -> None:
         ".updateStrategy.",
         ".nodeSelector.",
         ".gatewayResources.",
+        ".seLinuxOptions.",
         ".resolver.resources.",
     )
 
-    assert {key for key in defaults if not key.startswith(free_form)} | {".nodeSelector"} == {
+    assert {key for key in defaults if not f"{key}.".startswith(free_form)} | {".nodeSelector"} == {
         key for key in schema if not f"{key}.".startswith(free_form)
     } | {".nodeSelector"}
 

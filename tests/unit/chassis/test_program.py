@@ -86,6 +86,7 @@ SERVICE_COMMANDS = {
     ("services.controller",): "services.controller.settings",
     ("services.controller", "gateway"): "services.controller.gateway.settings",
     ("services.fetcher",): "services.fetcher.settings",
+    ("services.fetcher", "clean"): "services.fetcher.cleaning",
     ("services.fetcher", "resolve"): "services.fetcher.resolver",
     ("services.parser",): "services.parser.settings",
     ("services.status",): "services.status.settings",

@@ -62,6 +62,7 @@ IN_THE_WORLD = {
     "services.controller.settings",
     "services.controller.streams",
     "services.controller.volume_watch",
+    "services.fetcher.cleaning",
     "services.fetcher.failpoints",
     "services.fetcher.fleet.askings",
     "services.fetcher.fleet.assignments",
