@@ -104,7 +104,7 @@ class Evidence:
     documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     damaged: Mapping[str, Damage] = field(default_factory=dict)
     tensor_types: Mapping[str, Collection[str]] = field(default_factory=dict)
-    # GGUF files whose headers were read to their end, and that are as long as these say.
+    # GGUF files whose headers were read to their end, and archives, that are as long as these say.
     sound: Collection[str] = ()
     read: bool = False
 
@@ -550,7 +550,7 @@ def _damage(evidence: Evidence, path: str) -> Damage | None:
 
 
 def _is_shown_whole(evidence: Evidence, path: str) -> bool:
-    """Whether the file itself says how long it must be, and is. Pickles, ONNX and engines do not say."""
+    """Whether the file itself says how long it must be, and is. Old pickles, ONNX and engines do not say."""
     return path in evidence.tensor_types or path in evidence.sound
 
 

@@ -3,6 +3,7 @@
 The limits are the parser's; whoever reads a directory for it stays within them by what stands here. Pure.
 """
 
+from libs.artifact.archive_ends import ARCHIVE_MAGIC
 from libs.artifact.completeness import is_index, is_like_text, is_tokenizer, is_weights
 
 # Larger directories are refused.
@@ -67,6 +68,11 @@ def wanted_bytes(path: str, schema_path: str) -> int:
 def is_read_in_part(path: str) -> bool:
     """Whether the beginning of a file is enough: what is longer is cut and not refused."""
     return path == CARD or path.endswith(GGUF_SUFFIX) or wanted_bytes(path, "") == BEGINNING_BYTES
+
+
+def is_archive(path: str, beginning: bytes) -> bool:
+    """Whether a file of weights is a ZIP archive: its first LENGTH_BYTES are sent, and then what tells of its end."""
+    return wanted_bytes(path, "") == BEGINNING_BYTES and is_weights(path) and beginning.startswith(ARCHIVE_MAGIC)
 
 
 def sent_bytes(path: str, schema_path: str, size_bytes: int, beginning: bytes) -> int:

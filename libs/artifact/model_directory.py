@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from libs.artifact.archive_ends import SEARCHED_BYTES, ending_of
 from libs.artifact.metadata_files import (
     BEGINNING_BYTES,
     GGUF_SUFFIX,
@@ -17,6 +18,7 @@ from libs.artifact.metadata_files import (
     MAX_FILES,
     MAX_GGUFS_BYTES,
     MAX_TOTAL_BYTES,
+    is_archive,
     sent_bytes,
     wanted_bytes,
 )
@@ -38,7 +40,7 @@ class UnreadableFile(PermissionError):
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file, its whole size, and the part of its content that the parser gets."""
+    """A file, its whole size, and the part of its content that the parser gets: the beginning, and an archive's end."""
 
     path: str
     size_bytes: int
@@ -126,5 +128,8 @@ def _read(path: str, name: str, schema_path: str, room: int) -> ModelFile | None
         if not wanted_bytes(name, schema_path):
             return ModelFile(name, status.st_size, b"")
         beginning = file.read(min(LENGTH_BYTES, room))
+        if name != schema_path and is_archive(name, beginning):
+            file.seek(max(LENGTH_BYTES, status.st_size - SEARCHED_BYTES))
+            return ModelFile(name, status.st_size, (beginning + ending_of(file.read(SEARCHED_BYTES)))[:room])
         count = min(sent_bytes(name, schema_path, status.st_size, beginning), room)
         return ModelFile(name, status.st_size, (beginning + file.read(max(0, count - len(beginning))))[:count])

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from libs.artifact.archive_ends import is_complete
 from libs.artifact.completeness import MOST_SHARDS, Damage, damage_of, is_index, names_in_index
 from libs.artifact.findings import Finding
 from libs.artifact.metadata_files import (
@@ -15,11 +16,13 @@ from libs.artifact.metadata_files import (
     CARD,
     GGUF_SUFFIX,
     INDEX_SUFFIX,
+    LENGTH_BYTES,
     MAX_DOCUMENT_BYTES,
     MAX_FILES,
     MAX_GGUFS_BYTES,
     MAX_TOTAL_BYTES,
     WEIGHTS_SUFFIX,
+    is_archive,
     is_read_in_part,
     wanted_bytes,
 )
@@ -60,6 +63,8 @@ class Directory:
     indexes: dict[str, Index] = field(default_factory=dict)
     headers: dict[str, Header] = field(default_factory=dict)
     ggufs: dict[str, GgufHeader] = field(default_factory=dict)
+    # Weights that are archives, and as long as these say.
+    archives: set[str] = field(default_factory=set)
     # Names of files by the index that names them, of any format.
     named: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # What is not what its name says, and is read no further.
@@ -144,7 +149,7 @@ class Intake:
             if path == self._directory.schema_path or self._limit(path) == MAX_DOCUMENT_BYTES:
                 self._directory.warnings.append(f"{path} {damage.what}.")
         elif self._limit(path) == BEGINNING_BYTES:
-            return
+            self._judge_end(path, data)
         elif path.endswith(WEIGHTS_SUFFIX):
             if data:
                 self._read_header(path, data)
@@ -166,6 +171,16 @@ class Intake:
             if self._values > _MAX_VALUES:
                 raise TooLarge(f"the documents hold more than {_MAX_VALUES} values together")
             self._read_document(path, data)
+
+    def _judge_end(self, path: str, data: bytes) -> None:
+        if not is_archive(path, data):
+            return
+        complete = is_complete(self._size, data[LENGTH_BYTES:])
+        if complete:
+            self._directory.archives.add(path)
+        elif complete is False and len(data) >= LENGTH_BYTES:
+            what = "is cut off: it is a ZIP archive, as PyTorch writes, without the directory at its end"
+            self._directory.damaged[path] = Damage(Finding.TRUNCATED_FILE, what)
 
     def _read_document(self, path: str, data: bytes) -> None:
         try:

@@ -21,7 +21,7 @@ def judge_directory(directory: Directory) -> Verdict:
             documents=directory.documents,
             damaged=directory.damaged,
             tensor_types=kinds,
-            sound=sound,
+            sound={*sound, *directory.archives},
             read=True,
         )
     )

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,20 @@ def test_metadata_goes_whole_headers_of_weights_and_of_the_rest_the_name_only(tm
         "unet/config.json": b"{}",
     }
     assert {file.path: file.size_bytes for file in read_model_directory(str(tmp_path))}["pytorch_model.bin"] == 9
+
+
+def test_of_weights_in_an_archive_its_beginning_and_its_end_go(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w") as members:
+        members.writestr("archive/data/0", b"w" * 100_000)
+    whole = (tmp_path / "pytorch_model.bin").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[:-100])
+    (tmp_path / "tiny.pt").write_bytes(whole[:9])
+
+    assert sent(tmp_path) == {
+        "cut.pt": whole[:8],
+        "pytorch_model.bin": whole[:8] + whole[-98:],
+        "tiny.pt": whole[:8],
+    }
 
 
 def test_the_configuration_that_the_spec_names_goes_too(tmp_path: Path) -> None:

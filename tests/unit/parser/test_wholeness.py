@@ -1,9 +1,12 @@
 """Whether what is taken in of a directory is a whole model: the bytes, rather than the names, that tell."""
 
+import io
 import json
+import zipfile
 
 import pytest
 
+from libs.artifact.archive_ends import ending_of
 from ome.model.v1.model_pb2 import (
     FINDING_EMPTY_FILE,
     FINDING_ERROR_PAGE,
@@ -160,3 +163,44 @@ def test_a_report_of_a_volume_has_room_for_why_the_model_is_incomplete() -> None
     completeness = json.loads(data)["facts"]["completeness"]
     assert completeness["wholeness"] == "WHOLENESS_INCOMPLETE"
     assert completeness["defects"][0]["message"].startswith("xxx")
+
+
+def archive(path: str, missing: int = 0) -> File:
+    """Weights in a ZIP archive, as a reader of directories sends them, without so many of their last bytes."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as members:
+        members.writestr("archive/data.pkl", b"w" * 1000)
+    data = written.getvalue()[: -missing or None]
+    return path, len(data), data[:8] + ending_of(data[8:])
+
+
+def test_a_pickle_that_is_an_archive_says_whether_it_is_whole() -> None:
+    assert facts(archive("pytorch_model.bin")).completeness.wholeness == WHOLENESS_WHOLE
+    found = facts(archive("pytorch_model.bin", missing=100))
+    assert found.completeness.wholeness == WHOLENESS_INCOMPLETE
+    assert findings(found) == [FINDING_TRUNCATED_FILE]
+    assert found.completeness.defects[0].message.startswith("pytorch_model.bin is cut off: it is a ZIP archive")
+    assert found.model_type == "llama"
+
+
+def test_a_pickle_among_shards_that_is_cut_off_is_named() -> None:
+    names = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
+    listed = json_file("pytorch_model.bin.index.json", {"weight_map": {"a": names[0], "b": names[1]}})
+    assert facts(*map(archive, names), listed).completeness.wholeness == WHOLENESS_WHOLE
+    found = facts(archive(names[0]), archive(names[1], missing=30), listed)
+    assert findings(found) == [FINDING_TRUNCATED_FILE]
+    assert names[1] in found.completeness.defects[0].message
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        ("pytorch_model.bin", 5000, b""),
+        ("pytorch_model.bin", 5000, b"\x80\x02\x8a\nl\xfc\x9cF"),
+        ("pytorch_model.bin", 5000, b"PK\x03\x04"),
+        ("model.onnx", 5000, b""),
+    ],
+    ids=["unread", "a pickle without an archive", "an archive of which nobody sent the end", "onnx"],
+)
+def test_a_file_that_says_nothing_of_its_length_proves_nothing(file: File) -> None:
+    assert facts(file).completeness.wholeness == WHOLENESS_UNSPECIFIED
