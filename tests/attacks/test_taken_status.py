@@ -18,7 +18,7 @@ from libs.model.kinds import GROUP_VERSION, KINDS, kind_named
 from services.status.facts import FACT_FIELDS
 from services.status.labels import CONFIG_MAP_LABEL
 from tests.support.apiserver import ApiServer, running_api_server
-from tests.support.programs import CHARTS, run
+from tests.support.programs import CHARTS, image_values, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
@@ -155,8 +155,8 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
             await running.kube.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         drivers = '{"acme": {"driver": "preprovisioned"}}'
         for chart, *values in (["crds"], ["status"], ["fetcher", "--set-json", f"vendorDrivers={drivers}"]):
-            arguments = ("install", f"ome-{chart}", str(CHARTS / chart), "--namespace", "ome", *values)
-            await asyncio.to_thread(run, "helm", *arguments, KUBECONFIG=str(running.kubeconfig))
+            arguments = ("install", f"ome-{chart}", str(CHARTS / chart), "--namespace", "ome", *image_values(chart))
+            await asyncio.to_thread(run, "helm", *arguments, *values, KUBECONFIG=str(running.kubeconfig))
         labels = {"gpu": "true", "models.ome.io/storage-tier": "slow", f"models.ome/{_UID}": "Ready"}
         await running.kube.request("POST", "/api/v1/nodes", {"metadata": {"name": "node-1", "labels": labels}})
         for kind in KINDS:

@@ -15,7 +15,7 @@ from ome.model.v1 import model_pb2
 from services.controller.inspection_jobs import job_manifest
 from services.controller.volumes import ClaimDirectory, CreateJob
 from tests.support.apiserver import ApiServer, running_api_server
-from tests.support.programs import CHARTS, run
+from tests.support.programs import CHARTS, image_values, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
@@ -113,7 +113,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
     async with running_api_server(tmp_path_factory.mktemp("apiserver")) as running:
         await running.kube.request("POST", "/api/v1/namespaces", {"metadata": {"name": "ome"}})
         for chart in ("crds", "controller", "fetcher", "parser", "status"):
-            arguments = ("install", f"ome-{chart}", str(CHARTS / chart), "--namespace", "ome")
+            arguments = ("install", f"ome-{chart}", str(CHARTS / chart), "--namespace", "ome", *image_values(chart))
             await asyncio.to_thread(run, "helm", *arguments, KUBECONFIG=str(running.kubeconfig))
         await running.kube.request("POST", "/api/v1/nodes", {"metadata": {"name": "node-1", "labels": {"gpu": "true"}}})
         await running.kube.request("POST", _COLLECTION, _MODEL)

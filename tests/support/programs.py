@@ -38,7 +38,16 @@ def run(
     return found
 
 
+def image_values(chart: str) -> list[str]:
+    """Arguments of helm without which a chart that is installed alone does not know where its images are."""
+    others = {"controller": {"parserImage": "parser"}, "nats": {"secrets.image": "controller"}}
+    own = {"image": chart} if chart in ("controller", "fetcher", "parser", "status") else {}
+    images = own | others.get(chart, {})
+    return [word for value, name in images.items() for word in ("--set", f"{value}.repository=ome/{name}")]
+
+
 def render(chart: str, *arguments: str) -> list[dict[str, Any]]:
     """The objects that a chart installs into namespace ome."""
-    output = run("helm", "template", f"ome-{chart}", str(CHARTS / chart), "--namespace", "ome", *arguments).stdout
+    values = (*image_values(chart), *arguments)
+    output = run("helm", "template", f"ome-{chart}", str(CHARTS / chart), "--namespace", "ome", *values).stdout
     return [document for document in yaml.safe_load_all(output) if document]

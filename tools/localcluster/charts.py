@@ -57,7 +57,12 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
         "status": {"replicas": 1, "nats": nats, "tls": {"extraAddresses": [name_address("ome-status")]}},
     }
     # Pods are processes of one machine here, with one port 8080 for each of their addresses.
-    return {CRDS: {}, **{service: {"listen": "pod", **of_chart} for service, of_chart in values.items()}}
+    return {CRDS: {}, **{service: {**_as_here(service), **of_chart} for service, of_chart in values.items()}}
+
+
+def _as_here(service: str) -> dict[str, Any]:
+    images = {"image": service, **({"parserImage": "parser"} if service == "controller" else {})}
+    return {"listen": "pod", **{value: {"repository": f"ome/{name}"} for value, name in images.items()}}
 
 
 def merged(values: Values, overrides: Values) -> dict[str, Any]:

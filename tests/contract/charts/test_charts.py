@@ -18,7 +18,7 @@ from services.fetcher.sources.vendor.drivers import parse_drivers
 from services.status.facts import FACT_FIELDS
 from services.status.model_loop import REPORTING_CONTROLLER
 from services.status.node_report import CONFIG_MAP_LABELS
-from tests.support.programs import CHARTS, ROOT, programs, render, run
+from tests.support.programs import CHARTS, ROOT, image_values, programs, render, run
 
 pytestmark = pytest.mark.cluster
 
@@ -57,7 +57,7 @@ def _all_containers(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("chart", ["crds", *SERVICES])
 def test_helm_lint_finds_nothing(chart: str) -> None:
-    run("helm", "lint", "--strict", str(CHARTS / chart))
+    run("helm", "lint", "--strict", str(CHARTS / chart), *image_values(chart))
 
 
 @pytest.mark.parametrize("chart", ["crds", *SERVICES])
@@ -398,7 +398,11 @@ def test_the_image_follows_the_chart_unless_a_tag_is_given(
 @pytest.mark.parametrize("chart", SERVICES)
 @pytest.mark.parametrize(
     ("value", "complaint"),
-    [("imagge.tag=1", "imagge"), ("logLevel=loud", "logLevel"), ("image.repository=", "repository")],
+    [
+        ("imagge.tag=1", "imagge"),
+        ("logLevel=loud", "logLevel"),
+        ("image.repository=", "no images are published, so tell where yours are: set global.imageRegistry"),
+    ],
     ids=["a misspelt value", "an unknown log level", "no image"],
 )
 def test_helm_refuses(chart: str, value: str, complaint: str) -> None:

@@ -69,7 +69,7 @@ def test_every_image_of_ours_comes_from_the_registry_that_is_named() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ((), "set global.imageRegistry to the registry"),
+        ((), "no images are published, so tell where yours are: set global.imageRegistry"),
         ((*REGISTRY, "--set", "ome-controller.nats.replicas=3"), "no more copies than there are servers"),
         ((*REGISTRY, "--set", "ome-natz.replicas=3"), "ome-natz"),
         ((*REGISTRY, "--set", "ome-nats.replicas=2"), "replicas"),

@@ -1,3 +1,3 @@
 {{- define "controller.parserImage" -}}
-{{ printf "%s%s:%s" (include "ome.registry" .) .Values.parserImage.repository (.Values.parserImage.tag | default .Chart.AppVersion) | quote }}
+{{ include "ome.imageOf" (dict "root" . "image" .Values.parserImage "name" "parserImage" "service" "parser") }}
 {{- end }}

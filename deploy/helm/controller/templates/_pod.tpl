@@ -21,8 +21,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- with (.Values.global | default dict).imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
 {{- end }}
 
+{{/* The image of a service of ours by the value that describes it and the value's name. Nothing is pulled by guessing. */}}
+{{- define "ome.imageOf" -}}
+{{- $registry := include "ome.registry" .root -}}
+{{- if not (or $registry .image.repository) -}}
+{{- fail (printf "no images are published, so tell where yours are: set global.imageRegistry, such as registry.example.com/team, or %s.repository; make images builds them (docs/guides/installing.md#images)" .name) -}}
+{{- end -}}
+{{ printf "%s%s:%s" $registry (.image.repository | default (printf "ome/%s" .service)) (.image.tag | default .root.Chart.AppVersion) | quote }}
+{{- end }}
+
 {{- define "ome.image" -}}
-{{ printf "%s%s:%s" (include "ome.registry" .) .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{ include "ome.imageOf" (dict "root" . "image" .Values.image "name" "image" "service" (trimPrefix "ome-" .Chart.Name)) }}
 {{- end }}
 
 {{- define "ome.listen" -}}

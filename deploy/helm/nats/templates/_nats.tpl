@@ -47,5 +47,5 @@ ca_file: /var/run/secrets/tls/ca.crt
 {{- end }}
 
 {{- define "nats.secretsImage" -}}
-{{ printf "%s%s:%s" (include "ome.registry" .) .Values.secrets.image.repository (.Values.secrets.image.tag | default .Chart.AppVersion) | quote }}
+{{ include "ome.imageOf" (dict "root" . "image" .Values.secrets.image "name" "secrets.image" "service" "controller") }}
 {{- end }}
