@@ -57,6 +57,13 @@ def test_the_values_for_a_read_only_system_have_no_model_root_below_it(system: s
     assert all(root.startswith(("/var/", "/local/", "/mnt/")) for root in roots)
 
 
+@pytest.mark.parametrize("version", ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36"])
+def test_every_object_is_valid_for_later_versions_of_kubernetes(version: str) -> None:
+    for item in render("ome", *REGISTRY):
+        if item["kind"] != "CustomResourceDefinition":
+            kubernetes_validate.validate(item, version, strict=True)
+
+
 def test_every_image_of_ours_comes_from_the_registry_that_is_named() -> None:
     found = set(re.findall(r'"image": "([^"]+)"', json.dumps(render("ome", *REGISTRY))))
 
