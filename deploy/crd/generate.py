@@ -84,7 +84,10 @@ def _definition(
 
 def definitions() -> list[Schema]:
     """The three CustomResourceDefinitions."""
-    model_columns = [_column("Size", ".spec.modelParameterSize"), _column("Architecture", ".spec.modelArchitecture")]
+    model_columns = [
+        _column("Parameters", ".spec.modelParameterSize"),
+        _column("Architecture", ".spec.modelArchitecture"),
+    ]
     weight_columns = [_column("Base", ".spec.baseModelRef.name"), _column("Type", ".spec.modelType")]
     return [
         _definition(

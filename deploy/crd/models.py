@@ -271,8 +271,9 @@ def model_status() -> Schema:
                 enum=["Creating", "Ready", "Failed"],
             ),
             "lifecycle": text(
-                "Deleting for a model that is being deleted, Disabled for a disabled one, otherwise the state. The "
-                "column STATE of kubectl get shows it."
+                "Deleting for a model that is being deleted, Disabled for a disabled one, Incomplete for one that is "
+                "not offered because files are known to be missing or damaged, otherwise the state. The column STATE "
+                "of kubectl get shows it."
             ),
             "reason": text(
                 "The reason to read first: that of the condition Stalled or Degraded if one of them is True, that of "

@@ -194,6 +194,9 @@ _REVISION_PARAMETER = Parameter(
 )
 # So much alike, by difflib's measure, are words of which one is the other misspelt; "region" and "revision" are not.
 _NEAR = 0.75
+# Where drivers have words of their own, which may be as much alike, these alone are ours, if hardly another is meant.
+_OUR_WORDS = (ALLOW_INCOMPLETE, *PATTERNS)
+_HARDLY_ANOTHER = 0.9
 _SKIP_SIGNATURE = Parameter("skip_signature", "'true' for a public bucket")
 
 
@@ -441,11 +444,12 @@ def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
             f"storage.parameters.{ALLOW_INCOMPLETE} is {parameters[ALLOW_INCOMPLETE]!r}: it must be 'true' or 'false'",
         )
     if syntax.parameters is None:
+        _refuse_misspelt(syntax.scheme, parameters)
         return
     known = sorted(parameter.name for parameter in syntax.parameters)
     for name in sorted(parameters.keys() - {*known, *CREDENTIAL_PARAMETERS}):
         nearest = difflib.get_close_matches(name, [*known, *CREDENTIAL_PARAMETERS], 1, _NEAR)
-        meant = f": write {nearest[0]!r} if that is meant" if nearest else ""
+        meant = f": {_advice(nearest[0])}" if nearest else ""
         others = f"; there are {', '.join(known)}" if known else ", which has none"
         raise InvalidValue(
             Reason.INVALID_PARAMETER, f"storage.parameters.{name} does not exist for {syntax.scheme}://{meant}{others}"
@@ -453,6 +457,22 @@ def check_parameters(text: str, parameters: Mapping[str, str]) -> None:
     for parameter in syntax.parameters:
         if parameter.spelling_of in parameters and parameter.name in parameters:
             raise InvalidValue(Reason.INVALID_PARAMETER, f"storage.parameters.{two_spellings(parameter)}")
+
+
+def _advice(nearest: str) -> str:
+    if nearest == TOKEN_PARAMETER:
+        return f"if {nearest!r} is meant, put it into a Secret and name the Secret in storage.storageKey"
+    return f"write {nearest!r} if that is meant"
+
+
+def _refuse_misspelt(scheme: str, parameters: Mapping[str, str]) -> None:
+    """Of a scheme whose drivers have words of their own, refuse what can hardly be one of those."""
+    for name in sorted(parameters.keys() - set(_OUR_WORDS)):
+        if nearest := difflib.get_close_matches(name, _OUR_WORDS, 1, _HARDLY_ANOTHER):
+            raise InvalidValue(
+                Reason.INVALID_PARAMETER,
+                f"storage.parameters.{name} does not exist for {scheme}://: {_advice(nearest[0])}",
+            )
 
 
 def two_spellings(parameter: Parameter) -> str:

@@ -25,11 +25,11 @@ from services.parser.counting import count_tensors
 from services.parser.gguf import GgufHeader
 from services.parser.intake import Directory
 from services.parser.naming import size_name
-from services.parser.parameters import Page, look_up
+from services.parser.parameters import Page, decide, look_up
 from services.parser.precision import bits_of, stored_dtype
 from services.parser.quantization import scheme_of
 from services.parser.section import Section, Undescribed
-from services.parser.weights import is_adapter_file, tensors_of
+from services.parser.weights import Weights, is_adapter_file, tensors_of, weights_in
 
 _MAX_NAMES = 100
 _MAX_NAME = 200
@@ -328,6 +328,10 @@ def _describe_native(facts: ModelFacts, directory: Directory, p: Section, page: 
     if p.section("vision_encoder"):
         facts.capabilities.append(IMAGE_TEXT_TO_TEXT)
     unknown = [key for key in p.values if key not in _MISTRAL_KEYS and p.values[key] is not None]
+    weights = weights_in(directory)
+    if weights.files and not weights.missing:
+        _count_native(facts, directory, weights, page)
+        return
     if page.network is None:
         directory.warnings.append(f"The number of parameters is not known: {page.why}.")
         return
@@ -338,6 +342,23 @@ def _describe_native(facts: ModelFacts, directory: Directory, p: Section, page: 
         return
     head = page.network.parts["head"].parameters
     _state_page(facts, page, proven=proven, spread=head)
+    _state_cache(facts, page)
+
+
+def _count_native(facts: ModelFacts, directory: Directory, weights: Weights, page: Page) -> None:
+    """By headers, as of every model that has them: a page that they contradict is none of this model's."""
+    tensors, repeated = tensors_of(directory, weights.files)
+    counted = count_tensors(tensors, repeated=repeated)
+    verdict = decide(Section({}), page, weights, counted, "", quantized=False, bits=0)
+    assert verdict.count is not None
+    facts.parameters.CopyFrom(verdict.count)
+    if verdict.count.exact:
+        facts.parameter_size = size_name(verdict.count.count)
+    else:
+        directory.warnings.append(f"The number of parameters is estimated: {verdict.why}.")
+    facts.bytes_by_dtype.update(counted.bytes_by_dtype)
+    facts.weight_bytes, facts.weight_bytes_certainty = counted.weight_bytes, CERTAINTY_EXACT
+    facts.dtype = stored_dtype(dict(counted.bytes_by_dtype))
     _state_cache(facts, page)
 
 

@@ -14,7 +14,7 @@ from libs.artifact.digest import digest_directory
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import planning_digest, skips_parsing
-from libs.artifact.uri import Listing, syntax_of
+from libs.artifact.uri import Listing, allows_incomplete, syntax_of
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Progress
 from ome.model.v1.model_pb2 import (
@@ -32,6 +32,7 @@ from services.status import wording
 from services.status.completeness import judge_whole, warnings_document
 from services.status.conditions import (
     Cause,
+    Judgement,
     NodeStanding,
     Situation,
     foremost_reason,
@@ -89,7 +90,7 @@ def fold(
     conditions = judge(situation, metadata if facts or metadata else None, parse_cause, whole, progress, previous, now)
     status: dict[str, Any] = {
         "state": situation.state,
-        "lifecycle": _lifecycle(spec, deleting, situation),
+        "lifecycle": _lifecycle(spec, deleting, situation, whole),
         "reason": foremost_reason(conditions),
         "nodesReady": list(situation.ready),
         "nodesFailed": [view.node for view in situation.failed],
@@ -312,10 +313,15 @@ def _failures(situation: Situation) -> list[dict[str, str]]:
     ][:FAILURES_LIMIT]
 
 
-def _lifecycle(spec: Mapping[str, Any], deleting: bool, situation: Situation) -> str:
+def _lifecycle(spec: Mapping[str, Any], deleting: bool, situation: Situation, whole: Judgement) -> str:
     if deleting:
         return "Deleting"
-    return "Disabled" if spec.get("disabled") else situation.state
+    if spec.get("disabled"):
+        return "Disabled"
+    allowed = allows_incomplete((spec.get("storage") or {}).get("parameters") or {})
+    if whole[0] == "False" and not (situation.ready or situation.found_in or allowed):
+        return "Incomplete"
+    return situation.state
 
 
 def _observed_generation(

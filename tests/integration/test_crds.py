@@ -676,7 +676,7 @@ async def test_a_full_status_is_stored_and_shown_in_columns(server: ApiServer) -
         "STATE",
         "READY",
         "PROGRESS",
-        "SIZE",
+        "PARAMETERS",
         "ARCHITECTURE",
         "AGE",
     ]

@@ -335,7 +335,8 @@ def test_model_with_a_pointer_for_weights_is_incomplete_until_it_is_allowed_or_m
     assert condition(item, "Whole")["message"].startswith("model.safetensors is a Git LFS pointer")
     assert item["status"]["reason"] == "Incomplete"
     assert item["status"]["metadata"]["modelType"] == "llama"
-    assert "Incomplete" in fleet.cluster.kubectl("get", "clusterbasemodel", "broken", "-o", "wide")
+    shown = fleet.cluster.kubectl("get", "clusterbasemodel", "broken", "-o", "wide").split("\n")[1].split()
+    assert (shown[1], shown.count("Incomplete")) == ("Incomplete", 2)
     uid = item["metadata"]["uid"]
     assert (
         fleet.cluster.kubectl("get", "nodes", "-l", f"models.ome/{uid}=Failed", "-o", "name").strip() == "node/node-1"

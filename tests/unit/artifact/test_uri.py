@@ -168,6 +168,9 @@ def test_every_source_may_be_used_although_it_is_incomplete_and_says_so_in_one_w
     [
         ("hf://org/model", "revison", "write 'revision' if that is meant"),
         ("hf://org/model", "allowPattern", "write 'allowPatterns' if that is meant"),
+        ("hf://org/model", "tokn", "if 'token' is meant, put it into a Secret"),
+        ("vendor://acme/models/llama", "alowIncomplete", "write 'allowIncomplete' if that is meant"),
+        ("vendor://acme/models/llama", "ignorepatterns", "write 'ignorePatterns' if that is meant"),
         ("hf://org/model", "secretkey", "write 'secretKey' if that is meant"),
         (
             "hf://org/model",
@@ -195,7 +198,7 @@ def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_word(uri: s
 
 
 def test_a_vendor_may_be_told_anything() -> None:
-    check_parameters("vendor://acme/models/llama", {"flavour": "int4", "auth": "a", "auth_type": "b"})
+    check_parameters("vendor://acme/models/llama", {"flavour": "int4", "pattern": "*", "auth": "a", "auth_type": "b"})
 
 
 def test_two_spellings_of_one_parameter_are_refused_although_they_agree() -> None:

@@ -1,5 +1,6 @@
 """Facts of directories that have no configuration of transformers or diffusers."""
 
+import math
 from typing import Any
 
 import pytest
@@ -172,6 +173,55 @@ def test_mistrals_own_parameters_are_counted_by_the_page() -> None:
     vision = facts(json_file("params.json", {**MISTRAL, "vision_encoder": {"hidden_size": 1024}}))
     assert not vision.parameters.exact
     assert list(vision.capabilities) == ["TEXT_GENERATION", "IMAGE_TEXT_TO_TEXT"]
+
+
+SMALL = {
+    **MISTRAL,
+    "dim": 8,
+    "n_layers": 1,
+    "head_dim": 4,
+    "hidden_dim": 16,
+    "n_heads": 2,
+    "n_kv_heads": 1,
+    "vocab_size": 10,
+}
+TENSORS: dict[str, tuple[int, ...]] = {
+    "tok_embeddings.weight": (10, 8),
+    "layers.0.attention.wq.weight": (8, 8),
+    "layers.0.attention.wk.weight": (4, 8),
+    "layers.0.attention.wv.weight": (4, 8),
+    "layers.0.attention.wo.weight": (8, 8),
+    "layers.0.feed_forward.w1.weight": (16, 8),
+    "layers.0.feed_forward.w2.weight": (8, 16),
+    "layers.0.feed_forward.w3.weight": (16, 8),
+    "layers.0.attention_norm.weight": (8,),
+    "layers.0.ffn_norm.weight": (8,),
+    "norm.weight": (8,),
+    "output.weight": (10, 8),
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "exact"),
+    [
+        ({}, True),
+        ({"output.weight": (12, 8)}, False),
+        ({"adapter.weight": (8, 8)}, False),
+        ({"norm.weight": (9,)}, False),
+    ],
+    ids=["agree", "another size", "a part more", "a number more"],
+)
+def test_mistrals_own_parameters_are_exact_only_where_the_headers_agree(
+    changed: dict[str, tuple[int, ...]], exact: bool
+) -> None:
+    tensors = {name: ("BF16", shape) for name, shape in {**TENSORS, **changed}.items()}
+    stored = sum(math.prod(shape) for _, shape in tensors.values())
+    found = facts(json_file("params.json", SMALL), weights_file("consolidated.safetensors", tensors))
+    assert (found.parameters.count, found.parameters.exact) == (stored, exact)
+    assert (found.weight_bytes, found.weight_bytes_certainty, found.dtype) == (2 * stored, CERTAINTY_EXACT, "bfloat16")
+    assert bool(found.parameter_size) == exact
+    if not exact:
+        assert found.parameters.minimum < stored <= found.parameters.maximum
 
 
 def test_metas_own_parameters_do_not_say_whether_the_head_is_tied() -> None:

@@ -98,6 +98,7 @@ def test_a_model_that_its_node_has_found_incomplete_is_failed_with_the_files_and
         "Incomplete",
         ("False", "Incomplete"),
     )
+    assert view.status["lifecycle"] == "Incomplete"
     assert message(view, "Whole") == "b.safetensors is missing: x names 2 files."
     assert view.status["metadata"]["modelType"] == "bert", "its facts are told all the same"
     assert [event.reason for event in view.events if event.type == "Warning"] == ["Incomplete"]
@@ -130,6 +131,14 @@ def test_a_listing_that_is_allowed_to_be_incomplete_says_so_without_facts() -> N
         ("False", "Incomplete"),
     )
     assert ("Warning", "Incomplete") in [(event.type, event.reason) for event in view.events]
+    assert view.status["lifecycle"] == "Ready"
+
+
+def test_a_model_that_may_be_incomplete_is_shown_by_its_state_while_it_comes() -> None:
+    allowed = a_model(storage={"storageUri": "hf://org/model", "parameters": {"allowIncomplete": "true"}})
+    completeness = Completeness(wholeness=WHOLENESS_INCOMPLETE, defects=[MISSING])
+    view = folded(allowed, a_plan(allowed, "a", completeness=completeness), {"a": updating()})
+    assert (whole(view)[0], view.status["lifecycle"]) == ("False", "Creating")
 
 
 def test_an_incomplete_model_in_a_claim_is_not_available() -> None:
