@@ -134,15 +134,26 @@ class Memory:
 
     def __init__(self) -> None:
         self._first = resident_bytes(os.getpid())
+        self._own = _command_line(os.getpid())
         self.most_bytes = 0
 
     async def watch(self) -> None:
         """Look again and again until cancelled."""
         while True:
             own = resident_bytes(os.getpid()) - self._first
-            others = max((resident_bytes(pid) for pid in descendants()), default=0)
+            # One that runs no program of its own yet still shares this process' memory.
+            started = [pid for pid in descendants() if _command_line(pid) != self._own]
+            others = max(map(resident_bytes, started), default=0)
             self.most_bytes = max(self.most_bytes, own, others)
             await asyncio.sleep(0.01)
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        # It has ended.
+        return b""
 
 
 async def watched(memory: Memory, answer: "asyncio.Future[Resolution]") -> Resolution:

@@ -137,6 +137,9 @@ def test_nats_that_comes_back_with_nothing_is_filled_again_and_costs_no_byte(fle
     fleet.until("the model is assigned again", lambda: assignments(fleet) > before)
     stalled["spec"]["displayName"] = "seen by those who have lost everything"
     fleet.apply(stalled)
+    # The node's word that it is Ready may come a moment before the controller's on what the model consists of.
+    fleet.await_state(stalled, "Ready", {NODE})
+    fleet.until("its artifact is told again", lambda: "artifact" in (fleet.get(stalled) or {})["status"])
     assert_complete(fleet, stalled)
     assert sent_bytes(fleet, "*/model-0000*") == SHARDS * SHARD_BYTES
 
