@@ -28,7 +28,7 @@ from services.status.pacing import (
     fold_patience_seconds,
     status_patience_seconds,
 )
-from services.status.transitions import EventDraft
+from services.status.transitions import NOTE_BYTES, EventDraft
 
 EVENTS = Resource("events.k8s.io/v1", "events", "Event")
 REPORTING_CONTROLLER = "ome.io/status"
@@ -36,8 +36,6 @@ REPORTING_CONTROLLER = "ome.io/status"
 _EVENTS_NAMESPACE = "default"
 # Leaves room for the time in a name of at most 253 characters.
 _EVENT_NAME_LENGTH = 230
-# Limit of Event.note in k8s.io/api/events/v1.
-_NOTE_BYTES = 1024
 
 # Of the time, what folding all models may take while all of them change, and what requests to write may be under way.
 _FOLDING_SHARE, _WRITING_SHARE, _LONGEST_SECONDS = 0.1, 0.5, 10.0
@@ -201,7 +199,7 @@ class ModelLoop:
             "action": "Report",
             "type": draft.type,
             "reason": draft.reason,
-            "note": draft.message.encode()[:_NOTE_BYTES].decode(errors="ignore"),
+            "note": draft.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
             "regarding": regarding,
         }
         try:

@@ -4,11 +4,14 @@ Compares the status that was written with the one that is about to be: changes t
 event. Must not do I/O.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from libs.artifact.reasons import Reason
+
+# Limit of Event.note in k8s.io/api/events/v1.
+NOTE_BYTES = 1024
 
 NORMAL = "Normal"
 WARNING = "Warning"
@@ -24,13 +27,31 @@ class EventDraft:
 
 
 def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[EventDraft, ...]:
-    """The events of a change of .status, at most one per reason, and one for each new warning."""
+    """The events of a change of .status, at most one per reason; new warnings of one reason share theirs."""
     drafts: dict[str, EventDraft] = {}
     for draft in (*_progress(before, after), *_warnings(before, after)):
         drafts.setdefault(draft.reason, draft)
+    return (*drafts.values(), *_remarks(before, after))
+
+
+def _remarks(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventDraft]:
     known = before.get("warnings") or []
-    remarks = [each for each in after.get("warnings") or [] if each not in known]
-    return (*drafts.values(), *(EventDraft(WARNING, each["reason"], each["message"]) for each in remarks))
+    by_reason: dict[str, list[str]] = {}
+    for each in after.get("warnings") or []:
+        if each not in known:
+            by_reason.setdefault(each["reason"], []).append(each["message"])
+    for reason, messages in by_reason.items():
+        yield EventDraft(WARNING, reason, together(messages, NOTE_BYTES))
+
+
+def together(messages: Sequence[str], most_bytes: int) -> str:
+    """As many of the messages, in their order, as fit; the others are counted, and the first is cut if it must be."""
+    for shown in range(len(messages), 0, -1):
+        left = f" {len(messages) - shown} more: see .status.warnings." if shown < len(messages) else ""
+        note = " ".join(messages[:shown]) + left
+        if len(note.encode()) <= most_bytes:
+            return note
+    return messages[0].encode()[: most_bytes - len(left.encode())].decode(errors="ignore") + left
 
 
 def _progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventDraft]:

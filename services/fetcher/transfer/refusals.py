@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from libs.artifact.reasons import Reason
+from libs.artifact.wording import one_line
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 
 # As much of a refusal's body as is looked at: codes and messages stand at the beginning.
@@ -189,7 +190,7 @@ def said_in(text: str, secrets: Iterable[str]) -> Said:
 
 def cleaned(text: str, secrets: Iterable[str] = ()) -> str:
     """Somebody else's words in one line of at most 1,024 characters, without what may be secret."""
-    text = " ".join("".join(each if each.isprintable() else " " for each in text[:_MOST_LOOKED_AT]).split())
+    text = one_line(text[:_MOST_LOOKED_AT], _MOST_LOOKED_AT)
     parts = {part for secret in secrets for part in re.split(r"[\s\",;]+", secret) if len(part) >= _SECRET_CHARACTERS}
     parts -= _SCHEMES
     for part in sorted(parts, key=len, reverse=True):

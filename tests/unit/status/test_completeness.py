@@ -166,16 +166,22 @@ def test_what_was_told_of_an_artifact_stays_while_nobody_says_it() -> None:
         assert not [event for event in later.events if event.type == "Warning"]
 
 
-def test_remarks_of_listing_choice_and_parser_are_warnings_with_an_event_each() -> None:
-    found = facts(WHOLENESS_WHOLE, remarks=[NO_TOKENIZER], warnings=["config.json starts with a byte order mark."])
+def test_remarks_of_listing_choice_and_parser_are_warnings_with_an_event_for_each_reason() -> None:
+    marks = [f"{name} starts with a byte order mark." for name in ("config.json", "tokenizer.json")]
+    found = facts(WHOLENESS_WHOLE, remarks=[NO_TOKENIZER], warnings=marks)
     view = folded(MODEL, planned(warnings=[CHOSEN, CHOSEN]), {"a": ready(facts=found)})
     assert view.status["warnings"] == [
         {"reason": "VariantChosen", "message": "Of the quantizations Q4_K_M and Q8_0 in GGUF, Q4_K_M is fetched."},
         {"reason": "NoTokenizer", "message": "There is no tokenizer."},
         {"reason": "OddFile", "message": "config.json starts with a byte order mark."},
+        {"reason": "OddFile", "message": "tokenizer.json starts with a byte order mark."},
     ]
     events = [(event.reason, event.message) for event in view.events if event.type == "Warning"]
-    assert events == [(each["reason"], each["message"]) for each in view.status["warnings"]]
+    assert events == [
+        ("VariantChosen", "Of the quantizations Q4_K_M and Q8_0 in GGUF, Q4_K_M is fetched."),
+        ("NoTokenizer", "There is no tokenizer."),
+        ("OddFile", " ".join(marks)),
+    ]
     again = folded(MODEL, planned(warnings=[CHOSEN]), {"a": ready(facts=found)}, previous=view.status)
     assert not [event for event in again.events if event.type == "Warning"]
 

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ome.fetch.v1.fetch_pb2 import PROBLEM_CLASS_MISSING
 from ome.model.v1.model_pb2 import (
     REASON_ARTIFACT_DAMAGED,
@@ -10,6 +13,7 @@ from ome.model.v1.model_pb2 import (
     REASON_NOT_FOUND,
 )
 from services.status.folding import StatusView
+from services.status.transitions import NOTE_BYTES, together
 from tests.unit.status.samples import a_model, a_plan, a_problem, failed, folded, ready, updating
 
 MODEL = a_model()
@@ -95,3 +99,17 @@ def test_a_node_that_is_heard_again_is_a_recovery() -> None:
 def test_nothing_to_fetch_and_disabled_are_told() -> None:
     assert told(folded(a_model(""))) == [("Normal", "NoStorage")]
     assert told(folded(a_model(disabled=True))) == [("Normal", "Disabled")]
+
+
+@given(st.lists(st.text(min_size=1, max_size=1200), min_size=1, max_size=16))
+def test_a_note_of_many_warnings_fits_and_says_how_many_it_leaves_out(messages: list[str]) -> None:
+    note = together(messages, NOTE_BYTES)
+    assert len(note.encode()) <= NOTE_BYTES
+    whole = " ".join(messages)
+    assert note == whole or len(whole.encode()) > NOTE_BYTES
+
+
+def test_a_note_counts_the_warnings_for_which_there_is_no_room() -> None:
+    assert together(["first.", "second.", "third."], 60) == "first. second. third."
+    assert together(["first.", "second " * 9, "third " * 9], 60) == "first. 2 more: see .status.warnings."
+    assert together(["é" * 60], 11) == "ééééé"
