@@ -31,7 +31,7 @@ _LABEL_INTERVAL_SECONDS = 0.03
 _CONFIG_MAP_PATIENCE_SECONDS = 0.3
 # Between two writes of one node, per node of the cluster: while more of its models are to come, and afterwards. Of a
 # hundred models that come at once each would be written by itself otherwise, which is a hundred requests per node.
-_LABEL_SPREAD = Spread(busy_seconds_per_node=0.05, settled_seconds_per_node=0.005, longest_seconds=30.0)
+_LABEL_SPREAD = Spread(busy_seconds_per_node=0.1, settled_seconds_per_node=0.005, longest_seconds=30.0)
 _CONFIG_MAP_SPREAD = Spread(busy_seconds_per_node=0.2, settled_seconds_per_node=0.01, longest_seconds=120.0)
 # Reporting on all nodes may take this part of the time while everything changes.
 _SHARE, _LONGEST_SECONDS = 0.1, 10.0

@@ -33,11 +33,10 @@ class DesiredByNode:
         self._js = js
         # Undecoded: there are as many as models times nodes, and each is sent a few times.
         self.mirror: Mirror[bytes] = Mirror(names.DESIRED_BUCKET, bytes)
-        self._models: dict[str, set[str]] = defaultdict(set)
+        # The artifact of each model that a node is told about, by the node's token.
+        self._models: dict[str, dict[str, str]] = defaultdict(dict)
         # The last revision of every key, which a deletion is told with.
         self._told: dict[str, int] = {}
-        # The artifact of every key.
-        self._digests: dict[str, str] = {}
         self._queue: KeyedQueue[str] = KeyedQueue("desired")
 
     def changed(self, key: str) -> None:
@@ -45,11 +44,9 @@ class DesiredByNode:
         node, _, uid = key.partition(".")
         entry = self.mirror.entries.get(key)
         if entry:
-            self._models[node].add(uid)
-            self._digests[key] = _decode(entry.value).artifact.digest
+            self._models[node][uid] = _decode(entry.value).artifact.digest
         else:
-            self._models[node].discard(uid)
-            self._digests.pop(key, None)
+            self._models[node].pop(uid, None)
             if not self._models[node]:
                 del self._models[node]
         self._queue.add(key)
@@ -87,8 +84,7 @@ class DesiredByNode:
 
     def names_artifact(self, node: str, digest: str) -> bool:
         """Whether any of a node's assignments names an artifact."""
-        token = names.node_token(node)
-        return any(self._digests.get(f"{token}.{uid}") == digest for uid in self._models.get(token, ()))
+        return digest in self._models.get(names.node_token(node), {}).values()
 
     async def may_know(self, node: str, digest: str) -> bool:
         """Whether a node is told to hold an artifact, perhaps by a replica that is a moment ahead of this one."""
