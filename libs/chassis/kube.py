@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment, proxy_bypass_environment
 
 import aiohttp
 import structlog
@@ -215,15 +216,22 @@ def _error(method: str, path: str, status: int, payload: bytes, retry_after: str
 
 @asynccontextmanager
 async def open_kube(
-    url: str, trust: ssl.SSLContext, token: Callable[[], str] | None = None, *, trust_env: bool = False
+    url: str, trust: ssl.SSLContext, token: Callable[[], str] | None = None, proxy: str | None = None
 ) -> AsyncIterator[KubeClient]:
-    """A client of the server at `url`, which `trust` verifies and may prove our identity to.
-
-    With `trust_env` the proxy that the environment names is used.
-    """
+    """A client of the server at `url`, which `trust` verifies and may prove our identity to."""
     connector = aiohttp.TCPConnector(ssl=trust, limit=_CONNECTIONS)
-    async with aiohttp.ClientSession(connector=connector, trust_env=trust_env) as session:
+    async with aiohttp.ClientSession(connector=connector, proxy=proxy) as session:
         yield KubeClient(session, url, token)
+
+
+def proxy_of_environment(host: str) -> str | None:
+    """The proxy for HTTPS that the process' environment names for a host, None for a direct connection.
+
+    By the rules of the standard library, but once for all requests: aiohttp's `trust_env` looks at each, and reads a
+    `.netrc` for each as well.
+    """
+    proxies = getproxies_environment()
+    return None if proxy_bypass_environment(host, proxies) else proxies.get("https")
 
 
 @asynccontextmanager
@@ -250,7 +258,7 @@ async def connect_kube(service_account_dir: Path, environ: Mapping[str, str]) ->
         raise SettingsError(problems)
     # An IPv6 address stands in brackets.
     url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    async with open_kube(url, trust, token, trust_env=True) as client:
+    async with open_kube(url, trust, token, proxy_of_environment(host)) as client:
         yield client
 
 

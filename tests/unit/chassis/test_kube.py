@@ -20,6 +20,7 @@ from libs.chassis.kube import (
     TokenFile,
     connect_kube,
     open_kube,
+    proxy_of_environment,
 )
 from libs.chassis.settings import SettingsError
 from tools.localcluster.certificates import Authority
@@ -255,3 +256,23 @@ async def test_all_that_a_pod_lacks_is_said_at_once(tmp_path: Path) -> None:
     assert "KUBERNETES_SERVICE_PORT" in address
     assert str(tmp_path / "token") in token
     assert str(tmp_path / "ca.crt") in authority
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "proxy"),
+    [
+        ("", "http://proxy.example:3128"),
+        ("10.96.0.1", None),
+        (".svc,10.96.0.1", None),
+        ("*", None),
+        ("10.96.0.2", "http://proxy.example:3128"),
+    ],
+)
+def test_the_environment_names_the_proxy_unless_it_excepts_the_server(
+    exceptions: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "NO_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", exceptions)
+    assert proxy_of_environment("10.96.0.1") == proxy
