@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 import structlog
@@ -231,7 +231,7 @@ def proxy_of_environment(host: str) -> str | None:
     `.netrc` for each as well.
     """
     proxies = getproxies_environment()
-    return None if proxy_bypass_environment(host, proxies) else proxies.get("https")
+    return None if proxy_bypass(host, proxies) else proxies.get("https")
 
 
 @asynccontextmanager
