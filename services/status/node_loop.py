@@ -121,6 +121,9 @@ class NodeLoop:
             return None
         now = asyncio.get_running_loop().time()
         patience = WAITING_SECONDS if wanted and data_may_wait(data, wanted) else _CONFIG_MAP_PATIENCE_SECONDS
+        if wanted and name not in self._data_written_at and self._observations.awaits_models(name):
+            # Nobody waits for the first entries of a node to which more models are to come.
+            patience = max(patience, self._interval_seconds(_CONFIG_MAP_SPREAD, name))
         remaining = self._data_pacer.remaining_seconds(name, patience, now)
         if wanted:
             remaining = max(remaining, self._spread(_CONFIG_MAP_SPREAD, name, self._data_written_at, now))
@@ -145,7 +148,7 @@ class NodeLoop:
 
     def _spread(self, spread: Spread, name: str, written_at: dict[str, float], now: float) -> float:
         """How long a node waits because it was written a moment ago."""
-        if name not in written_at:
-            return 0.0
-        interval = spread.interval_seconds(self._cluster.nodes, self._observations.awaits_models(name))
-        return written_at[name] + interval - now
+        return written_at[name] + self._interval_seconds(spread, name) - now if name in written_at else 0.0
+
+    def _interval_seconds(self, spread: Spread, name: str) -> float:
+        return spread.interval_seconds(self._cluster.nodes, self._observations.awaits_models(name))
