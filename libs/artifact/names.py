@@ -60,7 +60,7 @@ def resolve_subject(pool: str) -> str:
 # What a node may say and ask, and the one subject on which it is told something: the last tokens of its subjects.
 DESIRED, SNAPSHOT = "desired", "snapshot"
 OBSERVED, RECALL, PROGRESS, HEARTBEAT = "observed", "recall", "progress", "heartbeat"
-MANIFEST, FACTS, CREDENTIALS = "manifest", "facts", "credentials"
+MANIFEST, FACTS, CREDENTIALS, USE = "manifest", "facts", "credentials", "use"
 # On which resolvers ask for the secrets of models whose sources are to be listed.
 LISTING_CREDENTIALS_SUBJECT = "ome.listing.credentials"
 # On which they ask whether a listing that takes long is still wanted.
@@ -94,6 +94,12 @@ REPORTED_BUCKETS = (PLANS_BUCKET, OBSERVED_BUCKET, FACTS_BUCKET, NODES_BUCKET)
 def follow_subject(bucket: str, consumer: str) -> str:
     """Subject on which the status service asks for a consumer of a bucket by a name; "*" stands for any."""
     return f"ome.follow.{bucket}.{consumer}"
+
+
+def use_subject(node: str) -> str:
+    """Subject on which the gateway asks the controller about Pods on a node's behalf; "*" stands for any node."""
+    token = node if node == "*" else node_token(node)
+    return f"ome.use.{token}"
 
 
 def credentials_subject(node: str) -> str:

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     IDENTITY_REFUSED = "IdentityRefused"
     EGRESS_REFUSED = "EgressRefused"
     INCOMPLETE = "Incomplete"
+    IN_USE = "InUse"
 
 
 def reason_named(word: str) -> Reason | None:

@@ -1,9 +1,10 @@
 """Puts the fetcher together: adapters, loops, and their order at the start and at the end."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
-from libs.artifact.names import inbox_prefix
+from libs.artifact.names import inbox_prefix, node_key
 from libs.artifact.version import FACTS_VERSION, VERSION
 from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import connect_nats
@@ -18,8 +19,10 @@ from services.fetcher.fleet.manifests import Manifests
 from services.fetcher.fleet.progress import publish_progress
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
+from services.fetcher.fleet.use import UseClient
 from services.fetcher.model.downloads import Downloads, Slots
 from services.fetcher.model.fetching import Fetching
+from services.fetcher.model.keeping import Keeper, hold_seconds
 from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.parser_client import connect_parser
 from services.fetcher.model.roots import Roots
@@ -51,7 +54,12 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
     node = settings.node_name
     reconnected, renewed = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds)
+
+        def release_time() -> float | None:
+            # Without a controller that tells who uses what, nothing would end the time for which copies are kept.
+            return time.time() if settings.in_use_grace_seconds and assignments.tells_use else None
+
+        roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds, release_time)
         await stack.enter_async_context(roots.opened(health))
         plaintext = settings.parser_plaintext
         tls = tls_files(settings.parser_tls_dir, "OME_PARSER_TLS_DIR", health, plaintext, with_authority=True)
@@ -80,8 +88,14 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         downloads = Downloads(slots, fetching.fetch, queue.add, pace)
         reports = Reports(gateway)
         facts = FactsExchange(gateway, node, FACTS_VERSION)
-        model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts)
-        triggers = Triggers(queue, assignments, roots, reports, model_loop, settings.orphan_grace_seconds)
+
+        def grace_seconds(model_uid: str) -> float:
+            entry = assignments.entries.get(node_key(node, model_uid))
+            return hold_seconds(settings.in_use_grace_seconds, entry.value if entry else None)
+
+        keeper = Keeper(roots, UseClient(gateway), grace_seconds, queue.add)
+        model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts, keeper)
+        triggers = Triggers(queue, assignments, roots, reports, model_loop, keeper, settings.orphan_grace_seconds)
 
         async def reconcile() -> None:
             # Nothing is removed before it is known what is wanted.
@@ -104,6 +118,11 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
                 # What was said is stored; what we were told in that moment may have been missed.
                 assignments.reread()
 
+        async def keep_used() -> None:
+            # Before that, nobody has said for how long Pods may hold what.
+            await assignments.synced()
+            await keeper.run()
+
         loops = [
             assignments.run(triggers.assignment_changed),
             reconcile(),
@@ -112,6 +131,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             triggers.revise(),
             triggers.room_freed(),
             triggers.collect_leftovers(),
+            keep_used(),
             downloads.run(),
             roots.reopen(health, triggers.root_opened),
             scrub_artifacts(

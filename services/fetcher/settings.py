@@ -112,6 +112,16 @@ class Settings(SourceSettings):
         minimum=0.0,
         help="How long something on disk stays that no object of the Kubernetes API asks for.",
     )
+    in_use_grace_seconds: float = setting(
+        86400.0,
+        minimum=0.0,
+        help="How long Pods may hold a copy that is to go, such as an earlier revision; 0 removes it at once.",
+    )
+    unselected_grace_seconds: float = setting(
+        60.0,
+        minimum=0.0,
+        help="How long a model stays on a node that its selectors no longer match, in case they do again.",
+    )
     recheck_seconds: float = setting(
         300.0, minimum=0.1, help="Interval at which a held model's files are compared with its manifest by size."
     )

@@ -48,11 +48,12 @@ FETCHING = (
     "directory-made",
     "link-renamed",
 )
-REMOVING = ("link-removed", "owner-removed", "artifact-trashed")
-REPLACING = ("artifact-renamed", "owner-written", "link-staged", "link-renamed", "artifact-trashed")
+REMOVING = ("release-written", "link-removed", "owner-removed", "artifact-trashed")
+REPLACING = ("artifact-renamed", "release-written", "owner-written", "link-staged", "link-renamed", "artifact-trashed")
 MOVING = ("old-name-removed", "owner-written", "directory-made", "link-renamed")
 EMPTYING = ("empty-directory-removed",)
 COLLECTING = ("leftover-trashed",)
+FORGETTING = ("release-forgotten", "artifact-trashed")
 REPAIRING = (
     "damage-recorded",
     "chunk-recorded",
@@ -118,7 +119,9 @@ def assert_published(node: Node) -> None:
 
 
 def test_every_named_point_has_its_kill() -> None:
-    assert {*FETCHING, *REMOVING, *REPLACING, *MOVING, *EMPTYING, *COLLECTING, *REPAIRING} == set(FAILPOINTS)
+    assert {*FETCHING, *REMOVING, *REPLACING, *MOVING, *EMPTYING, *COLLECTING, *REPAIRING, *FORGETTING} == set(
+        FAILPOINTS
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,6 +211,55 @@ def test_damage_that_was_found_is_not_forgotten_by_a_kill_before_it_is_repaired(
     with node.store() as store:
         assert store.check(MANIFEST.digest) == ()
         assert contents_of(node.root / ".ome" / "damaged") == {}
+
+
+@pytest.mark.parametrize("failpoint", [each for each in REPLACING if each != "artifact-trashed"])
+def test_whoever_has_mounted_a_revision_keeps_it_through_a_kill_while_the_next_one_comes(
+    failpoint: str, node: Node
+) -> None:
+    assert node.run() == 0
+    mounted = os.open(node.root / "team" / "model", os.O_PATH)
+    assert node.run(failpoint, "--keep", revision="next") == -signal.SIGKILL
+    assert node.run("", "--keep", "--collect", revision="next") == 0
+    assert node.read() == NEXT
+    assert contents_of(Path(f"/proc/self/fd/{mounted}/")) == MODEL
+    assert node.run("", "--keep", "--forget", revision="next") == 0
+    assert contents_of(Path(f"/proc/self/fd/{mounted}/")) == {}
+    os.close(mounted)
+    with node.store() as store:
+        assert store.releases() == []
+        assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("failpoint", ["release-written", "artifact-renamed"])
+def test_whoever_has_mounted_a_damaged_copy_keeps_its_files_through_a_kill_while_it_is_repaired(
+    failpoint: str, node: Node
+) -> None:
+    assert node.run() == 0
+    mounted = os.open(node.root / "team" / "model", os.O_PATH)
+    node.flip()
+    damaged = contents_of(Path(f"/proc/self/fd/{mounted}/"))
+    assert node.run(failpoint, "--keep", "--scrub") == -signal.SIGKILL
+    assert node.run("", "--keep", "--scrub") == 0
+    assert_published(node)
+    assert contents_of(Path(f"/proc/self/fd/{mounted}/")) == damaged
+    assert node.run("", "--keep", "--forget") == 0
+    assert contents_of(Path(f"/proc/self/fd/{mounted}/")) == {}
+    os.close(mounted)
+    assert_published(node)
+    assert list((node.root / ".ome" / "replaced").iterdir()) == []
+
+
+@pytest.mark.parametrize("failpoint", FORGETTING)
+def test_a_kill_while_a_copy_goes_that_nobody_uses_leaves_nothing_in_the_end(failpoint: str, node: Node) -> None:
+    assert node.run() == 0
+    assert node.run(failpoint, "--keep", "--forget", revision="next") == -signal.SIGKILL
+    assert node.run("", "--collect", revision="next") == 0
+    with node.store() as store:
+        assert store.releases() == []
+        assert not store.holds(MANIFEST.digest)
+        assert leftovers(store) == []
+    assert node.read() == NEXT
 
 
 @pytest.mark.parametrize("failpoint", EMPTYING)

@@ -9,7 +9,7 @@ import json
 import random
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,9 +105,9 @@ def acquire(store: Store, manifest: Manifest, origin: Origin, stop: StopFlag, *a
     acquiring.acquire(store, manifest, origin, stop, CLAIMANT, *arguments, **more)
 
 
-def new_store(directory: Path, name: str = "/models") -> Store:
+def new_store(directory: Path, name: str = "/models", release_time: Callable[[], float | None] = lambda: None) -> Store:
     """A store that is not opened yet."""
-    return Store(directory, name, Reservations())
+    return Store(directory, name, Reservations(), release_time)
 
 
 def contents_of(directory: Path) -> dict[str, bytes]:
@@ -144,11 +144,13 @@ def main() -> None:
     parser.add_argument("--scrub", action="store_true", help="read what is held before, and repair it")
     parser.add_argument("--remove", action="store_true", help="take the model away again")
     parser.add_argument("--collect", action="store_true", help="remove what nobody wants before anything else")
+    parser.add_argument("--keep", action="store_true", help="keep what loses its name, as somebody may use it")
+    parser.add_argument("--forget", action="store_true", help="remove what was kept after everything else")
     options = parser.parse_args()
     manifest = read_manifest(options.manifest)
     digest = manifest.digest
     try:
-        with new_store(options.root) as store:
+        with new_store(options.root, release_time=lambda: 1000.0 if options.keep else None) as store:
             if options.collect:
                 store.collect(())
             if options.scrub:
@@ -159,6 +161,8 @@ def main() -> None:
             store.publish(MODEL_UID, options.path, digest)
             if options.remove:
                 store.unpublish(MODEL_UID)
+            if options.forget:
+                store.forget_releases(store.releases())
     except ServiceError as error:
         print(error.reason, error.message)
         sys.exit(1)

@@ -35,6 +35,8 @@ class Assignments:
         self._gateway = gateway
         self._node = node
         self._epoch = ""
+        # Whether the gateway answers questions about Pods, as those of earlier versions do not.
+        self.tells_use = False
         # The last revision of what has gone, since the last snapshot and before it.
         self._gone: dict[str, int] = {}
         self._gone_before: dict[str, int] = {}
@@ -111,6 +113,7 @@ class Assignments:
             elif piece.epoch != self._epoch:
                 self._wanted.set()
                 return
+            self.tells_use = piece.tells_use
             sequence = piece.sequence if sequence is None else min(sequence, piece.sequence)
             for change in piece.assignments:
                 key = node_key(self._node, change.model_uid)

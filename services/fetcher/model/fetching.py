@@ -78,6 +78,8 @@ class Fetching:
         )
         try:
             await asyncio.shield(running)
+            # A repair lets go of what was there.
+            self._roots.released.set()
         except ServiceError as error:
             self._roots.room.give_back(error)
             raise

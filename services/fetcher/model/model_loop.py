@@ -44,7 +44,8 @@ from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.downloads import Downloads, Order
-from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, PublishedName, Setback
+from services.fetcher.model.keeping import Keeper
+from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, PublishedName, Setback, Spared
 from services.fetcher.model.parser_client import ParserClient
 from services.fetcher.model.planning import (
     Abandon,
@@ -62,6 +63,7 @@ from services.fetcher.model.planning import (
     plan,
     retry_delay_seconds,
 )
+from services.fetcher.model.removal import Fate, Leaving, judge, seconds_until_question
 from services.fetcher.model.roots import Roots
 from services.fetcher.settings import Settings
 from services.fetcher.store.artifacts import ForeignLeftovers, PathTaken
@@ -104,6 +106,11 @@ class Memory:
     repair_at: float | None = None
     # Time of the monotonic clock since when it is known that no object names the model.
     unclaimed_since: float | None = None
+    # What the controller said about the time since when the node is not meant to hold the model, in milliseconds, and
+    # that time by the monotonic clock.
+    unselected: tuple[int, float] | None = None
+    # Time of the monotonic clock when it is looked again whether a name that is to go may go.
+    spared_until: float | None = None
 
 
 class ModelLoop:
@@ -118,6 +125,7 @@ class ModelLoop:
         reports: Reports,
         parser: ParserClient,
         facts: FactsExchange,
+        keeper: Keeper,
     ) -> None:
         self._settings = settings
         self._assignments = assignments
@@ -126,6 +134,7 @@ class ModelLoop:
         self._reports = reports
         self._parser = parser
         self._facts = facts
+        self._keeper = keeper
         self._memory: dict[str, Memory] = {}
         self._phases: dict[str, NodePhase] = {}
 
@@ -246,6 +255,8 @@ class ModelLoop:
             transfer=self._downloads.get(model_uid),
             setback=memory.setback,
             leftovers=tuple(sorted(memory.fetched)),
+            kept=await self._keeper.kept(model_uid),
+            spared=await self._spared(model_uid, desired, publications, memory),
         )
         if desired.assignment.goal == GOAL_ABSENT:
             self._roots.refuse_contested()
@@ -264,6 +275,38 @@ class ModelLoop:
             evicted = tuple(self._evicted(model_uid, desired.assignment, publications))
             return replace(observed, obstacle=error, evicted=evicted)
         return replace(observed, parsing=self._recall_parsing(desired, observed.copy, memory, stored))
+
+    async def _spared(
+        self, model_uid: str, desired: Desired, publications: Sequence[PublishedName], memory: Memory
+    ) -> Spared | None:
+        """Why the model's name stays although the node is not meant to hold it any more; None when it goes."""
+        assignment = desired.assignment
+        memory.spared_until = None
+        if assignment.goal != GOAL_ABSENT or not assignment.HasField("unselected_since"):
+            memory.unselected = None
+            return None
+        told, now = assignment.unselected_since.ToMilliseconds(), time.monotonic()
+        if memory.unselected is None or memory.unselected[0] != told:
+            memory.unselected = told, now - max(0.0, time.time() - told / 1000)
+        if not publications:
+            return None
+        leaving = Leaving(
+            for_seconds=now - memory.unselected[1],
+            spared_seconds=self._settings.unselected_grace_seconds,
+            grace_seconds=self._keeper.grace_seconds(model_uid),
+        )
+        verdict = judge(leaving)
+        if verdict.fate is Fate.UNKNOWN:
+            leaving = replace(leaving, use=await self._keeper.name_use(model_uid, [each.path for each in publications]))
+            verdict = judge(leaving)
+        if verdict.fate is Fate.GOES:
+            return None
+        wait = verdict.remaining_seconds
+        if verdict.fate is not Fate.SPARED:
+            wait = min(wait, seconds_until_question(leaving.for_seconds, asked_before=True))
+        memory.spared_until = now + wait
+        longest = max(leaving.spared_seconds, leaving.grace_seconds)
+        return Spared(verdict.fate, told / 1000 + longest, leaving.use)
 
     def _recall_parsing(
         self, desired: Desired, copy: Copy, memory: Memory, stored: NodeModelState | None
@@ -571,8 +614,7 @@ class ModelLoop:
         # While a transfer runs, its end is what is waited for; the time of its beginning lies in the past.
         if memory.setback and memory.setback.retry_at and self._downloads.get(model_uid) is None:
             times.append(memory.setback.retry_at)
-        if memory.repair_at and memory.repair_at > now:
-            times.append(memory.repair_at)
+        times += [each for each in (memory.repair_at, memory.spared_until) if each and each > now]
         if state.phase == NodePhase.NODE_PHASE_READY and memory.parsing and memory.parsing.retry_at:
             times.append(memory.parsing.retry_at)
         return max(_SOONEST_SECONDS, min(times) - now)

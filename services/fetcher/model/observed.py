@@ -9,6 +9,7 @@ from enum import Enum
 from ome.fetch.v1.fetch_pb2 import Assignment, Problem
 from ome.model.v1.model_pb2 import Artifact
 from ome.parser.v1.parser_pb2 import ModelFacts
+from services.fetcher.model.removal import Fate, Use
 
 # What is asked for the bytes: URI and sorted parameters.
 SourceAddress = tuple[str, tuple[tuple[str, str], ...]]
@@ -122,6 +123,29 @@ class Parsing:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A copy that has lost its name and is still on disk. Times are times of the day, in seconds."""
+
+    artifact: Artifact
+    # That has led to it, as the node sees it.
+    path: str
+    released_at: float
+    # When it goes in any case.
+    until: float
+    # None as long as the controller has not said who uses it.
+    use: Use | None
+
+
+@dataclass(frozen=True)
+class Spared:
+    """Why a name that is to go still stands. until is the time of day when it goes in any case."""
+
+    fate: Fate
+    until: float
+    use: Use | None
+
+
+@dataclass(frozen=True)
 class Observed:
     """What is on disk and under way for one model on this node."""
 
@@ -139,6 +163,10 @@ class Observed:
     repair_at: float | None = None
     # Roots in which the model stands where it may not: its name there is to go.
     evicted: tuple[str, ...] = ()
+    # Copies that the model has let go of, and that Pods may still use.
+    kept: tuple[Kept, ...] = ()
+    # The model's name stays for now although it is to go.
+    spared: Spared | None = None
     # Why the desired place cannot be used or, for local://, read.
     obstacle: Exception | None = None
     # False when looking itself failed: then nothing is known to be absent.

@@ -6,6 +6,7 @@ services see. Must not do I/O, nor remember anything.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
@@ -17,7 +18,9 @@ from ome.fetch.v1.fetch_pb2 import (
     GOAL_KEEP,
     PROBLEM_CLASS_INVALID,
     PROBLEM_CLASS_UNAVAILABLE,
+    HeldCopy,
     NodeModelState,
+    PodUse,
     Problem,
 )
 from ome.model.v1.model_pb2 import (
@@ -28,11 +31,25 @@ from ome.model.v1.model_pb2 import (
     REASON_ARTIFACT_DAMAGED,
     REASON_DELETING,
     REASON_DOWNLOADING,
+    REASON_IN_USE,
     REASON_QUEUED,
     REASON_RESOLVING,
 )
 from ome.model.v1.model_pb2 import Reason as ReasonNumber
-from services.fetcher.model.observed import Desired, Observed, PublishedName, Setback, Transfer, TransferPhase
+from services.fetcher.model.observed import (
+    Desired,
+    Kept,
+    Observed,
+    PublishedName,
+    Setback,
+    Spared,
+    Transfer,
+    TransferPhase,
+)
+from services.fetcher.model.removal import Fate, shown_use
+
+# Copies without a name that are told of one model; of more there is nothing that a person would want to know.
+_MOST_HELD = 8
 
 
 @dataclass(frozen=True)
@@ -135,18 +152,12 @@ def describe(desired: Desired, observed: Observed) -> NodeModelState:
         content_digest=assignment.content_digest,
     )
     setback = _setback(desired, observed)
+    state.held.extend(_held(each) for each in observed.kept[:_MOST_HELD])
     if assignment.goal == GOAL_KEEP:
         _describe_kept(state, observed)
         return state
     if assignment.goal == GOAL_ABSENT:
-        if observed.complete and not (observed.publications or observed.transfer or observed.leftovers):
-            state.phase = NODE_PHASE_DELETED
-        elif setback:
-            state.phase = NODE_PHASE_FAILED
-            state.problem.CopyFrom(setback.problem)
-        else:
-            state.phase = NODE_PHASE_UPDATING
-            state.problem.CopyFrom(_waiting(REASON_DELETING, "the node is removing the model"))
+        _describe_absence(state, observed, setback)
         return state
     state.path = observed.path
     if observed.parsing and observed.parsing.refusal and observed.copy.complete:
@@ -194,6 +205,8 @@ def _plan_absence(desired: Desired, observed: Observed, now: float) -> tuple[Act
         return ()
     if observed.transfer:
         return _stop(observed.transfer, "the model is deleted")
+    if observed.spared:
+        return ()
     reserved = {each.root for each in observed.publications if desired.assignment.reserve and each.intact}
     removed = tuple(each for each in _unpublish(observed, keep="") if each.root not in reserved)
     return (*map(Reserve, sorted(reserved)), *removed, *_abandon(observed))
@@ -298,6 +311,50 @@ def _readable(observed: Observed) -> PublishedName | None:
         if publication.intact and not damaged:
             return publication
     return None
+
+
+def _describe_absence(state: NodeModelState, observed: Observed, setback: Setback | None) -> None:
+    """Say how far the removal is, and what it waits for."""
+    present = observed.publications or observed.transfer or observed.leftovers
+    state.phase = NODE_PHASE_UPDATING
+    if observed.complete and not present and not observed.kept:
+        state.phase = NODE_PHASE_DELETED
+    elif setback:
+        state.phase = NODE_PHASE_FAILED
+        state.problem.CopyFrom(setback.problem)
+    elif observed.spared:
+        readable = _readable(observed)
+        if readable:
+            state.artifact.CopyFrom(readable.artifact)
+            state.path = readable.path
+        state.problem.CopyFrom(_waiting(REASON_IN_USE, _why_spared(observed.spared)))
+    elif not present and (held := [each for each in observed.kept if each.use and each.use.pods]):
+        latest = max(held, key=lambda each: each.until)
+        why = f"{shown_use(latest.use)}: the files stay until {_shown_time(latest.until)} at the latest"
+        state.problem.CopyFrom(_waiting(REASON_IN_USE, why))
+    else:
+        state.problem.CopyFrom(_waiting(REASON_DELETING, "the node is removing the model"))
+
+
+def _why_spared(spared: Spared) -> str:
+    selected = "the node is no longer meant to hold the model"
+    if spared.fate is Fate.SPARED:
+        return f"{selected}, which stays for a moment in case it is again"
+    return f"{selected}; {shown_use(spared.use)}: it stays until {_shown_time(spared.until)} at the latest"
+
+
+def _held(kept: Kept) -> HeldCopy:
+    held = HeldCopy(artifact=kept.artifact, path=kept.path)
+    held.released_at.FromMilliseconds(int(kept.released_at * 1000))
+    held.until.FromMilliseconds(int(kept.until * 1000))
+    if kept.use:
+        held.use.pods = kept.use.pods
+        held.use.users.extend(PodUse(namespace=each.namespace, name=each.name) for each in kept.use.holders)
+    return held
+
+
+def _shown_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _describe_refusal(state: NodeModelState, desired: Desired, observed: Observed) -> None:

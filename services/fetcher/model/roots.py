@@ -26,6 +26,7 @@ from services.fetcher.model.room import Room
 from services.fetcher.store import artifacts as store_artifacts
 from services.fetcher.store.artifacts import Store
 from services.fetcher.store.paths import Place, Tenant, host_path, place_model, resolve_local
+from services.fetcher.store.releases import Release
 from services.fetcher.store.scopes import Claimant
 from services.fetcher.store.space import Reservations
 
@@ -42,18 +43,29 @@ _log = structlog.get_logger()
 class Roots:
     """Stores by root. A root that cannot be used fails its own models and is tried again; the others go on."""
 
-    def __init__(self, host_root: Path, roots: Sequence[str], contest_seconds: float) -> None:
-        """contest_seconds is how long another process may hold a root before models are said to suffer from it."""
+    def __init__(
+        self,
+        host_root: Path,
+        roots: Sequence[str],
+        contest_seconds: float,
+        release_time: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """contest_seconds is how long another process may hold a root before models are said to suffer from it.
+
+        release_time is as the store's.
+        """
         self._host_root = host_root
         self._roots = tuple(roots)
         reservations = Reservations()
-        self._stores = {root: Store(host_path(host_root, root), root, reservations) for root in roots}
+        self._stores = {root: Store(host_path(host_root, root), root, reservations, release_time) for root in roots}
         self._closed: dict[str, ServiceError] = {}
         self._contest_seconds = contest_seconds
         # Times of the monotonic clock until which the other holder of a root speaks for its models.
         self._contested_until: dict[str, float] = {}
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
         self.room = Room()
+        # Set when a name may have let go of a copy.
+        self.released = asyncio.Event()
 
     @asynccontextmanager
     async def opened(self, health: Health) -> AsyncIterator[None]:
@@ -184,11 +196,26 @@ class Roots:
         place = self.place(path)
         await self.run(self.store(place.root).publish, model_uid, place.relative, digest, leaving)
         self.room.free()
+        self.released.set()
 
     async def unpublish(self, model_uid: str, root: str) -> None:
         """Take a model's name out of a root, and its artifact when that was the last name. Idempotent."""
         await self.run(self.store(root).unpublish, model_uid)
         self.room.free()
+        self.released.set()
+
+    async def releases(self) -> list[tuple[str, Release]]:
+        """What was let go and stays, by root."""
+        return [(root, each) for root, store in self._usable() for each in await self.run(store.releases)]
+
+    async def forget_releases(self, root: str, releases: Collection[Release]) -> None:
+        """Remove what was let go and has no other name. Idempotent."""
+        await self.run(self.store(root).forget_releases, releases)
+        self.room.free()
+
+    async def artifact(self, root: str, digest: str) -> Artifact:
+        """What an artifact is, as far as its record tells."""
+        return await self.run(_described, self.store(root), digest)
 
     async def reserve(self, model_uid: str, root: str) -> None:
         """Leave a model's name and artifact in a root to nobody. Idempotent."""
@@ -240,12 +267,7 @@ class Roots:
         for root, store in self._usable():
             publication = store.publication(model_uid)
             if publication:
-                artifact = Artifact(digest=publication.digest)
-                with contextlib.suppress(Missing, Corrupt):
-                    manifest = store.manifest(publication.digest)
-                    artifact.source_revision = manifest.source_revision
-                    artifact.bytes = manifest.size_bytes
-                    artifact.files = len(manifest.files)
+                artifact = _described(store, publication.digest)
                 path = Place(root, publication.path).path
                 found.append(PublishedName(root, path, artifact, publication.intact))
         return tuple(found)
@@ -289,3 +311,13 @@ class Roots:
             health.fail(CHECK, "; ".join(self._closed[root].message for root in contested))
         else:
             health.ok(CHECK)
+
+
+def _described(store: Store, digest: str) -> Artifact:
+    artifact = Artifact(digest=digest)
+    with contextlib.suppress(Missing, Corrupt):
+        manifest = store.manifest(digest)
+        artifact.source_revision = manifest.source_revision
+        artifact.bytes = manifest.size_bytes
+        artifact.files = len(manifest.files)
+    return artifact

@@ -9,6 +9,7 @@ from libs.artifact.names import split_node_key
 from libs.chassis.work import KeyedQueue
 from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.reports import Reports
+from services.fetcher.model.keeping import Keeper
 from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.roots import Roots
 
@@ -28,6 +29,7 @@ class Triggers:
         roots: Roots,
         reports: Reports,
         model_loop: ModelLoop,
+        keeper: Keeper,
         grace_seconds: float,
     ) -> None:
         """grace_seconds is how long what nobody asks for stays in a root that was opened."""
@@ -36,6 +38,7 @@ class Triggers:
         self._roots = roots
         self._reports = reports
         self._model_loop = model_loop
+        self._keeper = keeper
         self._grace_seconds = grace_seconds
         self._root_opened = asyncio.Event()
 
@@ -43,6 +46,7 @@ class Triggers:
         """An assignment is new, different or gone."""
         model_uid = split_node_key(key)[1]
         self._queue.add(model_uid)
+        self._keeper.look_again()
         for other in self._model_loop.makes_way_for(model_uid):
             self._queue.add(other)
 

@@ -11,6 +11,8 @@ Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
     scopes/<digest>.json     the trust scopes that may have the artifact without fetching it
     marks/<digest>.json      what the files looked like when they were right, to notice a write at once
     damaged/<digest>.json    which files of an artifact reading has found wrong, until it is repaired
+    releases/<name>.json     a name that an artifact had until it moved or went: Pods may still read under it
+    replaced/<digest>.<id>/  what a repair has put another copy in place of, while Pods may still read it
     trash/                   what is being deleted
 
 Must not talk to the network, and deletes nothing outside .ome but its own links.
@@ -23,7 +25,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +57,7 @@ from services.fetcher.store.links import Links
 from services.fetcher.store.marks import Marks, mark_of
 from services.fetcher.store.owners import Owner, Owners
 from services.fetcher.store.record import Record, Records
+from services.fetcher.store.releases import Release, Releases
 from services.fetcher.store.scopes import Claimant, Scopes
 from services.fetcher.store.space import Capacity, FileSystem, Reservations, on_disk_bytes
 
@@ -94,7 +97,17 @@ class Publication:
 class Store:
     """The artifacts of one root, for use from any thread. directory is the fetcher's view of it, name the node's."""
 
-    def __init__(self, directory: Path, name: str, reservations: Reservations) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        reservations: Reservations,
+        release_time: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """release_time tells the time of day, from which the files of a name that goes or moves stay for those who have
+        them open, until forget_releases; while it tells none, they go with their last name.
+        """
+        self._release_time = release_time
         self.name = name
         self.directory = directory
         self._state = directory / STATE_DIRECTORY
@@ -106,6 +119,8 @@ class Store:
         self._damage = Damage(self._state / "damaged")
         self._scopes = Scopes(self._state / "scopes")
         self._marks = Marks(self._state / "marks")
+        self._releases = Releases(self._state / "releases")
+        self._replaced = self._state / "replaced"
         self._links = Links(directory, name)
         self._reservations = reservations
         self._changed = threading.Condition(threading.RLock())
@@ -141,6 +156,8 @@ class Store:
                 self._scopes.directory,
                 self._marks.directory,
                 self._damage.directory,
+                self._releases.directory,
+                self._replaced,
             ):
                 directory.mkdir(exist_ok=True)
                 protect(directory, PRIVATE_MODE)
@@ -325,10 +342,10 @@ class Store:
     def publish(self, uid: str, path: str, digest: str, leaving: Collection[str] = ()) -> None:
         """Let path, relative to the root, lead to an artifact on behalf of a model. Atomic for readers; idempotent.
 
-        What the model had published before, at this path or another, goes. A path where one of the models in leaving
-        stands is taken over: two models that swap their paths would otherwise wait for each other for ever. Raises
-        Conflict when the artifact is not here (fetch it again), Unavailable with reason PathOccupied or PathConflict,
-        Invalid with reason InvalidPath.
+        What the model had published before, at this path or another, is released. A path where one of the models in
+        leaving stands is taken over: two models that swap their paths would otherwise wait for each other for ever.
+        Raises Conflict when the artifact is not here (fetch it again), Unavailable with reason PathOccupied or
+        PathConflict, Invalid with reason InvalidPath.
         """
         with self._changed, self._file_system.errors(self.directory / path):
             if not self.holds(digest):
@@ -337,6 +354,11 @@ class Store:
             self._check_free(path)
             previous = self._owners.get(uid)
             replaced = {self._links.read(path), previous.digest if previous else None}
+            # Before any link moves: a crash in between leaves a record too many, and never one too few.
+            self._release(uid, path, self._links.read(path), digest)
+            if previous:
+                self._release(uid, previous.path, previous.digest, digest if previous.path == path else "")
+            failpoint("release-written")
             if previous and previous.path != path:
                 # Before the record is replaced: a link that no record names would stay for ever.
                 self._remove_name(uid, previous)
@@ -362,7 +384,7 @@ class Store:
         self._empty_trash()
 
     def unpublish(self, uid: str) -> bool:
-        """Remove what a model has published, and the artifact with its last publication; False if there was none.
+        """Release what a model has published; the artifact goes with its last publication. False if there was none.
 
         Idempotent. Something that is not ours at the path stays.
         """
@@ -372,6 +394,8 @@ class Store:
                 return False
             self._retake_lost_root()
             with self._file_system.errors(self.directory / owner.path):
+                self._release(uid, owner.path, owner.digest, "")
+                failpoint("release-written")
                 self._remove_name(uid, owner)
                 failpoint("link-removed")
                 self._owners.remove(uid)
@@ -379,6 +403,27 @@ class Store:
                 self._drop_unreferenced(owner.digest)
         self._empty_trash()
         return True
+
+    def releases(self) -> list[Release]:
+        """The names that copies had, and under which they may still be read."""
+        with self._changed:
+            return self._releases.all()
+
+    def forget_releases(self, releases: Collection[Release]) -> None:
+        """Nobody reads under these names any more: remove their copies that have no other name. Idempotent.
+
+        One that was released anew meanwhile stays. Raises Unavailable (DiskError).
+        """
+        with self._changed, self._file_system.errors(self._releases.directory):
+            self._retake_lost_root()
+            known = set(self._releases.all())
+            forgotten = [each for each in releases if each in known]
+            self._releases.remove(forgotten)
+            failpoint("release-forgotten")
+            for digest in {each.digest for each in forgotten}:
+                self._drop_unreferenced(digest)
+            self._discard_replaced()
+        self._empty_trash()
 
     def reserve(self, uid: str) -> None:
         """Keep what a model has published when the model goes: link and files stay, and belong to nobody. Idempotent.
@@ -426,7 +471,7 @@ class Store:
                     digest = _digest_of(entry.name)
                     # Staging beside a held artifact is a repair that was cut short: it begins anew.
                     finished = directory == self._staging and is_digest(digest) and self.holds(digest)
-                    kept = digest in wanted or digest in referenced
+                    kept = digest in wanted or digest in referenced or bool(self._releases.of(entry.name))
                     if not self._claims.get(digest) and (finished or not kept):
                         removed.add(digest)
                         self._discard(entry)
@@ -455,7 +500,7 @@ class Store:
                     failpoint("link-removed")
                     self._owners.remove(uid)
             with self._file_system.errors(self._state):
-                for entry in (*self._staging.iterdir(), *self._artifacts.iterdir()):
+                for entry in (*self._staging.iterdir(), *self._artifacts.iterdir(), *self._replaced.iterdir()):
                     self._discard(entry)
                     failpoint("leftover-trashed")
             stuck = list(self._empty_trash().values())
@@ -511,8 +556,8 @@ class Store:
     def commit(self, ingest: Ingest, claimant: Claimant, repairs: bool) -> None:
         """Make a complete ingest visible as an artifact: all of it is on disk before its name is.
 
-        Replaces an artifact of the same digest in one step where that is to be repaired; one that is whole stays as it
-        is, for those who have it open. Raises Corrupt when a file is missing.
+        Replaces an artifact of the same digest in one step where that is to be repaired, and releases what was there;
+        one that is whole stays as it is, for those who have it open. Raises Corrupt when a file is missing.
         """
         digest = ingest.manifest.digest
         ingest.seal()
@@ -530,14 +575,36 @@ class Store:
                 self._scopes.grant(digest, claimant)
                 if not whole:
                     self._marks.take(digest, ingest.files, ingest.manifest.files)
-                    if not artifact.exists() or not linux.exchange(ingest.files, artifact):
-                        self._discard(artifact)
-                        os.rename(ingest.files, artifact)
+                    self._replace(digest, ingest.files)
                     sync_directory(self._artifacts)
                     failpoint("artifact-renamed")
                     self._damage.forget(digest)
                 self._discard(ingest.files.parent)
         self._empty_trash()
+
+    def _replace(self, digest: str, files: Path) -> None:
+        """Put files in the place of an artifact, in one step where the file system can; what was there is released."""
+        artifact, released_at = self._artifact(digest), self._release_time()
+        readers = [(uid, each.path) for uid, each in self._owners.all().items() if each.digest == digest]
+        earlier = self._releases.of(artifact.name)
+        if artifact.exists() and released_at is not None and (readers or earlier):
+            replaced = self._replaced / f"{artifact.name}.{uuid.uuid4().hex}"
+            for uid, path in readers:
+                self._releases.put(Release(replaced.name, digest, uid, path, released_at))
+            for release in earlier:
+                # Who still reads under an earlier name reads what is replaced, and no other copy from now on.
+                self._releases.put(replace(release, copy=replaced.name))
+            self._releases.remove(earlier)
+            failpoint("release-written")
+            # From where it changes places with the artifact, what is replaced need not be moved afterwards.
+            os.rename(files, replaced)
+            if not linux.exchange(replaced, artifact):
+                os.rename(replaced, files)
+                os.rename(artifact, replaced)
+                os.rename(files, artifact)
+        elif not artifact.exists() or not linux.exchange(files, artifact):
+            self._discard(artifact)
+            os.rename(files, artifact)
 
     def _held_records(self, names: Iterable[str]) -> Iterator[tuple[str, Record]]:
         for name in names:
@@ -580,6 +647,8 @@ class Store:
         self._damage.load()
         self._scopes.load()
         self._marks.load()
+        self._releases.load()
+        self._recover_releases()
         for uid, owner in self._owners.all().items():
             if owner.reserved and self._links.read(owner.path) != owner.digest:
                 self._owners.remove(uid)
@@ -647,8 +716,36 @@ class Store:
         linked = (self._links.read(owner.path) for owner in owners)
         return {owner.digest for owner in owners} | {digest for digest in linked if digest}
 
+    def _release(self, uid: str, path: str, digest: str | None, unless: str) -> None:
+        """Note that path no longer leads to an artifact, unless it is the one that it leads to from now on."""
+        released_at = self._release_time()
+        if released_at is not None and digest and digest != unless and self.holds(digest):
+            self._releases.put(Release(digest_directory(digest), digest, uid, path, released_at))
+
+    def _recover_releases(self) -> None:
+        for release in self._releases.all():
+            if self._copy(release).is_dir():
+                continue
+            if self.holds(release.digest):
+                # A repair was about to put it aside.
+                self._releases.put(replace(release, copy=digest_directory(release.digest)))
+            self._releases.remove([release])
+        self._discard_replaced()
+
+    def _copy(self, release: Release) -> Path:
+        """The directory that a release is about."""
+        whole = release.copy == digest_directory(release.digest)
+        return (self._artifacts if whole else self._replaced) / release.copy
+
+    def _discard_replaced(self) -> None:
+        kept = {each.copy for each in self._releases.all()}
+        for entry in self._replaced.iterdir():
+            if entry.name not in kept:
+                self._discard(entry)
+
     def _drop_unreferenced(self, digest: str) -> None:
-        if digest not in self._referenced() and not self._claims.get(digest):
+        used = digest in self._referenced() or self._claims.get(digest) or self._releases.of(digest_directory(digest))
+        if not used:
             self._discard(self._artifact(digest))
             failpoint("artifact-trashed")
             self._records.remove(digest)

@@ -71,7 +71,7 @@ class Source(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., has_secret: _Optional[bool] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed", "reserve", "trust_scopes", "confined")
+    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed", "reserve", "trust_scopes", "confined", "unselected_since", "in_use_grace_seconds")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,8 @@ class Assignment(_message.Message):
     RESERVE_FIELD_NUMBER: _ClassVar[int]
     TRUST_SCOPES_FIELD_NUMBER: _ClassVar[int]
     CONFINED_FIELD_NUMBER: _ClassVar[int]
+    UNSELECTED_SINCE_FIELD_NUMBER: _ClassVar[int]
+    IN_USE_GRACE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     goal: Goal
     generation: int
@@ -102,7 +104,9 @@ class Assignment(_message.Message):
     reserve: bool
     trust_scopes: _containers.RepeatedScalarFieldContainer[str]
     confined: bool
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ..., reserve: _Optional[bool] = ..., trust_scopes: _Optional[_Iterable[str]] = ..., confined: _Optional[bool] = ...) -> None: ...
+    unselected_since: _timestamp_pb2.Timestamp
+    in_use_grace_seconds: int
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ..., reserve: _Optional[bool] = ..., trust_scopes: _Optional[_Iterable[str]] = ..., confined: _Optional[bool] = ..., unselected_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_use_grace_seconds: _Optional[int] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("reason", "message", "problem_class", "retry_at")
@@ -117,7 +121,7 @@ class Problem(_message.Message):
     def __init__(self, reason: _Optional[_Union[_model_pb2.Reason, str]] = ..., message: _Optional[str] = ..., problem_class: _Optional[_Union[ProblemClass, str]] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class NodeModelState(_message.Message):
-    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key")
+    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +135,7 @@ class NodeModelState(_message.Message):
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
     CONTENT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     FACTS_KEY_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     phase: _model_pb2.NodePhase
     assignment_revision: int
@@ -144,7 +149,66 @@ class NodeModelState(_message.Message):
     bytes_done: int
     content_digest: str
     facts_key: str
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ...) -> None: ...
+    held: _containers.RepeatedCompositeFieldContainer[HeldCopy]
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ...) -> None: ...
+
+class HeldCopy(_message.Message):
+    __slots__ = ("artifact", "path", "released_at", "until", "use")
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_AT_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
+    artifact: _model_pb2.Artifact
+    path: str
+    released_at: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    use: Use
+    def __init__(self, artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., released_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., use: _Optional[_Union[Use, _Mapping]] = ...) -> None: ...
+
+class Use(_message.Message):
+    __slots__ = ("pods", "users")
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    pods: int
+    users: _containers.RepeatedCompositeFieldContainer[PodUse]
+    def __init__(self, pods: _Optional[int] = ..., users: _Optional[_Iterable[_Union[PodUse, _Mapping]]] = ...) -> None: ...
+
+class PodUse(_message.Message):
+    __slots__ = ("namespace", "name", "since")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class UseQuestion(_message.Message):
+    __slots__ = ("model_uid", "root", "paths", "before")
+    MODEL_UID_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    PATHS_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    model_uid: str
+    root: str
+    paths: _containers.RepeatedScalarFieldContainer[str]
+    before: _timestamp_pb2.Timestamp
+    def __init__(self, model_uid: _Optional[str] = ..., root: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class UseRequest(_message.Message):
+    __slots__ = ("questions",)
+    QUESTIONS_FIELD_NUMBER: _ClassVar[int]
+    questions: _containers.RepeatedCompositeFieldContainer[UseQuestion]
+    def __init__(self, questions: _Optional[_Iterable[_Union[UseQuestion, _Mapping]]] = ...) -> None: ...
+
+class UseReply(_message.Message):
+    __slots__ = ("uses", "problem")
+    USES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    uses: _containers.RepeatedCompositeFieldContainer[Use]
+    problem: Problem
+    def __init__(self, uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
 class RootCapacity(_message.Message):
     __slots__ = ("root", "total_bytes", "free_bytes", "problem")
@@ -247,7 +311,7 @@ class SharedFacts(_message.Message):
     def __init__(self, facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., claimed_by: _Optional[str] = ..., claimed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModelPlan(_message.Message):
-    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled", "content_digest", "volume", "warnings", "completeness")
+    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled", "content_digest", "volume", "warnings", "completeness", "use")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -260,6 +324,7 @@ class ModelPlan(_message.Message):
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     generation: int
     spec_digest: str
@@ -272,7 +337,26 @@ class ModelPlan(_message.Message):
     volume: Volume
     warnings: _containers.RepeatedCompositeFieldContainer[_model_pb2.Remark]
     completeness: _model_pb2.Completeness
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ..., content_digest: _Optional[str] = ..., volume: _Optional[_Union[Volume, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ...) -> None: ...
+    use: ModelUse
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ..., content_digest: _Optional[str] = ..., volume: _Optional[_Union[Volume, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ..., use: _Optional[_Union[ModelUse, _Mapping]] = ...) -> None: ...
+
+class ModelUse(_message.Message):
+    __slots__ = ("nodes", "pods", "users")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    nodes: int
+    pods: int
+    users: _containers.RepeatedCompositeFieldContainer[NodeUse]
+    def __init__(self, nodes: _Optional[int] = ..., pods: _Optional[int] = ..., users: _Optional[_Iterable[_Union[NodeUse, _Mapping]]] = ...) -> None: ...
+
+class NodeUse(_message.Message):
+    __slots__ = ("node", "pod")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    pod: PodUse
+    def __init__(self, node: _Optional[str] = ..., pod: _Optional[_Union[PodUse, _Mapping]] = ...) -> None: ...
 
 class Volume(_message.Message):
     __slots__ = ("namespace", "claim", "path", "inspection")
@@ -333,20 +417,22 @@ class DesiredRequest(_message.Message):
     def __init__(self, after_uid: _Optional[str] = ..., epoch: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class DesiredSnapshot(_message.Message):
-    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence")
+    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence", "tells_use")
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     RESTORED_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TELLS_USE_FIELD_NUMBER: _ClassVar[int]
     assignments: _containers.RepeatedCompositeFieldContainer[DesiredChange]
     more: bool
     epoch: str
     restored: bool
     problem: Problem
     sequence: int
-    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    tells_use: bool
+    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., tells_use: _Optional[bool] = ...) -> None: ...
 
 class StateReply(_message.Message):
     __slots__ = ("state", "problem")

@@ -1,0 +1,188 @@
+"""Keeps copies that have lost their name for as long as Pods use them, and removes them afterwards.
+
+Owns the loop that asks the controller, and what it has said since this process began. What is to be removed is decided
+in removal, and what there is to be decided about is kept by the store.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from libs.artifact.digest import digest_directory
+from libs.artifact.places import STATE_DIRECTORY
+from libs.chassis.errors import ServiceError
+from ome.fetch.v1 import fetch_pb2
+from services.fetcher.model.observed import Kept
+from services.fetcher.model.removal import Fate, Holder, Leaving, Use, Verdict, judge, seconds_until_question
+from services.fetcher.model.roots import Roots
+from services.fetcher.store.paths import Place
+from services.fetcher.store.releases import Release
+
+_RETRY_SECONDS = 5.0
+_log = structlog.get_logger()
+
+
+def hold_seconds(most_seconds: float, assignment: fetch_pb2.Assignment | None) -> float:
+    """For how long Pods may hold what a model has let go: a model may say less than the node does, and not more."""
+    if assignment is None or not assignment.HasField("in_use_grace_seconds"):
+        return most_seconds
+    return min(most_seconds, max(0.0, float(assignment.in_use_grace_seconds)))
+
+
+class UseSource(Protocol):
+    """Whoever knows which Pods use something on this node."""
+
+    async def ask(self, questions: Sequence[fetch_pb2.UseQuestion]) -> list[fetch_pb2.Use]:
+        """One answer for each question. Raises a ServiceError when there are none."""
+        ...
+
+
+@dataclass
+class _Case:
+    """One release, for as long as it is there."""
+
+    root: str
+    release: Release
+    # By the monotonic clock; the time of day may be set while the process runs.
+    released_at: float
+    use: Use | None = None
+    asked_at: float | None = None
+
+
+class Keeper:
+    """Looks at what was let go whenever there may be news of it."""
+
+    def __init__(
+        self, roots: Roots, use: UseSource, grace_seconds: Callable[[str], float], changed: Callable[[str], None]
+    ) -> None:
+        """grace_seconds tells how long Pods may hold what a model, by its uid, has let go.
+
+        changed is called with the uid of a model about which there is something else to say.
+        """
+        self._roots = roots
+        self._use = use
+        self.grace_seconds = grace_seconds
+        self._changed = changed
+        self._cases: dict[tuple[str, Release], _Case] = {}
+        self._unanswered_until = 0.0
+
+    def look_again(self) -> None:
+        """For how long Pods may hold copies may have changed."""
+        self._roots.released.set()
+
+    async def kept(self, model_uid: str) -> tuple[Kept, ...]:
+        """What a model has let go and is still there."""
+        found = [each for each in await self._roots.releases() if each[1].uid == model_uid]
+        kept = []
+        for root, release in found:
+            artifact = await self._roots.artifact(root, release.digest)
+            until = release.released_at + self.grace_seconds(model_uid)
+            path = Place(root, release.path).path
+            kept.append(Kept(artifact, path, release.released_at, until, self._case(root, release).use))
+        return tuple(kept)
+
+    async def name_use(self, model_uid: str, paths: Sequence[str]) -> Use | None:
+        """Who uses a model by names that still stand, as the node sees them; None if that cannot be learnt now."""
+        places = map(self._roots.place, paths)
+        questions = [
+            fetch_pb2.UseQuestion(model_uid=model_uid, root=place.root, paths=[place.path]) for place in places
+        ]
+        try:
+            return _merged(await self._use.ask(questions))
+        except ServiceError as error:
+            _log.info("use_unknown", model=model_uid, message=error.message)
+            return None
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            self._roots.released.clear()
+            delay: float | None = _RETRY_SECONDS
+            try:
+                delay = await self._pass()
+            except ServiceError as error:
+                _log.warning("releases_kept", reason=error.reason, message=error.message)
+            try:
+                async with asyncio.timeout(delay):
+                    await self._roots.released.wait()
+            except TimeoutError:
+                continue
+
+    async def _pass(self) -> float | None:
+        """Look once at everything that was let go; in how many seconds to do so again, if at all."""
+        present = await self._roots.releases()
+        self._cases = {each: self._case(*each) for each in present}
+        now = time.monotonic()
+        await self._ask([case for case in self._cases.values() if self._question_in(case, now) <= 0])
+        now = time.monotonic()
+        going: defaultdict[str, list[Release]] = defaultdict(list)
+        waits = []
+        for case in self._cases.values():
+            verdict = self._judge(case, now)
+            if verdict.fate is Fate.GOES:
+                going[case.root].append(case.release)
+            else:
+                waits += [verdict.remaining_seconds, max(self._question_in(case, now), self._unanswered_until - now)]
+        for root, releases in going.items():
+            await self._roots.forget_releases(root, releases)
+            for release in releases:
+                self._cases.pop((root, release), None)
+                _log.info("copy_released", model=release.uid, root=root, path=release.path, digest=release.digest)
+                self._changed(release.uid)
+        return min(waits, default=None)
+
+    async def _ask(self, cases: Sequence[_Case]) -> None:
+        now = time.monotonic()
+        if not cases or now < self._unanswered_until:
+            return
+        try:
+            answers = await self._use.ask([_question(case) for case in cases])
+        except ServiceError as error:
+            # What is not known to be unused stays.
+            self._unanswered_until = time.monotonic() + _RETRY_SECONDS
+            _log.warning("use_unknown", questions=len(cases), reason=error.reason, message=error.message)
+            return
+        for case, answer in zip(cases, answers, strict=True):
+            use = _read(answer)
+            if use != case.use:
+                self._changed(case.release.uid)
+            case.use, case.asked_at = use, now
+
+    def _case(self, root: str, release: Release) -> _Case:
+        if (root, release) not in self._cases:
+            age = max(0.0, time.time() - release.released_at)
+            self._cases[root, release] = _Case(root, release, time.monotonic() - age)
+        return self._cases[root, release]
+
+    def _judge(self, case: _Case, now: float) -> Verdict:
+        grace = self.grace_seconds(case.release.uid)
+        return judge(Leaving(for_seconds=now - case.released_at, grace_seconds=grace, use=case.use))
+
+    def _question_in(self, case: _Case, now: float) -> float:
+        """In how many seconds the controller is to be asked about a case."""
+        wait = seconds_until_question(now - case.released_at, case.asked_at is not None)
+        return wait if case.asked_at is None else case.asked_at + wait - now
+
+
+def _question(case: _Case) -> fetch_pb2.UseQuestion:
+    release = case.release
+    own = Place(case.root, f"{STATE_DIRECTORY}/artifacts/{digest_directory(release.digest)}").path
+    question = fetch_pb2.UseQuestion(
+        model_uid=release.uid, root=case.root, paths=[Place(case.root, release.path).path, own]
+    )
+    question.before.FromMilliseconds(int(release.released_at * 1000))
+    return question
+
+
+def _read(said: fetch_pb2.Use) -> Use:
+    return Use(said.pods, tuple(Holder(each.namespace, each.name) for each in said.users))
+
+
+def _merged(answers: Sequence[fetch_pb2.Use]) -> Use:
+    uses = [_read(each) for each in answers]
+    return max(uses, key=lambda use: use.pods, default=Use())
