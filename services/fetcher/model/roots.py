@@ -222,7 +222,12 @@ class Roots:
                 capacity = await self.run(store.capacity)
                 metrics.ROOT_FREE_BYTES.labels(root=root).set(capacity.free_bytes)
                 capacities.append(
-                    RootCapacity(root=root, total_bytes=capacity.total_bytes, free_bytes=capacity.free_bytes)
+                    RootCapacity(
+                        root=root,
+                        total_bytes=capacity.total_bytes,
+                        free_bytes=capacity.free_bytes,
+                        reserved_bytes=capacity.reserved_bytes,
+                    )
                 )
         return capacities
 
