@@ -22,6 +22,7 @@ from services.fetcher.model.downloads import Downloads, Slots
 from services.fetcher.model.fetching import Fetching
 from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.parser_client import connect_parser
+from services.fetcher.model.retention import expire_reserved
 from services.fetcher.model.roots import Roots
 from services.fetcher.model.scrubbing import scrub_artifacts
 from services.fetcher.model.shares import Pace
@@ -114,6 +115,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             triggers.collect_leftovers(),
             downloads.run(),
             roots.reopen(health, triggers.root_opened),
+            expire_reserved(roots, settings.reserved_seconds),
             scrub_artifacts(
                 roots, settings.scrub_interval_seconds, settings.scrub_bytes_per_second, triggers.artifact_damaged
             ),

@@ -117,26 +117,6 @@ async def client(cluster: StatusCluster) -> AsyncIterator[Any]:
         yield service
 
 
-async def test_a_node_tells_how_much_room_it_has_and_not_again_a_moment_later(cluster: StatusCluster) -> None:
-    def root(free_gibibytes: int) -> RootCapacity:
-        return RootCapacity(
-            root="/models", total_bytes=2 << 40, free_bytes=free_gibibytes << 30, reserved_bytes=9 << 30
-        )
-
-    await cluster.node("roomy", **{"storage-tier": "nvme"})
-    await cluster.heartbeat("roomy", root(610))
-    await until_label(cluster, "roomy", AVAILABLE_STORAGE_LABEL, "592Gi")
-    assert (await cluster.labels("roomy"))[RESERVED_STORAGE_LABEL] == "9Gi"
-
-    # Another label of this node shows that it was looked at again after the room had changed.
-    await cluster.heartbeat("roomy", root(10))
-    model = await cluster.model("small")
-    await cluster.plan(model, ["roomy"])
-    await ready_on(cluster, model, "roomy")
-    await until_label(cluster, "roomy", "models.ome.io/clusterbasemodel.small", "Ready")
-    assert (await cluster.labels("roomy"))[AVAILABLE_STORAGE_LABEL] == "592Gi"
-
-
 async def test_a_model_on_three_nodes_is_ready_in_status_labels_config_maps_and_events(cluster: StatusCluster) -> None:
     model = await cluster.model("everywhere")
     await cluster.plan(model, NODES)
@@ -501,3 +481,23 @@ async def test_entries_are_small_and_say_what_a_person_looks_for(cluster: Status
         "path": "/models/entry",
         "facts": {"modelType": "bert"},
     }
+
+
+async def test_a_node_tells_how_much_room_it_has_and_not_again_a_moment_later(cluster: StatusCluster) -> None:
+    def root(free_gibibytes: int) -> RootCapacity:
+        return RootCapacity(
+            root="/models", total_bytes=2 << 40, free_bytes=free_gibibytes << 30, reserved_bytes=9 << 30
+        )
+
+    await cluster.node("roomy", **{"storage-tier": "nvme"})
+    await cluster.heartbeat("roomy", root(610))
+    await until_label(cluster, "roomy", AVAILABLE_STORAGE_LABEL, "592Gi")
+    assert (await cluster.labels("roomy"))[RESERVED_STORAGE_LABEL] == "9Gi"
+
+    # Another label of this node shows that it was looked at again after the room had changed.
+    await cluster.heartbeat("roomy", root(10))
+    model = await cluster.model("small")
+    await cluster.plan(model, ["roomy"])
+    await ready_on(cluster, model, "roomy")
+    await until_label(cluster, "roomy", "models.ome.io/clusterbasemodel.small", "Ready")
+    assert (await cluster.labels("roomy"))[AVAILABLE_STORAGE_LABEL] == "592Gi"
