@@ -281,6 +281,7 @@ class Observations:
             heard={key: self._heard[key][1] for key in listings},
             clock_offset=time.time() - time.monotonic(),
             placed=self._placements.nodes_of(uid),
+            staying=self._placements.staying_of(uid),
         )
 
     def _awaits_listing(self, model: ModelSpec) -> bool:

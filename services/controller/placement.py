@@ -1,6 +1,8 @@
 """Which nodes a model is meant for: nodeSelector and nodeAffinity with the semantics of the Kubernetes scheduler.
 
-One extension, promised to users: Gt and Lt compare quantities ("500Gi" > "1000Mi"). Pure.
+One extension, promised to users: Gt and Lt compare quantities ("500Gi" > "1000Mi"). And one rule of our own: how much
+room a node has decides whether it gets a model, and never whether it keeps one, for the model itself has taken of it.
+Pure.
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity
 """
 
@@ -11,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from libs.artifact.errors import InvalidValue
-from libs.artifact.labels import is_model_label
+from libs.artifact.labels import STORAGE_LABELS, is_model_label
 from libs.artifact.reasons import Reason
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
@@ -70,13 +72,17 @@ def check_placement(storage: Mapping[str, Any]) -> None:
                 raise _invalid(f"matchFields can only test metadata.name, not {field.get('key')!r}")
 
 
-def is_placed(storage: Mapping[str, Any], node: str, labels: Mapping[str, str]) -> bool:
-    """Whether a model with this storage is meant for a node. The storage must pass check_placement."""
+def is_placed(storage: Mapping[str, Any], node: str, labels: Mapping[str, str], holds: bool = False) -> bool:
+    """Whether a model with this storage is meant for a node. The storage must pass check_placement.
+
+    A node that holds the model already is not asked for its room any more.
+    """
+    met = STORAGE_LABELS if holds else frozenset[str]()
     selector = storage.get("nodeSelector") or {}
-    if any(labels.get(key) != value for key, value in selector.items()):
+    if any(labels.get(key) != value for key, value in selector.items() if key not in met):
         return False
     terms = _terms(storage)
-    return terms is None or any(_term_matches(term, node, labels) for term in terms)
+    return terms is None or any(_term_matches(term, node, labels, met) for term in terms)
 
 
 def selected_keys(storage: Mapping[str, Any]) -> frozenset[str]:
@@ -92,12 +98,18 @@ class Placements:
         self._labels: dict[str, Mapping[str, str]] = {}
         self._storages: dict[str, Mapping[str, Any]] = {}
         self._placed: dict[str, set[str]] = {}
+        # Of models that select by room, the nodes on which they may stay.
+        self._staying: dict[str, set[str]] = {}
         # Models by the labels that they select by.
         self._selecting: defaultdict[str, set[str]] = defaultdict(set)
 
     def nodes_of(self, uid: str) -> Set[str]:
         """The nodes that a model is meant for: none while its storage cannot be evaluated."""
         return self._placed.get(uid, set())
+
+    def staying_of(self, uid: str) -> Set[str]:
+        """The nodes that a model may stay on if they hold it: more than it is meant for where it selects by room."""
+        return self._staying.get(uid) or self.nodes_of(uid)
 
     def model_changed(self, uid: str, storage: Mapping[str, Any] | None) -> None:
         """A model has this storage now, or is gone."""
@@ -110,6 +122,7 @@ class Placements:
                 del self._selecting[key]
         self._storages.pop(uid, None)
         self._placed.pop(uid, None)
+        self._staying.pop(uid, None)
         if storage is None:
             return
         try:
@@ -118,8 +131,13 @@ class Placements:
             return
         self._storages[uid] = storage
         self._placed[uid] = {node for node, labels in self._labels.items() if is_placed(storage, node, labels)}
-        for key in selected_keys(storage):
+        keys = selected_keys(storage)
+        for key in keys:
             self._selecting[key].add(uid)
+        if keys & STORAGE_LABELS:
+            self._staying[uid] = {
+                node for node, labels in self._labels.items() if is_placed(storage, node, labels, True)
+            }
 
     def node_changed(self, node: str, labels: Mapping[str, str] | None) -> set[str]:
         """A node has these labels now, or is gone; returns the models that are newly meant for it or no longer are."""
@@ -136,9 +154,14 @@ class Placements:
         changed = set()
         for uid in concerned:
             placed = labels is not None and is_placed(self._storages[uid], node, labels)
-            if placed != (node in self._placed[uid]):
-                changed.add(uid)
-                (self._placed[uid].add if placed else self._placed[uid].discard)(node)
+            known = [(self._placed[uid], placed)]
+            if uid in self._staying:
+                stays = labels is not None and is_placed(self._storages[uid], node, labels, True)
+                known.append((self._staying[uid], stays))
+            for nodes, belongs in known:
+                if belongs != (node in nodes):
+                    changed.add(uid)
+                    (nodes.add if belongs else nodes.discard)(node)
         return changed
 
 
@@ -155,12 +178,12 @@ def _terms(storage: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
     return terms
 
 
-def _term_matches(term: Mapping[str, Any], node: str, labels: Mapping[str, str]) -> bool:
+def _term_matches(term: Mapping[str, Any], node: str, labels: Mapping[str, str], met: Set[str]) -> bool:
     expressions = term.get("matchExpressions") or ()
     fields = term.get("matchFields") or ()
     if not expressions and not fields:
         return False
-    return all(_holds(expression, labels) for expression in expressions) and all(
+    return all(each["key"] in met or _holds(each, labels) for each in expressions) and all(
         _holds(field, {"metadata.name": node}) for field in fields
     )
 

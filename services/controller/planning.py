@@ -72,6 +72,8 @@ class Observed:
     clock_offset: float = 0.0
     # Nodes that match the model's selectors; None when nobody has kept that, and it is to be found out.
     placed: Set[str] | None = None
+    # Those on which it may stay if they hold it; more only where it selects by how much room nodes have.
+    staying: Set[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -394,9 +396,13 @@ def _intend_nodes(
     now: float,
 ) -> None:
     storage = model.storage or {}
-    matching = [observed.nodes[node] for node in observed.placed or () if node in observed.nodes]
     if observed.placed is None:
-        matching = [view for view in observed.nodes.values() if is_placed(storage, view.name, view.labels)]
+        views = observed.nodes.values()
+        matching = [each for each in views if is_placed(storage, each.name, each.labels, each.name in holding)]
+    else:
+        # Both are small beside the fleet where they differ.
+        staying = (observed.staying & holding) - observed.placed
+        matching = [observed.nodes[node] for node in (*observed.placed, *staying) if node in observed.nodes]
     desired = sorted(view.name for view in matching if view.accepts_new or view.name in holding)
     intent.report.desired_nodes.extend(desired)
     if not desired:

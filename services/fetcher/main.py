@@ -25,6 +25,7 @@ from services.fetcher.model.fetching import Fetching
 from services.fetcher.model.keeping import Keeper, hold_seconds
 from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.parser_client import connect_parser
+from services.fetcher.model.retention import expire_reserved
 from services.fetcher.model.roots import Roots
 from services.fetcher.model.scrubbing import scrub_artifacts
 from services.fetcher.model.shares import Pace
@@ -134,6 +135,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             keep_used(),
             downloads.run(),
             roots.reopen(health, triggers.root_opened),
+            expire_reserved(roots, settings.reserved_seconds),
             scrub_artifacts(
                 roots, settings.scrub_interval_seconds, settings.scrub_bytes_per_second, triggers.artifact_damaged
             ),

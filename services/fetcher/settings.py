@@ -122,6 +122,11 @@ class Settings(SourceSettings):
         minimum=0.0,
         help="How long a model stays on a node that its selectors no longer match, in case they do again.",
     )
+    reserved_seconds: float = setting(
+        30 * 86400.0,
+        minimum=0.0,
+        help="How long the files of a deleted model stay that its label keeps on the node; 0 for ever.",
+    )
     recheck_seconds: float = setting(
         300.0, minimum=0.1, help="Interval at which a held model's files are compared with its manifest by size."
     )

@@ -6,8 +6,9 @@ decided by node_report, when by pacing.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from libs.artifact.labels import AVAILABLE_STORAGE_LABEL
 from libs.artifact.reasons import Reason
 from libs.chassis.budget import Budget
 from libs.chassis.errors import Missing
@@ -16,15 +17,17 @@ from services.status.cluster import CONFIG_MAPS, NODES, Cluster
 from services.status.kube import Writer
 from services.status.node_report import (
     CONFIG_MAP_LABELS,
+    LabelChanges,
     NodeReport,
     data_may_wait,
     is_urgent,
     label_changes,
     may_wait,
     node_report,
+    storage_changes,
 )
 from services.status.observations import Observations
-from services.status.pacing import WAITING_SECONDS, Pacer, Spread
+from services.status.pacing import WAITING_SECONDS, Pacer, Spread, StoragePacer
 
 # The labels are what a scheduler goes by; the ConfigMap is for people, and gathers what a burst of models brings.
 _LABEL_INTERVAL_SECONDS = 0.03
@@ -54,6 +57,7 @@ class NodeLoop:
         self._leading = leading
         self._namespace = namespace
         self._label_pacer: Pacer[str] = Pacer(_LABEL_INTERVAL_SECONDS)
+        self._storage_pacer = StoragePacer()
         self._labels_written_at: dict[str, float] = {}
         self._data_written_at: dict[str, float] = {}
         self._data_pacer: Pacer[str] = Pacer()
@@ -89,6 +93,7 @@ class NodeLoop:
             return None
         if not node:
             self._label_pacer.forget(name)
+            self._storage_pacer.forget(name)
             self._labels_written_at.pop(name, None)
             self._data_written_at.pop(name, None)
         return min((wait for wait in waits if wait is not None), default=None)
@@ -96,21 +101,38 @@ class NodeLoop:
     async def _write_labels(self, name: str, node: Object, wanted: dict[str, str]) -> float | None:
         present = node["metadata"].get("labels") or {}
         changes = label_changes(present, wanted)
+        now = asyncio.get_running_loop().time()
+        room, room_wait = self._room_changes(name, present, now)
         if not changes:
             self._label_pacer.settled(name)
-            return None
-        now = asyncio.get_running_loop().time()
+            if room:
+                await self._write_label_changes(name, node, {}, room)
+            return room_wait
         patience = WAITING_SECONDS if may_wait(present, changes) else 0.0
         remaining = self._label_pacer.remaining_seconds(name, patience, now)
         if not is_urgent(present, changes):
             remaining = max(remaining, self._spread(_LABEL_SPREAD, name, self._labels_written_at, now))
         if remaining > 0:
             return remaining
-        written = await self._writer.label(NODES, name, node["metadata"]["uid"], changes)
-        self._cluster.absorb_node(written)
+        await self._write_label_changes(name, node, changes, room)
         self._labels_written_at[name] = asyncio.get_running_loop().time()
         self._label_pacer.written(name, now, self._labels_written_at[name])
-        return None
+        return room_wait
+
+    def _room_changes(self, name: str, present: Mapping[str, str], now: float) -> tuple[LabelChanges, float | None]:
+        """The labels of a node's room to write now, and in how many seconds to look again if they have to wait."""
+        room = self._observations.room(name)
+        changes = {} if room is None else storage_changes(present, room)
+        if not changes:
+            return {}, None
+        remaining = self._storage_pacer.remaining_seconds(name, AVAILABLE_STORAGE_LABEL in present, now)
+        return ({}, remaining) if remaining > 0 else (changes, None)
+
+    async def _write_label_changes(self, name: str, node: Object, changes: LabelChanges, room: LabelChanges) -> None:
+        written = await self._writer.label(NODES, name, node["metadata"]["uid"], changes | room)
+        self._cluster.absorb_node(written)
+        if room:
+            self._storage_pacer.written(name, asyncio.get_running_loop().time())
 
     async def _write_data(self, name: str, wanted: dict[str, str]) -> float | None:
         present = self._cluster.config_map(name)

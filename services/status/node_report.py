@@ -9,11 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from libs.artifact.labels import is_model_label
+from libs.artifact.labels import (
+    AVAILABLE_STORAGE_LABEL,
+    RESERVED_STORAGE_LABEL,
+    STORAGE_LABELS,
+    coarse_storage,
+    is_model_label,
+)
 from libs.artifact.specification import skips_parsing
 from libs.model.kinds import model_ref
 from libs.model.reasons import word_of
-from ome.fetch.v1.fetch_pb2 import NodeModelState
+from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
@@ -25,6 +31,8 @@ from ome.model.v1.model_pb2 import (
 from ome.parser.v1.parser_pb2 import ModelFacts
 from services.status.labels import CONFIG_MAP_LABEL, data_key, readable_label, uid_label
 
+# Labels with their new values, or with None those that go.
+LabelChanges = dict[str, str | None]
 CONFIG_MAP_LABELS = {CONFIG_MAP_LABEL: "true", "app.kubernetes.io/part-of": "ome"}
 
 READY = "Ready"
@@ -71,11 +79,32 @@ def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, No
     return NodeReport(labels, _fitted(data, namespaces))
 
 
-def label_changes(present: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str | None]:
+def storage_labels(heartbeat: NodeHeartbeat) -> dict[str, str]:
+    """How much room a node has for models: in the root that has the most, for a model lies in one. Empty without roots.
+
+    What downloads under way have been promised is not available any more.
+    """
+    usable = [root for root in heartbeat.roots if not root.problem and root.total_bytes]
+    if not usable:
+        return {}
+    roomy = max(usable, key=lambda root: root.free_bytes - root.reserved_bytes)
+    return {
+        AVAILABLE_STORAGE_LABEL: coarse_storage(max(0, roomy.free_bytes - roomy.reserved_bytes)),
+        RESERVED_STORAGE_LABEL: coarse_storage(roomy.reserved_bytes),
+    }
+
+
+def label_changes(present: Mapping[str, str], wanted: Mapping[str, str]) -> LabelChanges:
     """The labels to set, and with None those to remove, for a node's labels to be as wanted. Others are not touched."""
-    changes: dict[str, str | None] = {key: None for key in present if key not in wanted and is_model_label(key)}
+    changes: LabelChanges = {key: None for key in present if key not in wanted and is_model_label(key)}
     changes.update({key: value for key, value in wanted.items() if present.get(key) != value})
     return changes
+
+
+def storage_changes(present: Mapping[str, str], room: Mapping[str, str]) -> LabelChanges:
+    """The labels to set or, with None, to remove for a node to tell how much room it has."""
+    changes: LabelChanges = dict.fromkeys(STORAGE_LABELS & present.keys() - room.keys())
+    return changes | {key: value for key, value in room.items() if present.get(key) != value}
 
 
 def may_wait(present: Mapping[str, str], changes: Mapping[str, str | None]) -> bool:

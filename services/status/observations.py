@@ -33,6 +33,7 @@ from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Progress, SharedFacts
 from ome.model.v1.model_pb2 import NODE_PHASE_UPDATING
 from services.status.following import API
+from services.status.node_report import storage_labels
 
 # Different states that are kept as one message each. What goes beyond costs memory, and nothing else.
 _SHARED_STATES = 20_000
@@ -71,6 +72,8 @@ class Observations:
         self._referring: defaultdict[str, set[str]] = defaultdict(set)
         self._progress: dict[tuple[str, str], Progress] = {}
         self._heard_at: dict[str, float] = {}
+        # How much room each node has, as its labels are to say.
+        self._room: dict[str, dict[str, str]] = {}
         # Nobody can be called silent for a time in which we were not listening.
         self._listening_since: float | None = None
         self._synced = asyncio.Event()
@@ -103,6 +106,14 @@ class Observations:
     def heartbeat(self, node: str) -> NodeHeartbeat | None:
         """The last heartbeat of a node, unless it has expired."""
         return self._heartbeats.get(node_token(node))
+
+    def room(self, node: str) -> dict[str, str] | None:
+        """The labels that say how much room a node has: none of a silent one. None where they are to stay as they are,
+        as nobody knows.
+        """
+        if self.reachable(node) is False:
+            return {}
+        return self._room.get(node)
 
     def progress(self, node: str, model_uid: str) -> Progress | None:
         """How far a running transfer is."""
@@ -161,8 +172,14 @@ class Observations:
                 listener.model_changed(uid)
 
         def heartbeat_changed(token: str) -> None:
-            if self._heartbeats.get(token):
-                self._heard_at[node_name(token)] = asyncio.get_running_loop().time()
+            if heartbeat := self._heartbeats.get(token):
+                node = node_name(token)
+                self._heard_at[node] = asyncio.get_running_loop().time()
+                # A large fleet reports a hundred times a second, and hardly ever says anything new.
+                room = storage_labels(heartbeat)
+                if self._room.get(node) != room:
+                    self._room[node] = room
+                    listener.node_changed(node)
 
         async def progressed(message: Msg) -> None:
             _, _, token, uid = message.subject.split(".")
@@ -210,6 +227,7 @@ class Observations:
         # Nodes come and go under new names for ever; of one that is not heard of, the time says nothing any more.
         oldest = asyncio.get_running_loop().time() - self._unreachable_seconds
         self._heard_at = {node: at for node, at in self._heard_at.items() if at > oldest}
+        self._room = {node: room for node, room in self._room.items() if node in self._heard_at}
 
     def _known_nodes(self) -> Iterable[str]:
         return frozenset().union(*self._planned.values(), self._by_node)

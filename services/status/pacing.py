@@ -3,6 +3,7 @@
 Decides delays only, from what changes. The clock is an argument. Must not do I/O.
 """
 
+import zlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,8 @@ _GATHER_SECONDS_PER_NODE = 0.001
 _FOLD_SECONDS_PER_NODE = 0.0002
 
 
+# How much room a node has is written once in so many seconds at the most.
+_STORAGE_SECONDS = 300.0
 # A model's progress alone is written at most twice a minute, and for the first time when there is a rate to tell.
 _PROGRESS_SECONDS = 30.0
 _FIRST_PROGRESS_SECONDS = 4.0
@@ -85,6 +88,29 @@ class ProgressPacer(Generic[K]):
     def ended(self, key: K) -> None:
         """Nothing is fetched any more."""
         self._due.pop(key, None)
+
+
+class StoragePacer:
+    """Remembers when the room of each node may be written again: controllers place models by it, and it never rests.
+
+    A process that has just begun does not know when that was written last, so it lets the nodes wait in turn.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[str, float] = {}
+
+    def remaining_seconds(self, node: str, written_before: bool, now: float) -> float:
+        """How long a write of a node's room has to wait still; zero or less when it is due."""
+        turn = zlib.crc32(node.encode()) / 2**32 if written_before else 0.0
+        return self._due.setdefault(node, now + turn * _STORAGE_SECONDS) - now
+
+    def written(self, node: str, now: float) -> None:
+        """The room of a node was written."""
+        self._due[node] = now + _STORAGE_SECONDS
+
+    def forget(self, node: str) -> None:
+        """The node is gone."""
+        self._due.pop(node, None)
 
 
 class Pacer(Generic[K]):

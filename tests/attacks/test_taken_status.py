@@ -269,6 +269,9 @@ async def test_facts_can_be_written(kind: str, thief: KubeClient) -> None:
         {"metadata": {"labels": {"gpu": None}}},
         {"metadata": {"labels": {"kubernetes.io/hostname": "node-2"}}},
         {"metadata": {"labels": {f"models.ome/{_UID}": "anything"}}},
+        {"metadata": {"labels": {f"models.ome/{_UID}": "592Gi"}}},
+        {"metadata": {"labels": {"models.ome.io/available-storage": "Ready"}}},
+        {"metadata": {"labels": {"models.ome.io/available-storage": "gpu"}}},
         {"metadata": {"annotations": {"a": "b"}}},
         {"metadata": {"finalizers": ["example.com/for-ever"]}},
         {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": _UID}]}},
@@ -298,6 +301,8 @@ async def test_nor_is_the_status_of_a_node_changed(server: ApiServer, thief: Kub
         {f"models.ome/{_UID}": "Failed", "models.ome.io/clusterbasemodel.llama": "Updating"},
         {f"models.ome/{_UID}": None},
         {"models.ome.io/team-a.basemodel.llama": "Ready", "models.ome.io/finetunedweight.lora": "Ready"},
+        {"models.ome.io/available-storage": "592Gi", "models.ome.io/reserved-storage": "0Gi"},
+        {"models.ome.io/available-storage": None, "models.ome.io/reserved-storage": None},
     ],
     ids=str,
 )

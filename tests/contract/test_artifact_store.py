@@ -140,6 +140,43 @@ def test_a_model_takes_over_what_was_reserved_at_its_path_and_it_goes_with_that(
     assert leftovers(world.store) == []
 
 
+def test_what_is_reserved_serves_a_model_with_the_same_files_at_another_path(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "one", digest)
+    world.store.reserve(ONE)
+    assert world.store.may_share(digest, CLAIMANT)
+    world.store.publish(OTHER, "two", digest)
+    assert world.store.age_reserved(11, limit_seconds=10) == ["one"]
+    assert contents_of(world.root / "two") == OLD
+    assert not (world.root / "one").is_symlink()
+
+
+def test_what_is_reserved_goes_when_its_time_is_over_and_restarts_do_not_begin_it_anew(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "team/one", digest)
+    world.store.publish(OTHER, "two", world.hold_new())
+    world.store.reserve(ONE)
+    assert world.store.age_reserved(6, limit_seconds=10) == []
+    world.store.close()
+    world.store.open()
+    assert world.store.age_reserved(4, limit_seconds=10) == []
+    assert contents_of(world.root / "team" / "one") == OLD
+    assert world.store.age_reserved(1, limit_seconds=10) == ["team/one"]
+    assert not (world.root / "team").exists()
+    assert not world.store.holds(digest)
+    assert contents_of(world.root / "two") == NEW
+
+
+def test_a_model_that_takes_over_what_is_reserved_ends_its_time(world: World) -> None:
+    digest = world.hold_old()
+    world.store.publish(ONE, "one", digest)
+    world.store.reserve(ONE)
+    world.store.age_reserved(9, limit_seconds=10)
+    world.store.publish(OTHER, "one", digest)
+    assert world.store.age_reserved(100, limit_seconds=10) == []
+    assert contents_of(world.root / "one") == OLD
+
+
 def test_another_revision_at_the_path_frees_what_was_reserved(world: World) -> None:
     old = world.hold_old()
     world.store.publish(ONE, "one", old)

@@ -15,8 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
+from libs.artifact.labels import AVAILABLE_STORAGE_LABEL, RESERVED_STORAGE_LABEL
 from libs.artifact.names import progress_subject
-from ome.fetch.v1.fetch_pb2 import Problem, Progress
+from ome.fetch.v1.fetch_pb2 import Problem, Progress, RootCapacity
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
     MODEL_KIND_CLUSTER_BASE_MODEL,
@@ -480,3 +481,23 @@ async def test_entries_are_small_and_say_what_a_person_looks_for(cluster: Status
         "path": "/models/entry",
         "facts": {"modelType": "bert"},
     }
+
+
+async def test_a_node_tells_how_much_room_it_has_and_not_again_a_moment_later(cluster: StatusCluster) -> None:
+    def root(free_gibibytes: int) -> RootCapacity:
+        return RootCapacity(
+            root="/models", total_bytes=2 << 40, free_bytes=free_gibibytes << 30, reserved_bytes=9 << 30
+        )
+
+    await cluster.node("roomy", **{"storage-tier": "nvme"})
+    await cluster.heartbeat("roomy", root(610))
+    await until_label(cluster, "roomy", AVAILABLE_STORAGE_LABEL, "592Gi")
+    assert (await cluster.labels("roomy"))[RESERVED_STORAGE_LABEL] == "9Gi"
+
+    # Another label of this node shows that it was looked at again after the room had changed.
+    await cluster.heartbeat("roomy", root(10))
+    model = await cluster.model("small")
+    await cluster.plan(model, ["roomy"])
+    await ready_on(cluster, model, "roomy")
+    await until_label(cluster, "roomy", "models.ome.io/clusterbasemodel.small", "Ready")
+    assert (await cluster.labels("roomy"))[AVAILABLE_STORAGE_LABEL] == "592Gi"

@@ -360,6 +360,12 @@ class FetcherNode:
         """Threads of the running fetcher."""
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
+    async def removed(self, node_path: str) -> None:
+        """Wait until nothing stands at a path as the node sees it, not even a link that leads nowhere."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while os.path.lexists(self.path(node_path)):
+                await asyncio.sleep(0.02)
+
     async def unready(self, why: str) -> None:
         """Wait until the fetcher says that it is not ready, and why; it may have another reason first."""
         async with asyncio.timeout(DEADLINE_SECONDS), aiohttp.ClientSession() as session:

@@ -24,7 +24,7 @@ from libs.chassis.errors import Missing, ServiceError
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import delete_key, put_if
 from libs.model.kinds import GROUP_VERSION, KINDS, kind_named, model_ref
-from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState
+from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, RootCapacity
 from ome.model.v1.model_pb2 import Artifact, ModelRef, NodePhase
 from ome.status.v1.status_pb2_grpc import StatusServiceStub
 from services.controller.gateway.following import Followers
@@ -151,9 +151,9 @@ class StatusCluster:
         await self.heartbeat(name)
         return node
 
-    async def heartbeat(self, name: str) -> None:
+    async def heartbeat(self, name: str, *roots: RootCapacity) -> None:
         """Say once that a node's fetcher lives."""
-        await self.put(names.NODES_BUCKET, names.node_token(name), NodeHeartbeat(node=name, version="1"))
+        await self.put(names.NODES_BUCKET, names.node_token(name), NodeHeartbeat(node=name, version="1", roots=roots))
 
     async def model(self, name: str, kind: str = "clusterbasemodels", namespace: str = "", **spec: Any) -> Object:
         """Apply a model, by default one that is used where it lies."""

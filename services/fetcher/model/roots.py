@@ -221,6 +221,18 @@ class Roots:
         """Leave a model's name and artifact in a root to nobody. Idempotent."""
         await self.run(self.store(root).reserve, model_uid)
 
+    async def age_reserved(self, elapsed_seconds: float, limit_seconds: float) -> None:
+        """Count the time of what deleted models have left, and remove what has been kept for longer than the limit."""
+        for root, store in self._usable():
+            try:
+                gone = await self.run(store.age_reserved, elapsed_seconds, limit_seconds)
+            except ServiceError as error:
+                _log.warning("reserved_kept", root=root, reason=error.reason, message=error.message)
+                continue
+            if gone:
+                self.room.free()
+                _log.info("reserved_removed", root=root, paths=gone)
+
     async def abandon(self, root: str, digest: str, wanted_by: Collection[Claimant]) -> None:
         """Remove what a transfer that was given up has written, but for those who still want it. Idempotent."""
         await self.run(self.store(root).abandon, digest, wanted_by)
@@ -249,7 +261,12 @@ class Roots:
                 capacity = await self.run(store.capacity)
                 metrics.ROOT_FREE_BYTES.labels(root=root).set(capacity.free_bytes)
                 capacities.append(
-                    RootCapacity(root=root, total_bytes=capacity.total_bytes, free_bytes=capacity.free_bytes)
+                    RootCapacity(
+                        root=root,
+                        total_bytes=capacity.total_bytes,
+                        free_bytes=capacity.free_bytes,
+                        reserved_bytes=capacity.reserved_bytes,
+                    )
                 )
         return capacities
 

@@ -439,6 +439,22 @@ class Store:
             with self._file_system.errors(self.directory / owner.path):
                 self._owners.put(uid, replace(owner, reserved=True))
 
+    def age_reserved(self, elapsed_seconds: float, limit_seconds: float) -> list[str]:
+        """Count the time of what is reserved, and remove what has been so for longer than the limit; its paths.
+
+        elapsed_seconds is the time since the last call, or since the store was opened.
+        """
+        expired = {}
+        with self._changed, self._file_system.errors(self._owners.directory):
+            for uid, owner in self._owners.all().items():
+                if owner.reserved:
+                    aged = replace(owner, reserved_seconds=owner.reserved_seconds + elapsed_seconds)
+                    self._owners.put(uid, aged)
+                    if aged.reserved_seconds > limit_seconds:
+                        expired[uid] = owner.path
+        # One that a model takes over in this moment is not there any more.
+        return [path for uid, path in expired.items() if self.unpublish(uid)]
+
     def abandon(self, digest: str, wanted_by: Collection[Claimant] = ()) -> None:
         """Remove the staging of downloads that nobody wants, and the artifact where no name leads to it.
 

@@ -19,13 +19,15 @@ _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 class Owner:
     """What a model uid has published: path is relative to the root; made_directories are those created for it.
 
-    Reserved is what stays although the model is gone: it is nobody's, until a model takes the path or the link goes.
+    Reserved is what stays although the model is gone: it is nobody's, until a model takes the path, the link goes or
+    its time is over. reserved_seconds is how long it has been so while a fetcher ran: no clock that is set counts.
     """
 
     path: str
     digest: str
     made_directories: tuple[str, ...] = ()
     reserved: bool = False
+    reserved_seconds: float = 0.0
 
 
 class Owners:
@@ -47,6 +49,7 @@ class Owners:
                     fields["digest"],
                     tuple(fields["made_directories"]),
                     bool(fields.get("reserved", False)),
+                    float(fields.get("reserved_seconds", 0.0)),
                 )
             except (ValueError, KeyError, TypeError):
                 file.unlink()

@@ -19,10 +19,14 @@ BLOCK_BYTES = 4096
 
 @dataclass(frozen=True)
 class Capacity:
-    """Size of a file system and what an unprivileged user can still write to it, in bytes."""
+    """Size of a file system and what an unprivileged user can still write to it, in bytes.
+
+    Of the latter, downloads under way have been promised the reserved ones.
+    """
 
     total_bytes: int
     free_bytes: int
+    reserved_bytes: int = 0
 
 
 def on_disk_bytes(size: int) -> int:
@@ -53,7 +57,11 @@ class FileSystem:
     def capacity(self) -> Capacity:
         """The figures of this moment; reservations are not subtracted."""
         status = os.statvfs(self._directory)
-        return Capacity(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+        return Capacity(
+            status.f_blocks * status.f_frsize,
+            status.f_bavail * status.f_frsize,
+            self._reservations.reserved.get(self.device, 0),
+        )
 
     def admit(self, needed: int) -> "Reservation":
         """Promise room, or raise Unavailable with reason InsufficientDisk and the numbers."""

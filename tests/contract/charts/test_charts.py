@@ -13,7 +13,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from libs.artifact.labels import MODEL_LABEL, READABLE_NAME
+from libs.artifact.labels import MODEL_LABEL, READABLE_NAME, STORAGE_LABELS, STORAGE_VALUE
 from services.fetcher.sources.vendor.drivers import parse_drivers
 from services.status.facts import FACT_FIELDS
 from services.status.model_loop import REPORTING_CONTROLLER
@@ -143,6 +143,8 @@ def test_the_api_server_lets_the_status_service_write_what_it_writes(rendered: d
 
     rules = {name: json.dumps(policy) for name, policy in policies.items()}
     assert f"'^({MODEL_LABEL})$'" in rules["ome-status-nodes"]
+    assert f"'^{STORAGE_VALUE}$'" in rules["ome-status-nodes"]
+    assert all(f"'{label}'" in rules["ome-status-nodes"] for label in STORAGE_LABELS)
     assert f"'^{READABLE_NAME}$'" in rules["ome-status-configmaps"]
     assert all(f"'{label}'" in rules["ome-status-configmaps"] for label in CONFIG_MAP_LABELS)
     assert f"'{REPORTING_CONTROLLER}'" in rules["ome-status-created"]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.artifact import names
+from libs.artifact.labels import AVAILABLE_STORAGE_LABEL as ROOM
 from libs.chassis.health import Health
 from libs.chassis.nats_mirror import Entry
 from ome.fetch.v1 import fetch_pb2
@@ -82,6 +83,21 @@ def test_label_of_a_node_concerns_the_models_that_select_by_it_and_match_no_long
     assert known.changes() == {"in-a"}
     known.node("n0", {"zone": "a", "unrelated": "x"})
     assert known.changes() == set()
+
+
+def test_room_that_changes_on_all_nodes_concerns_only_models_that_select_by_it_where_they_begin_or_cease_to_match() -> (
+    None
+):
+    known = fleet()
+    required = {"nodeSelectorTerms": [{"matchExpressions": [{"key": ROOM, "operator": "Gt", "values": ["500Gi"]}]}]}
+    known.model("roomy", nodeAffinity={"requiredDuringSchedulingIgnoredDuringExecution": required})
+    known.changes()
+    replanned = []
+    for gibibytes in range(496, 640, 16):
+        for number in range(3):
+            known.node(f"n{number}", {"zone": "b", ROOM: f"{gibibytes}Gi"})
+            replanned += sorted(known.changes())
+    assert replanned == ["roomy"] * 3
 
 
 def test_labels_that_the_status_service_writes_concern_no_model() -> None:

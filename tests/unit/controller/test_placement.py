@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.artifact.errors import InvalidValue
+from libs.artifact.labels import AVAILABLE_STORAGE_LABEL
 from services.controller.placement import Placements, check_placement, is_placed, parse_quantity, selected_keys
 
 LABELS = {"zone": "a", "gpu": "H100", "disk": "500Gi", "cores": "64"}
@@ -113,7 +114,7 @@ def test_rule_that_cannot_be_evaluated_is_refused_with_what_to_write(term: dict[
     assert refused.value.reason == "InvalidPlacement"
 
 
-_KEYS, _VALUES = ("zone", "gpu", "size"), ("a", "b", "1Gi")
+_KEYS, _VALUES = ("zone", "gpu", AVAILABLE_STORAGE_LABEL), ("a", "b", "1Gi")
 _node_labels = st.dictionaries(st.sampled_from(_KEYS), st.sampled_from(_VALUES), max_size=3)
 _requirements = st.one_of(
     st.builds(
@@ -148,12 +149,12 @@ _changes = st.one_of(
 )
 
 
-def _placed(storage: dict[str, object], nodes: dict[str, dict[str, str]]) -> set[str]:
+def _placed(storage: dict[str, object], nodes: dict[str, dict[str, str]], holds: bool = False) -> set[str]:
     try:
         check_placement(storage)
     except InvalidValue:
         return set()
-    return {node for node, labels in nodes.items() if is_placed(storage, node, labels)}
+    return {node for node, labels in nodes.items() if is_placed(storage, node, labels, holds)}
 
 
 @given(st.lists(_changes, max_size=30))
@@ -162,16 +163,16 @@ def test_kept_placements_are_those_that_looking_at_every_node_would_find(changes
     nodes: dict[str, dict[str, str]] = {}
     models: dict[str, dict[str, object]] = {}
     for kind, name, value in changes:
-        before = {uid: _placed(storage, nodes) for uid, storage in models.items()}
+        before = {uid: (_placed(storage, nodes), _placed(storage, nodes, True)) for uid, storage in models.items()}
         (nodes if kind == "node" else models).pop(name, None)
         if value is not None:
             (nodes if kind == "node" else models)[name] = value
-        after = {uid: _placed(storage, nodes) for uid, storage in models.items()}
+        after = {uid: (_placed(storage, nodes), _placed(storage, nodes, True)) for uid, storage in models.items()}
         if kind == "node":
             assert kept.node_changed(name, value) == {uid for uid in models if before[uid] != after[uid]}
         else:
             kept.model_changed(name, value)
-        assert {uid: set(kept.nodes_of(uid)) for uid in models} == after
+        assert {uid: (set(kept.nodes_of(uid)), set(kept.staying_of(uid))) for uid in models} == after
 
 
 def test_label_that_no_model_selects_by_concerns_none() -> None:
@@ -198,3 +199,33 @@ def test_a_selector_by_a_label_that_we_write_is_refused_in_words(storage: dict[s
 
 def test_other_labels_below_our_prefix_belong_to_users() -> None:
     check_placement({"nodeSelector": {"models.ome.io/storage-tier": "fast-ssd"}})
+
+
+def test_room_decides_whether_a_node_gets_a_model_and_not_whether_it_keeps_it() -> None:
+    # The seed's own example, on nodes with 600 GiB of which the model takes 400.
+    storage = affinity(
+        {
+            "matchExpressions": [
+                {"key": "gpu", "operator": "In", "values": ["A100", "H100"]},
+                {"key": AVAILABLE_STORAGE_LABEL, "operator": "Gt", "values": ["500Gi"]},
+            ]
+        }
+    )
+    assert is_placed(storage, "n", {"gpu": "H100", AVAILABLE_STORAGE_LABEL: "592Gi"})
+    full = {"gpu": "H100", AVAILABLE_STORAGE_LABEL: "192Gi"}
+    assert not is_placed(storage, "n", full)
+    assert is_placed(storage, "n", full, holds=True)
+    assert not is_placed(storage, "n", {"gpu": "L4", AVAILABLE_STORAGE_LABEL: "592Gi"}, holds=True)
+    assert not is_placed(storage, "n", {"gpu": "H100"})
+
+
+def test_room_of_a_node_concerns_the_models_that_select_by_it_when_they_match_no_longer_or_newly() -> None:
+    kept = Placements()
+    kept.model_changed("roomy", affinity(expression(AVAILABLE_STORAGE_LABEL, "Gt", "500Gi")))
+    kept.model_changed("m", {"nodeSelector": {"zone": "a"}})
+    assert kept.node_changed("n", {AVAILABLE_STORAGE_LABEL: "592Gi"}) == {"roomy"}
+    assert kept.node_changed("n", {AVAILABLE_STORAGE_LABEL: "512Gi"}) == set()
+    assert kept.node_changed("n", {AVAILABLE_STORAGE_LABEL: "192Gi"}) == {"roomy"}
+    assert (kept.nodes_of("roomy"), kept.staying_of("roomy")) == (set(), {"n"})
+    assert kept.node_changed("n", None) == {"roomy"}
+    assert kept.staying_of("roomy") == set()

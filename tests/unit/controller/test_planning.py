@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.artifact.labels import AVAILABLE_STORAGE_LABEL
 from libs.artifact.specification import FINALIZER, RESERVE_LABEL
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -656,3 +657,21 @@ def test_files_go_from_a_node_that_is_no_longer_selected_whatever_the_label_says
     decided = plan(replace(settled, model=read_model(moved)), RULES, NOW)
     told = [action.assignment for action in decided.actions if isinstance(action, planning.Assign)]
     assert [(each.goal, each.reserve) for each in told] == [(fetch_pb2.GOAL_ABSENT, False)] * 2
+
+
+def test_a_model_that_takes_the_room_it_was_placed_by_stays_and_goes_nowhere_else_for_it() -> None:
+    term = {"key": AVAILABLE_STORAGE_LABEL, "operator": "Gt", "values": ["500Gi"]}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [term]}]}
+    affinity = {"requiredDuringSchedulingIgnoredDuringExecution": required}
+    model = item({"storageUri": "hf://org/model", "nodeAffinity": affinity})
+
+    def views(first: str, second: str) -> tuple[NodeView, ...]:
+        labels = ({AVAILABLE_STORAGE_LABEL: first}, {AVAILABLE_STORAGE_LABEL: second})
+        return tuple(NodeView(f"n{number}", each, True, None) for number, each in enumerate(labels, 1))
+
+    settled = settle(resolved(observe(model, *views("592Gi", "80Gi"))))
+    assert settled.held.keys() == {"n1"}
+    filled = {view.name: view for view in views("192Gi", "80Gi")}
+    for placed, staying in ((None, frozenset[str]()), (frozenset[str](), frozenset({"n1", "n2"}))):
+        after = replace(settled, nodes=filled, placed=placed, staying=staying)
+        assert plan(after, RULES, NOW).actions == ()

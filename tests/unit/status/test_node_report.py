@@ -1,10 +1,29 @@
 """Labels and ConfigMap of a node."""
 
 import json
+import re
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.artifact.labels import (
+    AVAILABLE_STORAGE_LABEL,
+    RESERVED_STORAGE_LABEL,
+    STORAGE_VALUE,
+    coarse_storage,
+)
+from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, RootCapacity
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, REASON_INSUFFICIENT_DISK
-from services.status.node_report import data_may_wait, is_urgent, label_changes, may_wait, node_report
+from services.status.node_report import (
+    data_may_wait,
+    is_urgent,
+    label_changes,
+    may_wait,
+    node_report,
+    storage_changes,
+    storage_labels,
+)
 from tests.unit.status.samples import DIGEST, FACTS, UID, a_model, a_state, failed, ready, updating
 
 UID_LABEL = f"models.ome/{UID}"
@@ -96,3 +115,54 @@ def test_a_label_that_leaves_ready_or_goes_does_not_wait_for_others() -> None:
     assert is_urgent(present, {"ready": "Updating"})
     assert is_urgent(present, {"ready": None, "new": "Ready"})
     assert not is_urgent(present, {"updating": "Ready", "new": "Ready"})
+
+
+GIB = 1 << 30
+
+
+def heartbeat(*roots: tuple[int, int], problem: str = "") -> NodeHeartbeat:
+    """Of a node with roots of one tebibyte that have so many gibibytes free, of which so many are promised."""
+    capacities = [
+        RootCapacity(
+            root=f"/models-{number}",
+            total_bytes=1024 * GIB,
+            free_bytes=free * GIB,
+            reserved_bytes=promised * GIB,
+            problem=problem,
+        )
+        for number, (free, promised) in enumerate(roots)
+    ]
+    return NodeHeartbeat(roots=capacities)
+
+
+def test_a_node_tells_the_room_of_the_root_that_has_the_most() -> None:
+    assert storage_labels(heartbeat((100, 0), (700, 90), (620, 0))) == {
+        AVAILABLE_STORAGE_LABEL: "608Gi",
+        RESERVED_STORAGE_LABEL: "0Gi",
+    }
+    assert storage_labels(heartbeat((700, 90))) == {AVAILABLE_STORAGE_LABEL: "608Gi", RESERVED_STORAGE_LABEL: "90Gi"}
+
+
+def test_a_node_whose_roots_cannot_be_used_tells_of_no_room() -> None:
+    assert storage_labels(NodeHeartbeat()) == {}
+    assert storage_labels(heartbeat((0, 0), problem="/models cannot be used")) == {}
+
+
+@given(st.integers(0, 1 << 55))
+def test_room_is_told_in_few_steps_and_never_more_than_there_is(free: int) -> None:
+    told = int(coarse_storage(free).removesuffix("Gi")) * GIB
+    assert free - max(free / 32, GIB) <= told <= free
+    assert re.fullmatch(STORAGE_VALUE, coarse_storage(free))
+
+
+def test_the_room_between_a_half_and_a_whole_tebibyte_has_at_most_33_values() -> None:
+    assert len({coarse_storage(gib * GIB) for gib in range(512, 1025)}) <= 33
+
+
+def test_labels_of_room_are_set_removed_and_left_alone_by_themselves() -> None:
+    present = {**OTHERS, UID_LABEL: "Ready", AVAILABLE_STORAGE_LABEL: "8Gi", RESERVED_STORAGE_LABEL: "0Gi"}
+    assert label_changes(present, {UID_LABEL: "Ready"}) == {}
+    assert storage_changes(present, {AVAILABLE_STORAGE_LABEL: "9Gi", RESERVED_STORAGE_LABEL: "0Gi"}) == {
+        AVAILABLE_STORAGE_LABEL: "9Gi"
+    }
+    assert storage_changes(present, {}) == {AVAILABLE_STORAGE_LABEL: None, RESERVED_STORAGE_LABEL: None}

@@ -1,7 +1,7 @@
 """What is written at once and what may wait."""
 
 from ome.model.v1.model_pb2 import REASON_INSUFFICIENT_DISK
-from services.status.pacing import WAITING_SECONDS, Pacer, Spread, status_patience_seconds
+from services.status.pacing import WAITING_SECONDS, Pacer, Spread, StoragePacer, status_patience_seconds
 from tests.unit.status.samples import a_model, a_plan, failed, folded, ready, updating
 
 MODEL = a_model()
@@ -66,3 +66,16 @@ def test_a_node_is_written_less_often_the_more_nodes_there_are_and_while_models_
     assert spread.interval_seconds(3, busy=True) < 0.1
     assert spread.interval_seconds(1000, busy=False) == 5
     assert spread.interval_seconds(1000, busy=True) == spread.interval_seconds(5000, busy=True) == 30
+
+
+def test_the_room_of_a_node_is_written_once_in_five_minutes_also_by_a_process_that_has_just_begun() -> None:
+    pacer = StoragePacer()
+    assert pacer.remaining_seconds("n1", False, 1000.0) == 0
+    pacer.written("n1", 1000.0)
+    assert pacer.remaining_seconds("n1", True, 1001.0) == 299
+
+    turns = [StoragePacer().remaining_seconds(f"n{number}", True, 0.0) for number in range(1000)]
+    assert 0 <= min(turns) < 5
+    assert 295 < max(turns) < 300
+    pacer.forget("n1")
+    assert pacer.remaining_seconds("n1", False, 1002.0) == 0

@@ -211,16 +211,18 @@ class UseReply(_message.Message):
     def __init__(self, uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
 class RootCapacity(_message.Message):
-    __slots__ = ("root", "total_bytes", "free_bytes", "problem")
+    __slots__ = ("root", "total_bytes", "free_bytes", "problem", "reserved_bytes")
     ROOT_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_BYTES_FIELD_NUMBER: _ClassVar[int]
     root: str
     total_bytes: int
     free_bytes: int
     problem: str
-    def __init__(self, root: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
+    reserved_bytes: int
+    def __init__(self, root: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., reserved_bytes: _Optional[int] = ...) -> None: ...
 
 class NodeHeartbeat(_message.Message):
     __slots__ = ("node", "version", "started_at", "roots", "pool", "peer_address")
