@@ -48,6 +48,8 @@ class Reason(StrEnum):
     IDENTITY_REFUSED = "IdentityRefused"
     EGRESS_REFUSED = "EgressRefused"
     INCOMPLETE = "Incomplete"
+    BASE_NOT_FOUND = "BaseNotFound"
+    INCOMPATIBLE_BASE = "IncompatibleBase"
 
 
 def reason_named(word: str) -> Reason | None:
