@@ -72,7 +72,7 @@ def _definition(
                                 "kind": {"type": "string", "description": kind},
                                 "metadata": {"type": "object"},
                                 "spec": keep_until_admission(spec),
-                                "status": model_status(),
+                                "status": model_status(weights=kind == "FineTunedWeight"),
                             },
                         }
                     },
@@ -88,7 +88,11 @@ def definitions() -> list[Schema]:
         _column("Parameters", ".spec.modelParameterSize"),
         _column("Architecture", ".spec.modelArchitecture"),
     ]
-    weight_columns = [_column("Base", ".spec.baseModelRef.name"), _column("Type", ".spec.modelType")]
+    weight_columns = [
+        _column("Base", ".spec.baseModelRef.name"),
+        _column("Type", ".spec.modelType"),
+        _column("Compatible", ".status.conditions[?(@.type=='Compatible')].status", wide=True),
+    ]
     return [
         _definition(
             "BaseModel",

@@ -119,7 +119,9 @@ def fine_tuned_weight_spec() -> Schema:
         required=["baseModelRef"],
         fields={
             "baseModelRef": _reference(
-                "The model that the weights adapt. OME does not check that it exists.",
+                "The model that the weights adapt. If storage has neither nodeSelector nor nodeAffinity, the weights "
+                "are on the nodes that the selectors of this model match. The conditions BaseFound and Compatible say "
+                "whether it exists and whether the weights fit it.",
                 "Name of the BaseModel or ClusterBaseModel.",
                 "Namespace of the BaseModel. Without namespace, or if this BaseModel does not exist, the reference "
                 "means a ClusterBaseModel.",
@@ -153,7 +155,9 @@ def _condition() -> Schema:
                 "must hold the model is Ready. Degraded: a node has failed or is unreachable, or the source has a "
                 "problem. Resolved: OME has listed the source, or needs no list. Parsed: OME has read facts from the "
                 "files. Whole: the files make up the whole model; False if some are known to be missing or damaged. "
-                "Stalled: OME expects no progress until the model, a Secret, a node or the source changes.",
+                "Stalled: OME expects no progress until the model, a Secret, a node or the source changes. BaseFound: "
+                "the base of a FineTunedWeight exists. Compatible: its weights fit the base; False if the files prove "
+                "that they do not. Referenced: FineTunedWeights adapt this model.",
                 maxLength=316,
             ),
             "status": text(
@@ -251,19 +255,62 @@ def _facts() -> Schema:
                     "task": text("What the base model is used for, such as CAUSAL_LM."),
                 },
             ),
+            "modules": listing(
+                "Linear modules of the model or, for an adapter, those that it changes; absent if the headers of the "
+                "weights do not tell all of them.",
+                structure(
+                    "Modules of one name and width.",
+                    fields={
+                        "name": text("Last part of the name, such as q_proj."),
+                        "inputs": integer("Width of what goes in."),
+                        "outputs": integer("Width of what comes out."),
+                    },
+                ),
+            ),
         },
         # A newer parser may know more than an older CRD has fields for.
         **{"x-kubernetes-preserve-unknown-fields": True},
     )
 
 
-def model_status() -> Schema:
-    """Status of all three kinds; written by the status service alone."""
+def _base_fields() -> dict[str, Schema]:
+    return {
+        "fineTunedWeights": structure(
+            "FineTunedWeights that adapt this model; absent if there are none. kubectl delete warns because of it.",
+            fields={
+                "count": integer("Number of these weights.", format="int32", minimum=0),
+                "names": listing("Their names, at most 16.", text("Name of a FineTunedWeight."), maxItems=16),
+            },
+        )
+    }
+
+
+def _weight_fields() -> dict[str, Schema]:
+    return {
+        "base": structure(
+            "The model that spec.baseModelRef means; absent if it does not exist.",
+            fields={
+                "kind": text("BaseModel or ClusterBaseModel."),
+                "namespace": text("Namespace of a BaseModel."),
+                "name": text("Name of the model."),
+            },
+        ),
+        "weights": text(
+            "Adapter: the files are an adapter, which a server loads beside the base. Merged: they are a whole model, "
+            "which is served without the base. Absent until the files are parsed.",
+            enum=["Adapter", "Merged"],
+        ),
+    }
+
+
+def model_status(*, weights: bool = False) -> Schema:
+    """Status of a base model, or of weights that adapt one; written by the status service alone."""
     node_name = text("Name of a node.")
     counts: dict[str, Any] = {"format": "int32", "minimum": 0}
     return structure(
         "State of the model. Only OME writes it.",
         fields={
+            **(_weight_fields() if weights else _base_fields()),
             "state": text(
                 "Ready: at least one node holds a verified copy, or the claim holds the model. Failed: no node holds "
                 "a copy, and all nodes have failed or the source cannot be used as spec describes it. Creating: "

@@ -49,6 +49,8 @@ class Reason(StrEnum):
     EGRESS_REFUSED = "EgressRefused"
     INCOMPLETE = "Incomplete"
     IN_USE = "InUse"
+    BASE_NOT_FOUND = "BaseNotFound"
+    INCOMPATIBLE_BASE = "IncompatibleBase"
 
 
 def reason_named(word: str) -> Reason | None:

@@ -62,4 +62,7 @@ def planning_digest(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> 
         "disabled": bool(spec.get("disabled")),
         "annotations": {name: annotations[name] for name in _ANNOTATIONS if name in annotations},
     }
+    if spec.get("baseModelRef"):
+        # Its selectors may place what has none of its own.
+        read["base"] = spec["baseModelRef"]
     return hashlib.sha256(json.dumps(read, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

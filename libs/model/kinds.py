@@ -13,6 +13,7 @@ from ome.model.v1.model_pb2 import (
 )
 
 GROUP_VERSION = "ome.io/v1beta1"
+FINE_TUNED_WEIGHT = "FineTunedWeight"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Kind:
 KINDS = (
     Kind("BaseModel", "basemodels", MODEL_KIND_BASE_MODEL),
     Kind("ClusterBaseModel", "clusterbasemodels", MODEL_KIND_CLUSTER_BASE_MODEL),
-    Kind("FineTunedWeight", "finetunedweights", MODEL_KIND_FINE_TUNED_WEIGHT),
+    Kind(FINE_TUNED_WEIGHT, "finetunedweights", MODEL_KIND_FINE_TUNED_WEIGHT),
 )
 _BY_NAME = {kind.name: kind for kind in KINDS}
 _BY_NUMBER = {kind.number: kind for kind in KINDS}

@@ -19,9 +19,11 @@ from libs.artifact.labels import is_model_label
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.chassis.nats_mirror import Mirror
+from libs.model.bases import Bases
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning
+from services.controller.bases import placement_of
 from services.controller.placement import Placements
 from services.controller.secret_watch import SecretWatch
 from services.controller.settings import Settings
@@ -74,6 +76,7 @@ class Observations:
         self._specs: dict[str, ModelSpec] = {}
         self._nodes: dict[str, Object] = {}
         self._placements = Placements()
+        self._bases = Bases()
         # When a node's heartbeat was found missing, and when the node itself was found not ready. By the monotonic
         # clock, from when we saw it: other clocks may be wrong and ours may be set, and deletions depend on this.
         self._silent_since: dict[str, float] = {}
@@ -91,6 +94,7 @@ class Observations:
 
     def model_changed(self, before: Object | None, after: Object | None) -> None:
         """A model object was seen, changed or went."""
+        tied = self._bases.object_changed(before, after)
         if before and (after is None or after["metadata"]["uid"] != before["metadata"]["uid"]):
             self.forget_object(before["metadata"]["uid"])
             self.volumes.model_changed(before["metadata"]["uid"], None)
@@ -98,9 +102,13 @@ class Observations:
         if after:
             uid = after["metadata"]["uid"]
             self._items[uid], self._specs[uid] = after, read_model(after)
-            self._placements.model_changed(uid, self._specs[uid].storage or {})
+            self._place(uid)
             self.volumes.model_changed(uid, self._specs[uid])
             self._changed(uid)
+        concerned = tied | self._bases.weights_of((after or before or {})["metadata"]["uid"])
+        for uid in concerned - {(after or before or {})["metadata"]["uid"]}:
+            if self._place(uid):
+                self._changed(uid)
         _models.set(len(self._items))
 
     def node_changed(self, before: Object | None, after: Object | None) -> None:
@@ -282,7 +290,18 @@ class Observations:
             clock_offset=time.time() - time.monotonic(),
             placed=self._placements.nodes_of(uid),
             staying=self._placements.staying_of(uid),
+            base=self._base_of(uid),
         )
+
+    def _base_of(self, uid: str) -> ModelSpec | None:
+        return self._specs.get(self._bases.base_of(uid) or "")
+
+    def _place(self, uid: str) -> bool:
+        """Place a model by the selectors that count for it now, and say whether these are others than before."""
+        model = self._specs.get(uid)
+        if model is None:
+            return False
+        return self._placements.model_changed(uid, placement_of(model, self._base_of(uid)))
 
     def _awaits_listing(self, model: ModelSpec) -> bool:
         source = self.source_of(model)

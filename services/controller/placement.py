@@ -111,11 +111,13 @@ class Placements:
         """The nodes that a model may stay on if they hold it: more than it is meant for where it selects by room."""
         return self._staying.get(uid) or self.nodes_of(uid)
 
-    def model_changed(self, uid: str, storage: Mapping[str, Any] | None) -> None:
-        """A model has this storage now, or is gone."""
+    def model_changed(self, uid: str, storage: Mapping[str, Any] | None) -> bool:
+        """A model has this storage now, or nothing places it; returns whether its selectors have changed."""
         before = self._storages.get(uid)
+        if storage is before is None:
+            return False
         if storage is not None and before is not None and _selection(storage) == _selection(before):
-            return
+            return False
         for key in selected_keys(before or {}):
             self._selecting[key].discard(uid)
             if not self._selecting[key]:
@@ -124,11 +126,11 @@ class Placements:
         self._placed.pop(uid, None)
         self._staying.pop(uid, None)
         if storage is None:
-            return
+            return True
         try:
             check_placement(storage)
         except InvalidValue:
-            return
+            return True
         self._storages[uid] = storage
         self._placed[uid] = {node for node, labels in self._labels.items() if is_placed(storage, node, labels)}
         keys = selected_keys(storage)
@@ -138,6 +140,7 @@ class Placements:
             self._staying[uid] = {
                 node for node, labels in self._labels.items() if is_placed(storage, node, labels, True)
             }
+        return True
 
     def node_changed(self, node: str, labels: Mapping[str, str] | None) -> set[str]:
         """A node has these labels now, or is gone; returns the models that are newly meant for it or no longer are."""

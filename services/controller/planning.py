@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.model.problems import new_problem
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import listings, volumes
+from services.controller import bases, listings, volumes
 from services.controller.placement import check_placement, is_placed
 from services.controller.specification import (
     ModelSource,
@@ -70,10 +71,12 @@ class Observed:
     heard: Mapping[str, float] = field(default_factory=dict)
     # What is to be added to the time that plan is told for the time of day.
     clock_offset: float = 0.0
-    # Nodes that match the model's selectors; None when nobody has kept that, and it is to be found out.
+    # Nodes that match the selectors that place the model; None when nobody has kept that, and it is to be found out.
     placed: Set[str] | None = None
     # Those on which it may stay if they hold it; more only where it selects by how much room nodes have.
     staying: Set[str] = frozenset()
+    # The base of a FineTunedWeight; None when it does not exist.
+    base: ModelSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -285,7 +288,8 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
     try:
         place = volumes.place_of(model)
         intent.source = source_of(model, rules.operator_namespace, rules.secrets)
-        check_placement(model.storage or {})
+        placement = bases.placement_of(model, observed.base)
+        check_placement(placement or {})
         check_paths(model, rules.confines)
     except InvalidValue as error:
         # What the nodes hold is better than nothing while the spec cannot be used.
@@ -305,8 +309,22 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
             new_problem(Reason.NO_STORAGE, "the model has no storage: there is nothing to fetch")
         )
         return intent
-    _intend_nodes(intent, intent.source, observed, model, holding, rules, now)
+    if placement is None:
+        _await_base(intent, observed, model, holding)
+        return intent
+    _intend_nodes(intent, intent.source, observed, model, placement, holding, rules, now)
     return intent
+
+
+def _await_base(intent: _Intent, observed: Observed, model: ModelSpec, holding: set[str]) -> None:
+    """Leave a weight where it is as long as nothing says where it is to be."""
+    existing = {node for node in holding if node in observed.nodes}
+    _keep(intent, existing, observed, model)
+    intent.report.desired_nodes.extend(sorted(existing))
+    _adopt(intent, observed, model)
+    missing = model.base.missing if model.base else "spec.baseModelRef names no base"
+    why = f"{missing}: its nodes get the weights, as these have no nodeSelector and no nodeAffinity of their own"
+    intent.report.problem.CopyFrom(new_problem(Reason.BASE_NOT_FOUND, why))
 
 
 def _holding(observed: Observed) -> set[str]:
@@ -391,6 +409,7 @@ def _intend_nodes(
     source: ModelSource,
     observed: Observed,
     model: ModelSpec,
+    placement: Mapping[str, Any],
     holding: set[str],
     rules: Rules,
     now: float,
@@ -398,7 +417,7 @@ def _intend_nodes(
     storage = model.storage or {}
     if observed.placed is None:
         views = observed.nodes.values()
-        matching = [each for each in views if is_placed(storage, each.name, each.labels, each.name in holding)]
+        matching = [each for each in views if is_placed(placement, each.name, each.labels, each.name in holding)]
     else:
         # Both are small beside the fleet where they differ.
         staying = (observed.staying & holding) - observed.placed

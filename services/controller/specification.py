@@ -39,6 +39,7 @@ from libs.artifact.uri import (
     parse_uri,
     syntax_of,
 )
+from libs.model.bases import BaseReference, base_reference
 from libs.model.kinds import model_ref
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -82,6 +83,8 @@ class ModelSpec:
     # What the nodes were last told to hold, as the object's status says, and the generation that this was said of.
     recorded: model_pb2.Artifact = field(default_factory=model_pb2.Artifact)
     recorded_generation: int = 0
+    # The base that a FineTunedWeight names.
+    base: BaseReference | None = None
 
     @property
     def has_finalizer(self) -> bool:
@@ -144,6 +147,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         priority=priority_of(spec.get("storage") or {}, annotations),
         recorded=_recorded(status.get("artifact") or {}),
         recorded_generation=status.get("observedGeneration", 0),
+        base=base_reference(item),
     )
 
 

@@ -24,6 +24,7 @@ from services.parser.capabilities import CLASSIFICATION, EMBEDDING, IMAGE_TEXT_T
 from services.parser.counting import count_tensors
 from services.parser.gguf import GgufHeader
 from services.parser.intake import Directory
+from services.parser.modules import modules_of_adapter
 from services.parser.naming import size_name
 from services.parser.parameters import Page, decide, look_up
 from services.parser.precision import bits_of, stored_dtype
@@ -94,6 +95,7 @@ def _count_adapter(facts: ModelFacts, directory: Directory, files: list[str]) ->
     if not agrees:
         facts.parameters.minimum, facts.parameters.maximum = counted.lowest or 1, max(counted.highest, count)
     facts.parameter_size = size_name(count) if agrees else ""
+    facts.modules.extend(modules_of_adapter(tensors))
 
 
 def _names(c: Section, name: str) -> list[str]:

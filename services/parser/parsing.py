@@ -11,6 +11,7 @@ from ome.parser.v1.parser_pb2 import (
     CERTAINTY_ESTIMATED,
     CERTAINTY_EXACT,
     Component,
+    LinearModule,
     ModelFacts,
     ParameterCount,
 )
@@ -22,6 +23,7 @@ from services.parser.errors import INCOMPLETE, NO_CONFIG, PARSE_FAILED, ParseErr
 from services.parser.formats import facts_of_format, served_from, tensorrt
 from services.parser.intake import Directory, take_in
 from services.parser.licence import licence_of
+from services.parser.modules import modules_of_model
 from services.parser.naming import size_name
 from services.parser.parameters import Verdict, decide, look_up
 from services.parser.precision import bits_of, dtype_of, stored_dtype
@@ -182,6 +184,7 @@ def _beside(directory: Directory) -> Section:
 def _count(facts: ModelFacts, directory: Directory, c: Section, weights: Weights, scheme: Scheme) -> None:
     page = look_up(c)
     counted = _counted(directory, c, weights, scheme)
+    facts.modules.extend(_modules(directory, weights))
     verdict = decide(c, page, weights, counted, facts.dtype, scheme.stated is not None, scheme.hint.bits)
     _state_count(facts.parameters, verdict, directory.warnings)
     if counted is not None:
@@ -209,6 +212,14 @@ def _counted(directory: Directory, c: Section, weights: Weights, scheme: Scheme)
         return None
     tensors, repeated = tensors_of(directory, weights.files)
     return count_tensors(tensors, hint_for=scheme.hint_for, tied=_tied(c), layers=_layers(c), repeated=repeated)
+
+
+def _modules(directory: Directory, weights: Weights) -> list[LinearModule]:
+    """The linear modules, if all weights are there and each once: parts of a matrix have other widths."""
+    if weights.missing or not weights.files:
+        return []
+    tensors, repeated = tensors_of(directory, weights.files)
+    return [] if repeated else modules_of_model(tensors)
 
 
 def _state_count(count: ParameterCount, verdict: Verdict, warnings: list[str]) -> None:

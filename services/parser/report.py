@@ -13,7 +13,16 @@ MAX_BYTES = 4096
 # Each character may take six bytes.
 _MAX_SENTENCE = 600
 # What may be long, in the order in which it can be done without. Real models stay below a quarter of the room.
-_DISPENSABLE = ("warnings", "components", "bytesByDtype", "adapter", "remarks", "capabilities", "apiCapabilities")
+_DISPENSABLE = (
+    "modules",
+    "warnings",
+    "components",
+    "bytesByDtype",
+    "adapter",
+    "remarks",
+    "capabilities",
+    "apiCapabilities",
+)
 # Of why a model is incomplete there is room for so much.
 _MAX_DEFECTS = 2
 _TOO_LONG = Finding(

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from libs.chassis.health import Health
 from libs.chassis.kube import KubeClient, Object
 from libs.chassis.reflector import Reflector
+from libs.model.bases import Bases
 from libs.model.kinds import GROUP_VERSION, KINDS
 from services.status.kube import Resource
 from services.status.labels import CONFIG_MAP_LABEL
 from services.status.observations import Listener
+from services.status.relations import Relations, matters_to_weights
 
 MODELS = {kind.name: Resource(GROUP_VERSION, kind.plural, kind.name) for kind in KINDS}
 NODES = Resource("v1", "nodes", "Node")
@@ -25,6 +27,7 @@ class Cluster:
 
     def __init__(self, health: Health, namespace: str, listener: Listener) -> None:
         self.models: dict[str, Object] = {}
+        self._bases = Bases()
         self._namespace = namespace
         self._listener = listener
         self._models = {name: Reflector(resource.path(), resource.plural, health) for name, resource in MODELS.items()}
@@ -46,6 +49,13 @@ class Cluster:
     def node_names(self) -> list[str]:
         """Every node that exists."""
         return [name for _, name in self._nodes.objects]
+
+    def relations(self, model: Object) -> Relations:
+        """The models that a model is tied to."""
+        uid = model["metadata"]["uid"]
+        weights = (self.models[weight] for weight in self._bases.weights_of(uid) if weight in self.models)
+        names = sorted(weight["metadata"]["name"] for weight in weights)
+        return Relations(self.models.get(self._bases.base_of(uid) or ""), tuple(names))
 
     def config_map(self, name: str) -> Object | None:
         """The ConfigMap of a node, if it carries our label."""
@@ -86,10 +96,20 @@ class Cluster:
             self.models.pop(before["metadata"]["uid"], None)
         if after:
             self.models[after["metadata"]["uid"]] = after
-        for uid in {item["metadata"]["uid"] for item in (before, after) if item}:
+        own = {item["metadata"]["uid"] for item in (before, after) if item}
+        for uid in self._tied(before, after) - own:
+            self._listener.model_changed(uid)
+        for uid in own:
             self._listener.model_changed(uid)
             if replaced or _shown_on_nodes(before) != _shown_on_nodes(after):
                 self._listener.model_placed(uid)
+
+    def _tied(self, before: Object | None, after: Object | None) -> set[str]:
+        """The models whose status tells of a change of this one."""
+        tied = self._bases.object_changed(before, after)
+        if before and after and matters_to_weights(before) != matters_to_weights(after):
+            tied |= self._bases.weights_of(after["metadata"]["uid"])
+        return tied
 
     def _node_changed(self, before: Object | None, after: Object | None) -> None:
         # Most changes of a node are its heartbeat, which nothing here depends on.

@@ -30,9 +30,12 @@ _NEUTRAL = (
     Reason.DISABLED,
     Reason.NO_MATCHING_NODE,
     Reason.NO_STORAGE,
+    Reason.BASE_NOT_FOUND,
     Reason.RESOLVING,
     Reason.QUEUED,
 )
+# Those of them that nothing but an edit ends.
+_WAITING_FOR_PEOPLE = (Reason.NO_MATCHING_NODE, Reason.BASE_NOT_FOUND)
 # Words of conditions for what is as it should be, or not known yet; all others are reasons.
 _AS_EXPECTED = "AsExpected"
 _PENDING = "Pending"
@@ -125,6 +128,7 @@ def judge(
     metadata: Mapping[str, Any] | None,
     parse_cause: Cause | None,
     whole: Judgement,
+    relations: Mapping[str, Judgement],
     progress: Mapping[str, Any],
     previous: Mapping[str, Any],
     now: datetime,
@@ -132,7 +136,7 @@ def judge(
     """The conditions, as .status has them; one whose status has not changed keeps its time.
 
     metadata is what the files were parsed into, None as long as they were not; progress is .status.progress, empty
-    while nothing is fetched.
+    while nothing is fetched; relations are the conditions that tell of other models.
     """
     otherwise = wording.NOTHING_WRONG if situation.volume else wording.NO_NODE_IN_TROUBLE
     available = _available(situation, progress)
@@ -146,6 +150,7 @@ def judge(
         "Parsed": _parsed(metadata, parse_cause),
         "Whole": whole,
         "Stalled": _problem(_stalled(situation), wording.NOTHING_STUCK),
+        **relations,
     }
     return [_condition(name, *judgement, previous, now) for name, judgement in judged.items()]
 
@@ -153,11 +158,15 @@ def judge(
 def foremost_reason(conditions: Sequence[Mapping[str, str]]) -> str:
     """The reason to show where there is room for one: the worst news before the best."""
     by_type = {condition["type"]: condition for condition in conditions}
+    # Whatever else is wrong with weights, nobody can use them without their base.
+    if "BaseFound" in by_type and by_type["BaseFound"]["reason"] == Reason.BASE_NOT_FOUND:
+        return by_type["BaseFound"]["reason"]
     for name in ("Stalled", "Degraded"):
         if by_type[name]["status"] == "True":
             return by_type[name]["reason"]
-    if by_type["Whole"]["status"] == "False":
-        return by_type["Whole"]["reason"]
+    for name in ("Whole", "Compatible", "BaseFound"):
+        if name in by_type and by_type[name]["status"] == "False":
+            return by_type[name]["reason"]
     return by_type["Complete"]["reason"]
 
 
@@ -249,7 +258,7 @@ def _stalled(situation: Situation) -> Cause | None:
     if situation.state == "Failed":
         return situation.cause
     obstacle = situation.obstacle
-    return obstacle if obstacle and (obstacle.lasting or obstacle.reason == Reason.NO_MATCHING_NODE) else None
+    return obstacle if obstacle and (obstacle.lasting or obstacle.reason in _WAITING_FOR_PEOPLE) else None
 
 
 def _problem(cause: Cause | None, otherwise: str) -> Judgement:

@@ -45,6 +45,7 @@ from services.status.conditions import (
 )
 from services.status.facts import facts_document, spec_to_apply
 from services.status.progress import download_document, progress_document
+from services.status.relations import NO_RELATIONS, Relations, relation_conditions, relation_fields
 from services.status.transitions import EventDraft, transitions
 
 FAILURES_LIMIT = 50
@@ -70,12 +71,13 @@ def fold(
     transfers: Mapping[str, Progress],
     previous: Mapping[str, Any],
     now: datetime,
+    relations: Relations = NO_RELATIONS,
 ) -> StatusView:
     """Fold one model.
 
     model is the object as the API server has it, plan what the controller decided, states what each node says, nodes
     the nodes that exist and whether each can be reached, transfers the figures of downloads under way by node, previous
-    the .status that was last written.
+    the .status that was last written, relations the models that it is tied to.
     """
     spec = model.get("spec") or {}
     deleting = "deletionTimestamp" in model["metadata"]
@@ -87,7 +89,9 @@ def fold(
     progress = progress_document(situation.desired, situation.artifact, transfers, previous, now)
     kept = bool(metadata) and facts is None
     whole = judge_whole(situation, plan if current else None, facts, kept, previous)
-    conditions = judge(situation, metadata if facts or metadata else None, parse_cause, whole, progress, previous, now)
+    ties = relation_conditions(model, relations, metadata)
+    parsed = metadata if facts or metadata else None
+    conditions = judge(situation, parsed, parse_cause, whole, ties, progress, previous, now)
     status: dict[str, Any] = {
         "state": situation.state,
         "lifecycle": _lifecycle(spec, deleting, situation, whole),
@@ -117,6 +121,7 @@ def fold(
     elif plan is None and previous.get("artifact"):
         # NATS may have lost what was decided; the controller goes by this until the source is listed again.
         status["artifact"] = dict(previous["artifact"])
+    status |= relation_fields(model, relations, metadata)
     if progress:
         status["progress"] = progress
     if download := download_document(

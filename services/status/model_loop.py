@@ -116,6 +116,7 @@ class ModelLoop:
                 {node: each for node, each in figures if each},
                 model.get("status") or {},
                 datetime.now(UTC),
+                self._cluster.relations(model),
             )
         self._catalog.put(model_message(model, view))
         self._folds.spent(uid, time.perf_counter() - started)

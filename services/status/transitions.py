@@ -86,6 +86,11 @@ def _warnings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[E
             yield EventDraft(WARNING, failure["reason"], f"{failure['node']}: {failure['message']}")
     if _status("Whole", now) == "False" != _status("Whole", was) and _reason("Whole", now) not in known:
         yield EventDraft(WARNING, now["Whole"]["reason"], now["Whole"]["message"])
+    for name in ("BaseFound", "Compatible"):
+        if _status(name, now) == "False" != _status(name, was) and _reason(name, now) not in known:
+            yield EventDraft(WARNING, now[name]["reason"], now[name]["message"])
+    if _reason("Referenced", now) == Reason.DELETING != _reason("Referenced", was):
+        yield EventDraft(WARNING, "BaseDeleted", now["Referenced"]["message"])
     if _status("Parsed", now) == "False" and (_status("Parsed", was), _reason("Parsed", was)) != (
         "False",
         _reason("Parsed", now),

@@ -59,6 +59,13 @@ def volume_holds(volume: Volume) -> str:
     return f"PersistentVolumeClaim {volume.namespace}/{volume.claim} holds the model."
 
 
+def weights_adapt(weights: Sequence[str]) -> str:
+    """Who adapts a model, as the beginning of a sentence."""
+    if len(weights) == 1:
+        return f"FineTunedWeight {weights[0]} adapts"
+    return f"{_count(len(weights), 'FineTunedWeight')} ({_names(weights)}) adapt"
+
+
 def deletion_awaits(nodes: Sequence[str]) -> str:
     """Which nodes still have to delete their copy."""
     return f"Waiting for {_names(nodes)} to delete the model." if nodes else "No node holds the model any more."

@@ -613,7 +613,7 @@ async def test_kubectl_warns_of_what_is_probably_not_meant(server: ApiServer) ->
     assert "has no effect: a model is on every node that matches" in found.stderr
 
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "state": "Ready",
     "lifecycle": "Ready",
     "reason": "InsufficientDisk",
@@ -683,6 +683,45 @@ async def test_a_full_status_is_stored_and_shown_in_columns(server: ApiServer) -
     assert narrow.split("\n")[1].split()[:6] == ["shown", "Ready", "2/3", "37%", "70B", "LlamaForCausalLM"]
     assert wide.split("\n")[1].split()[-3:] == ["InsufficientDisk", "hf://a/b", "/models/llama"]
     assert none == ""
+
+
+async def test_kubectl_warns_when_a_base_is_deleted_that_weights_adapt(server: ApiServer) -> None:
+    status = {"state": "Ready", "fineTunedWeights": {"count": 18, "names": ["lora-a", "lora-b"]}}
+    for name, given in (("adapted", status), ("alone", {"state": "Ready"})):
+        manifest = model() | {"metadata": {"name": name}}
+        await server.kube.request("POST", _PATHS["ClusterBaseModel"], manifest)
+        body = {"apiVersion": "ome.io/v1beta1", "kind": "ClusterBaseModel", "status": given}
+        await apply(server.kube, f"{_PATHS['ClusterBaseModel']}/{name}/status", body)
+
+    warned = await kubectl(server, "delete", "cbm", "adapted")
+    quiet = await kubectl(server, "delete", "cbm", "alone")
+
+    assert "18 FineTunedWeights (lora-a, lora-b, …) adapt this model; what stays has no base" in warned.stderr
+    assert "Warning" not in quiet.stderr
+
+
+async def test_the_status_of_weights_is_stored_and_shown(server: ApiServer) -> None:
+    path = f"{_PATHS['FineTunedWeight']}/lora"
+    await server.kube.request(
+        "POST", _PATHS["FineTunedWeight"], model("FineTunedWeight") | {"metadata": {"name": "lora"}}
+    )
+    compatible = {**STATUS["conditions"][0], "type": "Compatible", "status": "Unknown"}
+    status = {
+        "base": {"kind": "BaseModel", "namespace": "team-a", "name": "llama"},
+        "weights": "Adapter",
+        "conditions": [compatible],
+        "metadata": {"modules": [{"name": "q_proj", "inputs": 4096, "outputs": 4096}]},
+    }
+    try:
+        body = {"apiVersion": "ome.io/v1beta1", "kind": "FineTunedWeight", "status": status}
+        answer = await apply(server.kube, f"{path}/status", body)
+        wide = (await kubectl(server, "get", "ftw", "lora", "-o", "wide")).stdout
+    finally:
+        await server.kube.request("DELETE", path)
+
+    assert answer["status"] == status
+    assert "COMPATIBLE" in wide.split("\n")[0]
+    assert "Unknown" in wide.split("\n")[1]
 
 
 async def test_status_is_no_part_of_what_users_apply(server: ApiServer) -> None:

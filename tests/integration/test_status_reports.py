@@ -148,6 +148,25 @@ async def test_a_model_on_three_nodes_is_ready_in_status_labels_config_maps_and_
     await eventually(told, "one event says Ready")
 
 
+async def test_weights_and_their_base_tell_of_each_other(cluster: StatusCluster) -> None:
+    weights = await cluster.model("lora", "finetunedweights", baseModelRef={"name": "adapted"})
+    await cluster.plan(weights, NODES[:1])
+    await ready_on(cluster, weights, NODES[0])
+    status = await until_status(cluster, weights, "the base is missed", "reason", equals="BaseNotFound")
+    assert condition(status, "BaseFound") == ("False", "BaseNotFound")
+
+    base = await cluster.model("adapted")
+    named = {"kind": "ClusterBaseModel", "name": "adapted"}
+    status = await until_status(cluster, weights, "the base is found", "base", equals=named)
+    assert condition(status, "BaseFound") == ("True", "Found")
+    counted = {"count": 1, "names": ["lora"]}
+    status = await until_status(cluster, base, "the base names its weights", "fineTunedWeights", equals=counted)
+    assert condition(status, "Referenced") == ("True", "WeightsRefer")
+
+    await cluster.kube.request("DELETE", path_of(weights))
+    await until_status(cluster, base, "the base names no weights", "fineTunedWeights", equals=None)
+
+
 async def test_a_model_of_a_namespace_has_its_namespace_in_the_label(cluster: StatusCluster) -> None:
     model = await cluster.model("private", "basemodels", "team-a")
     await cluster.plan(model, ["node-1"])

@@ -82,10 +82,13 @@ def test_the_kinds_differ_in_storage_only_by_what_scope_means() -> None:
     }
 
 
-def test_the_kinds_share_one_status() -> None:
-    first, *others = (_schema(definition)["properties"]["status"] for definition in definitions())
+def test_the_kinds_share_one_status_but_for_what_ties_weights_to_their_base() -> None:
+    base, cluster, weights = (_schema(definition)["properties"]["status"]["properties"] for definition in definitions())
 
-    assert all(other == first for other in others)
+    assert base == cluster
+    assert base.keys() - weights.keys() == {"fineTunedWeights"}
+    assert weights.keys() - base.keys() == {"base", "weights"}
+    assert all(field == weights[name] for name, field in base.items() if name in weights)
 
 
 def test_the_schema_and_the_controller_agree_on_names_of_parameters_that_hold_credentials() -> None:

@@ -37,6 +37,16 @@ class Known:
         metadata = {"name": uid, "uid": uid, "generation": 1}
         self.observations.model_changed(None, {"kind": "ClusterBaseModel", "metadata": metadata, "spec": spec})
 
+    def weight(self, uid: str, base: str, **storage: Any) -> None:
+        spec = {"baseModelRef": {"name": base}, "storage": {"storageUri": "hf://org/lora", **storage}}
+        metadata = {"name": uid, "uid": uid, "generation": 1}
+        self.observations.model_changed(None, {"kind": "FineTunedWeight", "metadata": metadata, "spec": spec})
+
+    def placed(self, uid: str) -> set[str] | None:
+        """Where a model is to go, as planning is told."""
+        nodes = self.observations.observed_of(uid).placed
+        return None if nodes is None else set(nodes)
+
     def node(self, name: str, labels: dict[str, str], ready: bool = True) -> None:
         metadata = {"name": name, "uid": name, "resourceVersion": "1", "labels": labels}
         conditions = [{"type": "Ready", "status": str(ready)}, {"type": "MemoryPressure", "status": "False"}]
@@ -147,3 +157,33 @@ def test_values_that_a_fleet_shares_are_kept_once() -> None:
 def test_what_a_node_answers_to_a_deletion_keeps_the_revision_that_it_answers() -> None:
     gone = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_DELETED, assignment_revision=7)
     assert decode_state(gone.SerializeToString()).assignment_revision == 7
+
+
+def test_weights_are_placed_when_their_base_comes_and_follow_its_edits_and_its_end() -> None:
+    known = fleet()
+    known.node("n3", {"zone": "a"})
+    known.weight("lora", "base")
+    assert known.placed("lora") == set()
+    known.changes()
+    known.model("base", nodeSelector={"zone": "a"})
+    assert known.changes() == {"base", "lora"}
+    assert known.placed("lora") == {"n3"}
+    before = known.observations.item("base")
+    after: dict[str, Any] = {**(before or {}), "spec": {"storage": {"storageUri": "hf://org/model"}}}
+    known.observations.model_changed(before, after)
+    assert known.changes() == {"base", "lora"}
+    assert known.placed("lora") == {"n0", "n1", "n2", "n3"}
+    known.observations.model_changed(after, {**after, "status": {"state": "Ready"}})
+    assert known.changes() == {"base"}
+    known.observations.model_changed(after, None)
+    assert known.changes() == {"base", "lora"}
+    assert known.placed("lora") == set()
+
+
+def test_weights_with_selectors_of_their_own_do_not_mind_their_base() -> None:
+    known = fleet()
+    known.weight("lora", "base", nodeSelector={"zone": "b"})
+    known.changes()
+    known.model("base", nodeSelector={"zone": "a"})
+    assert known.changes() == {"base"}
+    assert known.placed("lora") == {"n0", "n1", "n2"}

@@ -64,6 +64,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_EGRESS_REFUSED: _ClassVar[Reason]
     REASON_INCOMPLETE: _ClassVar[Reason]
     REASON_IN_USE: _ClassVar[Reason]
+    REASON_BASE_NOT_FOUND: _ClassVar[Reason]
+    REASON_INCOMPATIBLE_BASE: _ClassVar[Reason]
 
 class Finding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -140,6 +142,8 @@ REASON_IDENTITY_REFUSED: Reason
 REASON_EGRESS_REFUSED: Reason
 REASON_INCOMPLETE: Reason
 REASON_IN_USE: Reason
+REASON_BASE_NOT_FOUND: Reason
+REASON_INCOMPATIBLE_BASE: Reason
 FINDING_UNSPECIFIED: Finding
 FINDING_MISSING_SHARDS: Finding
 FINDING_MISSING_FILES: Finding

@@ -116,8 +116,18 @@ class Adapter(_message.Message):
     task: str
     def __init__(self, type: _Optional[str] = ..., rank: _Optional[int] = ..., alpha: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., base_model: _Optional[str] = ..., whole_modules: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ...) -> None: ...
 
+class LinearModule(_message.Message):
+    __slots__ = ("name", "inputs", "outputs")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    inputs: int
+    outputs: int
+    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[int] = ..., outputs: _Optional[int] = ...) -> None: ...
+
 class ModelFacts(_message.Message):
-    __slots__ = ("model_type", "architecture", "framework", "framework_version", "format", "format_version", "dtype", "quantization", "parameters", "active_parameters", "components", "parameter_size", "bytes_by_dtype", "weight_bytes", "kv_cache_bytes_per_token", "context_length", "usable_context_length", "vocabulary_size", "capabilities", "api_capabilities", "license", "warnings", "prediction_parameters", "weight_bytes_certainty", "kv_cache_certainty", "adapter", "completeness", "remarks")
+    __slots__ = ("model_type", "architecture", "framework", "framework_version", "format", "format_version", "dtype", "quantization", "parameters", "active_parameters", "components", "parameter_size", "bytes_by_dtype", "weight_bytes", "kv_cache_bytes_per_token", "context_length", "usable_context_length", "vocabulary_size", "capabilities", "api_capabilities", "license", "warnings", "prediction_parameters", "weight_bytes_certainty", "kv_cache_certainty", "adapter", "completeness", "remarks", "modules")
     class BytesByDtypeEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +163,7 @@ class ModelFacts(_message.Message):
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
     REMARKS_FIELD_NUMBER: _ClassVar[int]
+    MODULES_FIELD_NUMBER: _ClassVar[int]
     model_type: str
     architecture: str
     framework: str
@@ -181,7 +192,8 @@ class ModelFacts(_message.Message):
     adapter: Adapter
     completeness: _model_pb2.Completeness
     remarks: _containers.RepeatedCompositeFieldContainer[_model_pb2.Remark]
-    def __init__(self, model_type: _Optional[str] = ..., architecture: _Optional[str] = ..., framework: _Optional[str] = ..., framework_version: _Optional[str] = ..., format: _Optional[str] = ..., format_version: _Optional[str] = ..., dtype: _Optional[str] = ..., quantization: _Optional[_Union[Quantization, _Mapping]] = ..., parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., active_parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., parameter_size: _Optional[str] = ..., bytes_by_dtype: _Optional[_Mapping[str, int]] = ..., weight_bytes: _Optional[int] = ..., kv_cache_bytes_per_token: _Optional[int] = ..., context_length: _Optional[int] = ..., usable_context_length: _Optional[int] = ..., vocabulary_size: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., api_capabilities: _Optional[_Iterable[str]] = ..., license: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., prediction_parameters: _Optional[int] = ..., weight_bytes_certainty: _Optional[_Union[Certainty, str]] = ..., kv_cache_certainty: _Optional[_Union[Certainty, str]] = ..., adapter: _Optional[_Union[Adapter, _Mapping]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ..., remarks: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ...) -> None: ...
+    modules: _containers.RepeatedCompositeFieldContainer[LinearModule]
+    def __init__(self, model_type: _Optional[str] = ..., architecture: _Optional[str] = ..., framework: _Optional[str] = ..., framework_version: _Optional[str] = ..., format: _Optional[str] = ..., format_version: _Optional[str] = ..., dtype: _Optional[str] = ..., quantization: _Optional[_Union[Quantization, _Mapping]] = ..., parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., active_parameters: _Optional[_Union[ParameterCount, _Mapping]] = ..., components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., parameter_size: _Optional[str] = ..., bytes_by_dtype: _Optional[_Mapping[str, int]] = ..., weight_bytes: _Optional[int] = ..., kv_cache_bytes_per_token: _Optional[int] = ..., context_length: _Optional[int] = ..., usable_context_length: _Optional[int] = ..., vocabulary_size: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., api_capabilities: _Optional[_Iterable[str]] = ..., license: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., prediction_parameters: _Optional[int] = ..., weight_bytes_certainty: _Optional[_Union[Certainty, str]] = ..., kv_cache_certainty: _Optional[_Union[Certainty, str]] = ..., adapter: _Optional[_Union[Adapter, _Mapping]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ..., remarks: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., modules: _Optional[_Iterable[_Union[LinearModule, _Mapping]]] = ...) -> None: ...
 
 class InspectionReport(_message.Message):
     __slots__ = ("problem", "facts", "parse_problem", "bytes", "files")
