@@ -24,7 +24,7 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning
 from services.controller.bases import placement_of
-from services.controller.placement import Placements
+from services.controller.placements import Placements
 from services.controller.secret_watch import SecretWatch
 from services.controller.settings import Settings
 from services.controller.specification import ModelSource, ModelSpec, SecretRules, read_model, source_of

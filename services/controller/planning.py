@@ -15,11 +15,12 @@ from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
+from libs.model.matching import group_misses, nearest_misses
+from libs.model.placement import check_placement, is_placed
 from libs.model.problems import new_problem
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import bases, listings, volumes
-from services.controller.placement import check_placement, is_placed
 from services.controller.specification import (
     ModelSource,
     ModelSpec,
@@ -430,7 +431,7 @@ def _intend_nodes(
         elif matching:
             why = f"all {len(matching)} matching nodes are cordoned or not ready"
         else:
-            why = "no node matches storage.nodeSelector and storage.nodeAffinity"
+            why = _why_nowhere(model, storage, observed.nodes.values())
         intent.report.problem.CopyFrom(new_problem(Reason.NO_MATCHING_NODE, why))
         return
     artifact = model_pb2.Artifact()
@@ -479,6 +480,17 @@ def _intend_nodes(
     if why:
         case = _listing_case(source, observed, model, desired, rules, now)
         _heed(intent, listings.list_again(case, why))
+
+
+def _why_nowhere(model: ModelSpec, storage: Mapping[str, Any], nodes: Iterable[NodeView]) -> str:
+    """That no node matches, and what the nodes lack that come nearest.
+
+    What they have instead is told to those who may write models for the cluster, not to every namespace.
+    """
+    groups = group_misses(storage, ((view.name, view.labels) for view in nodes))
+    nearest = nearest_misses(groups, with_values=not model.ref.namespace)
+    why = "no node matches storage.nodeSelector and storage.nodeAffinity"
+    return f"{why}: {nearest}" if nearest else f"{why}: there are no nodes"
 
 
 def _assign(

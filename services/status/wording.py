@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from libs.artifact.durations import shown_duration
 from libs.artifact.sizes import shown_size
 from ome.fetch.v1.fetch_pb2 import Volume
 from ome.model.v1.model_pb2 import Artifact
@@ -106,7 +107,7 @@ def fetched(progress: Mapping[str, Any]) -> str:
     if rate:
         figures.append(f"{shown_size(rate)}/s")
     if eta:
-        figures.append(f"about {_duration(eta)} left")
+        figures.append(f"about {shown_duration(eta)} left")
     return f" {progress['percent']} fetched ({', '.join(figures)}; slowest is {progress['slowestNode']})."
 
 
@@ -130,14 +131,6 @@ def parsed(described: Sequence[str]) -> str:
 
 def _files(artifact: Artifact) -> str:
     return f"{_count(artifact.files, 'file')} of {shown_size(artifact.bytes)}"
-
-
-def _duration(seconds: int) -> str:
-    """A time as people say it: in the largest unit of which there are two."""
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= 2 * size:
-            return _count(round(seconds / size), unit)
-    return _count(seconds, "second")
 
 
 def _names(names: Sequence[str]) -> str:

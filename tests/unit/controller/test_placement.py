@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.labels import AVAILABLE_STORAGE_LABEL
-from services.controller.placement import Placements, check_placement, is_placed, parse_quantity, selected_keys
+from libs.model.placement import check_placement, is_placed, parse_quantity, selected_keys
+from services.controller.placements import Placements
 
 LABELS = {"zone": "a", "gpu": "H100", "disk": "500Gi", "cores": "64"}
 

@@ -390,6 +390,24 @@ def test_model_that_no_node_matches_is_not_listed() -> None:
     assert kinds(decided) == ["Report"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "place", "said"),
+    [
+        ("ClusterBaseModel", {}, ": node n1 lacks gpu=yes (node n1 has gpu=no)"),
+        # What the labels of nodes are is told to nobody who may only write models of a namespace.
+        ("BaseModel", TEAM, ": node n1 lacks gpu=yes"),
+    ],
+)
+def test_model_that_no_node_matches_says_what_the_nearest_node_lacks(
+    kind: str, place: dict[str, object], said: str
+) -> None:
+    near = NodeView("n1", {"gpu": "no"}, True, None)
+    written = {**item({"storageUri": "hf://a/b", "nodeSelector": {"gpu": "yes"}}, **place), "kind": kind}
+    [report] = plan(observe(written, near), RULES, NOW).actions
+    assert isinstance(report, planning.Report)
+    assert report.plan.problem.message == f"no node matches storage.nodeSelector and storage.nodeAffinity{said}"
+
+
 def test_failed_listing_is_tried_again_with_growing_delay() -> None:
     observed = observe(item())
     delays = []

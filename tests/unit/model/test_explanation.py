@@ -1,0 +1,245 @@
+"""Why a model is where it is: sentences about one node and about a cluster, from objects alone."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from libs.artifact.reasons import Reason
+from libs.model.explanation import Explanation, NodeFacts, Standing, explain_model, explain_node, foremost_cause
+from libs.model.remedies import Retry, Who, remedy_of
+
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+H100 = {"gpu": "H100"}
+TOLD = NodeFacts("n1", H100, reports=True, planned=True)
+
+
+def condition(kind: str, status: str, reason: str = "Because", message: str = "A sentence.") -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+def model(*conditions: dict[str, str], metadata: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    storage = {"storageUri": "hf://org/m", "nodeSelector": {"gpu": "H100"}}
+    return {
+        "kind": "ClusterBaseModel",
+        "metadata": {"name": "m", "uid": "u", **(metadata or {})},
+        "spec": {"storage": storage, **spec},
+        "status": {"conditions": list(conditions)},
+    }
+
+
+LISTED = condition("Resolved", "True")
+
+
+def about(explained: Explanation) -> str:
+    return " | ".join(explained.lines())
+
+
+CASES: dict[str, tuple[dict[str, Any], NodeFacts, str]] = {
+    "a node that holds a copy": (
+        model(LISTED),
+        replace(TOLD, standing=Standing("Ready", path="/models/m")),
+        (
+            "Node n1 holds a verified copy at /models/m. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | "
+            "OME reads the files again from time to time and mends what is damaged. | Nobody needs to do anything."
+        ),
+    ),
+    "a node with another label": (
+        model(LISTED),
+        NodeFacts("n1", {"gpu": "T4"}, reports=True, planned=False),
+        (
+            "Node n1 is not meant to hold the model: it lacks gpu=H100. | "
+            "storage.nodeSelector asks for gpu=H100: no, it has gpu=T4. | OME sees the change at once. | "
+            "To have it here: kubectl label node n1 --overwrite gpu=H100"
+        ),
+    ),
+    "a copy on a node that no longer matches": (
+        model(LISTED),
+        NodeFacts("n1", {}, reports=True, planned=False, standing=Standing("Ready")),
+        (
+            "Node n1 is not meant to hold the model: it lacks gpu=H100. | "
+            "storage.nodeSelector asks for gpu=H100: no, it has no label gpu. | "
+            "The node still has a copy in state Ready. | "
+            "The node lets go of its copy. | To have it here: kubectl label node n1 --overwrite gpu=H100"
+        ),
+    ),
+    "a failure with the time of the next attempt": (
+        model(LISTED),
+        replace(
+            TOLD,
+            standing=Standing(
+                "Failed", "InsufficientDisk", "needs 2 GiB, has 1 GiB", retry_at=NOW + timedelta(seconds=150)
+            ),
+        ),
+        (
+            "Node n1 is meant to hold the model and has failed: InsufficientDisk. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | needs 2 GiB, has 1 GiB. | "
+            "The node tries again at 12:02:30 UTC, in 2 minutes. | To do, by the cluster's administrator: "
+            "Remove models from the node, enlarge its disk, or choose a path below another model root."
+        ),
+    ),
+    "a download under way": (
+        model(LISTED),
+        replace(
+            TOLD,
+            standing=Standing(
+                "Updating",
+                "Downloading",
+                bytes_done=2**30,
+                bytes_total=2**32,
+                bytes_per_second=2**20,
+                eta_seconds=180,
+            ),
+        ),
+        (
+            "Node n1 is fetching the model. | storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | "
+            "It has 25% (1 GiB of 4 GiB), at 1 MiB/s. | It is expected to be Ready in about 3 minutes. | "
+            "Nobody needs to do anything."
+        ),
+    ),
+    "a node whose fetcher is silent": (
+        model(LISTED),
+        replace(TOLD, reports=False, standing=Standing("Ready")),
+        (
+            "Node n1 is meant to hold the model, but its fetcher does not report. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | It was Ready when it was last heard of. | "
+            "OME sees the change at once. | To do, by the cluster's administrator: "
+            "Look at the fetcher's Pod on the node, or exclude the node by the model's selectors."
+        ),
+    ),
+    "a cordoned node": (
+        model(LISTED),
+        NodeFacts("n1", H100, closed="is cordoned", reports=True, planned=False),
+        (
+            "Node n1 matches, but is cordoned: such a node keeps what it has and gets nothing new. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | OME sees the change at once. | "
+            "To do, by the cluster's administrator: Make the node ready and schedulable again: kubectl uncordon n1"
+        ),
+    ),
+    "a source that refuses the token": (
+        model(condition("Degraded", "True", "Gated", "The terms were not accepted."), condition("Resolved", "False")),
+        TOLD,
+        (
+            "Node n1 is meant to hold the model, and has not begun. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | The terms were not accepted. | "
+            "OME lists the source again by itself, with pauses of at most 10 minutes. | To do, by the model's owner: "
+            "Accept the terms on the repository's page, with the account that owns the token."
+        ),
+    ),
+    "a weight whose base does not exist": (
+        {
+            **model(condition("Stalled", "True", "BaseNotFound", "ClusterBaseModel llama does not exist.")),
+            "kind": "FineTunedWeight",
+        },
+        NodeFacts("n1", {}),
+        (
+            "The base of this weight does not exist: ClusterBaseModel llama does not exist. | "
+            "OME sees the change at once. | "
+            "To do, by the model's owner: Create the base model, or correct the reference to it."
+        ),
+    ),
+    "a disabled model with a copy": (
+        model(LISTED, disabled=True),
+        replace(TOLD, standing=Standing("Ready")),
+        (
+            "The model is disabled (spec.disabled): no download starts; existing copies stay. | "
+            "Node n1 has a copy in state Ready. | OME sees the change at once. | To do, by the model's owner: "
+            "Set spec.disabled to false to have the model fetched."
+        ),
+    ),
+    "a model in a claim": (
+        model(LISTED, storage={"storageUri": "pvc://claim/m"}),
+        TOLD,
+        (
+            "The model is used in its PersistentVolumeClaim: no node is meant to hold a copy. | "
+            "Nobody needs to do anything."
+        ),
+    ),
+    "a URI of no known form": (
+        model(storage={"storageUri": "ftp://x"}),
+        TOLD,
+        "To do, by the model's owner: Write storage.storageUri in one of the forms that OME knows.",
+    ),
+    "a node that does not exist": (
+        model(LISTED),
+        NodeFacts("n9", {}, exists=False),
+        "There is no node n9. | Check the name of the node.",
+    ),
+    "a model that is being deleted": (
+        model(
+            condition("Complete", "False", "Deleting", "Waiting for n1 to delete the model."),
+            metadata={"deletionTimestamp": "2026-11-28T11:00:00Z"},
+        ),
+        TOLD,
+        (
+            "The model is being deleted. | Waiting for n1 to delete the model. | OME goes on by itself. | "
+            "Nobody needs to do anything."
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("item", "node", "said"), CASES.values(), ids=CASES.keys())
+def test_a_node_is_explained(item: dict[str, Any], node: NodeFacts, said: str) -> None:
+    assert about(explain_node(item, node, NOW)).endswith(said)
+
+
+def test_a_cluster_is_explained_by_the_cause_and_by_what_keeps_each_node() -> None:
+    nodes = [
+        replace(TOLD, name="a", standing=Standing("Ready")),
+        replace(TOLD, name="b", standing=Standing("Failed", "DiskError", "the disk is read-only")),
+        replace(TOLD, name="c", standing=Standing("Failed", "DiskError", "the disk is read-only")),
+        NodeFacts("d", H100, closed="is cordoned", planned=False),
+        *(NodeFacts(f"t{number}", {"gpu": "T4"}) for number in range(5)),
+    ]
+    failed = condition("Degraded", "True", "DiskError", "2 of 3 nodes failed.")
+    assert explain_model(model(LISTED, failed), nodes).lines() == (
+        "1 of 9 nodes holds the model; 4 are chosen by its rules.",
+        "Nodes b, c: each has failed (DiskError). On b: the disk is read-only.",
+        "Node d is cordoned.",
+        "Not chosen: 5 nodes, among them t0, t1, t2, lack gpu=H100 (node t0 has gpu=T4).",
+        "Degraded says DiskError: 2 of 3 nodes failed.",
+        Retry.NODE,
+        "To do, by the cluster's administrator: Repair or mount the disk of the node, or correct who owns the root.",
+    )
+
+
+def test_a_model_that_is_complete_says_how_to_have_it_on_more_nodes() -> None:
+    nodes = [replace(TOLD, standing=Standing("Ready")), NodeFacts("n2", {})]
+    explained = explain_model(model(LISTED, condition("Complete", "True")), nodes)
+    assert explained.lines()[0] == "1 of 2 nodes holds the model; 1 is chosen by its rules."
+    assert explained.todo == "To have it on more nodes, label them as the rules ask, or change the rules."
+    assert explained.who == ""
+
+
+def test_a_weight_goes_by_the_rules_of_its_base_where_these_are_given() -> None:
+    weight = model(LISTED, storage={"storageUri": "hf://org/lora"})
+    there = {"nodeSelector": {"gpu": "H100"}}
+    assert explain_node(weight, NodeFacts("n1", {}, planned=False), NOW, there).rules[0].requirement == "gpu=H100"
+
+
+def test_what_is_said_of_a_fleet_stays_short() -> None:
+    nodes = [NodeFacts(f"n{number}", {"rack": str(number)}, planned=False) for number in range(3000)]
+    chosen = [replace(TOLD, name=f"m{number}", standing=Standing("Updating", "Queued")) for number in range(3000)]
+    explained = explain_model(model(condition("Complete", "False", "Queued")), [*nodes, *chosen])
+    assert len("\n".join(explained.lines())) < 2000
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_somebody_who_can_end_it(reason: Reason) -> None:
+    remedy = remedy_of(reason)
+    assert remedy
+    assert remedy.what.endswith(".")
+    assert remedy.who in Who
+
+
+def test_a_reason_that_is_newer_than_this_program_is_told_all_the_same() -> None:
+    item = model(LISTED, condition("Degraded", "True", "NotInventedYet", "Something else."))
+    assert "Degraded says NotInventedYet: Something else." in explain_model(item, [TOLD]).lines()
+
+
+def test_a_model_without_conditions_is_explained_from_its_nodes() -> None:
+    assert foremost_cause({}) is None
+    assert explain_model({**model(), "status": {}}, [TOLD]).lines()[0].startswith("0 of 1 node hold the model")
