@@ -133,6 +133,9 @@ _REMEDIES: dict[str, Remedy] = {
     Reason.EGRESS_REFUSED: Remedy(
         Who.ADMINISTRATOR, "List the host or network in egress.allow, or have the model use a public address."
     ),
+    Reason.IN_USE: Remedy(
+        Who.NOBODY, "End the Pods that the message names, if the files are to go earlier.", Retry.WORKING
+    ),
     Reason.INCOMPLETE: Remedy(
         Who.PUBLISHER, 'Publish the missing files, or set storage.parameters.allowIncomplete: "true".', Retry.LISTING
     ),

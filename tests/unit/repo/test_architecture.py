@@ -85,6 +85,7 @@ IN_THE_WORLD = {
     "services.fetcher.model.keeping",
     "services.fetcher.model.model_loop",
     "services.fetcher.model.parser_client",
+    "services.fetcher.model.retention",
     "services.fetcher.model.room",
     "services.fetcher.model.roots",
     "services.fetcher.model.scrubbing",
