@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tools.localcluster.builds import Builder
+from tools.localcluster.charts import images_of
 from tools.localcluster.programs import Programs, obtain
 
 ROOT = Path(__file__).parents[2]
@@ -40,10 +41,7 @@ def run(
 
 def image_values(chart: str) -> list[str]:
     """Arguments of helm without which a chart that is installed alone does not know where its images are."""
-    others = {"controller": {"parserImage": "parser"}, "nats": {"secrets.image": "controller"}}
-    own = {"image": chart} if chart in ("controller", "fetcher", "parser", "status") else {}
-    images = own | others.get(chart, {})
-    return [word for value, name in images.items() for word in ("--set", f"{value}.repository=ome/{name}")]
+    return [word for value, name in images_of(chart).items() for word in ("--set", f"{value}.repository=ome/{name}")]
 
 
 def render(chart: str, *arguments: str) -> list[dict[str, Any]]:

@@ -60,9 +60,15 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
     return {CRDS: {}, **{service: {**_as_here(service), **of_chart} for service, of_chart in values.items()}}
 
 
+def images_of(chart: str) -> dict[str, str]:
+    """The image of ours that each value of a chart names, by the value's path."""
+    own = {"image": chart} if chart in ("controller", "fetcher", "parser", "status") else {}
+    others = {"controller": {"parserImage": "parser"}, "nats": {"secrets.image": "controller"}}
+    return own | others.get(chart, {})
+
+
 def _as_here(service: str) -> dict[str, Any]:
-    images = {"image": service, **({"parserImage": "parser"} if service == "controller" else {})}
-    return {"listen": "pod", **{value: {"repository": f"ome/{name}"} for value, name in images.items()}}
+    return {"listen": "pod", **{value: {"repository": f"ome/{name}"} for value, name in images_of(service).items()}}
 
 
 def merged(values: Values, overrides: Values) -> dict[str, Any]:
