@@ -4,6 +4,7 @@ Says which models a change concerns. What to do about them is decided in plannin
 """
 
 import functools
+import posixpath
 import re
 import sys
 import time
@@ -21,8 +22,9 @@ from libs.chassis.kube import Object
 from libs.chassis.nats_mirror import Mirror
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import listings, planning
+from services.controller import listings, planning, use
 from services.controller.placement import Placements
+from services.controller.pod_watch import PodWatch
 from services.controller.secret_watch import SecretWatch
 from services.controller.settings import Settings
 from services.controller.specification import ModelSource, ModelSpec, SecretRules, read_model, source_of
@@ -32,6 +34,8 @@ from services.controller.volume_watch import VolumeWatch
 _POOL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 # Different values that are kept as one message each. What goes beyond costs memory, and nothing else.
 _SHARED_VALUES = 20_000
+# After so long the status of a model says which Pods have come and gone. Nodes are told of Pods when they ask.
+_USE_SECONDS = 5.0
 _models = prometheus_client.Gauge("ome_controller_models", "Model objects known.")
 
 
@@ -70,6 +74,8 @@ class Observations:
             confines=settings.namespaced_paths == "own",
         )
         self.volumes = VolumeWatch(settings.parser_image, changed, health)
+        # A rollout of Pods is one change of what a model's status says, not one for each of them.
+        self.pods = PodWatch(settings.namespace, lambda uid: changed_later(uid, _USE_SECONDS), health)
         self._items: dict[str, Object] = {}
         self._specs: dict[str, ModelSpec] = {}
         self._nodes: dict[str, Object] = {}
@@ -100,6 +106,7 @@ class Observations:
             self._items[uid], self._specs[uid] = after, read_model(after)
             self._placements.model_changed(uid, self._specs[uid].storage or {})
             self.volumes.model_changed(uid, self._specs[uid])
+            self.pods.index.model_changed(uid, self._specs[uid].ref, _path_of(after))
             self._changed(uid)
         _models.set(len(self._items))
 
@@ -225,6 +232,11 @@ class Observations:
         """The model as its object says, or None when there is none."""
         return self._specs.get(uid)
 
+    def ref_of(self, uid: str) -> model_pb2.ModelRef | None:
+        """What names the model, or None when there is none."""
+        model = self._specs.get(uid)
+        return model.ref if model else None
+
     def item(self, uid: str) -> Object | None:
         """The model's object, or None when there is none."""
         return self._items.get(uid)
@@ -238,6 +250,7 @@ class Observations:
         self._items.pop(uid, None)
         self._specs.pop(uid, None)
         self._placements.model_changed(uid, None)
+        self.pods.index.model_changed(uid, None, "")
 
     def forget_asking(self, uid: str) -> None:
         """Nothing is left of a model for which a listing could be asked."""
@@ -281,7 +294,15 @@ class Observations:
             heard={key: self._heard[key][1] for key in listings},
             clock_offset=time.time() - time.monotonic(),
             placed=self._placements.nodes_of(uid),
+            use=self._use_of(uid),
         )
+
+    def _use_of(self, uid: str) -> fetch_pb2.ModelUse | None:
+        """The Pods that use a model, where nodes have something of it."""
+        model, holders = self._specs.get(uid), self._holders.get(uid, ())
+        if model is None:
+            return None
+        return use.summary((pod for pod in self.pods.index.users_of(uid) if pod.node in holders), model.ref)
 
     def _awaits_listing(self, model: ModelSpec) -> bool:
         source = self.source_of(model)
@@ -340,6 +361,13 @@ class Observations:
     def _is_letting_go(self, node: str, uid: str) -> bool:
         assignment = self.desired.get(names.node_key(node, uid))
         return assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD
+
+
+def _path_of(item: Object) -> str:
+    """Where a model lies on nodes, as far as its object tells."""
+    storage, status = (item.get("spec") or {}).get("storage") or {}, item.get("status") or {}
+    path = storage.get("path") or status.get("path") or ""
+    return posixpath.normpath(path) if path else ""
 
 
 def _remove(index: dict[str, set[str]], uid: str, member: str) -> None:
