@@ -15,13 +15,21 @@ SKIP_PARSING_ANNOTATION = "ome.io/skip-config-parsing"
 # The word of earlier versions of OME, which counts where ours is missing.
 _OLDER_SKIP_PARSING_ANNOTATION = "ome.oracle.com/skip-config-parsing"
 PRIORITY_ANNOTATION = "models.ome.io/priority"
+IN_USE_GRACE_ANNOTATION = "models.ome.io/in-use-grace-seconds"
 # Words of storage.downloadPriority as numbers of the annotation, with room between and beside them.
 DOWNLOAD_PRIORITIES = {"Background": -100, "Standard": 0, "High": 100}
 # Label of a model whose files stay on the nodes when it is deleted.
 RESERVE_LABEL = "models.ome/reserve-model-artifact"
 FINALIZER = "models.ome.io/finalizer"
 
-_ANNOTATIONS = (SKIP_PARSING_ANNOTATION, _OLDER_SKIP_PARSING_ANNOTATION, PRIORITY_ANNOTATION)
+_ANNOTATIONS = (
+    SKIP_PARSING_ANNOTATION,
+    _OLDER_SKIP_PARSING_ANNOTATION,
+    PRIORITY_ANNOTATION,
+    IN_USE_GRACE_ANNOTATION,
+)
+# About 68 years: what is longer means the same.
+_LONGEST_GRACE_SECONDS = 2**31 - 1
 
 
 def skips_parsing(annotations: Mapping[str, str]) -> bool:
@@ -45,6 +53,13 @@ def priority_of(storage: Mapping[str, Any], annotations: Mapping[str, str]) -> i
         return max(-(2**31), min(2**31 - 1, int(text)))
     except ValueError:
         return 0
+
+
+def in_use_grace_seconds(annotations: Mapping[str, str]) -> int | None:
+    """For how long Pods may hold what the model lets go of; None when the nodes' own setting counts."""
+    text = annotations.get(IN_USE_GRACE_ANNOTATION, "").strip()
+    # What is no number must not take files from under a Pod.
+    return min(int(text), _LONGEST_GRACE_SECONDS) if text.isascii() and text.isdigit() else None
 
 
 def planning_digest(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> str:

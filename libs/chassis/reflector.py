@@ -24,7 +24,8 @@ class Reflector:
 
     Lists again when the server has forgotten our resource version, and whenever the watch fails for another reason.
     query may hold selectors; with metadata_only the objects have nothing else, and of that no bookkeeping. project
-    makes of an object what is kept of it: metadata.name, namespace, uid and resourceVersion at least.
+    makes of an object what is kept of it: metadata.name, namespace, uid and resourceVersion at least. One of which it
+    makes None is as if it did not exist.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Reflector:
         health: Health,
         query: Mapping[str, str] | None = None,
         metadata_only: bool = False,
-        project: Callable[[Object], Object] | None = None,
+        project: Callable[[Object], Object | None] | None = None,
     ) -> None:
         self.path = path
         self.objects: dict[tuple[str, str], Object] = {}
@@ -46,6 +47,8 @@ class Reflector:
         self._check = check
         self._health = health
         self._synced = asyncio.Event()
+        # The watch is open, as far as is known, and has told everything up to now.
+        self.current = False
         health.declare(check, f"{path} has not been listed yet")
 
     async def synced(self) -> None:
@@ -60,15 +63,18 @@ class Reflector:
                 version = await self._list(client, on_change)
                 interrupted = False
                 self._synced.set()
+                self.current = True
                 self._health.ok(self._check)
                 await self._watch(client, version, on_change)
             except Expired:
+                self.current = False
                 _log.info("watch_expired", path=self.path)
             except ServiceError as error:
                 if not interrupted:
                     # Once for an outage: the health check tells the rest.
                     _log.warning("watch_failed", path=self.path, reason=error.reason, message=error.message)
                 interrupted = True
+                self.current = False
                 self._health.fail(self._check, error.message)
                 await asyncio.sleep(_RETRY_SECONDS)
 
@@ -83,7 +89,8 @@ class Reflector:
         version = ""
         async for page in client.pages(self.path, self._query, self._accept("PartialObjectMetadataList")):
             for item in page["items"]:
-                listed[_key(item)] = self._kept(item)
+                if kept := self._kept(item):
+                    listed[_key(item)] = kept
             version = page["metadata"]["resourceVersion"]
         for key in set(self.objects) - set(listed):
             on_change(self.objects.pop(key), None)
@@ -103,22 +110,26 @@ class Reflector:
                         continue
                     if event["type"] == "DELETED":
                         self._deleted_version = _version(item)
-                        before = self.objects.pop(_key(item), None)
-                        on_change(before or self._kept(item), None)
+                        if gone := self.objects.pop(_key(item), None) or self._kept(item):
+                            on_change(gone, None)
                     elif not self._is_older(item):
                         self._store(_key(item), self._kept(item), on_change)
             if loop.time() - opened < _RETRY_SECONDS:
                 # Something in between ends every watch at once: the API server need not bear that without a pause.
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def _store(self, key: tuple[str, str], item: Object, on_change: OnChange) -> None:
+    def _store(self, key: tuple[str, str], item: Object | None, on_change: OnChange) -> None:
         before = self.objects.get(key)
+        if item is None:
+            if before:
+                on_change(self.objects.pop(key), None)
+            return
         if before and before["metadata"]["resourceVersion"] == item["metadata"]["resourceVersion"]:
             return
         self.objects[key] = item
         on_change(before, item)
 
-    def _kept(self, item: Object) -> Object:
+    def _kept(self, item: Object) -> Object | None:
         if self._metadata_only:
             # A fleet of nodes has megabytes of it.
             item["metadata"].pop("managedFields", None)

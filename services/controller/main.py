@@ -96,9 +96,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             for reflector in (*models, nodes):
                 await reflector.synced()
             await known.volumes.synced()
+            await known.pods.synced()
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
             await AskingsServer(known.awaits_answer).serve(client)
+            await known.pods.serve(client, known.ref_of)
             health.ok(_SYNCED)
             known.look_at_everything()
             await loop.queue.run(reconcile, workers=_WORKERS)
@@ -114,6 +116,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             *(reflector.run(kube, known.model_changed) for reflector in models),
             nodes.run(kube, known.node_changed),
             known.volumes.run(kube),
+            known.pods.run(kube),
             leadership.run(loop.lead),
             work(),
             sweep(),

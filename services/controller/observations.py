@@ -4,6 +4,7 @@ Says which models a change concerns. What to do about them is decided in plannin
 """
 
 import functools
+import posixpath
 import re
 import sys
 import time
@@ -22,9 +23,10 @@ from libs.chassis.nats_mirror import Mirror
 from libs.model.bases import Bases
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import listings, planning
+from services.controller import listings, planning, use
 from services.controller.bases import placement_of
 from services.controller.placements import Placements
+from services.controller.pod_watch import PodWatch
 from services.controller.secret_watch import SecretWatch
 from services.controller.settings import Settings
 from services.controller.specification import ModelSource, ModelSpec, SecretRules, read_model, source_of
@@ -34,6 +36,8 @@ from services.controller.volume_watch import VolumeWatch
 _POOL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 # Different values that are kept as one message each. What goes beyond costs memory, and nothing else.
 _SHARED_VALUES = 20_000
+# After so long the status of a model says which Pods have come and gone. Nodes are told of Pods when they ask.
+_USE_SECONDS = 5.0
 _models = prometheus_client.Gauge("ome_controller_models", "Model objects known.")
 
 
@@ -72,6 +76,8 @@ class Observations:
             confines=settings.namespaced_paths == "own",
         )
         self.volumes = VolumeWatch(settings.parser_image, changed, health)
+        # A rollout of Pods is one change of what a model's status says, not one for each of them.
+        self.pods = PodWatch(settings.namespace, lambda uid: changed_later(uid, _USE_SECONDS), health)
         self._items: dict[str, Object] = {}
         self._specs: dict[str, ModelSpec] = {}
         self._nodes: dict[str, Object] = {}
@@ -104,6 +110,7 @@ class Observations:
             self._items[uid], self._specs[uid] = after, read_model(after)
             self._place(uid)
             self.volumes.model_changed(uid, self._specs[uid])
+            self.pods.index.model_changed(uid, self._specs[uid].ref, _path_of(after))
             self._changed(uid)
         concerned = tied | self._bases.weights_of((after or before or {})["metadata"]["uid"])
         for uid in concerned - {(after or before or {})["metadata"]["uid"]}:
@@ -233,6 +240,11 @@ class Observations:
         """The model as its object says, or None when there is none."""
         return self._specs.get(uid)
 
+    def ref_of(self, uid: str) -> model_pb2.ModelRef | None:
+        """What names the model, or None when there is none."""
+        model = self._specs.get(uid)
+        return model.ref if model else None
+
     def item(self, uid: str) -> Object | None:
         """The model's object, or None when there is none."""
         return self._items.get(uid)
@@ -246,6 +258,7 @@ class Observations:
         self._items.pop(uid, None)
         self._specs.pop(uid, None)
         self._placements.model_changed(uid, None)
+        self.pods.index.model_changed(uid, None, "")
 
     def forget_asking(self, uid: str) -> None:
         """Nothing is left of a model for which a listing could be asked."""
@@ -291,6 +304,7 @@ class Observations:
             placed=self._placements.nodes_of(uid),
             staying=self._placements.staying_of(uid),
             base=self._base_of(uid),
+            use=self._use_of(uid),
         )
 
     def _base_of(self, uid: str) -> ModelSpec | None:
@@ -302,6 +316,13 @@ class Observations:
         if model is None:
             return False
         return self._placements.model_changed(uid, placement_of(model, self._base_of(uid)))
+
+    def _use_of(self, uid: str) -> fetch_pb2.ModelUse | None:
+        """The Pods that use a model, where nodes have something of it."""
+        model, holders = self._specs.get(uid), self._holders.get(uid, ())
+        if model is None:
+            return None
+        return use.summary((pod for pod in self.pods.index.users_of(uid) if pod.node in holders), model.ref)
 
     def _awaits_listing(self, model: ModelSpec) -> bool:
         source = self.source_of(model)
@@ -360,6 +381,13 @@ class Observations:
     def _is_letting_go(self, node: str, uid: str) -> bool:
         assignment = self.desired.get(names.node_key(node, uid))
         return assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD
+
+
+def _path_of(item: Object) -> str:
+    """Where a model lies on nodes, as far as its object tells."""
+    storage, status = (item.get("spec") or {}).get("storage") or {}, item.get("status") or {}
+    path = storage.get("path") or status.get("path") or ""
+    return posixpath.normpath(path) if path else ""
 
 
 def _remove(index: dict[str, set[str]], uid: str, member: str) -> None:

@@ -19,6 +19,7 @@ _NODE_VERBS = (
     names.MANIFEST,
     names.FACTS,
     names.CREDENTIALS,
+    names.USE,
 )
 # A connection in the nodes' account may have so many subscriptions, of which a fetcher needs three. The server takes
 # no notice of a limit in the user's own claims when an auth callout has placed it.
@@ -77,6 +78,7 @@ def gateway_permissions() -> Permissions:
             f"$KV.{names.NODES_BUCKET}.*",
             names.progress_subject("*", "*"),
             names.credentials_subject("*"),
+            names.use_subject("*"),
             # For the status service: consumers of what it may read, and the answers to another account.
             *(f"$JS.API.CONSUMER.CREATE.KV_{bucket}.>" for bucket in names.REPORTED_BUCKETS),
             "_R_.>",

@@ -78,6 +78,8 @@ class Observed:
     staying: Set[str] = frozenset()
     # The base of a FineTunedWeight; None when it does not exist.
     base: ModelSpec | None = None
+    # The Pods that use the model now, on nodes that have something of it; None when there are none.
+    use: fetch_pb2.ModelUse | None = None
 
 
 @dataclass(frozen=True)
@@ -213,11 +215,13 @@ def _plan_removal(observed: Observed, rules: Rules, now: float) -> Plan:
         if wait is not None:
             waits.append(wait)
     if remaining:
-        if observed.plan and not observed.plan.deleting:
+        if observed.plan:
             report = fetch_pb2.ModelPlan()
             report.CopyFrom(observed.plan)
             report.deleting = True
-            actions.append(Report(report, "the model is deleted"))
+            _set_use(report, observed)
+            if report != observed.plan:
+                actions.append(Report(report, "the model is deleted"))
         return Plan((*actions, *jobs), min(waits, default=None))
     actions += [ForgetListing(key, "the model is deleted") for key in sorted(observed.resolutions)]
     if observed.plan:
@@ -257,6 +261,7 @@ def _plan_life(observed: Observed, model: ModelSpec, rules: Rules, now: float) -
             for key in sorted(observed.resolutions)
             if intent.source is None or key != intent.source.key
         ]
+    _set_use(intent.report, observed)
     if observed.plan != intent.report:
         actions.append(Report(intent.report, "the decision has changed"))
     # Only now: what a Job has found is stored before it goes, and what keeps the next from starting holds up nothing.
@@ -264,6 +269,12 @@ def _plan_life(observed: Observed, model: ModelSpec, rules: Rules, now: float) -
     if intent.create:
         actions.append(intent.create)
     return Plan(tuple(actions), min(waits, default=None), intent.awaited_secret)
+
+
+def _set_use(report: fetch_pb2.ModelPlan, observed: Observed) -> None:
+    report.ClearField("use")
+    if observed.use:
+        report.use.CopyFrom(observed.use)
 
 
 def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _Intent:
@@ -472,6 +483,7 @@ def _intend_nodes(
         priority=model.priority,
         trust_scopes=scopes,
         confined=rules.confines and bool(model.ref.namespace),
+        in_use_grace_seconds=model.in_use_grace_seconds,
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
@@ -579,8 +591,11 @@ def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float
     held, state = observed.held.get(node), observed.states.get(node)
     if held is None and (state is None or state.phase == model_pb2.NODE_PHASE_DELETED):
         return Forget(node, "nothing is assigned to the node"), None
+    absence = _absence(observed, held, state, now)
     if held is None or held.assignment.goal != fetch_pb2.GOAL_ABSENT:
-        return Assign(node, _absence(observed, held, state), held.revision if held else 0, reason), None
+        return Assign(node, absence, held.revision if held else 0, reason), None
+    if _waits(held.assignment) != _waits(absence):
+        return Assign(node, absence, held.revision, "how long the node waits has changed"), None
     if state and state.phase == model_pb2.NODE_PHASE_DELETED and state.assignment_revision == held.revision:
         return Forget(node, "the node has confirmed that it holds nothing"), None
     if view.unreachable_since is None:
@@ -591,17 +606,36 @@ def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float
     return None, remaining
 
 
-def _absence(observed: Observed, held: Held | None, state: fetch_pb2.NodeModelState | None) -> fetch_pb2.Assignment:
+def _absence(
+    observed: Observed, held: Held | None, state: fetch_pb2.NodeModelState | None, now: float
+) -> fetch_pb2.Assignment:
     """That a node is to hold nothing, with what it had: a fetcher that has been restarted knows nothing else of it."""
     before = held.assignment if held else state or fetch_pb2.NodeModelState()
-    return fetch_pb2.Assignment(
+    absence = fetch_pb2.Assignment(
         model=observed.model.ref if observed.model else before.model,
         goal=fetch_pb2.GOAL_ABSENT,
         generation=before.generation,
         artifact=before.artifact if before.artifact.digest else None,
-        unclaimed=held is None and observed.model is None,
+        unclaimed=observed.model is None and (held is None or held.assignment.unclaimed),
         reserve=bool(observed.model and observed.model.deleting and observed.model.reserve),
     )
+    if observed.model:
+        absence.MergeFrom(fetch_pb2.Assignment(in_use_grace_seconds=observed.model.in_use_grace_seconds))
+    elif held and held.assignment.HasField("in_use_grace_seconds"):
+        absence.in_use_grace_seconds = held.assignment.in_use_grace_seconds
+    if observed.model and not observed.model.deleting:
+        if held and held.assignment.goal == fetch_pb2.GOAL_ABSENT:
+            if held.assignment.HasField("unselected_since"):
+                absence.unselected_since.CopyFrom(held.assignment.unselected_since)
+        else:
+            absence.unselected_since.FromMilliseconds(int((now + observed.clock_offset) * 1000))
+    return absence
+
+
+def _waits(absence: fetch_pb2.Assignment) -> tuple[bool, int | None]:
+    """What decides how long a node keeps what it is to let go of."""
+    grace = absence.in_use_grace_seconds if absence.HasField("in_use_grace_seconds") else None
+    return absence.HasField("unselected_since"), grace
 
 
 def _content_digest(assignment: fetch_pb2.Assignment) -> str:

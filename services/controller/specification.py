@@ -16,6 +16,7 @@ from libs.artifact.places import STATE_DIRECTORY, leads_into_state, namespace_fo
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
+    in_use_grace_seconds,
     keeps_files,
     planning_digest,
     priority_of,
@@ -80,6 +81,8 @@ class ModelSpec:
     priority: int
     # Whether its files stay on the nodes when it is deleted.
     reserve: bool = False
+    # For how long Pods may hold what the model lets go of; None when the nodes' own setting counts.
+    in_use_grace_seconds: int | None = None
     # What the nodes were last told to hold, as the object's status says, and the generation that this was said of.
     recorded: model_pb2.Artifact = field(default_factory=model_pb2.Artifact)
     recorded_generation: int = 0
@@ -145,7 +148,8 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         skip_parsing=skips_parsing(annotations),
         reserve=keeps_files(metadata.get("labels") or {}),
         priority=priority_of(spec.get("storage") or {}, annotations),
-        recorded=_recorded(status.get("artifact") or {}),
+        in_use_grace_seconds=in_use_grace_seconds(annotations),
+        recorded=_recorded(status.get("update") or status.get("artifact") or {}),
         recorded_generation=status.get("observedGeneration", 0),
         base=base_reference(item),
     )

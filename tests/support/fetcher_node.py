@@ -35,10 +35,15 @@ from ome.fetch.v1.fetch_pb2 import (
     CredentialsRequest,
     NodeHeartbeat,
     NodeModelState,
+    PodUse,
     Resolution,
     ResolveTask,
     SharedFacts,
     Source,
+    Use,
+    UseQuestion,
+    UseReply,
+    UseRequest,
 )
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
@@ -137,6 +142,9 @@ class Driver:
         self.node = node
         self.history: list[tuple[str, NodeModelState]] = []
         self.secrets: dict[str, dict[str, bytes]] = {}
+        # Pods by the path that they mount, as the controller tells of them; None for a controller that does not answer.
+        self.pods: dict[str, list[PodUse]] | None = {}
+        self.questions: list[UseQuestion] = []
         self._observed = Mirror(names.OBSERVED_BUCKET, NodeModelState.FromString)
         self._news = asyncio.Event()
         # What the node was last told to hold of each model.
@@ -168,6 +176,24 @@ class Driver:
             await self.client.subscribe(subject, cb=answer)
         await asyncio.Event().wait()
 
+    async def answer_use(self) -> None:
+        """Tell the node which of self.pods use what, until cancelled."""
+
+        async def answer(message: Msg) -> None:
+            questions = UseRequest.FromString(message.data).questions
+            self.questions.extend(questions)
+            if self.pods is not None:
+                await message.respond(UseReply(uses=[self._use(each) for each in questions]).SerializeToString())
+
+        await self.client.subscribe(names.use_subject(self.node), cb=answer)
+        await asyncio.Event().wait()
+
+    def _use(self, question: UseQuestion) -> Use:
+        mounted = [pod for path in question.paths for pod in (self.pods or {}).get(path, ())]
+        before = question.before.ToSeconds() if question.HasField("before") else None
+        users = [pod for pod in mounted if before is None or pod.since.ToSeconds() <= before]
+        return Use(pods=len(users), users=users)
+
     async def hold(
         self,
         uid: str,
@@ -188,13 +214,10 @@ class Driver:
             uid, Assignment(model=model, goal=GOAL_HOLD, source=source, artifact=artifact, path=path, **fields)
         )
 
-    async def drop(self, uid: str, unclaimed: bool = False, reserve: bool = False) -> int:
+    async def drop(self, uid: str, **fields: Any) -> int:
         """Ask the node to remove a model; the revision of the assignment."""
         model, artifact = ModelRef(uid=uid, name=uid), self._artifacts.get(uid)
-        return await self._assign(
-            uid,
-            Assignment(model=model, goal=GOAL_ABSENT, artifact=artifact, unclaimed=unclaimed, reserve=reserve),
-        )
+        return await self._assign(uid, Assignment(model=model, goal=GOAL_ABSENT, artifact=artifact, **fields))
 
     async def keep(self, uid: str) -> int:
         """Tell the node to leave a model as it is; the revision of the assignment."""
@@ -482,7 +505,8 @@ async def connected_driver(server: NatsServer, node: str) -> AsyncIterator[Drive
     client = await server.client(user="driver", password=PASSWORD, reconnected_cb=reconnected)
     driver = Driver(client, node)
     await driver.ensure()
-    tasks = [asyncio.create_task(driver.follow()), asyncio.create_task(driver.answer_credentials())]
+    answering = (driver.follow(), driver.answer_credentials(), driver.answer_use())
+    tasks = [asyncio.create_task(each) for each in answering]
     try:
         async with running_gateway(server, server.folder):
             yield driver

@@ -37,6 +37,7 @@ USES: Mapping[str, tuple[tuple[str, ...], Rights]] = {
         },
     ),
     "services/controller/main.py": ((CONTROLLER,), {**dict.fromkeys(_MODELS, _FOLLOW), "nodes": _FOLLOW}),
+    "services/controller/pod_watch.py": ((CONTROLLER,), {"pods": _FOLLOW}),
     "services/controller/volume_watch.py": (
         (CONTROLLER,),
         {"persistentvolumeclaims": _FOLLOW, "batch/jobs": _FOLLOW, "pods": _FOLLOW},

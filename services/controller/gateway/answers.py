@@ -23,6 +23,7 @@ from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import (
     bounded_facts,
     bounded_heartbeat,
+    bounded_questions,
     bounded_state,
     check_digest,
     check_uid,
@@ -39,7 +40,7 @@ _PART_BYTES = 512 << 10
 # A manifest of 50,000 files is 7 MB. A fleet asks for the same few at one time.
 _REMEMBERED_BYTES = 64 << 20
 _MANIFEST_SECONDS = 20.0
-_CREDENTIALS_SECONDS = 4.5
+_CONTROLLER_SECONDS = 4.5
 _MOST_KEYS = 2_000
 _log = structlog.get_logger()
 
@@ -92,6 +93,7 @@ class Answers:
         await door.open(
             names.CREDENTIALS, fetch_pb2.CredentialsRequest, fetch_pb2.CredentialsReply, self._credentials, _SMALL_BYTES
         )
+        await door.open(names.USE, fetch_pb2.UseRequest, fetch_pb2.UseReply, self._use, _STATE_BYTES)
 
     async def _observed(self, node: str, state: fetch_pb2.NodeModelState, _: str) -> fetch_pb2.StateReply:
         bounded = bounded_state(state)
@@ -203,8 +205,17 @@ class Answers:
         asked = fetch_pb2.CredentialsRequest(model_uid=check_uid(request.model_uid), source_digest=digest)
         try:
             answer = await self._ome.request(
-                names.credentials_subject(node), asked.SerializeToString(), timeout=_CREDENTIALS_SECONDS
+                names.credentials_subject(node), asked.SerializeToString(), timeout=_CONTROLLER_SECONDS
             )
             return fetch_pb2.CredentialsReply.FromString(answer.data)
+        except (TimeoutError, nats.errors.Error, DecodeError) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
+
+    async def _use(self, node: str, request: fetch_pb2.UseRequest, _: str) -> fetch_pb2.UseReply:
+        """Asks the controller, which hears of Pods, about those of this very node."""
+        asked = bounded_questions(request).SerializeToString()
+        try:
+            answer = await self._ome.request(names.use_subject(node), asked, timeout=_CONTROLLER_SECONDS)
+            return fetch_pb2.UseReply.FromString(answer.data)
         except (TimeoutError, nats.errors.Error, DecodeError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error

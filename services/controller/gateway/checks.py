@@ -24,6 +24,9 @@ _INBOX_REST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _FACTS_KEY = re.compile(r"sha256-[0-9a-f]{64}\.[0-9a-f]{16}")
 _PATH_CHARACTERS = 4096
 _MOST_ROOTS = 64
+_MOST_QUESTIONS, _MOST_PATHS = 256, 16
+# Copies without a name, and Pods that use one, that a state may tell of.
+_MOST_HELD, _MOST_USERS = 8, 8
 
 
 def read_subject(subject: str) -> tuple[str, str, str]:
@@ -74,11 +77,31 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
             uid=state.model.uid,
         )
     )
+    del bounded.held[_MOST_HELD:]
+    for held in bounded.held:
+        check_digest(held.artifact.digest)
+        held.path = one_line(held.path, _PATH_CHARACTERS)
+        held.artifact.source_revision = one_line(held.artifact.source_revision, WORD_CHARACTERS)
+        del held.use.users[_MOST_USERS:]
+        for user in held.use.users:
+            user.namespace = one_line(user.namespace, WORD_CHARACTERS)
+            user.name = one_line(user.name, WORD_CHARACTERS)
     for problem in (bounded.problem, bounded.parse_problem):
         # Reading a field of a message does not set it.
         if problem.message:
             problem.message = one_line(problem.message)
     return bounded
+
+
+def bounded_questions(request: fetch_pb2.UseRequest) -> fetch_pb2.UseRequest:
+    """Questions about Pods, as many as are answered at once. Raises InvalidValue when there are more."""
+    if len(request.questions) > _MOST_QUESTIONS:
+        raise _invalid(f"the message asks more than {_MOST_QUESTIONS} questions")
+    for question in request.questions:
+        check_uid(question.model_uid)
+        if len(question.paths) > _MOST_PATHS:
+            raise _invalid(f"a question names more than {_MOST_PATHS} paths")
+    return request
 
 
 def bounded_facts(said: fetch_pb2.SharedFacts) -> fetch_pb2.SharedFacts:

@@ -64,7 +64,7 @@ class DesiredByNode:
         """The next piece of what a node must hold. Raises Unavailable."""
         if request.after_uid:
             check_uid(request.after_uid)
-        reply = fetch_pb2.DesiredSnapshot(epoch=self.mirror.epoch, sequence=self.mirror.sequence)
+        reply = fetch_pb2.DesiredSnapshot(epoch=self.mirror.epoch, sequence=self.mirror.sequence, tells_use=True)
         reply.restored = request.epoch == reply.epoch and await self._is_ahead(request.revision)
         token, size = names.node_token(node), 0
         for uid in sorted(uid for uid in self._models.get(token, ()) if uid > request.after_uid):

@@ -69,6 +69,7 @@ class Keeper:
         self.grace_seconds = grace_seconds
         self._changed = changed
         self._cases: dict[tuple[str, Release], _Case] = {}
+        self._removing: set[tuple[str, Release]] = set()
         self._unanswered_until = 0.0
 
     def look_again(self) -> None:
@@ -77,9 +78,10 @@ class Keeper:
 
     async def kept(self, model_uid: str) -> tuple[Kept, ...]:
         """What a model has let go and is still there."""
-        found = [each for each in await self._roots.releases() if each[1].uid == model_uid]
+        # Until its files are gone, what is being removed is still there.
+        present = sorted({*await self._roots.releases(), *self._removing}, key=lambda each: (each[0], each[1].name))
         kept = []
-        for root, release in found:
+        for root, release in (each for each in present if each[1].uid == model_uid):
             artifact = await self._roots.artifact(root, release.digest)
             until = release.released_at + self.grace_seconds(model_uid)
             path = Place(root, release.path).path
@@ -129,7 +131,11 @@ class Keeper:
             else:
                 waits += [verdict.remaining_seconds, max(self._question_in(case, now), self._unanswered_until - now)]
         for root, releases in going.items():
-            await self._roots.forget_releases(root, releases)
+            self._removing = {(root, release) for release in releases}
+            try:
+                await self._roots.forget_releases(root, releases)
+            finally:
+                self._removing = set()
             for release in releases:
                 self._cases.pop((root, release), None)
                 _log.info("copy_released", model=release.uid, root=root, path=release.path, digest=release.digest)

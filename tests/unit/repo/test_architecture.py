@@ -58,6 +58,7 @@ IN_THE_WORLD = {
     "services.controller.manifests",
     "services.controller.model_loop",
     "services.controller.observations",
+    "services.controller.pod_watch",
     "services.controller.secret_watch",
     "services.controller.settings",
     "services.controller.streams",

@@ -1,0 +1,79 @@
+"""What the controller sees of Pods that may use models, and its answers to nodes that ask for theirs.
+
+Owns the reflector and the subject. Which Pod uses what is decided in use; a node learns of its own Pods alone.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from libs.artifact import names
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import ServiceError, Unavailable
+from libs.chassis.health import Health
+from libs.chassis.kube import KubeClient, Object
+from libs.chassis.reflector import Reflector
+from libs.model.problems import problem_of
+from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
+from services.controller import use
+from services.controller.kube import PODS
+
+_QUEUE = "ome-use"
+# What can use nothing any more is not even sent.
+_BOUND = {"fieldSelector": "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"}
+
+
+class PodWatch:
+    """Copies of Pods; changed is called with the uid of each model of which other Pods are users now."""
+
+    def __init__(self, own_namespace: str, changed: Callable[[str], None], health: Health) -> None:
+        self.index = use.UseIndex()
+        self._changed = changed
+        project = partial(use.project_pod, own_namespace=own_namespace)
+        self._pods = Reflector(PODS, "pods that use models", health, _BOUND, project=project)
+
+    async def run(self, kube: KubeClient) -> None:
+        """Follow Pods until cancelled."""
+        await self._pods.run(kube, self._pod_changed)
+
+    async def synced(self) -> None:
+        """Wait until all Pods have been listed once."""
+        await self._pods.synced()
+
+    async def serve(self, client: Client, find_model: Callable[[str], model_pb2.ModelRef | None]) -> None:
+        """Answer nodes from now on; replicas share the work. find_model gets the uid of a model."""
+
+        async def answer(message: Msg) -> None:
+            node = names.node_name(message.subject.rpartition(".")[2])
+            reply = fetch_pb2.UseReply()
+            try:
+                request = fetch_pb2.UseRequest.FromString(message.data)
+                self._refuse_while_behind()
+                reply.uses.extend(self._use(node, question, find_model) for question in request.questions)
+            except (DecodeError, ServiceError) as error:
+                reply.problem.CopyFrom(problem_of(error, "controller"))
+            await message.respond(reply.SerializeToString())
+
+        await client.subscribe(names.use_subject("*"), queue=_QUEUE, cb=answer)
+
+    def _use(
+        self, node: str, question: fetch_pb2.UseQuestion, find_model: Callable[[str], model_pb2.ModelRef | None]
+    ) -> fetch_pb2.Use:
+        ref = find_model(question.model_uid)
+        before = question.before.ToMilliseconds() / 1000 if question.HasField("before") else None
+        found = use.users(self.index.pods_on(node), ref, question.root, question.paths, before)
+        return use.told_use(found, ref)
+
+    def _refuse_while_behind(self) -> None:
+        if not self._pods.current:
+            raise Unavailable(Reason.UNAVAILABLE, "the controller does not hear of Pods just now")
+
+    def _pod_changed(self, before: Object | None, after: Object | None) -> None:
+        metadata = (after or before or {})["metadata"]
+        key = metadata["namespace"], metadata["name"]
+        for uid in self.index.pod_changed(key, use.view_pod(after) if after else None):
+            self._changed(uid)

@@ -1,0 +1,250 @@
+"""Decides which Pods use which model: by their hostPath volumes, and by the annotation with which they name one.
+
+Pure. Keeps an index, so that what concerns one Pod, or one node, is found without a look at all others.
+"""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from libs.artifact.places import overlap
+from ome.fetch.v1 import fetch_pb2
+from ome.model.v1 import model_pb2
+
+# Names the model that a Pod uses, as NAME or NAMESPACE/NAME; empty for none.
+MODEL_ANNOTATION = "models.ome.io/model"
+# Pods that are told of by name, of one model on one node and of one model on all.
+_MOST_USERS = 8
+_ENDED = ("Succeeded", "Failed")
+
+PodKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A Pod that is bound to a node and may use a model."""
+
+    namespace: str
+    name: str
+    node: str
+    # Directories of its hostPath volumes.
+    paths: tuple[str, ...]
+    # What the annotation says; None without one.
+    model: str | None
+    # Whole seconds of the time of day, by the kubelet's clock once it has begun with the Pod.
+    since: int
+    started: bool
+
+    @property
+    def key(self) -> PodKey:
+        """Namespace and name."""
+        return self.namespace, self.name
+
+
+def project_pod(pod: Mapping[str, Any], own_namespace: str) -> dict[str, Any] | None:
+    """The parts of a Pod that are read here; None for one that can use no model, as most cannot.
+
+    The Pods of OME's own namespace, fetchers among them, use none.
+    """
+    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    annotation = (metadata.get("annotations") or {}).get(MODEL_ANNOTATION)
+    paths = [volume["hostPath"].get("path", "") for volume in spec.get("volumes") or () if volume.get("hostPath")]
+    if metadata["namespace"] == own_namespace or not (paths or annotation):
+        return None
+    if not spec.get("nodeName") or status.get("phase") in _ENDED:
+        return None
+    return {
+        "metadata": {
+            key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+        },
+        "node": spec["nodeName"],
+        "paths": tuple(sorted({posixpath.normpath(path) for path in paths if path})),
+        "model": annotation,
+        "startTime": status.get("startTime"),
+    }
+
+
+def view_pod(kept: Mapping[str, Any]) -> PodView:
+    """What project_pod has kept, as it is judged."""
+    metadata, started = kept["metadata"], kept["startTime"]
+    since = datetime.fromisoformat(started or metadata["creationTimestamp"])
+    return PodView(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        node=kept["node"],
+        paths=kept["paths"],
+        model=kept["model"],
+        since=int(since.timestamp()),
+        started=bool(started),
+    )
+
+
+def names_model(pod: PodView, ref: model_pb2.ModelRef) -> bool:
+    """Whether a Pod's annotation names a model. One of another namespace it cannot hold by its word alone."""
+    if not pod.model or (ref.namespace and ref.namespace != pod.namespace):
+        return False
+    namespace, slash, name = pod.model.rpartition("/")
+    return name == ref.name and (not slash or namespace == ref.namespace)
+
+
+def mounts(pod: PodView, ref: model_pb2.ModelRef | None, root: str, path: str) -> bool:
+    """Whether a Pod has a model at a path by one of its volumes.
+
+    One above the path counts from the model root on: many agents mount all of a node. It may be there for other models
+    than this one, which the annotation tells.
+    """
+    for mounted in pod.paths:
+        if mounted == path or mounted.startswith(f"{path}/"):
+            return True
+        inside = mounted != "/" and (mounted == root or mounted.startswith(f"{root}/"))
+        if inside and path.startswith(f"{mounted}/") and (pod.model is None or (ref and names_model(pod, ref))):
+            return True
+    return False
+
+
+def users(
+    pods: Iterable[PodView], ref: model_pb2.ModelRef | None, root: str, paths: Sequence[str], before: float | None
+) -> list[PodView]:
+    """Of a node's Pods, those that have a model by one of the paths and may have started before a time; None for any.
+
+    A start is told in whole seconds, and of a Pod that the kubelet has not begun with nothing is known.
+    """
+    return [
+        pod
+        for pod in pods
+        if (before is None or not pod.started or pod.since <= before)
+        and ((ref and names_model(pod, ref)) or any(mounts(pod, ref, root, path) for path in paths))
+    ]
+
+
+def told_use(found: Sequence[PodView], ref: model_pb2.ModelRef | None) -> fetch_pb2.Use:
+    """What a node is told: the names of Pods only where those who see the model may know them."""
+    told = fetch_pb2.Use(pods=len(found))
+    for pod in sorted(found, key=lambda each: (each.since, each.key))[:_MOST_USERS]:
+        told.users.append(_told_pod(pod, ref))
+    return told
+
+
+def summary(found: Iterable[PodView], ref: model_pb2.ModelRef) -> fetch_pb2.ModelUse | None:
+    """Who uses a model, for its status; None when nobody does."""
+    pods = sorted(found, key=lambda each: (each.since, each.node, each.key))
+    if not pods:
+        return None
+    told = fetch_pb2.ModelUse(nodes=len({pod.node for pod in pods}), pods=len(pods))
+    for pod in pods[:_MOST_USERS]:
+        told.users.add(node=pod.node, pod=_told_pod(pod, ref))
+    return told
+
+
+def _told_pod(pod: PodView, ref: model_pb2.ModelRef | None) -> fetch_pb2.PodUse:
+    told = fetch_pb2.PodUse()
+    told.since.FromSeconds(pod.since)
+    if ref and ref.namespace in ("", pod.namespace):
+        told.namespace, told.name = pod.namespace, pod.name
+    return told
+
+
+class UseIndex:
+    """Pods by node, and which of them use which model."""
+
+    def __init__(self) -> None:
+        self._pods: defaultdict[str, dict[PodKey, PodView]] = defaultdict(dict)
+        self._nodes: dict[PodKey, str] = {}
+        self._models: dict[str, tuple[model_pb2.ModelRef, str]] = {}
+        # Uids of models by path, by the directories above it, and by name.
+        self._at: defaultdict[str, set[str]] = defaultdict(set)
+        self._below: defaultdict[str, set[str]] = defaultdict(set)
+        self._named: defaultdict[str, set[str]] = defaultdict(set)
+        self._users: defaultdict[str, dict[PodKey, PodView]] = defaultdict(dict)
+
+    def pods_on(self, node: str) -> Iterable[PodView]:
+        """The Pods of a node that may use models."""
+        return self._pods.get(node, {}).values()
+
+    def users_of(self, uid: str) -> Iterable[PodView]:
+        """The Pods that use a model, on whatever nodes."""
+        return self._users.get(uid, {}).values()
+
+    def pod_changed(self, key: PodKey, pod: PodView | None) -> set[str]:
+        """A Pod is as given now, None for one that is gone or uses nothing; uids of the models that this concerns."""
+        node = self._nodes.pop(key, None)
+        before = self._pods[node].pop(key) if node is not None else None
+        if node is not None and not self._pods[node]:
+            del self._pods[node]
+        if before == pod:
+            concerned: set[str] = set()
+        else:
+            concerned = set(self._used_by(before)) ^ set(self._used_by(pod))
+            if before and pod and (before.since, before.node) != (pod.since, pod.node):
+                concerned |= set(self._used_by(pod))
+        for uid in self._used_by(before):
+            self._drop(uid, key)
+        if pod:
+            self._pods[pod.node][key] = pod
+            self._nodes[key] = pod.node
+            for uid in self._used_by(pod):
+                self._users[uid][key] = pod
+        return concerned
+
+    def model_changed(self, uid: str, ref: model_pb2.ModelRef | None, path: str) -> None:
+        """A model has a path on nodes, empty if none is known; ref is None for one that is gone."""
+        before = self._models.get(uid)
+        if before == (ref, path):
+            return
+        if before:
+            del self._models[uid]
+            _discard(self._at, before[1], uid)
+            _discard(self._named, before[0].name, uid)
+            for directory in _above(before[1]):
+                _discard(self._below, directory, uid)
+            self._users.pop(uid, None)
+        if ref is None:
+            return
+        self._models[uid] = ref, path
+        self._named[ref.name].add(uid)
+        if path:
+            self._at[path].add(uid)
+            for directory in _above(path):
+                self._below[directory].add(uid)
+        for pods in self._pods.values():
+            for key, pod in pods.items():
+                if self._uses(pod, uid):
+                    self._users[uid][key] = pod
+
+    def _used_by(self, pod: PodView | None) -> Iterator[str]:
+        if pod is None:
+            return
+        candidates = set(self._named.get((pod.model or "").rpartition("/")[2], ()))
+        for mounted in pod.paths:
+            candidates |= self._below.get(mounted, set())
+            for directory in (mounted, *_above(mounted)):
+                candidates |= self._at.get(directory, set())
+        yield from (uid for uid in candidates if self._uses(pod, uid))
+
+    def _uses(self, pod: PodView, uid: str) -> bool:
+        ref, path = self._models[uid]
+        if names_model(pod, ref):
+            return True
+        # The model root is the node's to know; for a person any directory above the model will do.
+        return bool(path) and any(overlap(path, each) and mounts(pod, ref, each, path) for each in pod.paths)
+
+    def _drop(self, uid: str, key: PodKey) -> None:
+        self._users[uid].pop(key, None)
+        if not self._users[uid]:
+            del self._users[uid]
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories above a path, without the root of the file system."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _discard(index: dict[str, set[str]], key: str, uid: str) -> None:
+    members = index.get(key, set())
+    members.discard(uid)
+    if not members:
+        index.pop(key, None)

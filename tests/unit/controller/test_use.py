@@ -1,0 +1,223 @@
+"""Which Pods use which model: by volumes at, below and above its path, and by the annotation."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_CLUSTER_BASE_MODEL, ModelRef
+from services.controller.use import PodView, UseIndex, project_pod, summary, told_use, users, view_pod
+
+ROOT, PATH = "/models", "/models/meta/llama"
+CLUSTER = ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="llama", uid="c")
+TEAM = ModelRef(kind=MODEL_KIND_BASE_MODEL, namespace="team", name="llama", uid="t")
+
+
+def pod(*paths: str, model: str | None = None, namespace: str = "serving", since: int = 100, **more: Any) -> PodView:
+    fields = {"name": "server", "node": "n1", "started": True} | more
+    return PodView(namespace=namespace, paths=paths, model=model, since=since, **fields)
+
+
+def uses(view: PodView, ref: ModelRef | None = CLUSTER, before: float | None = None) -> bool:
+    return bool(users([view], ref, ROOT, [PATH], before))
+
+
+MOUNTED = {
+    "the path of the model": (pod(PATH), True),
+    "a directory in the model": (pod(f"{PATH}/tokenizer"), True),
+    "the model root": (pod(ROOT), True),
+    "a folder between": (pod("/models/meta"), True),
+    "the file system of the node, as agents do": (pod("/"), False),
+    "a folder above the model root": (pod("/mnt/models"), False),
+    "another model": (pod("/models/meta/llama-2"), False),
+    "nothing": (pod(), False),
+    "one of two volumes": (pod("/var/log", PATH), True),
+    "the root, and it says that it uses this model": (pod(ROOT, model="llama"), True),
+    "the root, and it says that it uses another model": (pod(ROOT, model="other"), False),
+    "the root, and it says that it uses none": (pod(ROOT, model=""), False),
+    "the path, whatever it says": (pod(PATH, model="other"), True),
+    "nothing, and it names the model": (pod(model="llama"), True),
+}
+
+
+@pytest.mark.parametrize("case", MOUNTED)
+def test_a_pod_that_mounts(case: str) -> None:
+    view, expected = MOUNTED[case]
+    assert uses(view) is expected
+
+
+NAMED = {
+    "a cluster's model, by its name": (CLUSTER, "llama", "serving", True),
+    "a cluster's model, as if it had a namespace": (CLUSTER, "serving/llama", "serving", False),
+    "a model of its own namespace, by its name": (TEAM, "llama", "team", True),
+    "a model of its own namespace, by both": (TEAM, "team/llama", "team", True),
+    "a model of another namespace, which its word alone does not hold": (TEAM, "team/llama", "serving", False),
+    "another model": (TEAM, "team/other", "team", False),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_a_pod_that_names(case: str) -> None:
+    ref, annotation, namespace, expected = NAMED[case]
+    assert uses(pod(model=annotation, namespace=namespace), ref) is expected
+
+
+@pytest.mark.parametrize(("since", "started", "counts"), [(99, True, True), (100, True, True), (101, True, False)])
+def test_only_pods_count_that_may_have_started_before(since: int, started: bool, counts: bool) -> None:
+    assert uses(pod(PATH, since=since, started=started), before=100.4) is counts
+
+
+def test_a_pod_that_the_kubelet_has_not_begun_with_may_have_started_at_any_time() -> None:
+    assert uses(pod(PATH, since=5000, started=False), before=100.0)
+
+
+def test_a_model_that_is_unknown_is_used_by_its_path_all_the_same() -> None:
+    assert uses(pod(PATH), None)
+    assert told_use([pod(PATH)], None).users[0].name == ""
+
+
+def test_pods_of_other_namespaces_are_counted_and_not_named_to_those_who_see_a_namespaced_model() -> None:
+    told = told_use([pod(PATH, namespace="team"), pod(PATH, namespace="other", since=200)], TEAM)
+    assert told.pods == 2
+    assert [(each.namespace, each.name) for each in told.users] == [("team", "server"), ("", "")]
+
+
+def test_of_many_pods_the_first_are_named() -> None:
+    told = told_use([pod(PATH, name=f"server-{number}", since=number) for number in range(20)], CLUSTER)
+    assert told.pods == 20
+    assert [each.name for each in told.users] == [f"server-{number}" for number in range(8)]
+
+
+def manifest(**more: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "server",
+            "namespace": more.get("namespace", "serving"),
+            "uid": "u",
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-11-28T09:00:00Z",
+            "annotations": more.get("annotations"),
+            "managedFields": ["much"],
+        },
+        "spec": {"nodeName": more.get("node", "n1"), "volumes": more.get("volumes"), "containers": ["much"]},
+        "status": {"phase": more.get("phase", "Running"), "startTime": more.get("start", "2026-11-28T09:00:05Z")},
+    }
+
+
+VOLUMES = [{"hostPath": {"path": "/models//meta/llama/"}}, {"emptyDir": {}}]
+
+
+def test_of_a_pod_no_more_is_kept_than_is_judged() -> None:
+    kept = project_pod(manifest(volumes=VOLUMES), "ome")
+    assert kept is not None
+    assert set(kept["metadata"]) == {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"}
+    view = view_pod(kept)
+    assert (view.paths, view.since, view.started) == ((PATH,), 1795856405, True)
+
+
+IRRELEVANT = {
+    "without volumes of the node": manifest(volumes=[{"emptyDir": {}}]),
+    "without any volumes": manifest(),
+    "of OME itself": manifest(volumes=VOLUMES, namespace="ome"),
+    "on no node yet": manifest(volumes=VOLUMES, node=""),
+    "that has ended": manifest(volumes=VOLUMES, phase="Succeeded"),
+    "that has failed": manifest(volumes=VOLUMES, phase="Failed"),
+}
+
+
+@pytest.mark.parametrize("case", IRRELEVANT)
+def test_nothing_is_kept_of_a_pod(case: str) -> None:
+    assert project_pod(IRRELEVANT[case], "ome") is None
+
+
+def test_a_pod_without_a_start_was_created() -> None:
+    kept = project_pod(manifest(volumes=VOLUMES, start=None), "ome")
+    assert kept is not None
+    assert not view_pod(kept).started
+
+
+def test_the_summary_of_a_model_counts_nodes_and_pods() -> None:
+    index = UseIndex()
+    index.model_changed("c", CLUSTER, PATH)
+    assert summary(index.users_of("c"), CLUSTER) is None
+    for number in range(3):
+        view = pod(PATH, name=f"server-{number}", node=f"n{number // 2}")
+        assert index.pod_changed(view.key, view) == {"c"}
+    told = summary(index.users_of("c"), CLUSTER)
+    assert told is not None
+    assert (told.nodes, told.pods) == (2, 3)
+    assert [each.node for each in told.users] == ["n0", "n0", "n1"]
+
+
+def test_a_change_that_says_nothing_new_concerns_no_model() -> None:
+    index = UseIndex()
+    index.model_changed("c", CLUSTER, PATH)
+    index.pod_changed(("serving", "server"), pod(PATH))
+    assert index.pod_changed(("serving", "server"), pod(PATH)) == set()
+    assert index.pod_changed(("serving", "server"), pod(PATH, since=200)) == {"c"}
+    assert index.pod_changed(("serving", "server"), None) == {"c"}
+
+
+PATHS = st.sampled_from(["", "/", "/models", "/models/a", "/models/a/b", "/models/b", "/data/a"])
+PODS = st.builds(
+    PodView,
+    namespace=st.sampled_from(["team", "other"]),
+    name=st.sampled_from(["one", "two", "three"]),
+    node=st.sampled_from(["n1", "n2"]),
+    paths=st.tuples(PATHS).map(lambda paths: tuple(filter(None, paths))),
+    model=st.sampled_from([None, "", "a", "team/a", "b"]),
+    since=st.integers(0, 3),
+    started=st.booleans(),
+)
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("pod"), PODS),
+        st.tuples(st.just("gone"), PODS),
+        st.tuples(st.just("model"), st.sampled_from("abc"), st.sampled_from(["", "team"]), PATHS),
+        st.tuples(st.just("model gone"), st.sampled_from("abc")),
+    ),
+    max_size=15,
+)
+
+
+@settings(max_examples=200)
+@given(CHANGES)
+def test_the_index_says_after_any_changes_what_a_look_at_everything_would(changes: list[tuple[Any, ...]]) -> None:
+    index = UseIndex()
+    pods: dict[tuple[str, str], PodView] = {}
+    models: dict[str, tuple[ModelRef, str]] = {}
+    for change in changes:
+        before = {uid: sorted(index.users_of(uid), key=lambda each: each.key) for uid in models}
+        match change:
+            case ("pod", view):
+                pods[view.key] = view
+                concerned = index.pod_changed(view.key, view)
+            case ("gone", view):
+                pods.pop(view.key, None)
+                concerned = index.pod_changed(view.key, None)
+            case ("model", uid, namespace, path):
+                path = "" if path == "/" else path
+                models[uid] = ModelRef(namespace=namespace, name=uid, uid=uid), path
+                index.model_changed(uid, *models[uid])
+                concerned = {uid}
+            case (_, uid):
+                models.pop(uid, None)
+                index.model_changed(uid, None, "")
+                concerned = {uid}
+        for uid, (ref, path) in models.items():
+            # Any directory may be the model root.
+            expected = [
+                each
+                for each in sorted(pods.values(), key=lambda each: each.key)
+                if any(users([each], ref, root, [path] if path else [], None) for root in (*each.paths, "/models"))
+            ]
+            found = sorted(index.users_of(uid), key=lambda each: each.key)
+            assert found == expected
+            if uid not in concerned:
+                visible = [(each.key, each.node, each.since) for each in found]
+                assert visible == [(each.key, each.node, each.since) for each in before[uid]]
+        for node in ("n1", "n2"):
+            assert {each.key for each in index.pods_on(node)} == {
+                key for key, each in pods.items() if each.node == node
+            }
