@@ -77,6 +77,10 @@ bench-fleet: venv ## Measure controller and status with a simulated fleet (NODES
 	@$(PYTHON) -m tests.bench.fleet $(if $(filter command,$(firstword $(origin NODES))),--nodes $(NODES)) \
 		$(if $(MODELS),--models $(MODELS)) $(ARGS)
 
+.PHONY: soak
+soak: venv ## Have things happen to a simulated fleet at random for half an hour (MINUTES=30, ARGS="--seed 1")
+	@$(PYTHON) -m tests.bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
 .PHONY: bench-transfer
 bench-transfer: venv ## Measure the transfer engine against huggingface_hub, rclone and aria2c, each verified and not
 	@$(PYTHON) -m tests.bench.transfer

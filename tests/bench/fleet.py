@@ -189,9 +189,20 @@ class Bench:
         phase.cpu = {key: after[key] - (cpu[key] if after[key] >= cpu[key] else 0.0) for key in after}
         phase.nats_in, phase.nats_out = came_after - came, went_after - went
         phase.requests = self._requests()
-        phase.resident = {key: _resident_bytes(pid()) for key, pid in self.pids.items()}
+        phase.resident = self.resident()
         self.phases.append(phase)
         show(phase)
+
+    def resident(self) -> dict[str, int]:
+        """The memory of each process, in bytes."""
+        return {key: _resident_bytes(pid()) for key, pid in self.pids.items()}
+
+    def keep_logs(self, folder: Path) -> None:
+        """Copy the logs of the services into a folder; that of all requests is too large."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for log in (self._folder / "logs").glob("*.log"):
+            if log.name != "audit.log":
+                (folder / log.name).write_bytes(log.read_bytes())
 
     def _cpu(self) -> dict[str, float]:
         return {key: _cpu_seconds(pid()) for key, pid in self.pids.items()}
@@ -543,10 +554,7 @@ async def bench(arguments: argparse.Namespace) -> None:
                 summarize(running)
                 check_memory(running)
                 if arguments.keep_logs:
-                    await asyncio.to_thread(arguments.keep_logs.mkdir, parents=True, exist_ok=True)
-                    for log in (Path(folder) / "logs").glob("*.log"):
-                        if log.name != "audit.log":
-                            (arguments.keep_logs / log.name).write_bytes(log.read_bytes())
+                    running.keep_logs(arguments.keep_logs)
 
 
 def main() -> None:
