@@ -1,10 +1,13 @@
 """The charts install what they promise: valid objects, few permissions, guarded containers, documented values."""
 
 import base64
+import contextlib
 import datetime
 import json
 import re
+import ssl
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -577,6 +580,37 @@ def test_a_service_gets_a_certificate_for_the_names_it_is_called_by(chart: str) 
     assert {f"ome-{chart}.ome.svc", f"ome-{chart}", "models.example.com"} <= names
     assert addresses == {"127.0.0.1", "192.0.2.7"}
     assert certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) > datetime.timedelta(days=3600)
+
+
+def _handshake(server: ssl.SSLObject, client: ssl.SSLObject, ways: tuple[ssl.MemoryBIO, ...]) -> None:
+    """Let both talk until each has seen the other's certificate; raises what OpenSSL says against one."""
+    to_server, from_server, to_client, from_client = ways
+    waiting = [client, server]
+    for _ in range(10):
+        for side in list(waiting):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+                waiting.remove(side)
+            to_server.write(from_client.read())
+            to_client.write(from_server.read())
+    assert not waiting
+
+
+@pytest.mark.parametrize("chart", ["nats", "parser", "status"])
+def test_openssl_trusts_a_certificate_of_helm_by_its_authority(chart: str, tmp_path: Path) -> None:
+    found = _secrets(render(chart))[f"ome-{chart}-tls"]
+    for name, content in found.items():
+        (tmp_path / name).write_bytes(content)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    calling = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    ways = tuple(ssl.MemoryBIO() for _ in range(4))
+
+    _handshake(
+        serving.wrap_bio(ways[0], ways[1], server_side=True),
+        calling.wrap_bio(ways[2], ways[3], server_hostname=f"ome-{chart}"),
+        ways,
+    )
 
 
 def test_a_fetcher_gets_a_certificate_that_is_none_of_the_parser(rendered: dict[str, list[dict[str, Any]]]) -> None:

@@ -23,9 +23,12 @@ of this file, as they do of _pod.tpl.
 {{- concat (list "127.0.0.1") .Values.tls.extraAddresses | uniq | toJson }}
 {{- end }}
 
-{{/* Whatever a certificate names: Helm makes it anew when this changes. */}}
+{{/*
+Whatever a certificate names: Helm makes it anew when this changes. The authority has another name than the service:
+OpenSSL takes a certificate that names its own subject as the issuer for self-signed, and refuses it.
+*/}}
 {{- define "ome.tlsSubject" -}}
-{{- printf "%s %s" (include "ome.tlsNames" .) (include "ome.tlsAddresses" .) | sha256sum }}
+{{- printf "%s authority %s %s" .Chart.Name (include "ome.tlsNames" .) (include "ome.tlsAddresses" .) | sha256sum }}
 {{- end }}
 
 {{- define "ome.tlsEnv" -}}
