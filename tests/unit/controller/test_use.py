@@ -15,7 +15,7 @@ TEAM = ModelRef(kind=MODEL_KIND_BASE_MODEL, namespace="team", name="llama", uid=
 
 
 def pod(*paths: str, model: str | None = None, namespace: str = "serving", since: int = 100, **more: Any) -> PodView:
-    fields = {"name": "server", "node": "n1", "started": True} | more
+    fields: dict[str, Any] = {"name": "server", "node": "n1", "started": True} | more
     return PodView(namespace=namespace, paths=paths, model=model, since=since, **fields)
 
 
