@@ -15,13 +15,22 @@ SKIP_PARSING_ANNOTATION = "ome.io/skip-config-parsing"
 # The word of earlier versions of OME, which counts where ours is missing.
 _OLDER_SKIP_PARSING_ANNOTATION = "ome.oracle.com/skip-config-parsing"
 PRIORITY_ANNOTATION = "models.ome.io/priority"
+# Names the revision of status.history that nodes are to hold, whatever the source has now.
+REVISION_ANNOTATION = "models.ome.io/revision"
+# Word of storage.revisionPolicy for a model that follows its source.
+FOLLOW = "Follow"
 # Words of storage.downloadPriority as numbers of the annotation, with room between and beside them.
 DOWNLOAD_PRIORITIES = {"Background": -100, "Standard": 0, "High": 100}
 # Label of a model whose files stay on the nodes when it is deleted.
 RESERVE_LABEL = "models.ome/reserve-model-artifact"
 FINALIZER = "models.ome.io/finalizer"
 
-_ANNOTATIONS = (SKIP_PARSING_ANNOTATION, _OLDER_SKIP_PARSING_ANNOTATION, PRIORITY_ANNOTATION)
+_ANNOTATIONS = (
+    SKIP_PARSING_ANNOTATION,
+    _OLDER_SKIP_PARSING_ANNOTATION,
+    PRIORITY_ANNOTATION,
+    REVISION_ANNOTATION,
+)
 
 
 def skips_parsing(annotations: Mapping[str, str]) -> bool:
