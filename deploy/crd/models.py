@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from deploy.crd.revisions import history_field
 from deploy.crd.schema import Schema, flag, free_form, integer, listing, mapping, number, structure, text
 from deploy.crd.storage import storage
 
@@ -157,7 +158,8 @@ def _condition() -> Schema:
                 "files. Whole: the files make up the whole model; False if some are known to be missing or damaged. "
                 "Stalled: OME expects no progress until the model, a Secret, a node or the source changes. BaseFound: "
                 "the base of a FineTunedWeight exists. Compatible: its weights fit the base; False if the files prove "
-                "that they do not. Referenced: FineTunedWeights adapt this model.",
+                "that they do not. Referenced: FineTunedWeights adapt this model. "
+                "RolledOut: all nodes have the same revision; there only once they had not.",
                 maxLength=316,
             ),
             "status": text(
@@ -353,8 +355,10 @@ def model_status(*, weights: bool = False) -> Schema:
                     "sourceRevision": text("Name of the revision at the source, such as a Git commit."),
                     "bytes": integer("Sum of the sizes of all files.", minimum=0),
                     "files": integer("Number of files.", minimum=0),
+                    "previous": text("Digest of the revision before this one; status.history tells more of it."),
                 },
             ),
+            "history": history_field(),
             "progress": structure(
                 "How far the nodes are that fetch the model, together; absent while none does. OME writes it at most "
                 "twice a minute.",

@@ -11,11 +11,13 @@ from typing import Any
 
 from libs.artifact.reasons import Reason
 from libs.model.reasons import reason_of
+from ome.fetch.v1 import fetch_pb2
 from ome.fetch.v1.fetch_pb2 import (
     PROBLEM_CLASS_CORRUPT,
     PROBLEM_CLASS_INVALID,
     PROBLEM_CLASS_MISSING,
     Problem,
+    Rollout,
     Volume,
 )
 from ome.model.v1 import model_pb2
@@ -83,6 +85,15 @@ class Situation:
     listed: bool
     # Where the model lies when no node holds it.
     volume: Volume | None = None
+    # How the nodes come to a new revision, while some of them keep an earlier one.
+    rollout: Rollout | None = None
+
+    @property
+    def staged(self) -> Cause | None:
+        """Why nodes keep an earlier revision that they are to give up, if they do."""
+        if self.rollout is None or self.rollout.stage == fetch_pb2.ROLLOUT_STAGE_DIVERGED:
+            return None
+        return _rollout_cause(self.rollout)
 
     @property
     def found_in(self) -> Volume | None:
@@ -99,6 +110,8 @@ class Situation:
         """Whether every node that must hold the model holds what the object asks for now."""
         if self.volume:
             return self.found_in is not None and not self.obstacle
+        if self.staged:
+            return False
         return bool(self.desired) and len(self.ready) == len(self.desired) and self.resolved and not self.obstacle
 
     @property
@@ -116,10 +129,15 @@ class Situation:
         """The foremost reason why the model is not complete."""
         if self.obstacle:
             return self.obstacle
+        staged = self.staged
+        if staged and staged.failing:
+            return staged
         if self.failed:
             return _failure_of(self.failed, len(self.desired))
         if self.unreachable:
             return unreachable_cause(self.unreachable)
+        if staged:
+            return staged
         return _waiting([each for each in self.desired if each.phase != NODE_PHASE_READY], len(self.desired))
 
 
@@ -152,6 +170,8 @@ def judge(
         "Stalled": _problem(_stalled(situation), wording.NOTHING_STUCK),
         **relations,
     }
+    if rolled_out := _rolled_out(situation, previous):
+        judged["RolledOut"] = rolled_out
     return [_condition(name, *judgement, previous, now) for name, judgement in judged.items()]
 
 
@@ -242,7 +262,32 @@ def _parsed(metadata: Mapping[str, Any] | None, cause: Cause | None) -> Judgemen
     return "True", "Parsed", wording.parsed([word for word in described if word])
 
 
+def _rolled_out(situation: Situation, previous: Mapping[str, Any]) -> Judgement | None:
+    """Whether all nodes have the same revision; of a model whose nodes always had there is nothing to say."""
+    rollout = situation.rollout
+    if rollout:
+        cause = _rollout_cause(rollout)
+        return "False", cause.reason, cause.message
+    known = any(condition["type"] == "RolledOut" for condition in previous.get("conditions") or ())
+    return ("True", "AllNodesUpdated", wording.ROLLED_OUT) if known else None
+
+
+def _rollout_cause(rollout: Rollout) -> Cause:
+    """Why nodes keep an earlier revision."""
+    message = wording.sentence(rollout.message)
+    match rollout.stage:
+        case fetch_pb2.ROLLOUT_STAGE_HALTED:
+            return Cause("RolloutHalted", message, failing=True)
+        case fetch_pb2.ROLLOUT_STAGE_PAUSED:
+            return Cause("RolloutPaused", message)
+        case fetch_pb2.ROLLOUT_STAGE_DIVERGED:
+            return Cause("RevisionLost", message)
+    return Cause("RollingOut", message)
+
+
 def _trouble(situation: Situation) -> Cause | None:
+    if situation.staged and situation.staged.failing:
+        return situation.staged
     if situation.failed:
         return _failure_of(situation.failed, len(situation.desired))
     damaged = [each for each in situation.desired if each.reason == model_pb2.REASON_ARTIFACT_DAMAGED]

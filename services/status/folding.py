@@ -44,6 +44,7 @@ from services.status.conditions import (
     unreachable_cause,
 )
 from services.status.facts import facts_document, spec_to_apply
+from services.status.history import history_document
 from services.status.progress import download_document, progress_document
 from services.status.relations import NO_RELATIONS, Relations, relation_conditions, relation_fields
 from services.status.transitions import EventDraft, transitions
@@ -122,6 +123,10 @@ def fold(
         # NATS may have lost what was decided; the controller goes by this until the source is listed again.
         status["artifact"] = dict(previous["artifact"])
     status |= relation_fields(model, relations, metadata)
+    if history := history_document(plan, previous):
+        status["history"] = history
+        if "artifact" in status and len(history) > 1:
+            status["artifact"]["previous"] = history[1]["digest"]
     if progress:
         status["progress"] = progress
     if download := download_document(
@@ -165,9 +170,12 @@ def _assess(
         desired = {node for node, state in states.items() if state.phase == NODE_PHASE_READY}
     else:
         desired = set(plan.desired_nodes) if plan else set()
+    # They hold an earlier revision because they are told to.
+    staying = frozenset(plan.rollout.staying_nodes) if plan and not deleting else frozenset[str]()
     holders = {node for node, state in states.items() if state.phase != NODE_PHASE_DELETED and node in nodes}
     views = tuple(
-        _view(node, node in desired, states.get(node), plan, nodes.get(node)) for node in sorted(desired | holders)
+        _view(node, node in desired, states.get(node), None if node in staying else plan, nodes.get(node))
+        for node in sorted(desired | holders)
     )
     wanted = tuple(view for view in views if view.desired)
     unreachable = tuple(view for view in wanted if not view.reachable)
@@ -181,6 +189,7 @@ def _assess(
         listed=_is_listed(uri),
         volume=volume,
         nodes=views,
+        rollout=plan.rollout if plan and plan.HasField("rollout") and not deleting else None,
     )
 
 

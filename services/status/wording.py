@@ -25,6 +25,7 @@ WHOLE = "All files are there that the model's indexes, headers and configuration
 UNPROVEN = "Nothing in the model's files tells whether all of them are there."
 NOT_JUDGED = "The model's files have not been looked at yet."
 USED_ALTHOUGH_INCOMPLETE = " It is used all the same, as parameters.allowIncomplete says."
+ROLLED_OUT = "All nodes have the same revision, or fetch it."
 NOTHING_WRONG = "Nothing is wrong."
 NO_NODE_IN_TROUBLE = "No node is in trouble."
 NOTHING_STUCK = "Nothing is stuck."
