@@ -1,0 +1,189 @@
+"""What administrators do, and what happens to them, on real nodes: models stay, and none leaves Ready."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ome.status.v1 import status_pb2
+from tests.e2e.test_models import CONFIG, add_model, files_at, target
+from tests.e2e.test_security import processes
+from tests.support.fleet import model
+from tests.support.hub import Fault, GeneratedFile, Hub
+from tests.support.installation import NAMESPACE, Installation
+from tools.localcluster.status_client import reader_token, status_stub
+
+Object = dict[str, Any]
+
+_MIB = 1 << 20
+_BIG = 96 * _MIB
+
+
+@pytest.fixture(scope="module")
+def kept(ome: Installation, hub: Hub) -> Object:
+    """A model that is Ready, and to stay so."""
+    add_model(hub, "acme/kept", seed=10)
+    wanted = model("kept", "hf://acme/kept", path="/models/kept")
+    ome.cluster.apply(wanted)
+    ome.await_ready(wanted)
+    return wanted
+
+
+class Watch:
+    """Follows the objects of all models, and keeps every state that they were seen in."""
+
+    def __init__(self, ome: Installation, name: str) -> None:
+        self._command = [str(ome.cluster.programs["kubectl"]), "get", "clusterbasemodel", name, "--watch"]
+        self._command += ["-o", "jsonpath={.status.state}:{.status.nodesReady}{'\\n'}"]
+        self._environment = ome.cluster.environment
+        self.seen: list[str] = []
+
+    def __enter__(self) -> "Watch":
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            self.seen += [line.strip() for line in lines]
+
+
+@contextmanager
+def port_forward(ome: Installation, target: str, port: int) -> Iterator[str]:
+    """The address at which `kubectl port-forward` serves a port of a Pod or Service."""
+    command = [str(ome.cluster.programs["kubectl"]), "port-forward", "-n", NAMESPACE, target, f":{port}"]
+    with subprocess.Popen(command, env=ome.cluster.environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            # Forwarding from 127.0.0.1:40000 -> 9090
+            yield process.stdout.readline().split()[2]
+        finally:
+            process.terminate()
+
+
+def fetcher(ome: Installation) -> Object:
+    """The fetcher's Pod on node-1."""
+    [pod] = [pod for pod in ome.pods("fetcher") if pod["spec"].get("nodeName") == "node-1"]
+    return pod
+
+
+def restarts(pod: Object) -> int:
+    return sum(status["restartCount"] for status in pod["status"]["containerStatuses"])
+
+
+def test_helm_test_passes(ome: Installation) -> None:
+    said = ome.cluster.helm("test", "ome", "-n", NAMESPACE)
+    assert "Succeeded" in said
+
+
+def test_a_port_is_forwarded_to_the_status_service(ome: Installation, kept: Object, tmp_path: Path) -> None:
+    authority = tmp_path / "ca.crt"
+    authority.write_text(ome.cluster.get("configmap", "ome-status-ca", "-n", NAMESPACE)["data"]["ca.crt"])
+    token = reader_token(ome.cluster.kubectl)
+
+    with (
+        port_forward(ome, "service/ome-status", 9090) as address,
+        status_stub(address, authority, token) as stub,
+    ):
+        found = stub.ListModels(status_pb2.ListModelsRequest(), timeout=20)
+
+    assert "kept" in {each.ref.name for each in found.models}
+
+
+def test_a_fetcher_that_is_killed_in_a_download_goes_on_where_it_was(ome: Installation, hub: Hub) -> None:
+    hub.add_model("acme/resumed", {"config.json": CONFIG}, generated=[GeneratedFile("model.safetensors", _BIG, 11)])
+    slow = hub.inject(Fault("throttle", path="*/model.safetensors", bytes_per_second=4 * _MIB))
+    wanted = model("resumed", "hf://acme/resumed", path="/models/resumed")
+    before = restarts(fetcher(ome))
+    ome.cluster.apply(wanted)
+    path = "/repos/acme/resumed/*"
+    ome.cluster.until("a third is sent", lambda: hub.sent_bytes(path) > _BIG // 3)
+
+    for pid in processes(ome, "fetcher"):
+        os.kill(pid, signal.SIGKILL)
+    slow.remove()
+    ome.await_ready(wanted)
+
+    assert restarts(fetcher(ome)) == before + 1
+    # What was on disk was not sent again, but for what was in flight.
+    assert hub.sent_bytes(path) < _BIG * 1.5
+    assert "model.safetensors" in files_at(target(ome, "/models/resumed"))
+
+
+def test_an_oom_kill_of_the_fetcher_costs_nothing(ome: Installation, kept: Object, hub: Hub) -> None:
+    hub.add_model("acme/tight", {"config.json": CONFIG}, generated=[GeneratedFile("model.safetensors", _BIG, 12)])
+    slow = hub.inject(Fault("throttle", path="*/model.safetensors", bytes_per_second=4 * _MIB))
+    wanted = model("tight", "hf://acme/tight", path="/models/tight")
+    before = restarts(fetcher(ome))
+    ome.cluster.apply(wanted)
+    ome.cluster.until("something is sent", lambda: hub.sent_bytes("/repos/acme/tight/*") > _BIG // 4)
+
+    with Watch(ome, "kept") as watch:
+        fill_memory_of(ome, fetcher(ome))
+        ome.cluster.until("the fetcher is started again", lambda: restarts(fetcher(ome)) > before, 120)
+        slow.remove()
+        ome.await_ready(wanted)
+
+    [status] = fetcher(ome)["status"]["containerStatuses"]
+    assert status["lastState"]["terminated"]["reason"] == "OOMKilled"
+    assert set(watch.seen) == {'Ready:["node-1"]'}
+
+
+def fill_memory_of(ome: Installation, pod: Object) -> None:
+    """Use up the memory that a container may have, by processes in it of which each is smaller than the service."""
+    script = (
+        "import os, time\n"
+        "for _ in range(200):\n"
+        "    if os.fork() == 0:\n"
+        "        kept = bytearray(os.urandom(1 << 20) * 12)\n"
+        "        time.sleep(60)\n"
+        "        os._exit(0)\n"
+        "time.sleep(60)\n"
+    )
+    ome.cluster.kubectl("exec", "-n", NAMESPACE, pod["metadata"]["name"], "--", "python", "-c", script, check=False)
+
+
+def test_a_restart_of_the_kubelet_is_not_noticed(ome: Installation, kept: Object) -> None:
+    node = ome.cluster.nodes["node-1"]
+    [old] = node.processes("kubelet")
+    before = {pod["metadata"]["uid"]: restarts(pod) for pod in ome.pods("status") + ome.pods("fetcher")}
+    with Watch(ome, "kept") as watch:
+        node.kill("kubelet")
+        ome.cluster.until("another kubelet runs", lambda: node.processes("kubelet") not in ([], [old]))
+        ome.cluster.until_reported("node-1", datetime.now(UTC))
+
+    assert {pod["metadata"]["uid"]: restarts(pod) for pod in ome.pods("status") + ome.pods("fetcher")} == before
+    assert set(watch.seen) == {'Ready:["node-1"]'}
+
+
+def test_an_upgrade_and_its_rollback_keep_models_ready(ome: Installation, kept: Object, hub: Hub) -> None:
+    sent = hub.sent_bytes("/repos/acme/kept/*")
+    with Watch(ome, "kept") as watch:
+        ome.upgrade("--set", "ome-fetcher.logLevel=debug,ome-controller.logLevel=debug,ome-status.logLevel=debug")
+        ome.cluster.helm("rollback", "ome", "-n", NAMESPACE)
+        ome.roll_out()
+        add_model(hub, "acme/after", seed=13)
+        wanted = model("after", "hf://acme/after", path="/models/after")
+        ome.cluster.apply(wanted)
+        ome.await_ready(wanted)
+
+    assert set(watch.seen) == {'Ready:["node-1"]'}
+    assert hub.sent_bytes("/repos/acme/kept/*") == sent
+    assert json.loads(ome.cluster.helm("history", "ome", "-n", NAMESPACE, "-o", "json"))[-1]["status"] == "deployed"
