@@ -167,6 +167,45 @@ def test_a_directory_with_files_of_somebody_else_stays_and_is_named(ome: Install
     ome.await_ready(wanted)
 
 
+def deleted(ome: Installation, name: str) -> None:
+    ome.cluster.kubectl("delete", "clusterbasemodel", name, "--timeout=60s")
+
+
+def test_a_cache_of_somebody_else_in_a_model_ends_no_deletion(ome: Installation, hub: Hub) -> None:
+    add_model(hub, "acme/cached", seed=7)
+    wanted = model("cached", "hf://acme/cached", path="/models/cached")
+    ome.cluster.apply(wanted)
+    ome.await_ready(wanted)
+    cache = target(ome, "/models/cached") / "cache"
+    cache.mkdir()
+    (cache / "blob").write_text("compiled")
+    for path in (cache / "blob", cache):
+        os.chown(path, 4711, 4711)
+
+    deleted(ome, "cached")
+
+    assert not ome.on_disk("node-1", "/models/cached").is_symlink()
+    left = [path for path in ome.on_disk("node-1", "/models/.ome/trash").rglob("*") if path.is_file()]
+    assert [path.read_text() for path in left] == ["compiled"]
+    [pod] = ome.pods("fetcher")
+    logged = ome.cluster.kubectl("logs", "-n", "ome", pod["metadata"]["name"], "--tail=200")
+    assert [line for line in logged.splitlines() if "4711" in line]
+
+
+def test_a_model_that_was_given_to_somebody_else_can_be_deleted(ome: Installation, hub: Hub) -> None:
+    add_model(hub, "acme/given", seed=8)
+    wanted = model("given", "hf://acme/given", path="/models/given")
+    ome.cluster.apply(wanted)
+    ome.await_ready(wanted)
+    folder = target(ome, "/models/given")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 4711, 4711)
+
+    deleted(ome, "given")
+
+    assert not ome.on_disk("node-1", "/models/given").is_symlink()
+
+
 def test_a_model_in_a_claim_is_inspected_by_a_job(ome: Installation) -> None:
     folder = ome.on_disk("node-1", "/var/volumes/claim")
     folder.mkdir(parents=True)

@@ -23,6 +23,8 @@ from tools.localcluster.status_client import reader_token, status_stub
 
 Object = dict[str, Any]
 
+# What a watch shows of a model that node-1, the only node so far, holds.
+READY = 'Ready:["node-1"]'
 _MIB = 1 << 20
 _BIG = 96 * _MIB
 
@@ -143,7 +145,7 @@ def test_an_oom_kill_of_the_fetcher_costs_nothing(ome: Installation, kept: Objec
 
     [status] = fetcher(ome)["status"]["containerStatuses"]
     assert status["lastState"]["terminated"]["reason"] == "OOMKilled"
-    assert set(watch.seen) == {'Ready:["node-1"]'}
+    assert set(watch.seen) == {READY}
 
 
 def fill_memory_of(ome: Installation, pod: Object) -> None:
@@ -170,7 +172,7 @@ def test_a_restart_of_the_kubelet_is_not_noticed(ome: Installation, kept: Object
         ome.cluster.until_reported("node-1", datetime.now(UTC))
 
     assert {pod["metadata"]["uid"]: restarts(pod) for pod in ome.pods("status") + ome.pods("fetcher")} == before
-    assert set(watch.seen) == {'Ready:["node-1"]'}
+    assert set(watch.seen) == {READY}
 
 
 def test_an_upgrade_and_its_rollback_keep_models_ready(ome: Installation, kept: Object, hub: Hub) -> None:
@@ -184,6 +186,88 @@ def test_an_upgrade_and_its_rollback_keep_models_ready(ome: Installation, kept: 
         ome.cluster.apply(wanted)
         ome.await_ready(wanted)
 
-    assert set(watch.seen) == {'Ready:["node-1"]'}
+    assert set(watch.seen) == {READY}
     assert hub.sent_bytes("/repos/acme/kept/*") == sent
     assert json.loads(ome.cluster.helm("history", "ome", "-n", NAMESPACE, "-o", "json"))[-1]["status"] == "deployed"
+
+
+def test_a_lost_nats_server_is_started_again_and_models_stay_ready(ome: Installation, kept: Object, hub: Hub) -> None:
+    with Watch(ome, "kept") as watch:
+        ome.cluster.kubectl("delete", "pod", "ome-nats-0", "-n", NAMESPACE)
+        ome.roll_out()
+        add_model(hub, "acme/renewed", seed=14)
+        wanted = model("renewed", "hf://acme/renewed", path="/models/renewed")
+        ome.cluster.apply(wanted)
+        ome.await_ready(wanted)
+    assert set(watch.seen) == {READY}
+
+
+def test_certificates_are_made_anew_as_the_guide_says(ome: Installation, kept: Object, hub: Hub) -> None:
+    names = ("ome-nats-tls", "ome-nats-ca", "ome-parser-tls", "ome-parser-client-tls", "ome-status-tls")
+    before = {name: ome.cluster.get("secret", name, "-n", NAMESPACE)["data"]["ca.crt"] for name in names}
+    with Watch(ome, "kept") as watch:
+        ome.cluster.kubectl("delete", "secret", *names, "-n", NAMESPACE)
+        ome.upgrade()
+        deployments = [f"deployment/ome-{name}" for name in ("controller", "status", "resolver")]
+        restarted = ("statefulset/ome-nats", "daemonset/ome-fetcher", *deployments)
+        ome.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, *restarted)
+        ome.roll_out()
+        add_model(hub, "acme/certified", seed=15)
+        wanted = model("certified", "hf://acme/certified", path="/models/certified")
+        ome.cluster.apply(wanted)
+        # The kubelet brings a changed Secret to the parser's Pods, which nobody restarts, within a minute or so.
+        ome.await_ready(wanted, 180)
+    after = {name: ome.cluster.get("secret", name, "-n", NAMESPACE)["data"]["ca.crt"] for name in names}
+    assert not set(before.values()) & set(after.values())
+    assert set(watch.seen) == {READY}
+
+
+def test_a_root_of_somebody_else_stops_its_models_and_no_upgrade(ome: Installation, kept: Object, hub: Hub) -> None:
+    root = ome.on_disk("node-1", "/raid")
+    root.mkdir()
+    os.chown(root, 4711, 4711)
+    add_model(hub, "acme/raided", seed=16)
+    wanted = model("raided", "hf://acme/raided", path="/raid/raided")
+    with Watch(ome, "kept") as watch:
+        ome.upgrade("--set", "ome-fetcher.modelRoots={/models,/raid}")
+        ome.cluster.apply(wanted)
+
+        def refused() -> list[Object]:
+            failures: list[Object] = ome.model(wanted).get("status", {}).get("failures", [])
+            return failures
+
+        [failure] = ome.cluster.until("raided fails", refused)
+        assert "/raid" in failure["message"]
+        os.chown(root, 0, 0)
+        ome.await_ready(wanted)
+        ome.cluster.kubectl("delete", "clusterbasemodel", "raided", "--timeout=60s")
+        ome.upgrade()
+    assert set(watch.seen) == {READY}
+
+
+def test_idle_services_need_no_more_memory_than_they_request(ome: Installation, kept: Object) -> None:
+    over: dict[str, int] = {}
+    for service in ("controller", "fetcher", "parser", "resolver", "status"):
+        for pod in ome.pods(service):
+            requested = sum(
+                _bytes(container["resources"]["requests"]["memory"]) for container in pod["spec"]["containers"]
+            )
+            used = resident_bytes(ome, service, pod)
+            if used > requested:
+                over[pod["metadata"]["name"]] = used
+    assert not over
+
+
+def _bytes(quantity: str) -> int:
+    assert quantity.endswith("Mi")
+    return int(quantity.removesuffix("Mi")) * _MIB
+
+
+def resident_bytes(ome: Installation, service: str, pod: Object) -> int:
+    """Anonymous memory of all processes of a Pod, which no other process shares."""
+    total = 0
+    for pid in processes(ome, service):
+        if f"pod{pod['metadata']['uid']}" in Path(f"/proc/{pid}/cgroup").read_text():
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            total += sum(int(line.split()[1]) << 10 for line in rollup if line.startswith("Private_Dirty:"))
+    return total
