@@ -49,6 +49,10 @@ test: $(if $(T),venv,programs) ## Run all tests (T="pytest arguments")
 test-unit: venv ## Run the tests that start no cluster
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/unit tests/contract $(T)
 
+.PHONY: e2e
+e2e: venv ## Install the charts on real nodes on this machine and try everything there (as root; T="pytest arguments")
+	@$(PYTHON) -m tools.node $(PYTHON) -m pytest $(or $(T),tests/e2e)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports, protos and charts
 	@$(BIN)/ruff check .

@@ -201,8 +201,18 @@ def test_pods_are_probed_where_they_listen(chart: str, rendered: dict[str, list[
         http, number = ("gateway-http", 8081) if container["name"] == "gateway" else ("http", 8080)
 
         assert ports[http] == number
+        assert container["startupProbe"]["httpGet"] == {"path": "/healthz", "port": http}
         assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": http}
         assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": http}
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_a_start_may_take_minutes_before_it_is_ended_for_that(
+    chart: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    for container in _all_containers(rendered[chart]):
+        probe = container["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= 300
 
 
 @pytest.mark.parametrize("chart", SERVICES)
