@@ -18,11 +18,10 @@ def duration(seconds: float) -> str:
     left = max(0, round(seconds))
     if left < _MINUTE:
         return f"{left} s"
-    if left < _HOUR:
-        return f"{left // _MINUTE} min {left % _MINUTE} s"
-    if left < _DAY:
-        return f"{left // _HOUR} h {left % _HOUR // _MINUTE} min"
-    return f"{left // _DAY} d {left % _DAY // _HOUR} h"
+    for unit, word, smaller, smaller_word in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min")):
+        if left >= unit:
+            return _two_units(left // unit, word, left % unit // smaller, smaller_word)
+    return _two_units(left // _MINUTE, "min", left % _MINUTE, "s")
 
 
 def percent(part: int, whole: int) -> int:
@@ -30,3 +29,7 @@ def percent(part: int, whole: int) -> int:
     if whole <= 0:
         return 0
     return 100 if part >= whole else max(0, min(99, 100 * part // whole))
+
+
+def _two_units(large: int, word: str, small: int, smaller_word: str) -> str:
+    return f"{large} {word} {small} {smaller_word}" if small else f"{large} {word}"

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import yaml
 
+from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
 from libs.model.kinds import kind_numbered
 from libs.model.reasons import word_of
@@ -35,6 +36,8 @@ _SHOWN = {
     "unreachable": "Unreachable",
     "leftover": "No longer wanted",
 }
+# What passes by itself.
+_ON_ITS_WAY = (Reason.DOWNLOADING, Reason.QUEUED, Reason.RESOLVING)
 _IN_PLACE = ("local", "pvc")
 # All their repositories are behind one door.
 _HUBS = ("hf", "ms")
@@ -109,6 +112,14 @@ class ModelView:
     def address(self) -> str:
         """Where the page is."""
         return model_address(self.ref)
+
+    @property
+    def tone(self) -> str:
+        """How bad the worst news is, as the colour of a state."""
+        kinds = [kind for kind, _, _ in self.counts]
+        if self.state == "Failed" or "failed" in kinds:
+            return "failed"
+        return "unreachable" if "unreachable" in kinds else "moving"
 
 
 @dataclass(frozen=True)
@@ -243,7 +254,7 @@ def source_views(models: Iterable[Model], progress_of: ProgressOf) -> list[Sourc
         source = sources.setdefault(name, SourceView(name))
         source.models += 1
         reason, why = why_of(model)
-        if reason:
+        if reason and reason not in _ON_ITS_WAY:
             source.waiting.append((model.ref, reason, why))
         for each in model.nodes:
             if _code(each, True, None) == FAILED:

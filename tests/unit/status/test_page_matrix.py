@@ -198,7 +198,8 @@ def test_a_line_has_the_worst_news_in_one_short_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (3700, "1 h 1 min"), (90_000, "1 d 1 h")]
+    ("seconds", "shown"),
+    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (3700, "1 h 1 min"), (90_000, "1 d 1 h")],
 )
 def test_a_duration_has_two_units(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown

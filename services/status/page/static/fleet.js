@@ -17,7 +17,6 @@ const SHOWN = {
   unreachable: "unreachable",
   leftover: "no longer wanted",
 };
-const COLOURS = { Ready: "ready", Failed: "failed", Creating: "moving" };
 const [STATE, READY, DESIRED, FAILED, MOVING, RATE, LEFT, ETA, REASON, WHY] = Array(10).keys();
 let models = [];
 let lines = [];
@@ -70,7 +69,8 @@ function takeChanges(message) {
 // What stands beside a row.
 function name(model) {
   const line = lines[model.number];
-  model.colour = line[FAILED] && line[STATE] !== "Ready" ? "failed" : line[DESIRED] && line[READY] < line[DESIRED] && line[STATE] === "Ready" ? "moving" : COLOURS[line[STATE]];
+  const partly = line[READY] < line[DESIRED] && !line[MOVING] ? "waiting" : "moving";
+  model.colour = line[FAILED] ? "failed" : line[STATE] === "Ready" && line[READY] === line[DESIRED] ? "ready" : line[STATE] === "Failed" ? "failed" : partly;
   model.figures = line[DESIRED] ? `${count(line[READY])}/${count(line[DESIRED])}` : "";
 }
 
@@ -187,7 +187,9 @@ function rowOf(model) {
     const word = element("span");
     shown.append(element("span", "dot"), word);
     state.append(shown);
-    nodes.className = "right number nowrap";
+    nodes.className = "right nowrap";
+    const [figures, failed] = [element("span", "number"), element("span", "bad detail")];
+    nodes.append(figures, failed);
     const box = element("span", "progress");
     const bar = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     bar.setAttribute("class", "bar bar-moving");
@@ -208,7 +210,7 @@ function rowOf(model) {
     const sentence = element("span");
     why.append(sentence);
     line.append(head, state, nodes, progress, why);
-    row = { line, shown, word, nodes, box, fill: bar.lastChild, text, sentence };
+    row = { line, shown, word, nodes: figures, failed, box, fill: bar.lastChild, text, sentence };
     rowsByKey.set(model.key, row);
   }
   return row;
@@ -218,10 +220,10 @@ function fillList() {
   const wanted = matrix.rows.map((number) => {
     const [model, line] = [models[number], lines[number]];
     const row = rowOf(model);
-    const kind = line[FAILED] && line[STATE] !== "Ready" ? "failed" : COLOURS[line[STATE]];
-    row.shown.className = `state state-${kind}`;
+    row.shown.className = `state state-${model.colour}`;
     row.word.textContent = line[STATE];
     row.nodes.textContent = model.figures || "–";
+    row.failed.textContent = line[FAILED] ? `${count(line[FAILED])} failed` : "";
     const total = line[DESIRED] * model.bytes;
     const isMoving = line[MOVING] > 0 && total > 0;
     row.box.hidden = !isMoving;

@@ -55,12 +55,22 @@ function draw() {
     {
       width: by("chart").clientWidth,
       height: 140,
+      padding: [8, 26, 0, 0],
       cursor: { show: false },
       legend: { show: false },
-      scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] } },
+      scales: {
+        x: { range: (_, first, last) => [Math.min(first, last - 60), last] },
+        y: { range: (_, __, most) => [0, Math.max(most * 1.15, 1)] },
+      },
       axes: [
-        { ...axis, grid: { show: false }, values: (_, ticks) => ticks.map((at) => `−${duration(times.at(-1) - at)}`), space: 110 },
-        { ...axis, values: (_, ticks) => ticks.map((at) => (at ? `${size(Math.round(at))}/s` : "0")), size: 84, space: 36 },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 26,
+          splits: (_, __, first, last) => [0, 1, 2, 3, 4].map((part) => last - (part * (last - first)) / 4),
+          values: (_, ticks) => ticks.map((at) => (times.at(-1) - at < 1 ? "now" : `−${duration(times.at(-1) - at)}`)),
+        },
+        { ...axis, values: (_, ticks) => ticks.map((at) => (at ? `${size(Math.round(at))}/s` : "0")), size: 84, space: 30, incrs: Array.from({ length: 50 }, (_, power) => 2 ** power) },
       ],
       series: [{}, { stroke: colour("moving"), width: 1.5, fill: colour("moving-pale"), points: { show: false } }],
     },

@@ -39,7 +39,7 @@ export class Matrix {
   }
 
   get gutter() {
-    return this.box.clientWidth < 600 ? 124 : 236;
+    return this.box.clientWidth < 600 ? 124 : 268;
   }
 
   readColours() {

@@ -15,9 +15,10 @@ export function size(bytes) {
 export function duration(seconds) {
   const left = Math.max(0, Math.round(seconds));
   if (left < 60) return `${left} s`;
-  if (left < 3600) return `${Math.floor(left / 60)} min ${left % 60} s`;
-  if (left < 86400) return `${Math.floor(left / 3600)} h ${Math.floor((left % 3600) / 60)} min`;
-  return `${Math.floor(left / 86400)} d ${Math.floor((left % 86400) / 3600)} h`;
+  const two = (large, unit, small, smaller) => `${large} ${unit}${small ? ` ${small} ${smaller}` : ""}`;
+  if (left < 3600) return two(Math.floor(left / 60), "min", left % 60, "s");
+  if (left < 86400) return two(Math.floor(left / 3600), "h", Math.floor((left % 3600) / 60), "min");
+  return two(Math.floor(left / 86400), "d", Math.floor((left % 86400) / 3600), "h");
 }
 
 export const count = (number) => number.toLocaleString("en");
