@@ -33,6 +33,12 @@ class Subscription:
             await self._changed.wait()
         return self._pending.pop(next(iter(self._pending)))
 
+    def take_pending(self) -> list[ModelRef]:
+        """All models to tell of now, for a watcher that asks at its own pace."""
+        taken = list(self._pending.values())
+        self._pending.clear()
+        return taken
+
 
 class Catalog:
     """The latest view of every model, by uid."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 
 from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health, serve_http
@@ -23,6 +24,8 @@ from services.status.metrics import LEADER, MODELS
 from services.status.model_loop import ModelLoop
 from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
+from services.status.page.opening import opened_page
+from services.status.page.sources import Sources
 from services.status.servicer import SERVICE, Shares, StatusServicer
 from services.status.settings import API_SERVER, Settings
 
@@ -45,6 +48,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve and write until stop is set."""
     health = Health()
     health.declare(_SYNCED, "not everything has been read yet")
+    synced = partial(health.holds, _SYNCED)
     catalog = Catalog()
     models: KeyedQueue[str] = KeyedQueue("models")
     nodes: KeyedQueue[str] = KeyedQueue("nodes")
@@ -74,9 +78,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
         callers, access = door(settings, kube)
         shares = Shares(settings.calls_per_second, settings.watches_per_caller)
-        servicer = StatusServicer(
-            catalog, observations, lambda: _SYNCED not in health.failures, stop, callers, access, shares
-        )
+        servicer = StatusServicer(catalog, observations, synced, stop, callers, access, shares)
         await stack.enter_async_context(
             serve_grpc(
                 settings.listen_host,
@@ -87,6 +89,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 options=_OPTIONS,
             )
         )
+        cluster = Cluster(health, settings.namespace, listener)
+        sources = Sources(catalog, observations, cluster.models.get, synced, health)
+        await stack.enter_async_context(opened_page(settings, sources, callers, access, stop, tls, health))
         client = await stack.enter_async_context(
             connect_nats(
                 settings.nats_url,
@@ -100,7 +105,6 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         writer = Writer(kube, FIELD_MANAGER)
-        cluster = Cluster(health, settings.namespace, listener)
 
         def look_at_everything() -> None:
             for uid in (*cluster.models, *observations.model_uids()):

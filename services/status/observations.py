@@ -82,6 +82,10 @@ class Observations:
         """What the controller decided about a model."""
         return self._plans.get(model_uid)
 
+    def desired_nodes(self, model_uid: str) -> frozenset[str]:
+        """The nodes that must hold a model, as the controller decided."""
+        return self._planned.get(model_uid, frozenset())
+
     def states_of_model(self, model_uid: str) -> dict[str, NodeModelState]:
         """What each node says about a model."""
         return self._by_model.get(model_uid, {})

@@ -230,7 +230,9 @@ def test_pods_listen_on_the_loopback_too_unless_they_share_the_addresses_of_thei
 
 
 @pytest.mark.parametrize(
-    ("chart", "ports"), [("parser", {"grpc": 9090}), ("status", {"grpc": 9090, "http": 8080})], ids=["parser", "status"]
+    ("chart", "ports"),
+    [("parser", {"grpc": 9090}), ("status", {"grpc": 9090, "http": 8080, "page": 8443})],
+    ids=["parser", "status"],
 )
 def test_services_offer_the_ports_that_pods_listen_on(
     chart: str, ports: dict[str, int], rendered: dict[str, list[dict[str, Any]]]
@@ -706,3 +708,13 @@ def test_no_model_may_name_a_secret_with_a_key_of_the_services(rendered: dict[st
 def test_the_charts_make_certificates_alike() -> None:
     copies = {(CHARTS / chart / "templates" / "_tls.tpl").read_text() for chart in ("parser", "status")}
     assert len(copies) == 1
+
+
+def test_without_the_page_nothing_of_it_is_left() -> None:
+    objects = render("status", "--set", "page.enabled=false")
+    (service,) = (item for item in objects if item["kind"] == "Service")
+
+    assert [port["name"] for port in _container(objects)["ports"]] == ["grpc", "http"]
+    assert [port["name"] for port in service["spec"]["ports"]] == ["grpc", "http"]
+    variables = {item["name"]: item.get("value") for item in _container(objects)["env"] if "PAGE" in item["name"]}
+    assert variables == {"OME_PAGE_ENABLED": "false"}
