@@ -22,6 +22,8 @@ REVISION_ANNOTATION = "models.ome.io/revision"
 FOLLOW = "Follow"
 # Words of storage.downloadPriority as numbers of the annotation, with room between and beside them.
 DOWNLOAD_PRIORITIES = {"Background": -100, "Standard": 0, "High": 100}
+# What is added for a model that Pods wait for: it comes before others of its word, and never before those of the next.
+DEMAND_PRIORITY = 50
 # Label of a model whose files stay on the nodes when it is deleted.
 RESERVE_LABEL = "models.ome/reserve-model-artifact"
 FINALIZER = "models.ome.io/finalizer"

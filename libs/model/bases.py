@@ -67,6 +67,10 @@ class Bases:
             return self._weight_changed(item["metadata"]["uid"], base_reference(after) if after else None)
         return self._base_changed(item, exists=after is not None)
 
+    def base_at(self, namespace: str, name: str) -> str | None:
+        """The uid of the BaseModel of a namespace or, without one, of the ClusterBaseModel; None if there is none."""
+        return self._bases.get((namespace, name))
+
     def base_of(self, weight_uid: str) -> str | None:
         """The uid of the base that a weight adapts; None if there is none."""
         reference = self._references.get(weight_uid)

@@ -11,6 +11,7 @@ from libs.artifact.specification import FINALIZER
 from libs.chassis.errors import Conflict, Invalid, Missing
 from libs.chassis.kube import JSON, JSON_PATCH, METADATA_ONLY, KubeClient, Object
 from libs.model.kinds import GROUP_VERSION, KINDS, kind_named
+from services.controller.gates import lifting
 
 GROUP = f"/apis/{GROUP_VERSION}"
 MODEL_COLLECTIONS = tuple(f"{GROUP}/{kind.plural}" for kind in KINDS)
@@ -117,6 +118,20 @@ async def delete_job(client: KubeClient, namespace: str, name: str, uid: str) ->
     except Missing as error:
         if error.reason is not Reason.NOT_FOUND:
             raise
+
+
+async def lift_gate(client: KubeClient, pod: Object) -> None:
+    """Take our scheduling gate off a Pod; one that is gone is fine. Raises Conflict when it has changed meanwhile."""
+    metadata = pod["metadata"]
+    path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+    try:
+        await client.request("PATCH", path, lifting(pod), content_type=JSON_PATCH)
+    except Missing as error:
+        if error.reason is not Reason.NOT_FOUND:
+            raise
+    except Invalid as error:
+        # As below: a test that does not hold answers 422.
+        raise Conflict(Reason.CONFLICT, error.message) from error
 
 
 def _jobs_in(namespace: str) -> str:

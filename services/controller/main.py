@@ -27,6 +27,7 @@ from services.controller.streams import ensure_pool, ensure_streams, keep_stream
 LEASE = "ome-controller"
 _SYNCED = "synced"
 _WORKERS = 8
+_LIFTERS = 2
 # How often the streams are ensured although nothing has happened.
 _STREAMS_SECONDS = 300.0
 
@@ -90,6 +91,10 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             # Asked each time: a process that was stopped may find its term over before anything has told it so.
             return await loop.reconcile(kube, js, uid) if leadership.leading else None
 
+        async def lift(pod: tuple[str, str]) -> None:
+            if leadership.leading:
+                await known.gates.reconcile(kube, pod)
+
         async def work() -> None:
             for mirror, _ in mirrors:
                 await mirror.synced()
@@ -97,13 +102,16 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 await reflector.synced()
             await known.volumes.synced()
             await known.pods.synced()
+            await known.gates.synced()
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
             await AskingsServer(known.awaits_answer).serve(client)
             await known.pods.serve(client, known.ref_of)
             health.ok(_SYNCED)
             known.look_at_everything()
-            await loop.queue.run(reconcile, workers=_WORKERS)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(loop.queue.run(reconcile, workers=_WORKERS))
+                group.create_task(known.gates.queue.run(lift, workers=_LIFTERS))
 
         async def sweep() -> None:
             for mirror, _ in mirrors:
@@ -117,6 +125,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             nodes.run(kube, known.node_changed),
             known.volumes.run(kube),
             known.pods.run(kube),
+            known.gates.run(kube),
             leadership.run(loop.lead),
             work(),
             sweep(),

@@ -44,6 +44,7 @@ class ModelLoop:
         """This replica begins or ceases to lead."""
         if leading:
             self.observations.look_at_everything()
+            self.observations.gates.look_at_everything()
         else:
             self.observations.secrets.clear()
 

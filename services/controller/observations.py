@@ -25,6 +25,8 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning, use
 from services.controller.bases import placement_of
+from services.controller.gate_watch import GateWatch
+from services.controller.gates import Place
 from services.controller.placements import Placements
 from services.controller.pod_watch import PodWatch
 from services.controller.secret_watch import SecretWatch
@@ -84,6 +86,7 @@ class Observations:
         self._nodes: dict[str, Object] = {}
         self._placements = Placements()
         self._bases = Bases()
+        self.gates = GateWatch(health, self._model_at, self._demand_changed)
         # When a node's heartbeat was found missing, and when the node itself was found not ready. By the monotonic
         # clock, from when we saw it: other clocks may be wrong and ours may be set, and deletions depend on this.
         self._silent_since: dict[str, float] = {}
@@ -113,6 +116,7 @@ class Observations:
             self.volumes.model_changed(uid, self._specs[uid])
             self.pods.index.model_changed(uid, self._specs[uid].ref, _path_of(after))
             self._changed(uid)
+        self.gates.model_changed(_place_of(after or before or {}))
         concerned = tied | self._bases.weights_of((after or before or {})["metadata"]["uid"])
         for uid in concerned - {(after or before or {})["metadata"]["uid"]}:
             if self._place(uid):
@@ -311,7 +315,22 @@ class Observations:
             staying=self._placements.staying_of(uid),
             base=self._base_of(uid),
             use=self._use_of(uid),
+            demanded=self._is_demanded(uid),
         )
+
+    def _model_at(self, place: Place) -> Object | None:
+        return self._items.get(self._bases.base_at(*place) or "")
+
+    def _demand_changed(self, place: Place) -> None:
+        if uid := self._bases.base_at(*place):
+            self._changed(uid)
+
+    def _is_demanded(self, uid: str) -> bool:
+        if uid not in self._items:
+            return False
+        place = _place_of(self._items[uid])
+        # A FineTunedWeight may have the name of another model.
+        return self._bases.base_at(*place) == uid and self.gates.is_awaited(place)
 
     def _base_of(self, uid: str) -> ModelSpec | None:
         return self._specs.get(self._bases.base_of(uid) or "")
@@ -394,6 +413,10 @@ def _path_of(item: Object) -> str:
     storage, status = (item.get("spec") or {}).get("storage") or {}, item.get("status") or {}
     path = storage.get("path") or status.get("path") or ""
     return posixpath.normpath(path) if path else ""
+
+
+def _place_of(item: Object) -> Place:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
 def _remove(index: dict[str, set[str]], uid: str, member: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
+from libs.artifact.specification import DEMAND_PRIORITY
 from libs.model.matching import group_misses, nearest_misses
 from libs.model.placement import check_placement, is_placed
 from libs.model.problems import new_problem
@@ -78,6 +79,8 @@ class Observed:
     placed: Set[str] | None = None
     # Those on which it may stay if they hold it; more only where it selects by how much room nodes have.
     staying: Set[str] = frozenset()
+    # Whether somebody waits for the model.
+    demanded: bool = False
     # The base of a FineTunedWeight; None when it does not exist.
     base: ModelSpec | None = None
     # The Pods that use the model now, on nodes that have something of it; None when there are none.
@@ -451,7 +454,7 @@ def _intend_nodes(
         elif matching:
             why = f"all {len(matching)} matching nodes are cordoned or not ready"
         else:
-            why = _why_nowhere(model, storage, observed.nodes.values())
+            why = _why_nowhere(model, placement, observed.nodes.values())
         intent.report.problem.CopyFrom(new_problem(Reason.NO_MATCHING_NODE, why))
         return
     artifact = model_pb2.Artifact()
@@ -492,7 +495,7 @@ def _intend_nodes(
         path=storage.get("path") or "",
         schema_path=storage.get("schemaPath") or "",
         skip_parsing=model.skip_parsing,
-        priority=model.priority,
+        priority=_priority(observed, model),
         trust_scopes=scopes,
         confined=rules.confines and bool(model.ref.namespace),
         in_use_grace_seconds=model.in_use_grace_seconds,
@@ -633,6 +636,11 @@ def _why_nowhere(model: ModelSpec, storage: Mapping[str, Any], nodes: Iterable[N
     nearest = nearest_misses(groups, with_values=not model.ref.namespace)
     why = "no node matches storage.nodeSelector and storage.nodeAffinity"
     return f"{why}: {nearest}" if nearest else f"{why}: there are no nodes"
+
+
+def _priority(observed: Observed, model: ModelSpec) -> int:
+    # int32 on the wire.
+    return min(2**31 - 1, model.priority + DEMAND_PRIORITY) if observed.demanded else model.priority
 
 
 def _assign(

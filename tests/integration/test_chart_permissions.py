@@ -30,7 +30,7 @@ GRANTED: dict[str, Grants] = {
         **{("ome.io", model, "", ""): _FOLLOW | {"patch"} for model in _MODELS},
         ("", "nodes", "", ""): _FOLLOW,
         ("", "persistentvolumeclaims", "team-a", ""): _FOLLOW,
-        ("", "pods", "ome", ""): _FOLLOW,
+        ("", "pods", "ome", ""): _FOLLOW | {"patch"},
         ("batch", "jobs", "team-a", ""): _FOLLOW | {"get", "create", "delete"},
         ("", "secrets", "team-a", "hf-token"): {"get"},
         # By name only: it cannot look around.

@@ -34,8 +34,10 @@ USES: Mapping[str, tuple[tuple[str, ...], Rights]] = {
             **dict.fromkeys(_MODELS, _PATCH),
             "secrets": frozenset({"get"}),
             "batch/jobs": frozenset({"create", "get", "delete"}),
+            "pods": _PATCH,
         },
     ),
+    "services/controller/gate_watch.py": ((CONTROLLER,), {"pods": _FOLLOW}),
     "services/controller/main.py": ((CONTROLLER,), {**dict.fromkeys(_MODELS, _FOLLOW), "nodes": _FOLLOW}),
     "services/controller/pod_watch.py": ((CONTROLLER,), {"pods": _FOLLOW}),
     "services/controller/volume_watch.py": (

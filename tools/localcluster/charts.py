@@ -36,6 +36,8 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
     name_address tells what stands for the name of a Service: callers compare it with the certificate.
     """
     nats = {"url": nats_url, "caSecret": _NATS_AUTHORITY}
+    # Those that the examples of the guides name.
+    roots = ["/models", "/raid/models", "/opt/models", "/local/models", "/raid/fine-tuned"]
     values: dict[str, dict[str, Any]] = {
         "controller": {
             "replicas": 1,
@@ -43,14 +45,14 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
             "hfEndpoint": hub_url or "",
             # Stores on this machine speak plain HTTP.
             "credentials": {"insecureHosts": ["127.0.0.1"]},
+            "podPolicy": {"modelRoots": roots},
         },
         "parser": {"replicas": 1, "tls": {"extraAddresses": [name_address("ome-parser")]}},
         "fetcher": {
             "nats": nats,
             "hfEndpoint": hub_url or "",
             "resolver": {"replicas": 1},
-            # Those that the examples of the guides name.
-            "modelRoots": ["/models", "/raid/models", "/opt/models", "/local/models", "/raid/fine-tuned"],
+            "modelRoots": roots,
             # Sources on this machine.
             "egress": {"allow": ["127.0.0.1"]},
         },

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from libs.artifact.labels import MODEL_LABEL, READABLE_NAME, STORAGE_LABELS, STORAGE_VALUE
+from services.controller.gates import GATE, MODEL_ANNOTATION, WAITING_LABEL
 from services.fetcher.sources.vendor.drivers import parse_drivers
 from services.status.facts import FACT_FIELDS
 from services.status.model_loop import REPORTING_CONTROLLER
@@ -718,3 +719,31 @@ def test_without_the_page_nothing_of_it_is_left() -> None:
     assert [port["name"] for port in service["spec"]["ports"]] == ["grpc", "http"]
     variables = {item["name"]: item.get("value") for item in _container(objects)["env"] if "PAGE" in item["name"]}
     assert variables == {"OME_PAGE_ENABLED": "false"}
+
+
+def test_pods_are_completed_where_the_api_server_serves_the_policies_for_it_or_where_it_is_asked_for() -> None:
+    served = ("--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")
+    roots = ("--set", "podPolicy.modelRoots={/models}")
+
+    def policies(*arguments: str) -> set[str]:
+        rendered = render("controller", *arguments)
+        return {item["metadata"]["name"] for item in rendered if item["kind"] == "MutatingAdmissionPolicy"}
+
+    assert policies() == set()
+    assert policies(*served) == policies("--set", "podPolicy.enabled=always") == {"ome-controller-place-pods"}
+    assert policies(*served, "--set", "podPolicy.enabled=never") == set()
+    assert policies(*served, *roots) == {"ome-controller-place-pods", "ome-controller-mount-models"}
+
+
+def test_policy_guard_and_controller_mean_the_same_words_by_a_waiting_pod() -> None:
+    rendered = render("controller", "--set", "podPolicy.enabled=always")
+    texts = {
+        item["metadata"]["name"]: str(item["spec"])
+        for item in rendered
+        if item["kind"] in ("MutatingAdmissionPolicy", "ValidatingAdmissionPolicy")
+    }
+
+    for name in ("ome-controller-place-pods", "ome-controller-pods"):
+        assert GATE in texts[name]
+        assert WAITING_LABEL in texts[name]
+    assert MODEL_ANNOTATION in texts["ome-controller-place-pods"]

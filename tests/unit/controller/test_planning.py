@@ -693,3 +693,19 @@ def test_a_model_that_takes_the_room_it_was_placed_by_stays_and_goes_nowhere_els
     for placed, staying in ((None, frozenset[str]()), (frozenset[str](), frozenset({"n1", "n2"}))):
         after = replace(settled, nodes=filled, placed=placed, staying=staying)
         assert plan(after, RULES, NOW).actions == ()
+
+
+def test_a_model_that_somebody_waits_for_comes_before_others_of_its_word_and_not_before_the_next() -> None:
+    storage: dict[str, object] = {"storageUri": "hf://org/model"}
+    priorities = []
+    for word, demanded in (("Standard", False), ("Standard", True), ("High", False), ("High", True)):
+        seen = resolved(observe(item({**storage, "downloadPriority": word}), demanded=demanded))
+        actions = plan(seen, RULES, NOW).actions
+        priorities.append(next(each.assignment.priority for each in actions if isinstance(each, planning.Assign)))
+    assert priorities == [0, 50, 100, 150]
+
+
+def test_the_largest_priority_stays_a_number_of_32_bits_when_somebody_waits() -> None:
+    manifest = item(metadata={"annotations": {"models.ome.io/priority": str(2**31)}})
+    actions = plan(resolved(observe(manifest, demanded=True)), RULES, NOW).actions
+    assert {each.assignment.priority for each in actions if isinstance(each, planning.Assign)} == {2**31 - 1}

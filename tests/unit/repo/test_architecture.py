@@ -60,6 +60,7 @@ IN_THE_WORLD = {
     "services.controller.model_loop",
     "services.controller.observations",
     "services.controller.pod_watch",
+    "services.controller.gate_watch",
     "services.controller.secret_watch",
     "services.controller.settings",
     "services.controller.streams",
