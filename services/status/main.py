@@ -17,6 +17,7 @@ from services.status.access import Access, EveryAccess, ReviewedAccess
 from services.status.callers import Anyone, Callers, TokenCallers
 from services.status.catalog import Catalog
 from services.status.cluster import Cluster
+from services.status.explaining import Explainer
 from services.status.facts import FIELD_MANAGER
 from services.status.kube import Writer
 from services.status.metrics import LEADER, MODELS
@@ -74,8 +75,16 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
         callers, access = door(settings, kube)
         shares = Shares(settings.calls_per_second, settings.watches_per_caller)
+        cluster = Cluster(health, settings.namespace, listener)
         servicer = StatusServicer(
-            catalog, observations, lambda: _SYNCED not in health.failures, stop, callers, access, shares
+            catalog,
+            observations,
+            Explainer(cluster, observations),
+            lambda: _SYNCED not in health.failures,
+            stop,
+            callers,
+            access,
+            shares,
         )
         await stack.enter_async_context(
             serve_grpc(
@@ -100,7 +109,6 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         writer = Writer(kube, FIELD_MANAGER)
-        cluster = Cluster(health, settings.namespace, listener)
 
         def look_at_everything() -> None:
             for uid in (*cluster.models, *observations.model_uids()):

@@ -79,6 +79,10 @@ class Observations:
         """What the controller decided about a model."""
         return self._plans.get(model_uid)
 
+    def planned_nodes(self, model_uid: str) -> frozenset[str]:
+        """Nodes that must hold a model, as the controller decided."""
+        return self._planned.get(model_uid, frozenset())
+
     def states_of_model(self, model_uid: str) -> dict[str, NodeModelState]:
         """What each node says about a model."""
         return self._by_model.get(model_uid, {})

@@ -136,7 +136,8 @@ CASES: dict[str, tuple[dict[str, Any], NodeFacts, str]] = {
         NodeFacts("n1", {}),
         (
             "The base of this weight does not exist: ClusterBaseModel llama does not exist. | "
-            "OME sees the change at once. | To do, by the model's owner: Create the base model, or correct the reference to it."
+            "OME sees the change at once. | To do, by the model's owner: "
+            "Create the base model, or correct the reference to it."
         ),
     ),
     "a disabled model with a copy": (
