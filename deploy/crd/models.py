@@ -177,7 +177,7 @@ def _condition() -> Schema:
                 minLength=1,
                 pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
             ),
-            "message": text("The cause as a sentence for people.", maxLength=32768),
+            "message": text("The cause as a sentence for people, or the condition that tells it.", maxLength=32768),
         },
     )
 

@@ -41,7 +41,9 @@ _WAITING_FOR_PEOPLE = (Reason.NO_MATCHING_NODE, Reason.BASE_NOT_FOUND)
 # Words of conditions for what is as it should be, or not known yet; all others are reasons.
 _AS_EXPECTED = "AsExpected"
 _PENDING = "Pending"
-
+# Conditions that are bad news while they hold, and where a cause of more than one condition is told, in this order.
+_TROUBLE = ("Degraded", "Stalled")
+_HOMES = ("Whole", *_TROUBLE, "Complete")
 
 # Status, reason and message of a condition.
 Judgement = tuple[str, str, str]
@@ -157,11 +159,8 @@ def judge(
     while nothing is fetched; relations are the conditions that tell of other models.
     """
     otherwise = wording.NOTHING_WRONG if situation.volume else wording.NO_NODE_IN_TROUBLE
-    available = _available(situation, progress)
     judged = {
-        "Available": available,
-        # Another name of Available: what people and tools wait for by habit.
-        "Ready": available,
+        "Available": _available(situation),
         "Complete": _complete(situation),
         "Degraded": _problem(_trouble(situation), otherwise),
         "Resolved": _resolved(situation),
@@ -172,7 +171,12 @@ def judge(
     }
     if rolled_out := _rolled_out(situation, previous):
         judged["RolledOut"] = rolled_out
-    return [_condition(name, *judgement, previous, now) for name, judgement in judged.items()]
+    told = _told_once(judged)
+    status, reason, message = told["Available"]
+    told["Available"] = status, reason, message + wording.fetched(progress)
+    # Ready is another name of Available: what people and tools wait for by habit.
+    named = {"Available": told["Available"], "Ready": told["Available"], **told}
+    return [_condition(name, *judgement, previous, now) for name, judgement in named.items()]
 
 
 def foremost_reason(conditions: Sequence[Mapping[str, str]]) -> str:
@@ -222,13 +226,27 @@ def parsing_skipped() -> Cause:
     return Cause("ParsingSkipped", wording.PARSING_SKIPPED)
 
 
-def _available(situation: Situation, progress: Mapping[str, Any]) -> Judgement:
+def _told_once(judged: Mapping[str, Judgement]) -> dict[str, Judgement]:
+    """The judgements, each cause told by the condition where it belongs; others have its reason, and name that one."""
+    causes = {
+        name: judgement[1:] for name, judgement in judged.items() if (judgement[0] == "True") == (name in _TROUBLE)
+    }
+    homes: dict[tuple[str, str], str] = {}
+    for name in sorted(causes, key=lambda each: _HOMES.index(each) if each in _HOMES else len(_HOMES)):
+        homes.setdefault(causes[name], name)
+    told = dict(judged)
+    for name, cause in causes.items():
+        if (home := homes[cause]) != name:
+            told[name] = judged[name][0], judged[name][1], wording.told_by(name, home)
+    return told
+
+
+def _available(situation: Situation) -> Judgement:
     if situation.found_in:
         return "True", "VolumeReady", wording.volume_holds(situation.found_in)
     if situation.ready:
-        holders = wording.some_hold(len(situation.ready), len(situation.desired))
-        return "True", "NodesReady", holders + wording.fetched(progress)
-    return "False", situation.cause.reason, situation.cause.message + wording.fetched(progress)
+        return "True", "NodesReady", wording.some_hold(len(situation.ready), len(situation.desired))
+    return "False", situation.cause.reason, situation.cause.message
 
 
 def _complete(situation: Situation) -> Judgement:

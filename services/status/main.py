@@ -18,6 +18,7 @@ from services.status.access import Access, EveryAccess, ReviewedAccess
 from services.status.callers import Anyone, Callers, TokenCallers
 from services.status.catalog import Catalog
 from services.status.cluster import Cluster
+from services.status.explaining import Explainer
 from services.status.facts import FIELD_MANAGER
 from services.status.kube import Writer
 from services.status.metrics import LEADER, MODELS
@@ -78,7 +79,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
         callers, access = door(settings, kube)
         shares = Shares(settings.calls_per_second, settings.watches_per_caller)
-        servicer = StatusServicer(catalog, observations, synced, stop, callers, access, shares)
+        cluster = Cluster(health, settings.namespace, listener)
+        explainer = Explainer(cluster, observations)
+        servicer = StatusServicer(catalog, observations, explainer, synced, stop, callers, access, shares)
         await stack.enter_async_context(
             serve_grpc(
                 settings.listen_host,
@@ -89,7 +92,6 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 options=_OPTIONS,
             )
         )
-        cluster = Cluster(health, settings.namespace, listener)
         sources = Sources(catalog, observations, cluster.models.get, synced, health)
         await stack.enter_async_context(opened_page(settings, sources, callers, access, stop, tls, health))
         client = await stack.enter_async_context(

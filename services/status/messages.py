@@ -1,6 +1,6 @@
 """Views as messages of StatusService. Must not do I/O."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +19,7 @@ from ome.status.v1.status_pb2 import (
     Condition,
     Model,
     Node,
+    NodeModel,
     NodeStatus,
     RootCapacity,
 )
@@ -104,6 +105,13 @@ def node_message(
         models_updating=phases.count(NODE_PHASE_UPDATING),
         models_failed=phases.count(NODE_PHASE_FAILED),
     )
+
+
+def node_models(node: str, models: Iterable[Model]) -> list[NodeModel]:
+    """How each of the models stands on a node, without those that have nothing to do with it."""
+    return [
+        NodeModel(model=model.ref, status=status) for model in models for status in model.nodes if status.node == node
+    ]
 
 
 def _shortened(messages: Sequence[str]) -> list[str]:

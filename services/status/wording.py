@@ -31,6 +31,17 @@ NO_NODE_IN_TROUBLE = "No node is in trouble."
 NOTHING_STUCK = "Nothing is stuck."
 NOTHING_COPIED = "OME copies nothing: the model is used in place."
 
+# What a condition says when another one tells the cause.
+_VERDICTS = {
+    "Available": "No node holds the model",
+    "Complete": "Not every node that must hold the model does",
+    "Parsed": "There are no facts about the model's files",
+    "Resolved": "It is not known what the source holds",
+    "Whole": "It is not known whether all files are there",
+    "Degraded": "There is a problem",
+    "Stalled": "OME does not go on by itself",
+}
+
 _NAMES_LISTED = 3
 # A word of plain English; what holds a dot, a dash, a digit or a capital is the name of a field, a file or an object.
 _PLAIN_WORD = re.compile(r"[a-z]+[,:;]?")
@@ -49,6 +60,11 @@ def sentence(text: str) -> str:
 def some_hold(ready: int, desired: int) -> str:
     """How many nodes hold the model."""
     return f"{ready} of {_count(desired, 'node')} {'holds' if ready == 1 else 'hold'} the model."
+
+
+def told_by(condition: str, home: str) -> str:
+    """That another condition tells the cause of this one."""
+    return f"{_VERDICTS.get(condition, f'{condition} does not hold')}: the condition {home} tells the cause."
 
 
 def all_hold(ready: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from ome.fetch.v1.fetch_pb2 import (
     PROBLEM_CLASS_UNAVAILABLE,
     ModelPlan,
     NodeModelState,
+    Problem,
 )
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
@@ -508,7 +509,7 @@ def test_the_most_frequent_failure_stands_for_all() -> None:
     view = folded(MODEL, plan, states)
 
     assert conditions(view)["Stalled"] == ("True", "InsufficientDisk")
-    assert message(view, "Stalled") == "3 of 3 nodes failed. On b: No room."
+    assert message(view, "Degraded") == "3 of 3 nodes failed. On b: No room."
 
 
 def test_the_artifact_is_told_once_it_is_resolved() -> None:
@@ -612,3 +613,23 @@ def test_a_node_with_an_earlier_revision_is_updating() -> None:
 
     assert node.phase == NODE_PHASE_UPDATING
     assert node.phase != NODE_PHASE_READY
+
+
+def test_a_cause_is_told_by_one_condition_and_named_by_the_others() -> None:
+    plan = a_plan(MODEL, "a", artifact=None)
+    plan.problem.CopyFrom(
+        Problem(reason=REASON_GATED, message="the terms were not accepted", problem_class=PROBLEM_CLASS_MISSING)
+    )
+    view = folded(MODEL, plan)
+    told = [each for each in view.status["conditions"] if "terms were not accepted" in each["message"]]
+    assert [each["type"] for each in told] == ["Degraded"]
+    named = {each["type"]: each["message"] for each in view.status["conditions"] if each["reason"] == "Gated"}
+    assert named == {
+        "Available": "No node holds the model: the condition Degraded tells the cause.",
+        "Ready": "No node holds the model: the condition Degraded tells the cause.",
+        "Complete": "Not every node that must hold the model does: the condition Degraded tells the cause.",
+        "Degraded": "The terms were not accepted.",
+        "Resolved": "It is not known what the source holds: the condition Degraded tells the cause.",
+        "Stalled": "OME does not go on by itself: the condition Degraded tells the cause.",
+    }
+    assert [event.message for event in view.events if event.reason == "Gated"] == ["The terms were not accepted."]

@@ -50,7 +50,8 @@ def test_the_figures_are_those_of_all_nodes_and_the_slowest_tells_the_time_left(
         "startedAt": "2026-03-01T12:00:00Z",
     }
     said = "37% fetched (65.1 MiB of 173.6 MiB, 1.9 MiB/s, about 69 seconds left; slowest is b)."
-    assert message(view, "Available") == f"Waiting for 2 of 2 nodes: a and b. {said}"
+    assert message(view, "Complete") == "Waiting for 2 of 2 nodes: a and b."
+    assert message(view, "Available") == f"No node holds the model: the condition Complete tells the cause. {said}"
     assert message(view, "Ready") == message(view, "Available")
     assert said not in message(view, "Complete")
 
