@@ -43,7 +43,7 @@ _AS_EXPECTED = "AsExpected"
 _PENDING = "Pending"
 # Conditions that are bad news while they hold, and where a cause of more than one condition is told, in this order.
 _TROUBLE = ("Degraded", "Stalled")
-_HOMES = ("Whole", *_TROUBLE, "Complete")
+_HOMES = ("Whole", *_TROUBLE, "RolledOut", "Complete")
 
 # Status, reason and message of a condition.
 Judgement = tuple[str, str, str]

@@ -23,7 +23,7 @@ from ome.status.v1.status_pb2 import (
     ModelOrder,
     ModelState,
 )
-from services.status.catalog import sort_key
+from services.status.messages import sort_key
 
 # What a token says before the reference of the last model of a page: the order, and what that model has in it.
 _HEAD = struct.Struct(">Bq")

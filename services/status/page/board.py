@@ -54,12 +54,12 @@ class Board:
     async def _paint(self) -> None:
         with self._catalog.subscribe(lambda ref: True) as (subscription, _):
             # What exists has been painted already.
-            subscription.take_pending()
+            subscription.take_all()
             beats = 0
             while True:
                 await asyncio.sleep(BEAT_SECONDS)
                 beats += 1
-                changed = {ref.uid for ref in subscription.take_pending()}
+                changed = {ref.uid for ref in subscription.take_all()}
                 if beats % _BEATS_PER_LOOK_AT_COLUMNS == 0 or self._has_new_nodes(changed):
                     self._look_at_columns()
                 if changed:
