@@ -13,7 +13,7 @@ from tools.localcluster.programs import cache_folder
 from tools.node import archives, userland
 from tools.node.__main__ import programs
 from tools.node.cluster import NodeCluster
-from tools.node.configuration import MACHINE
+from tools.node.configuration import SOURCES
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def cluster() -> Iterator[NodeCluster]:
 @pytest.fixture(scope="session")
 def hub() -> Iterator[Hub]:
     """A stand-in for the Hugging Face Hub that Pods reach."""
-    with Hub(address=MACHINE) as hub:
+    with Hub(address=SOURCES) as hub:
         yield hub
 
 

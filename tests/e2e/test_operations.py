@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,11 +13,10 @@ from typing import Any
 import pytest
 
 from ome.status.v1 import status_pb2
-from tests.e2e.test_models import CONFIG, add_model, files_at, target
-from tests.e2e.test_security import processes
 from tests.support.fleet import model
 from tests.support.hub import Fault, GeneratedFile, Hub
-from tests.support.installation import NAMESPACE, Installation
+from tests.support.installation import CONFIG, NAMESPACE, Installation, add_small_model, checksums
+from tests.support.model_watch import ModelWatch
 from tools.localcluster.status_client import reader_token, status_stub
 
 Object = dict[str, Any]
@@ -32,39 +30,11 @@ _BIG = 96 * _MIB
 @pytest.fixture(scope="module")
 def kept(ome: Installation, hub: Hub) -> Object:
     """A model that is Ready, and to stay so."""
-    add_model(hub, "acme/kept", seed=10)
+    add_small_model(hub, "acme/kept", seed=10)
     wanted = model("kept", "hf://acme/kept", path="/models/kept")
     ome.cluster.apply(wanted)
     ome.await_ready(wanted)
     return wanted
-
-
-class Watch:
-    """Follows the objects of all models, and keeps every state that they were seen in."""
-
-    def __init__(self, ome: Installation, name: str) -> None:
-        self._command = [str(ome.cluster.programs["kubectl"]), "get", "clusterbasemodel", name, "--watch"]
-        self._command += ["-o", "jsonpath={.status.state}:{.status.nodesReady}{'\\n'}"]
-        self._environment = ome.cluster.environment
-        self.seen: list[str] = []
-
-    def __enter__(self) -> "Watch":
-        self._process = subprocess.Popen(
-            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-        self._reader.join()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            self.seen += [line.strip() for line in lines]
 
 
 @contextmanager
@@ -118,7 +88,7 @@ def test_a_fetcher_that_is_killed_in_a_download_goes_on_where_it_was(ome: Instal
     path = "/repos/acme/resumed/*"
     ome.cluster.until("a third is sent", lambda: hub.sent_bytes(path) > _BIG // 3)
 
-    for pid in processes(ome, "fetcher"):
+    for pid in ome.processes("fetcher"):
         os.kill(pid, signal.SIGKILL)
     slow.remove()
     ome.await_ready(wanted)
@@ -126,7 +96,7 @@ def test_a_fetcher_that_is_killed_in_a_download_goes_on_where_it_was(ome: Instal
     assert restarts(fetcher(ome)) == before + 1
     # What was on disk was not sent again, but for what was in flight.
     assert hub.sent_bytes(path) < _BIG * 1.5
-    assert "model.safetensors" in files_at(target(ome, "/models/resumed"))
+    assert "model.safetensors" in checksums(ome.target("/models/resumed"))
 
 
 def test_an_oom_kill_of_the_fetcher_costs_nothing(ome: Installation, kept: Object, hub: Hub) -> None:
@@ -137,7 +107,7 @@ def test_an_oom_kill_of_the_fetcher_costs_nothing(ome: Installation, kept: Objec
     ome.cluster.apply(wanted)
     ome.cluster.until("something is sent", lambda: hub.sent_bytes("/repos/acme/tight/*") > _BIG // 4)
 
-    with Watch(ome, "kept") as watch:
+    with ModelWatch(ome.cluster, "kept") as watch:
         fill_memory_of(ome, fetcher(ome))
         ome.cluster.until("the fetcher is started again", lambda: restarts(fetcher(ome)) > before, 120)
         slow.remove()
@@ -166,7 +136,7 @@ def test_a_restart_of_the_kubelet_is_not_noticed(ome: Installation, kept: Object
     node = ome.cluster.nodes["node-1"]
     [old] = node.processes("kubelet")
     before = {pod["metadata"]["uid"]: restarts(pod) for pod in ome.pods("status") + ome.pods("fetcher")}
-    with Watch(ome, "kept") as watch:
+    with ModelWatch(ome.cluster, "kept") as watch:
         node.kill("kubelet")
         ome.cluster.until("another kubelet runs", lambda: node.processes("kubelet") not in ([], [old]))
         ome.cluster.until_reported("node-1", datetime.now(UTC))
@@ -177,11 +147,11 @@ def test_a_restart_of_the_kubelet_is_not_noticed(ome: Installation, kept: Object
 
 def test_an_upgrade_and_its_rollback_keep_models_ready(ome: Installation, kept: Object, hub: Hub) -> None:
     sent = hub.sent_bytes("/repos/acme/kept/*")
-    with Watch(ome, "kept") as watch:
+    with ModelWatch(ome.cluster, "kept") as watch:
         ome.upgrade("--set", "ome-fetcher.logLevel=debug,ome-controller.logLevel=debug,ome-status.logLevel=debug")
         ome.cluster.helm("rollback", "ome", "-n", NAMESPACE)
         ome.roll_out()
-        add_model(hub, "acme/after", seed=13)
+        add_small_model(hub, "acme/after", seed=13)
         wanted = model("after", "hf://acme/after", path="/models/after")
         ome.cluster.apply(wanted)
         ome.await_ready(wanted)
@@ -192,10 +162,10 @@ def test_an_upgrade_and_its_rollback_keep_models_ready(ome: Installation, kept: 
 
 
 def test_a_lost_nats_server_is_started_again_and_models_stay_ready(ome: Installation, kept: Object, hub: Hub) -> None:
-    with Watch(ome, "kept") as watch:
+    with ModelWatch(ome.cluster, "kept") as watch:
         ome.cluster.kubectl("delete", "pod", "ome-nats-0", "-n", NAMESPACE)
         ome.roll_out()
-        add_model(hub, "acme/renewed", seed=14)
+        add_small_model(hub, "acme/renewed", seed=14)
         wanted = model("renewed", "hf://acme/renewed", path="/models/renewed")
         ome.cluster.apply(wanted)
         ome.await_ready(wanted)
@@ -205,14 +175,14 @@ def test_a_lost_nats_server_is_started_again_and_models_stay_ready(ome: Installa
 def test_certificates_are_made_anew_as_the_guide_says(ome: Installation, kept: Object, hub: Hub) -> None:
     names = ("ome-nats-tls", "ome-nats-ca", "ome-parser-tls", "ome-parser-client-tls", "ome-status-tls")
     before = {name: ome.cluster.get("secret", name, "-n", NAMESPACE)["data"]["ca.crt"] for name in names}
-    with Watch(ome, "kept") as watch:
+    with ModelWatch(ome.cluster, "kept") as watch:
         ome.cluster.kubectl("delete", "secret", *names, "-n", NAMESPACE)
         ome.upgrade()
         deployments = [f"deployment/ome-{name}" for name in ("controller", "status", "resolver")]
         restarted = ("statefulset/ome-nats", "daemonset/ome-fetcher", *deployments)
         ome.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, *restarted)
         ome.roll_out()
-        add_model(hub, "acme/certified", seed=15)
+        add_small_model(hub, "acme/certified", seed=15)
         wanted = model("certified", "hf://acme/certified", path="/models/certified")
         ome.cluster.apply(wanted)
         # The kubelet brings a changed Secret to the parser's Pods, which nobody restarts, within a minute or so.
@@ -226,9 +196,9 @@ def test_a_root_of_somebody_else_stops_its_models_and_no_upgrade(ome: Installati
     root = ome.on_disk("node-1", "/raid")
     root.mkdir()
     os.chown(root, 4711, 4711)
-    add_model(hub, "acme/raided", seed=16)
+    add_small_model(hub, "acme/raided", seed=16)
     wanted = model("raided", "hf://acme/raided", path="/raid/raided")
-    with Watch(ome, "kept") as watch:
+    with ModelWatch(ome.cluster, "kept") as watch:
         ome.upgrade("--set", "ome-fetcher.modelRoots={/models,/raid}")
         ome.cluster.apply(wanted)
 
@@ -266,7 +236,7 @@ def _bytes(quantity: str) -> int:
 def resident_bytes(ome: Installation, service: str, pod: Object) -> int:
     """Anonymous memory of all processes of a Pod, which no other process shares."""
     total = 0
-    for pid in processes(ome, service):
+    for pid in ome.processes(service):
         if f"pod{pod['metadata']['uid']}" in Path(f"/proc/{pid}/cgroup").read_text():
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
             total += sum(int(line.split()[1]) << 10 for line in rollup if line.startswith("Private_Dirty:"))

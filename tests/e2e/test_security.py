@@ -1,6 +1,5 @@
 """What the containers of the charts really are, read from the node's /proc and not from their manifests."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,20 +12,6 @@ _CAPABILITIES = ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")
 _FILTERED = "2"
 
 
-def processes(ome: Installation, service: str) -> Iterator[int]:
-    """Every process in containers of a service's Pods; the first ones, which hold the namespaces, are the kubelet's."""
-    uids = [pod["metadata"]["uid"] for pod in ome.pods(service)]
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                groups = (entry / "cgroup").read_text()
-                command = (entry / "cmdline").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if command and not command.startswith("/pause") and any(f"pod{uid}" in groups for uid in uids):
-                yield int(entry.name)
-
-
 def status_of(pid: int) -> dict[str, str]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -34,7 +19,7 @@ def status_of(pid: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_process_has_no_capability_a_filter_and_no_way_to_more(ome: Installation, service: str) -> None:
-    found = [status_of(pid) for pid in processes(ome, service)]
+    found = [status_of(pid) for pid in ome.processes(service)]
     assert found
     for status in found:
         assert [int(status[name], 16) for name in _CAPABILITIES] == [0] * len(_CAPABILITIES)
@@ -44,14 +29,14 @@ def test_a_process_has_no_capability_a_filter_and_no_way_to_more(ome: Installati
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_process_is_root_only_where_it_writes_to_the_node(ome: Installation, service: str) -> None:
-    users = {tuple(status_of(pid)["Uid"].split()) for pid in processes(ome, service)}
+    users = {tuple(status_of(pid)["Uid"].split()) for pid in ome.processes(service)}
     user = "0" if service == "fetcher" else "65532"
     assert users == {(user,) * 4}
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_root_file_system_cannot_be_written(ome: Installation, service: str) -> None:
-    for pid in processes(ome, service):
+    for pid in ome.processes(service):
         mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
         [options] = [fields[5].split(",") for fields in mounts if fields[4] == "/"]
         assert "ro" in options
@@ -59,7 +44,7 @@ def test_the_root_file_system_cannot_be_written(ome: Installation, service: str)
 
 @pytest.mark.parametrize("service", ["fetcher", "nats", "parser", "resolver"])
 def test_what_needs_no_kubernetes_has_no_token_for_it(ome: Installation, service: str) -> None:
-    for pid in processes(ome, service):
+    for pid in ome.processes(service):
         folders = [line.split()[4] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
         assert not [folder for folder in folders if "serviceaccount" in folder]
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_models import add_model
-from tests.e2e.test_operations import Watch
 from tests.support.fleet import model
 from tests.support.hub import Hub
-from tests.support.installation import NAMESPACE, Installation
+from tests.support.installation import NAMESPACE, Installation, add_small_model
+from tests.support.model_watch import ModelWatch
 from tools.node.cluster import Node
 
 Object = dict[str, Any]
@@ -22,7 +21,7 @@ MODEL = "fleet"
 @pytest.fixture(scope="module")
 def second(ome: Installation, hub: Hub) -> Iterator[Node]:
     """node-2, which has brought the model that was there before it to Ready."""
-    add_model(hub, "acme/fleet", seed=20)
+    add_small_model(hub, "acme/fleet", seed=20)
     wanted = model(MODEL, "hf://acme/fleet", path="/models/fleet")
     ome.cluster.apply(wanted)
     ome.await_ready(wanted)
@@ -40,9 +39,23 @@ def until_ready_on(ome: Installation, nodes: list[str], name: str = MODEL) -> No
     ome.cluster.until(f"{name} is Ready on {nodes}", placed, 120)
 
 
+def test_replicas_are_on_both_nodes_after_a_rollout(ome: Installation, second: Node) -> None:
+    services = ("controller", "parser", "resolver", "status")
+    for _ in range(2):
+        ome.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, *(f"deployment/ome-{name}" for name in services))
+        ome.roll_out()
+        placed = {
+            service: sorted(
+                pod["spec"]["nodeName"] for pod in ome.pods(service) if "deletionTimestamp" not in pod["metadata"]
+            )
+            for service in services
+        }
+        assert placed == dict.fromkeys(services, BOTH)
+
+
 def test_a_drained_node_keeps_its_models_and_gets_new_ones(ome: Installation, hub: Hub, second: Node) -> None:
-    add_model(hub, "acme/drained", seed=21)
-    with Watch(ome, MODEL) as watch:
+    add_small_model(hub, "acme/drained", seed=21)
+    with ModelWatch(ome.cluster, MODEL) as watch:
         ome.cluster.kubectl(
             "drain", "node-2", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"
         )
@@ -84,7 +97,7 @@ def test_another_controller_acts_when_the_node_of_the_first_loses_power(
     ome.roll_out()
     sent = hub.sent_bytes("/repos/acme/fleet/*")
     second.power_off()
-    add_model(hub, "acme/alone", seed=22)
+    add_small_model(hub, "acme/alone", seed=22)
     alone = model("alone", "hf://acme/alone", path="/models/alone", nodeSelector={"kubernetes.io/hostname": "node-1"})
     ome.cluster.apply(alone)
 

@@ -1,4 +1,4 @@
-"""Pods that use models as docs/guides/serving.md tells, without rights, in the parser's image, which has Python."""
+"""Pods that use models as docs/guides/using-models.md tells: without rights, in the image of the parser."""
 
 import json
 from typing import Any
@@ -9,19 +9,18 @@ from tools.node.cluster import NodeCluster
 Object = dict[str, Any]
 
 IMAGE = f"{REGISTRY}/ome/parser:0.1.0"
-# Prints the SHA-256 of every file below /model. With an argument it keeps that file open, and says once more what the
-# open file holds when it gets SIGUSR1.
+# Prints the SHA-256 of every file below /model. With an argument it does so again each time when it gets SIGUSR1.
 _SCRIPT = """
 import hashlib, json, os, pathlib, signal, sys
 root = pathlib.Path("/model")
-kept = open(root / sys.argv[1], "rb") if sys.argv[1:] else None
-files = [path for path in sorted(root.rglob("*")) if path.is_file()]
-sums = {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-print(json.dumps({"uid": os.getuid(), "sums": sums}), flush=True)
-if kept:
+while True:
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    sums = {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    print(json.dumps({"uid": os.getuid(), "sums": sums}), flush=True)
+    if not sys.argv[1:]:
+        break
     signal.sigwait([signal.SIGUSR1])
-    print(json.dumps({"kept": hashlib.sha256(kept.read()).hexdigest()}), flush=True)
 """
 _RESTRICTED = {
     "runAsNonRoot": True,
@@ -31,26 +30,29 @@ _RESTRICTED = {
 }
 
 
-def consumer(name: str, path: str, *, keeps: str = "", **pod: Any) -> Object:
-    """A Pod that reads a model at a path of its node; `pod` are further fields of its spec."""
+def consumer(name: str, path: str, *, stays: bool = False, **pod: Any) -> Object:
+    """A Pod that reads a model at a path of its node, and may stay to read it again by `read_again`.
+
+    `pod` are further fields of its spec.
+    """
     volume = {"name": "model", "hostPath": {"path": path, "type": "Directory"}}
-    return _pod(name, volume, keeps, pod)
+    return _pod(name, volume, stays, pod)
 
 
 def claim_consumer(name: str, namespace: str, claim: str) -> Object:
     """A Pod that reads a model through a claim, in a namespace of its own."""
     volume = {"name": "model", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
-    pod = _pod(name, volume, "", {})
+    pod = _pod(name, volume, False, {})
     pod["metadata"]["namespace"] = namespace
     return pod
 
 
-def _pod(name: str, volume: Object, keeps: str, more: Object) -> Object:
+def _pod(name: str, volume: Object, stays: bool, more: Object) -> Object:
     container = {
         "name": "consumer",
         "image": IMAGE,
         "imagePullPolicy": "Never",
-        "command": ["python", "-c", _SCRIPT, *([keeps] if keeps else [])],
+        "command": ["python", "-c", _SCRIPT, *(["stay"] if stays else [])],
         "volumeMounts": [{"name": "model", "mountPath": "/model", "readOnly": True}],
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -72,6 +74,11 @@ def _pod(name: str, volume: Object, keeps: str, more: Object) -> Object:
             **more,
         },
     }
+
+
+def read_again(cluster: NodeCluster, pod: Object) -> None:
+    """Have a consumer that stays read everything anew."""
+    cluster.kubectl("exec", pod["metadata"]["name"], "--", "python", "-c", "import os; os.kill(1, 10)")
 
 
 def said(cluster: NodeCluster, pod: Object, lines: int = 1) -> list[Object]:

@@ -1,17 +1,23 @@
 """OME on a cluster of real nodes: installed with helm as the guide says, and asked as a user asks it."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.fleet import LLAMA_CONFIG, sha256
+from tests.support.hub import GeneratedFile, HubClient
 from tools.images.build import ROOT
 from tools.node.archives import NATS_IMAGE, REGISTRY
 from tools.node.cluster import NodeCluster
-from tools.node.configuration import MACHINE
+from tools.node.configuration import CLUSTER_RANGES, SOURCES
 
 Object = dict[str, Any]
 
 NAMESPACE = "ome"
+CONFIG = json.dumps(LLAMA_CONFIG)
+_SMALL_BYTES = 200_000
 _CHART = str(ROOT / "deploy" / "helm" / "ome")
 _WORKLOADS = (
     "statefulset/ome-nats",
@@ -23,6 +29,17 @@ _WORKLOADS = (
 )
 
 
+def add_small_model(hub: HubClient, repository: str, seed: int = 0) -> None:
+    """A repository that becomes Ready within a second or two; another seed gives other weights."""
+    weights = GeneratedFile("model.safetensors", _SMALL_BYTES, seed)
+    hub.add_model(repository, {"config.json": CONFIG}, generated=[weights])
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative name."""
+    return {str(file.relative_to(folder)): sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
 class Installation:
     """The release `ome` in the namespace of the same name."""
 
@@ -32,16 +49,23 @@ class Installation:
 
     def values(self) -> Object:
         """What this cluster needs beside the defaults: images on the node, a source of models, one node's disk."""
+        policy = {"apiServerPorts": [self.cluster.api_port]}
         return {
             "global": {"imageRegistry": REGISTRY},
             "ome-nats": {
                 "image": {"repository": NATS_IMAGE[0], "tag": NATS_IMAGE[1]},
                 "jetstream": {"size": "4Gi"},
             },
-            "ome-controller": {"hfEndpoint": self._hub_url, "retryInitialSeconds": 0.5, "retryMaxSeconds": 2},
+            "ome-controller": {
+                "hfEndpoint": self._hub_url,
+                "networkPolicy": policy,
+                "retryInitialSeconds": 0.5,
+                "retryMaxSeconds": 2,
+            },
+            "ome-status": {"networkPolicy": policy},
             "ome-fetcher": {
                 "hfEndpoint": self._hub_url,
-                "egress": {"allow": [MACHINE]},
+                "egress": {"allow": [SOURCES], "clusterRanges": list(CLUSTER_RANGES)},
                 "retryInitialSeconds": 0.5,
                 "retryMaxSeconds": 2,
             },
@@ -100,3 +124,22 @@ class Installation:
     def on_disk(self, node: str, path: str) -> Path:
         """A path of the node as the tests see it."""
         return self.cluster.nodes[node].root / path.lstrip("/")
+
+    def target(self, path: str) -> Path:
+        """Where the link at a path of node-1 leads to. It may be absolute, and is then read as the node reads it."""
+        link = self.on_disk("node-1", path)
+        to = os.readlink(link)
+        return self.on_disk("node-1", to) if to.startswith("/") else link.parent / to
+
+    def processes(self, service: str) -> Iterator[int]:
+        """Every process in containers of a service's Pods, but for those that only hold a Pod's namespaces."""
+        uids = [pod["metadata"]["uid"] for pod in self.pods(service)]
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    groups = (entry / "cgroup").read_text()
+                    command = (entry / "cmdline").read_text()
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                if command and not command.startswith("/pause") and any(f"pod{uid}" in groups for uid in uids):
+                    yield int(entry.name)

@@ -20,13 +20,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from libs.chassis.errors import Unavailable
+from libs.chassis.kube import KubeClient
 from tools.localcluster.addresses import AddressPlan
 from tools.localcluster.controlplane import ControlPlane, Files, write_files
 from tools.localcluster.daemon import Daemon
+from tools.localcluster.kube import connected_kube
 from tools.localcluster.processes import tail
 from tools.localcluster.programs import Programs
-from tools.node import configuration
-from tools.node.configuration import MACHINE, RUN, NodePlan
+from tools.node import configuration, policies
+from tools.node.configuration import MACHINE, RUN, SOURCES, NodePlan
 
 Object = dict[str, Any]
 
@@ -35,6 +38,7 @@ _DNS = "10.1.128.10"
 _NODE_GRACE_SECONDS = 12.0
 _READY_SECONDS = 180.0
 _LOOK_EVERY_SECONDS = 0.2
+_ENFORCE_EVERY_SECONDS = 0.5
 
 
 class NodeFailed(RuntimeError):
@@ -130,7 +134,8 @@ class NodeCluster:
         _run("mount", "-t", "tmpfs", "tmpfs", "/run")
         _run("ip", "link", "set", "lo", "up")
         _run("ip", "link", "add", "nodes", "type", "bridge")
-        _run("ip", "address", "add", f"{MACHINE}/24", "dev", "nodes")
+        for address in (MACHINE, SOURCES):
+            _run("ip", "address", "add", f"{address}/24", "dev", "nodes")
         _run("ip", "link", "set", "nodes", "up")
         self._thread.start()
         self._started.result()
@@ -157,6 +162,11 @@ class NodeCluster:
     def kubeconfig(self) -> Path:
         """The administrator's."""
         return self.folder / "kubeconfig"
+
+    @property
+    def api_port(self) -> int:
+        """The port of the API server at MACHINE."""
+        return self._started.result()[0].port
 
     @property
     def environment(self) -> dict[str, str]:
@@ -305,13 +315,38 @@ class NodeCluster:
                     await _start(stack, daemon)
                 plane.write_kubeconfig(self.kubeconfig, files.admin)
                 self._started.set_result((plane, files))
-                await asyncio.get_running_loop().create_future()
+                kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
+                await self._enforce_policies(kube)
         except asyncio.CancelledError:
             self._started.cancel()
         except BaseException as error:
             if self._started.done():
                 raise
             self._started.set_exception(error)
+
+    async def _enforce_policies(self, kube: KubeClient) -> None:
+        """Keep the firewall of each node as the NetworkPolicies want it; does not return."""
+        paths = ("/apis/networking.k8s.io/v1/networkpolicies", "/api/v1/pods", "/api/v1/namespaces")
+        applied: dict[str, str] = {}
+        rules = policies.ruleset([], [], [])
+        while True:
+            with suppress(Unavailable):
+                rules = policies.ruleset(*[(await kube.get(path))["items"] for path in paths])
+            for node in list(self.nodes.values()):
+                if node.is_on() and applied.get(node.name) != rules:
+                    await self._filter(node.plan, rules)
+                    applied[node.name] = rules
+            await asyncio.sleep(_ENFORCE_EVERY_SECONDS)
+
+    async def _filter(self, plan: NodePlan, rules: str) -> None:
+        nft = await asyncio.create_subprocess_exec(
+            *("nsenter", f"--net={plan.network_namespace}", str(self._userland / "nft"), "-f", "-"),
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await nft.communicate(rules.encode())
+        if nft.returncode:
+            raise NodeFailed(f"nft refuses the policies on {plan.name}: {said.decode()}\n{rules}")
 
 
 async def _start(stack: AsyncExitStack, daemon: Daemon) -> None:

@@ -10,8 +10,12 @@ from typing import Any
 
 # The variable by which `python -m tools.node` tells that this is a machine of its own, and which.
 RUN = "OME_NODES"
-# The address of the machine that all nodes share a network with: API server and sources of models are there.
+# Addresses of the machine that all nodes share a network with: of the API server, and of sources of models, which Pods
+# may reach that must not reach the other.
 MACHINE = "10.99.0.1"
+SOURCES = "10.99.0.2"
+# Networks of Services, Pods and nodes.
+CLUSTER_RANGES = ("10.1.128.0/18", "10.200.0.0/16", "10.99.0.0/24")
 PAUSE_IMAGE = "localhost/pause:1"
 SOCKET = "/run/containerd/containerd.sock"
 KUBELET_FOLDER = "/var/lib/kubelet"
@@ -193,7 +197,7 @@ def kube_proxy_command(plan: NodePlan) -> list[str]:
 def names(dns_address: str) -> list[dict[str, Any]]:
     """CoreDNS with what it needs to tell the addresses of Services, and nothing else."""
     labels = {"k8s-app": "kube-dns"}
-    corefile = f".:1053 {{\n  errors\n  health\n  ready\n  kubernetes {CLUSTER_DOMAIN} in-addr.arpa\n}}\n"
+    corefile = f".:53 {{\n  errors\n  health\n  ready\n  kubernetes {CLUSTER_DOMAIN} in-addr.arpa\n}}\n"
     system = {"namespace": "kube-system"}
     container = {
         "name": "coredns",
@@ -202,7 +206,10 @@ def names(dns_address: str) -> list[dict[str, Any]]:
         "args": ["-conf", "/etc/coredns/Corefile"],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1},
         "volumeMounts": [{"name": "configuration", "mountPath": "/etc/coredns"}],
-        "securityContext": {"runAsUser": 65532, "allowPrivilegeEscalation": False},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
+        },
     }
     reads = [
         {"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"], "verbs": ["list", "watch"]},
@@ -237,7 +244,7 @@ def names(dns_address: str) -> list[dict[str, Any]]:
                 "selector": labels,
                 "clusterIP": dns_address,
                 "ports": [
-                    {"name": name, "port": 53, "targetPort": 1053, "protocol": protocol}
+                    {"name": name, "port": 53, "protocol": protocol}
                     for name, protocol in (("dns", "UDP"), ("dns-tcp", "TCP"))
                 ],
             },

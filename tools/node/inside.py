@@ -83,6 +83,10 @@ def _mount_sysctls() -> None:
         file.write_text(f"{value}\n")
         _run("mount", "--bind", str(file), f"/proc/sys/{name}")
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    bridge = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if bridge.exists():
+        # What Pods of one node send each other passes its firewall: translation of Services, and NetworkPolicies.
+        bridge.write_text("1")
 
 
 def _mount_cgroups(plan: NodePlan) -> None:
