@@ -238,9 +238,9 @@ def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
     return condition
 
 
-def simulated_pages(fleet: SimulatedFleet, stop: asyncio.Event) -> Pages:
+def simulated_pages(fleet: SimulatedFleet, stop: asyncio.Event, health: Health) -> Pages:
     """The pages on a simulated fleet, for everybody."""
-    sources = Sources(fleet.catalog, fleet, fleet.model_object, lambda: True, Health())
+    sources = Sources(fleet.catalog, fleet, fleet.model_object, lambda: True, health)
     door = Door(Anyone(), EveryAccess(), TrustedProxy(), False, "ome-status", 1000.0, 32)
     return Pages(sources, door, stop)
 
@@ -252,12 +252,9 @@ async def main() -> None:
     parser.add_argument("--nodes", type=int, default=60)
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
-    fleet, stop, port = (
-        SimulatedFleet(arguments.models, arguments.nodes),
-        asyncio.Event(),
-        arguments.port or free_port(),
-    )
-    application = simulated_pages(fleet, stop).application()
+    port = arguments.port or free_port()
+    fleet = SimulatedFleet(arguments.models, arguments.nodes)
+    application = simulated_pages(fleet, asyncio.Event(), Health()).application()
     async with serve_page(application, "127.0.0.1", port, None, Path(), Health()):
         print(f"http://127.0.0.1:{port}/", flush=True)
         while True:
