@@ -88,7 +88,9 @@ def fold(
     situation = _assess(spec, deleting, plan, states, nodes)
 
     served = served_document(situation.artifact, plan, situation.desired, states, previous)
-    update = update_document(situation.artifact, plan, served, situation.desired, states, previous)
+    update = None
+    if not situation.complete:
+        update = update_document(situation.artifact, plan, served, situation.desired, states, previous)
     facts, parse_cause = _facts(model, situation, states)
     # The facts are about what readers see; whether the model is whole is asked of what they are to see.
     shown = facts if not (served and situation.artifact) or served["digest"] == situation.artifact.digest else None
