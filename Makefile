@@ -52,6 +52,7 @@ test-unit: venv ## Run the tests that start no cluster
 .PHONY: e2e
 e2e: venv ## Install the charts on real nodes on this machine and try everything there (as root; T="pytest arguments")
 	@$(PYTHON) -m tools.node $(PYTHON) -m pytest $(or $(T),tests/e2e)
+
 .PHONY: test-page
 test-page: venv ## Use the web page in Chromium, which is fetched from Debian where there is none
 	@$(PYTHON) -m tools.browser $(PYTHON) -m pytest -m browser tests/browser $(T)

@@ -162,7 +162,8 @@ class Observations:
         """
         assignment, state = self.desired.get(key), self.observed.get(key)
         failed = state is not None and (
-            state.phase == model_pb2.NODE_PHASE_FAILED or state.problem.reason in listings.CREDENTIAL_REASONS
+            model_pb2.NODE_PHASE_FAILED in (state.phase, state.update)
+            or state.problem.reason in listings.CREDENTIAL_REASONS
         )
         uid = names.split_node_key(key)[1]
         plan = self.plans.get(uid)
@@ -455,6 +456,7 @@ def decode_state(data: bytes) -> fetch_pb2.NodeModelState:
     state = fetch_pb2.NodeModelState.FromString(data)
     kept = fetch_pb2.NodeModelState(
         phase=state.phase,
+        update=state.update,
         content_digest=state.content_digest,
         problem=fetch_pb2.Problem(reason=state.problem.reason),
         # Whether a node has let go in answer to the present assignment.

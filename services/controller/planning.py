@@ -409,7 +409,12 @@ def _adopt(intent: _Intent, observed: Observed, model: ModelSpec) -> None:
 
 
 def _is_ready_with(state: fetch_pb2.NodeModelState | None, digest: str) -> bool:
-    return state is not None and state.phase == model_pb2.NODE_PHASE_READY and state.artifact.digest == digest
+    return state is not None and _is_settled(state) and state.artifact.digest == digest
+
+
+def _is_settled(state: fetch_pb2.NodeModelState) -> bool:
+    """Whether a node holds what it is to hold, rather than a good copy of something earlier."""
+    return state.phase == model_pb2.NODE_PHASE_READY and not state.update
 
 
 def _intend_volume(
@@ -616,7 +621,7 @@ def _standing(node: str, observed: Observed, digest: str) -> rollout.Standing:
         node=node,
         told=told,
         earlier=holds and not told and bool(_held_digest(node, observed)),
-        ready=answers and state is not None and state.phase == model_pb2.NODE_PHASE_READY,
+        ready=answers and state is not None and _is_settled(state),
         reason=state.problem.reason if answers and state is not None else model_pb2.REASON_UNSPECIFIED,
         available=view.accepts_new and view.unreachable_since is None,
     )

@@ -29,6 +29,7 @@ _LASTING = (PROBLEM_CLASS_INVALID, PROBLEM_CLASS_MISSING, PROBLEM_CLASS_CORRUPT)
 # Reasons that say what a model is waiting for, or that it needs nothing; none of them is a failure.
 _NEUTRAL = (
     Reason.DELETING,
+    Reason.IN_USE,
     Reason.DISABLED,
     Reason.NO_MATCHING_NODE,
     Reason.NO_STORAGE,
@@ -61,6 +62,9 @@ class NodeStanding:
     reachable: bool
     path: str = ""
     bytes_done: int = 0
+    # Readers see a good copy that is not the desired one, which is on its way or has failed.
+    revising: bool = False
+    revision_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class Situation:
     obstacle: Cause | None
     artifact: Artifact | None
     listed: bool
+    # Ready nodes that hold an earlier revision, and cannot get the desired one.
+    failed_revisions: tuple[NodeStanding, ...] = ()
     # Where the model lies when no node holds it.
     volume: Volume | None = None
     # How the nodes come to a new revision, while some of them keep an earlier one.
@@ -103,6 +109,11 @@ class Situation:
         return self.volume if self.volume and self.volume.inspection.HasField("found_at") else None
 
     @property
+    def troubled(self) -> tuple[NodeStanding, ...]:
+        """Nodes that have failed to get what they are to hold, whether or not they hold something else."""
+        return (*self.failed, *self.failed_revisions)
+
+    @property
     def resolved(self) -> bool:
         """Whether it is known which bytes the nodes must hold."""
         return self.artifact is not None or not self.listed
@@ -114,7 +125,8 @@ class Situation:
             return self.found_in is not None and not self.obstacle
         if self.staged:
             return False
-        return bool(self.desired) and len(self.ready) == len(self.desired) and self.resolved and not self.obstacle
+        settled = len(self.ready) == len(self.desired) and not any(each.revising for each in self.desired)
+        return bool(self.desired) and settled and self.resolved and not self.obstacle
 
     @property
     def state(self) -> str:
@@ -134,13 +146,14 @@ class Situation:
         staged = self.staged
         if staged and staged.failing:
             return staged
-        if self.failed:
-            return _failure_of(self.failed, len(self.desired))
+        if self.troubled:
+            return _failure_of(self.troubled, len(self.desired))
         if self.unreachable:
             return unreachable_cause(self.unreachable)
         if staged:
             return staged
-        return _waiting([each for each in self.desired if each.phase != NODE_PHASE_READY], len(self.desired))
+        waiting = [each for each in self.desired if each.phase != NODE_PHASE_READY or each.revising]
+        return _waiting(waiting, len(self.desired))
 
 
 def judge(
@@ -204,6 +217,14 @@ def obstacle_of(problem: Problem) -> Cause:
         failing=failing,
         lasting=failing and problem.problem_class in _LASTING,
     )
+
+
+def deletion_cause(waiting: Sequence[NodeStanding]) -> Cause:
+    """Nodes that have not deleted their copies yet: Pods that use one are what a person can do something about."""
+    held = [each for each in waiting if each.reason == model_pb2.REASON_IN_USE]
+    if held:
+        return Cause(Reason.IN_USE, wording.deletion_held(held[0].node, len(held), held[0].message))
+    return Cause(Reason.DELETING, wording.deletion_awaits([each.node for each in waiting]))
 
 
 def not_planned() -> Cause:
@@ -306,8 +327,8 @@ def _rollout_cause(rollout: Rollout) -> Cause:
 def _trouble(situation: Situation) -> Cause | None:
     if situation.staged and situation.staged.failing:
         return situation.staged
-    if situation.failed:
-        return _failure_of(situation.failed, len(situation.desired))
+    if situation.troubled:
+        return _failure_of(situation.troubled, len(situation.desired))
     damaged = [each for each in situation.desired if each.reason == model_pb2.REASON_ARTIFACT_DAMAGED]
     if damaged:
         message = wording.damage(damaged[0].node, len(damaged), len(situation.desired), damaged[0].message)

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from libs.artifact.wording import one_line
 from libs.model.kinds import model_ref
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
-from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING, REASON_DOWNLOADING
 from ome.status.v1.status_pb2 import (
     CONDITION_STATUS_FALSE,
     CONDITION_STATUS_TRUE,
@@ -78,7 +78,7 @@ def with_progress(model: Model, progress_of: Callable[[str, str], Progress | Non
     result = Model()
     result.CopyFrom(model)
     for node in result.nodes:
-        progress = progress_of(node.node, model.ref.uid) if node.phase == NODE_PHASE_UPDATING else None
+        progress = progress_of(node.node, model.ref.uid) if node.reason == REASON_DOWNLOADING else None
         if progress:
             node.bytes_done = progress.bytes_done
             node.bytes_total = progress.bytes_total

@@ -256,7 +256,7 @@ class Observations:
                 self._referring[facts_key].discard(uid)
                 if not self._referring[facts_key]:
                     del self._referring[facts_key]
-        if not state or state.phase != NODE_PHASE_UPDATING:
+        if not state or NODE_PHASE_UPDATING not in (state.phase, state.update):
             self._progress.pop((node, uid), None)
 
 

@@ -32,17 +32,17 @@ def progress_document(
     fetching = [
         each
         for each in desired
-        if each.phase == NODE_PHASE_UPDATING and each.reason == REASON_DOWNLOADING and each.reachable
+        if (each.phase == NODE_PHASE_UPDATING or each.revising) and each.reason == REASON_DOWNLOADING and each.reachable
     ]
     if not fetching or artifact is None or not artifact.bytes:
         return {}
     # A node may say anything, and must neither spoil the sums nor keep the API server from taking the status.
     said = {each.node: transfers.get(each.node, _NOTHING) for each in fetching}
     done = {each.node: _bounded(max(each.bytes_done, said[each.node].bytes_done), artifact.bytes) for each in fetching}
-    held = sum(artifact.bytes for each in desired if each.phase == NODE_PHASE_READY)
+    held = sum(artifact.bytes for each in desired if each.phase == NODE_PHASE_READY and not each.revising)
     bytes_done, total = held + sum(done.values()), artifact.bytes * len(desired)
     slowest = min(done, key=lambda node: (done[node], node))
-    same = (previous.get("artifact") or {}).get("digest") == artifact.digest
+    same = _last_digest(previous) == artifact.digest
     began = (previous.get("progress") or {}).get("startedAt") if same else None
     document: dict[str, Any] = {
         # Never 100 % while something is left to do.
@@ -65,13 +65,18 @@ def download_document(
 
     It stays for as long as the artifact is the same.
     """
-    if artifact is None or (previous.get("artifact") or {}).get("digest") != artifact.digest:
+    if artifact is None or _last_digest(previous) != artifact.digest:
         return {}
     began = (previous.get("progress") or {}).get("startedAt")
     if complete and began:
         seconds = int((now - datetime.strptime(began, _TIME).replace(tzinfo=UTC)).total_seconds())
         return {"bytes": artifact.bytes * nodes, "seconds": max(0, seconds), "finishedAt": now.strftime(_TIME)}
     return dict(previous.get("download") or {})
+
+
+def _last_digest(previous: Mapping[str, Any]) -> str:
+    """What the nodes were to hold when the status was last written."""
+    return str((previous.get("update") or previous.get("artifact") or {}).get("digest", ""))
 
 
 def _bounded(number: int, most: int) -> int:

@@ -64,14 +64,21 @@ def _progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[E
         yield EventDraft(NORMAL, "Recovered", now["Degraded"]["message"])
     elif _became_true("Available", was, now):
         yield EventDraft(NORMAL, "Available", now["Available"]["message"])
-    artifact = after.get("artifact") or {}
-    if artifact and artifact.get("digest") != (before.get("artifact") or {}).get("digest") and not completed:
+    coming = _coming(after)
+    if coming and coming not in (_coming(before), (before.get("artifact") or {}).get("digest")) and not completed:
         yield EventDraft(NORMAL, "Resolved", now["Resolved"]["message"])
     lifecycle = after.get("lifecycle")
     if lifecycle in ("Deleting", "Disabled") and lifecycle != before.get("lifecycle"):
         yield EventDraft(NORMAL, str(lifecycle), _cause("Complete", now))
+    if _reason("Complete", now) == Reason.IN_USE != _reason("Complete", was):
+        yield EventDraft(NORMAL, str(Reason.IN_USE), _cause("Complete", now))
     if _reason("Complete", now) == Reason.NO_STORAGE != _reason("Complete", was):
         yield EventDraft(NORMAL, str(Reason.NO_STORAGE), _cause("Complete", now))
+
+
+def _coming(status: Mapping[str, Any]) -> str:
+    """The artifact that the nodes are to hold, as far as it is known."""
+    return str((status.get("update") or status.get("artifact") or {}).get("digest", ""))
 
 
 def _warnings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventDraft]:

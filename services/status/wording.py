@@ -89,6 +89,12 @@ def deletion_awaits(nodes: Sequence[str]) -> str:
     return f"Waiting for {_names(nodes)} to delete the model." if nodes else "No node holds the model any more."
 
 
+def deletion_held(node: str, held: int, message: str) -> str:
+    """One node on which Pods use the model stands for all."""
+    more = f" So it is on {_count(held - 1, 'more node')}." if held > 1 else ""
+    return f"Deletion waits on {node}: {message.strip().rstrip('.')}.{more}"
+
+
 def silent(nodes: Sequence[str]) -> str:
     """Fetchers that do not report."""
     if len(nodes) == 1:

@@ -14,6 +14,7 @@ from services.status.wording import fetched
 from tests.unit.status.samples import (
     ARTIFACT,
     NOW,
+    OLD_DIGEST,
     a_model,
     a_plan,
     a_problem,
@@ -129,7 +130,7 @@ def test_the_end_of_a_download_says_how_long_it_took() -> None:
 
 
 def test_the_last_download_of_another_artifact_is_not_told() -> None:
-    before = {"artifact": {"digest": "sha256:" + "9" * 64}, "download": {"bytes": 1, "seconds": 1}}
+    before = {"artifact": {"digest": OLD_DIGEST}, "download": {"bytes": 1, "seconds": 1}}
 
     assert "download" not in folded(MODEL, PLAN, {"a": ready(), "b": ready()}, previous=before).status
 
