@@ -152,7 +152,7 @@ def judge(
         "Stalled": _problem(_stalled(situation), wording.NOTHING_STUCK),
         **relations,
     }
-    return [_condition(name, *judgement, previous, now) for name, judgement in judged.items()]
+    return [made_condition(name, *judgement, previous, now) for name, judgement in judged.items()]
 
 
 def foremost_reason(conditions: Sequence[Mapping[str, str]]) -> str:
@@ -265,13 +265,14 @@ def _problem(cause: Cause | None, otherwise: str) -> Judgement:
     return ("True", cause.reason, cause.message) if cause else ("False", _AS_EXPECTED, otherwise)
 
 
-def _condition(
+def made_condition(
     name: str, status: str, reason: str, message: str, previous: Mapping[str, Any], now: datetime
 ) -> dict[str, str]:
+    """A condition as .status has it; one whose status has not changed keeps its time."""
     since = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     for condition in previous.get("conditions") or []:
         if condition["type"] == name and condition["status"] == status:
-            since = condition["lastTransitionTime"]
+            since = condition.get("lastTransitionTime") or since
     return {"type": name, "status": status, "reason": str(reason), "message": message, "lastTransitionTime": since}
 
 

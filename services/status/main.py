@@ -23,6 +23,7 @@ from services.status.metrics import LEADER, MODELS
 from services.status.model_loop import ModelLoop
 from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
+from services.status.service_loop import ServiceLoop
 from services.status.servicer import SERVICE, Shares, StatusServicer
 from services.status.settings import API_SERVER, Settings
 
@@ -48,6 +49,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     catalog = Catalog()
     models: KeyedQueue[str] = KeyedQueue("models")
     nodes: KeyedQueue[str] = KeyedQueue("nodes")
+    services: KeyedQueue[str] = KeyedQueue("inferenceservices")
     observations = Observations(settings.node_unreachable_seconds)
 
     def model_placed(uid: str) -> None:
@@ -65,6 +67,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         lambda node: nodes.add_later(node, node_loop.patience_seconds(node)),
         node_placed,
         lambda node, uid: catalog.touch(uid),
+        services.add,
     )
 
     async with AsyncExitStack() as stack:
@@ -103,10 +106,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         cluster = Cluster(health, settings.namespace, listener)
 
         def look_at_everything() -> None:
-            for uid in (*cluster.models, *observations.model_uids()):
-                models.add(uid)
-            for node in (*cluster.node_names(), *cluster.config_map_names()):
-                nodes.add(node)
+            models.add_all((*cluster.models, *observations.model_uids()))
+            nodes.add_all((*cluster.node_names(), *cluster.config_map_names()))
+            services.add_all(cluster.service_uids())
 
         def led(leading: bool) -> None:
             LEADER.set(leading)
@@ -118,6 +120,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             return leadership.leading
 
         model_loop = ModelLoop(writer, cluster, observations, catalog, leading, settings.pod_name)
+        service_loop = ServiceLoop(writer, cluster, leading)
         node_loop = NodeLoop(writer, cluster, observations, leading, settings.namespace)
 
         async def report() -> None:
@@ -130,6 +133,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(models.run(model_loop.reconcile, _WORKERS))
                 group.create_task(nodes.run(node_loop.reconcile, _WORKERS))
+                group.create_task(services.run(service_loop.reconcile))
                 group.create_task(leadership.run(led))
 
         async def resync() -> None:

@@ -61,6 +61,7 @@ IN_THE_WORLD = {
     "services.controller.pod_watch",
     "services.controller.gate_watch",
     "services.controller.secret_watch",
+    "services.controller.service_watch",
     "services.controller.settings",
     "services.controller.streams",
     "services.controller.volume_watch",
@@ -161,6 +162,7 @@ IN_THE_WORLD = {
     "services.status.model_loop",
     "services.status.node_loop",
     "services.status.observations",
+    "services.status.service_loop",
     "services.status.servicer",
     "services.status.settings",
 }
