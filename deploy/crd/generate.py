@@ -8,11 +8,14 @@ from pathlib import Path
 
 import yaml
 
+from deploy.crd.inference import inference_service
 from deploy.crd.models import base_model_spec, fine_tuned_weight_spec, model_status
 from deploy.crd.schema import Schema
 from deploy.crd.unknown_fields import keep_until_admission, policy
 
 TEMPLATES = Path(__file__).parent.parent / "helm" / "crds" / "templates"
+# What the chart installs only if nobody else has.
+FILES = TEMPLATES.parent / "files"
 _HEADER = "# Written by deploy/crd/generate.py, which is the place to change it.\n"
 
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
@@ -148,10 +151,16 @@ def manifests() -> dict[str, str]:
     """File name → content, for the templates of the chart."""
     files = {f"ome.io_{each['spec']['names']['plural']}.yaml": [each] for each in definitions()}
     files["ome.io_fields.yaml"] = policies()
-    return {
-        name: _HEADER + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
-        for name, documents in files.items()
-    }
+    return {name: _written(documents) for name, documents in files.items()}
+
+
+def optional_manifests() -> dict[str, str]:
+    """File name → content, of definitions that may be somebody else's."""
+    return {"ome.io_inferenceservices.yaml": _written([inference_service()])}
+
+
+def _written(documents: list[Schema]) -> str:
+    return _HEADER + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def main() -> None:
@@ -160,6 +169,9 @@ def main() -> None:
     ).parse_args()
     for name, content in manifests().items():
         (TEMPLATES / name).write_text(content)
+    FILES.mkdir(exist_ok=True)
+    for name, content in optional_manifests().items():
+        (FILES / name).write_text(content)
 
 
 if __name__ == "__main__":

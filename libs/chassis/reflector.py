@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from libs.artifact.reasons import Reason
 from libs.chassis.errors import ServiceError
 from libs.chassis.health import Health
 from libs.chassis.kube import JSON, METADATA_ONLY, Expired, KubeClient, Object
@@ -16,6 +17,8 @@ from libs.chassis.kube import JSON, METADATA_ONLY, Expired, KubeClient, Object
 OnChange = Callable[[Object | None, Object | None], None]
 
 _RETRY_SECONDS = 0.5
+# How soon a kind is noticed that somebody installs.
+_MISSING_RETRY_SECONDS = 10.0
 _log = structlog.get_logger()
 
 
@@ -25,7 +28,8 @@ class Reflector:
     Lists again when the server has forgotten our resource version, and whenever the watch fails for another reason.
     query may hold selectors; with metadata_only the objects have nothing else, and of that no bookkeeping. project
     makes of an object what is kept of it: metadata.name, namespace, uid and resourceVersion at least. One of which it
-    makes None is as if it did not exist.
+    makes None is as if it did not exist. An optional collection may be missing, and is empty then: kinds of others are
+    installed and removed while we run.
     """
 
     def __init__(
@@ -36,12 +40,14 @@ class Reflector:
         query: Mapping[str, str] | None = None,
         metadata_only: bool = False,
         project: Callable[[Object], Object | None] | None = None,
+        optional: bool = False,
     ) -> None:
         self.path = path
         self.objects: dict[tuple[str, str], Object] = {}
         self._query = dict(query or {})
         self._metadata_only = metadata_only
         self._project = project
+        self._optional = optional
         # An answer to a write that is older than the latest deletion may be about the object that was deleted.
         self._deleted_version = 0
         self._check = check
@@ -70,6 +76,10 @@ class Reflector:
                 self.current = False
                 _log.info("watch_expired", path=self.path)
             except ServiceError as error:
+                if self._optional and error.reason == Reason.NOT_FOUND:
+                    self._be_missing(on_change)
+                    await asyncio.sleep(_MISSING_RETRY_SECONDS)
+                    continue
                 if not interrupted:
                     # Once for an outage: the health check tells the rest.
                     _log.warning("watch_failed", path=self.path, reason=error.reason, message=error.message)
@@ -83,6 +93,15 @@ class Reflector:
         known = _key(written) in self.objects
         if not self._is_older(written) if known else _version(written) > self._deleted_version:
             self._store(_key(written), self._kept(written), on_change)
+
+    def _be_missing(self, on_change: OnChange) -> None:
+        """The collection does not exist, which is as good as empty."""
+        if not self._synced.is_set() or self.objects:
+            _log.info("collection_missing", path=self.path)
+        for key in set(self.objects):
+            on_change(self.objects.pop(key), None)
+        self._synced.set()
+        self._health.ok(self._check)
 
     async def _list(self, client: KubeClient, on_change: OnChange) -> str:
         listed: dict[tuple[str, str], Object] = {}

@@ -5,7 +5,7 @@ Owns the work item's boundary: whatever a reconcile raises ends here, in the log
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 import structlog
@@ -44,6 +44,11 @@ class KeyedQueue(Generic[K]):
         elif key not in self._waiting:
             self._waiting.add(key)
             self._ready.put_nowait(key)
+
+    def add_all(self, keys: Iterable[K]) -> None:
+        """Have many keys reconciled."""
+        for key in keys:
+            self.add(key)
 
     def add_later(self, key: K, delay_seconds: float) -> None:
         """Have key reconciled after a delay, unless it already waits or has an earlier appointment."""

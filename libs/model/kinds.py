@@ -14,6 +14,8 @@ from ome.model.v1.model_pb2 import (
 
 GROUP_VERSION = "ome.io/v1beta1"
 FINE_TUNED_WEIGHT = "FineTunedWeight"
+# What serves a model: not one of ours, but it may name one.
+INFERENCE_SERVICE = "InferenceService"
 
 
 @dataclass(frozen=True)

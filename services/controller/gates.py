@@ -6,8 +6,9 @@ A Pod waits if it has our scheduling gate. The label beside it only helps to fin
 from collections.abc import Mapping
 from typing import Any
 
-# What a Pod says, and what deploy/helm/controller/templates/pods.yaml makes of it. A test holds both together.
-MODEL_ANNOTATION = "models.ome.io/model"
+from services.controller.use import MODEL_ANNOTATION
+
+# What deploy/helm/controller/templates/pods.yaml makes of what a Pod says. A test holds both together.
 GATE = "models.ome.io/ready"
 WAITING_LABEL = "models.ome.io/awaits-model"
 SELECTOR = {"labelSelector": f"{WAITING_LABEL}=true"}

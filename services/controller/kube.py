@@ -15,6 +15,7 @@ from services.controller.gates import lifting
 
 GROUP = f"/apis/{GROUP_VERSION}"
 MODEL_COLLECTIONS = tuple(f"{GROUP}/{kind.plural}" for kind in KINDS)
+SERVICES = f"{GROUP}/inferenceservices"
 NODES = "/api/v1/nodes"
 CLAIMS = "/api/v1/persistentvolumeclaims"
 JOBS = "/apis/batch/v1/jobs"

@@ -103,6 +103,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             await known.volumes.synced()
             await known.pods.synced()
             await known.gates.synced()
+            await known.services.synced()
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
             await AskingsServer(known.awaits_answer).serve(client)
@@ -126,6 +127,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             known.volumes.run(kube),
             known.pods.run(kube),
             known.gates.run(kube),
+            known.services.run(kube),
             leadership.run(loop.lead),
             work(),
             sweep(),

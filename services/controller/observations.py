@@ -30,6 +30,7 @@ from services.controller.gates import Place
 from services.controller.placements import Placements
 from services.controller.pod_watch import PodWatch
 from services.controller.secret_watch import SecretWatch
+from services.controller.service_watch import ServiceWatch
 from services.controller.settings import Settings
 from services.controller.specification import ModelSource, ModelSpec, SecretRules, read_model, source_of
 from services.controller.volume_watch import VolumeWatch
@@ -86,6 +87,7 @@ class Observations:
         self._nodes: dict[str, Object] = {}
         self._placements = Placements()
         self._bases = Bases()
+        self.services = ServiceWatch(changed, health)
         self.gates = GateWatch(health, self._model_at, self._demand_changed)
         # When a node's heartbeat was found missing, and when the node itself was found not ready. By the monotonic
         # clock, from when we saw it: other clocks may be wrong and ours may be set, and deletions depend on this.
@@ -105,6 +107,7 @@ class Observations:
     def model_changed(self, before: Object | None, after: Object | None) -> None:
         """A model object was seen, changed or went."""
         tied = self._bases.object_changed(before, after)
+        self.services.object_changed(before, after)
         if before and (after is None or after["metadata"]["uid"] != before["metadata"]["uid"]):
             self.forget_object(before["metadata"]["uid"])
             self.volumes.model_changed(before["metadata"]["uid"], None)
@@ -117,7 +120,7 @@ class Observations:
             self.pods.index.model_changed(uid, self._specs[uid].ref, _path_of(after))
             self._changed(uid)
         self.gates.model_changed(_place_of(after or before or {}))
-        concerned = tied | self._bases.weights_of((after or before or {})["metadata"]["uid"])
+        concerned = tied | self._bases.referring_to((after or before or {})["metadata"]["uid"])
         for uid in concerned - {(after or before or {})["metadata"]["uid"]}:
             if self._place(uid):
                 self._changed(uid)
@@ -331,7 +334,8 @@ class Observations:
             return False
         place = _place_of(self._items[uid])
         # A FineTunedWeight may have the name of another model.
-        return self._bases.base_at(*place) == uid and self.gates.is_awaited(place)
+        is_awaited = self._bases.base_at(*place) == uid and self.gates.is_awaited(place)
+        return is_awaited or self.services.is_wanted(uid)
 
     def _base_of(self, uid: str) -> ModelSpec | None:
         return self._specs.get(self._bases.base_of(uid) or "")

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from libs.chassis.health import Health
 from libs.chassis.kube import KubeClient, Object
 from libs.chassis.reflector import Reflector
-from libs.model.bases import Bases
-from libs.model.kinds import GROUP_VERSION, KINDS
+from libs.model.bases import Bases, served_reference
+from libs.model.kinds import GROUP_VERSION, INFERENCE_SERVICE, KINDS
 from services.status.kube import Resource
 from services.status.labels import CONFIG_MAP_LABEL
 from services.status.observations import Listener
@@ -19,6 +19,7 @@ from services.status.relations import Relations, matters_to_weights
 
 MODELS = {kind.name: Resource(GROUP_VERSION, kind.plural, kind.name) for kind in KINDS}
 NODES = Resource("v1", "nodes", "Node")
+SERVICES = Resource(GROUP_VERSION, "inferenceservices", INFERENCE_SERVICE)
 CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
 
 
@@ -28,11 +29,15 @@ class Cluster:
     def __init__(self, health: Health, namespace: str, listener: Listener) -> None:
         self.models: dict[str, Object] = {}
         self._bases = Bases()
+        self._served = Bases(INFERENCE_SERVICE, served_reference)
+        self._service_objects: dict[str, Object] = {}
         self._namespace = namespace
         self._listener = listener
         self._models = {name: Reflector(resource.path(), resource.plural, health) for name, resource in MODELS.items()}
         # Nodes report their status every few seconds; of all that only the metadata comes here.
         self._nodes = Reflector(NODES.path(), NODES.plural, health, metadata_only=True, project=kept_node)
+        # The kind may be missing.
+        self._services = Reflector(SERVICES.path(), SERVICES.plural, health, optional=True)
         selector = {"labelSelector": f"{CONFIG_MAP_LABEL}=true"}
         path = CONFIG_MAPS.path(namespace=namespace)
         self._config_maps = Reflector(path, CONFIG_MAPS.plural, health, selector, project=kept_config_map)
@@ -53,9 +58,25 @@ class Cluster:
     def relations(self, model: Object) -> Relations:
         """The models that a model is tied to."""
         uid = model["metadata"]["uid"]
-        weights = (self.models[weight] for weight in self._bases.weights_of(uid) if weight in self.models)
+        weights = (self.models[weight] for weight in self._bases.referring_to(uid) if weight in self.models)
         names = sorted(weight["metadata"]["name"] for weight in weights)
         return Relations(self.models.get(self._bases.base_of(uid) or ""), tuple(names))
+
+    def service(self, uid: str) -> Object | None:
+        """An InferenceService."""
+        return self._service_objects.get(uid)
+
+    def service_uids(self) -> list[str]:
+        """Every InferenceService."""
+        return list(self._service_objects)
+
+    def served_model(self, uid: str) -> Object | None:
+        """The model that an InferenceService means."""
+        return self.models.get(self._served.base_of(uid) or "")
+
+    def absorb_service(self, written: Object) -> None:
+        """Take the answer to a write of an InferenceService."""
+        self._services.absorb(written, self._service_changed)
 
     def config_map(self, name: str) -> Object | None:
         """The ConfigMap of a node, if it carries our label."""
@@ -79,7 +100,7 @@ class Cluster:
 
     async def synced(self) -> None:
         """Wait until everything has been listed once."""
-        for reflector in (*self._models.values(), self._nodes, self._config_maps):
+        for reflector in (*self._models.values(), self._nodes, self._config_maps, self._services):
             await reflector.synced()
 
     async def run(self, client: KubeClient) -> None:
@@ -88,6 +109,7 @@ class Cluster:
             for reflector in self._models.values():
                 group.create_task(reflector.run(client, self._model_changed))
             group.create_task(self._nodes.run(client, self._node_changed))
+            group.create_task(self._services.run(client, self._service_changed))
             group.create_task(self._config_maps.run(client, self._config_map_changed))
 
     def _model_changed(self, before: Object | None, after: Object | None) -> None:
@@ -96,6 +118,8 @@ class Cluster:
             self.models.pop(before["metadata"]["uid"], None)
         if after:
             self.models[after["metadata"]["uid"]] = after
+        for service in self._concerned(before, after):
+            self._listener.service_changed(service)
         own = {item["metadata"]["uid"] for item in (before, after) if item}
         for uid in self._tied(before, after) - own:
             self._listener.model_changed(uid)
@@ -104,11 +128,26 @@ class Cluster:
             if replaced or _shown_on_nodes(before) != _shown_on_nodes(after):
                 self._listener.model_placed(uid)
 
+    def _concerned(self, before: Object | None, after: Object | None) -> set[str]:
+        """The services whose status tells of a change of a model."""
+        found = self._served.object_changed(before, after) & self._service_objects.keys()
+        return found | self._served.referring_to(after["metadata"]["uid"]) if after else found
+
+    def _service_changed(self, before: Object | None, after: Object | None) -> None:
+        for item in (before, after):
+            if item:
+                self._service_objects.pop(item["metadata"]["uid"], None)
+        if after:
+            self._service_objects[after["metadata"]["uid"]] = after
+        self._served.object_changed(_typed(before), _typed(after))
+        for uid in {item["metadata"]["uid"] for item in (before, after) if item}:
+            self._listener.service_changed(uid)
+
     def _tied(self, before: Object | None, after: Object | None) -> set[str]:
         """The models whose status tells of a change of this one."""
         tied = self._bases.object_changed(before, after)
         if before and after and matters_to_weights(before) != matters_to_weights(after):
-            tied |= self._bases.weights_of(after["metadata"]["uid"])
+            tied |= self._bases.referring_to(after["metadata"]["uid"])
         return tied
 
     def _node_changed(self, before: Object | None, after: Object | None) -> None:
@@ -122,6 +161,11 @@ class Cluster:
 
     def _config_map_changed(self, before: Object | None, after: Object | None) -> None:
         self._listener.node_changed((after or before or {})["metadata"]["name"])
+
+
+def _typed(item: Object | None) -> Object | None:
+    # Items of a list do not say their kind.
+    return {**item, "kind": INFERENCE_SERVICE} if item else None
 
 
 def kept_node(item: Object) -> Object:

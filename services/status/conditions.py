@@ -189,7 +189,7 @@ def judge(
     told["Available"] = status, reason, message + wording.fetched(progress)
     # Ready is another name of Available: what people and tools wait for by habit.
     named = {"Available": told["Available"], "Ready": told["Available"], **told}
-    return [_condition(name, *judgement, previous, now) for name, judgement in named.items()]
+    return [made_condition(name, *judgement, previous, now) for name, judgement in named.items()]
 
 
 def foremost_reason(conditions: Sequence[Mapping[str, str]]) -> str:
@@ -349,13 +349,14 @@ def _problem(cause: Cause | None, otherwise: str) -> Judgement:
     return ("True", cause.reason, cause.message) if cause else ("False", _AS_EXPECTED, otherwise)
 
 
-def _condition(
+def made_condition(
     name: str, status: str, reason: str, message: str, previous: Mapping[str, Any], now: datetime
 ) -> dict[str, str]:
+    """A condition as .status has it; one whose status has not changed keeps its time."""
     since = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     for condition in previous.get("conditions") or []:
         if condition["type"] == name and condition["status"] == status:
-            since = condition["lastTransitionTime"]
+            since = condition.get("lastTransitionTime") or since
     return {"type": name, "status": status, "reason": str(reason), "message": message, "lastTransitionTime": since}
 
 

@@ -27,6 +27,7 @@ from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
 from services.status.page.opening import opened_page
 from services.status.page.sources import Sources
+from services.status.service_loop import ServiceLoop
 from services.status.servicer import SERVICE, Shares, StatusServicer
 from services.status.settings import API_SERVER, Settings
 
@@ -53,6 +54,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     catalog = Catalog()
     models: KeyedQueue[str] = KeyedQueue("models")
     nodes: KeyedQueue[str] = KeyedQueue("nodes")
+    services: KeyedQueue[str] = KeyedQueue("inferenceservices")
     observations = Observations(settings.node_unreachable_seconds)
 
     def model_placed(uid: str) -> None:
@@ -70,6 +72,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         lambda node: nodes.add_later(node, node_loop.patience_seconds(node)),
         node_placed,
         lambda node, uid: catalog.touch(uid),
+        services.add,
     )
 
     async with AsyncExitStack() as stack:
@@ -109,10 +112,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         writer = Writer(kube, FIELD_MANAGER)
 
         def look_at_everything() -> None:
-            for uid in (*cluster.models, *observations.model_uids()):
-                models.add(uid)
-            for node in (*cluster.node_names(), *cluster.config_map_names()):
-                nodes.add(node)
+            models.add_all((*cluster.models, *observations.model_uids()))
+            nodes.add_all((*cluster.node_names(), *cluster.config_map_names()))
+            services.add_all(cluster.service_uids())
 
         def led(leading: bool) -> None:
             LEADER.set(leading)
@@ -124,6 +126,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             return leadership.leading
 
         model_loop = ModelLoop(writer, cluster, observations, catalog, leading, settings.pod_name)
+        service_loop = ServiceLoop(writer, cluster, leading)
         node_loop = NodeLoop(writer, cluster, observations, leading, settings.namespace)
 
         async def report() -> None:
@@ -136,6 +139,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(models.run(model_loop.reconcile, _WORKERS))
                 group.create_task(nodes.run(node_loop.reconcile, _WORKERS))
+                group.create_task(services.run(service_loop.reconcile))
                 group.create_task(leadership.run(led))
 
         async def resync() -> None:

@@ -42,7 +42,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Listener:
-    """Whom to tell: of a model by uid, of a node by name, and of a transfer by both.
+    """Whom to tell: of a model or an InferenceService by uid, of a node by name, and of a transfer by both.
 
     model_placed means that a model has come, gone or begun to go, which every node that holds it has to show;
     node_placed that a node has come or gone, which every model that is meant for it has to show.
@@ -53,6 +53,7 @@ class Listener:
     node_changed: Callable[[str], None]
     node_placed: Callable[[str], None]
     progressed: Callable[[str, str], None]
+    service_changed: Callable[[str], None] = lambda uid: None
 
 
 class Observations:

@@ -28,6 +28,7 @@ Grants = dict[tuple[str, str, str, str], set[str]]
 GRANTED: dict[str, Grants] = {
     "ome-controller": {
         **{("ome.io", model, "", ""): _FOLLOW | {"patch"} for model in _MODELS},
+        ("ome.io", "inferenceservices", "team-a", ""): _FOLLOW,
         ("", "nodes", "", ""): _FOLLOW,
         ("", "persistentvolumeclaims", "team-a", ""): _FOLLOW,
         ("", "pods", "ome", ""): _FOLLOW | {"patch"},
@@ -42,6 +43,8 @@ GRANTED: dict[str, Grants] = {
     "ome-status": {
         **{("ome.io", model, "", ""): _FOLLOW | {"patch"} for model in _MODELS},
         **{("ome.io", f"{model}/status", "", ""): {"patch"} for model in _MODELS},
+        ("ome.io", "inferenceservices", "team-a", ""): _FOLLOW,
+        ("ome.io", "inferenceservices/status", "team-a", ""): {"patch"},
         ("", "nodes", "", ""): _FOLLOW | {"patch"},
         ("", "configmaps", "ome", "node-1"): _FOLLOW | {"create", "patch", "delete"},
         ("events.k8s.io", "events", "team-a", ""): {"create"},

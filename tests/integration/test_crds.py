@@ -885,3 +885,29 @@ async def kubectl(server: ApiServer, *arguments: str, stdin: str = "") -> Any:
 
 async def merge(server: ApiServer, path: str, body: dict[str, Any]) -> Any:
     return await server.kube.request("PATCH", path, body, content_type=MERGE_PATCH)
+
+
+async def test_the_service_of_the_guide_is_admitted(server: ApiServer) -> None:
+    blocks = (ROOT / "docs" / "guides" / "using-models.md").read_text().split("```yaml\n")[1:]
+    documents = [yaml.safe_load(block.split("```")[0]) for block in blocks if "kind: InferenceService" in block]
+    assert documents
+    for document in documents:
+        path = f"{GROUP}/namespaces/{_NAMESPACE}/inferenceservices"
+        answer = await server.kube.request("POST", path, document, {**DRY_RUN, "fieldValidation": "Strict"})
+        assert answer["spec"] == document["spec"]
+
+
+async def test_the_kind_of_another_product_is_left_as_it_is(server: ApiServer) -> None:
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/inferenceservices.ome.io"
+    unmarked = {"metadata": {"labels": {"models.ome.io/minimal": None, "by": "others"}}}
+    await server.kube.request("PATCH", path, unmarked, content_type=MERGE_PATCH)
+    try:
+        arguments = ("upgrade", "ome-crds", str(CHARTS / "crds"), "--dry-run=server")
+        shown = await asyncio.to_thread(run, "helm", *arguments, KUBECONFIG=str(server.kubeconfig))
+        assert "name: clusterbasemodels.ome.io" in shown.stdout
+        assert "name: inferenceservices.ome.io" not in shown.stdout
+    finally:
+        marked = {"metadata": {"labels": {"models.ome.io/minimal": "true", "by": None}}}
+        await server.kube.request("PATCH", path, marked, content_type=MERGE_PATCH)
+    again = await asyncio.to_thread(run, "helm", *arguments, KUBECONFIG=str(server.kubeconfig))
+    assert "name: inferenceservices.ome.io" in again.stdout

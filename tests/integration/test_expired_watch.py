@@ -165,3 +165,18 @@ async def test_a_forgotten_version_costs_a_listing_and_nothing_that_happened_mea
         assert int(intermediary.versions[-1]) > int(intermediary.versions[0])
         await server.kube.request("POST", COLLECTION, thing("last"))
         await known("comes", "last", "stays")
+
+
+async def test_a_kind_that_is_missing_is_as_good_as_empty_where_that_is_allowed(server: ApiServer) -> None:
+    missing = "/apis/nowhere.ome.io/v1/things"
+    health = Health()
+    optional = Reflector(missing, "optional", health, optional=True)
+    needed = Reflector(missing, "needed", health)
+    async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as group:
+        running = [group.create_task(each.run(server.kube, lambda before, after: None)) for each in (optional, needed)]
+        await optional.synced()
+        while "not been listed" in health.failures["needed"]:
+            await asyncio.sleep(0.05)
+        for task in running:
+            task.cancel()
+    assert "optional" not in health.failures

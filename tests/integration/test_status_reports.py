@@ -167,6 +167,34 @@ async def test_weights_and_their_base_tell_of_each_other(cluster: StatusCluster)
     await until_status(cluster, base, "the base names no weights", "fineTunedWeights", equals=None)
 
 
+async def test_a_service_is_told_whether_its_model_is_ready_and_where(cluster: StatusCluster) -> None:
+    collection = "/apis/ome.io/v1beta1/namespaces/team-a/inferenceservices"
+    spec = {"model": {"name": "served"}, "engine": {"minReplicas": 1, "maxReplicas": 3}}
+    manifest = {"apiVersion": "ome.io/v1beta1", "kind": "InferenceService", "metadata": {"name": "chat"}, "spec": spec}
+    await cluster.kube.request("POST", collection, manifest)
+
+    async def told() -> tuple[str, str]:
+        service = await cluster.get(f"{collection}/chat") or {}
+        assert service["spec"] == spec
+        return condition(service.get("status") or {}, "ModelReady")
+
+    async def until(what: tuple[str, str]) -> None:
+        async def reached() -> bool:
+            return await told() == what
+
+        await eventually(reached, f"the service is told {what}")
+
+    await until(("False", "NotFound"))
+    model = await cluster.model("served")
+    await cluster.plan(model, NODES)
+    await ready_on(cluster, model, NODES[0])
+    await until(("True", "NodesReady"))
+    status = (await cluster.get(f"{collection}/chat") or {})["status"]
+    assert status["model"]["nodes"] == [NODES[0]]
+    await cluster.kube.request("DELETE", path_of(model))
+    await until(("False", "NotFound"))
+
+
 async def test_a_model_of_a_namespace_has_its_namespace_in_the_label(cluster: StatusCluster) -> None:
     model = await cluster.model("private", "basemodels", "team-a")
     await cluster.plan(model, ["node-1"])

@@ -38,6 +38,7 @@ USES: Mapping[str, tuple[tuple[str, ...], Rights]] = {
         },
     ),
     "services/controller/gate_watch.py": ((CONTROLLER,), {"pods": _FOLLOW}),
+    "services/controller/service_watch.py": ((CONTROLLER,), {"ome.io/inferenceservices": _FOLLOW}),
     "services/controller/main.py": ((CONTROLLER,), {**dict.fromkeys(_MODELS, _FOLLOW), "nodes": _FOLLOW}),
     "services/controller/pod_watch.py": ((CONTROLLER,), {"pods": _FOLLOW}),
     "services/controller/volume_watch.py": (
@@ -50,7 +51,12 @@ USES: Mapping[str, tuple[tuple[str, ...], Rights]] = {
     ),
     "services/status/cluster.py": (
         (STATUS,),
-        {**dict.fromkeys(_MODELS, _FOLLOW), "nodes": _FOLLOW, "configmaps": _FOLLOW},
+        {
+            **dict.fromkeys(_MODELS, _FOLLOW),
+            "nodes": _FOLLOW,
+            "configmaps": _FOLLOW,
+            "ome.io/inferenceservices": _FOLLOW,
+        },
     ),
     "services/status/kube.py": (
         (STATUS,),
@@ -58,6 +64,7 @@ USES: Mapping[str, tuple[tuple[str, ...], Rights]] = {
             **dict.fromkeys(_MODELS, _PATCH),
             **dict.fromkeys((f"{model}/status" for model in _MODELS), _PATCH),
             "nodes": _PATCH,
+            "ome.io/inferenceservices/status": _PATCH,
             # Server-side apply creates what does not exist.
             "configmaps": frozenset({"create", "patch", "delete"}),
             "events.k8s.io/events": _CREATE,

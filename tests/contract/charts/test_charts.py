@@ -17,7 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from libs.artifact.labels import MODEL_LABEL, READABLE_NAME, STORAGE_LABELS, STORAGE_VALUE
-from services.controller.gates import GATE, MODEL_ANNOTATION, WAITING_LABEL
+from services.controller.gates import GATE, WAITING_LABEL
+from services.controller.use import MODEL_ANNOTATION
 from services.fetcher.sources.vendor.drivers import parse_drivers
 from services.status.facts import FACT_FIELDS
 from services.status.model_loop import REPORTING_CONTROLLER
@@ -191,7 +192,9 @@ def test_roles_of_people_reach_models_of_their_namespace_alone_unless_they_are_b
     for name, role in roles.items():
         [rule] = role["rules"]
         assert rule["apiGroups"] == ["ome.io"]
-        assert rule["resources"] == (["clusterbasemodels", "finetunedweights"] if "cluster" in name else ["basemodels"])
+        assert rule["resources"] == (
+            ["clusterbasemodels", "finetunedweights"] if "cluster" in name else ["basemodels", "inferenceservices"]
+        )
         assert (set(rule["verbs"]) == reading) == name.endswith("view")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.crd.generate import TEMPLATES, definitions, manifests
+from deploy.crd.generate import FILES, TEMPLATES, definitions, manifests, optional_manifests
 from deploy.crd.storage import storage
 from libs.artifact.errors import InvalidValue
 from services.controller.specification import read_model, source_of
@@ -34,6 +34,10 @@ def _nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
 @pytest.mark.parametrize("name", sorted(manifests()))
 def test_the_chart_holds_what_the_generator_writes(name: str) -> None:
     assert (TEMPLATES / name).read_text() == manifests()[name], "run: python -m deploy.crd.generate"
+
+
+def test_the_optional_definition_is_what_the_generator_writes() -> None:
+    assert {path.name: path.read_text() for path in FILES.iterdir()} == optional_manifests()
 
 
 def test_the_chart_holds_no_definition_that_the_generator_does_not_write() -> None:

@@ -9,7 +9,6 @@ from libs.chassis.kube import Object
 from services.controller.gate_watch import GateWatch
 from services.controller.gates import (
     GATE,
-    MODEL_ANNOTATION,
     WAITING_LABEL,
     Place,
     is_waiting,
@@ -18,6 +17,7 @@ from services.controller.gates import (
     may_start,
     place_of_model,
 )
+from services.controller.use import MODEL_ANNOTATION
 
 
 def pod(named: str = "llama", *gates: str, name: str = "p", **labels: str) -> dict[str, Any]:

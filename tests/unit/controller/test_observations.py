@@ -187,3 +187,17 @@ def test_weights_with_selectors_of_their_own_do_not_mind_their_base() -> None:
     known.model("base", nodeSelector={"zone": "a"})
     assert known.changes() == {"base"}
     assert known.placed("lora") == {"n0", "n1", "n2"}
+
+
+def test_a_model_is_wanted_while_a_service_names_it() -> None:
+    known = Known()
+    known.model("llama")
+    assert not known.observations.observed_of("llama").demanded
+    metadata = {"uid": "s", "name": "s", "namespace": "team-a"}
+    service = {"kind": "InferenceService", "metadata": metadata, "spec": {"model": {"name": "llama"}}}
+    known.changes()
+    known.observations.services.object_changed(None, service)
+    assert "llama" in known.changes()
+    assert known.observations.observed_of("llama").demanded
+    known.observations.services.object_changed(service, None)
+    assert not known.observations.observed_of("llama").demanded

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.model.bases import Bases, base_reference
+from libs.model.bases import Bases, base_reference, served_reference
 
 
 def base(uid: str, namespace: str = "", name: str = "llama") -> dict[str, Any]:
@@ -29,8 +29,8 @@ def known(*items: dict[str, Any]) -> Bases:
 def test_a_reference_without_a_namespace_means_the_cluster_scoped_model() -> None:
     bases = known(weight(), base("own", "team-a"), base("shared"))
     assert bases.base_of("w") == "shared"
-    assert bases.weights_of("shared") == {"w"}
-    assert not bases.weights_of("own")
+    assert bases.referring_to("shared") == {"w"}
+    assert not bases.referring_to("own")
 
 
 def test_the_model_of_the_namespace_comes_before_that_of_the_cluster() -> None:
@@ -62,7 +62,7 @@ def test_a_base_that_is_made_anew_under_its_name_takes_the_place_of_the_former()
     assert bases.base_of("w") == "second"
     # The news of the first one's end may come late.
     assert bases.object_changed(base("first"), None) == set()
-    assert bases.weights_of("second") == {"w"}
+    assert bases.referring_to("second") == {"w"}
 
 
 _ITEMS = st.one_of(
@@ -104,4 +104,20 @@ def test_the_index_says_what_the_objects_that_are_there_say(history: list[tuple[
         }
         meant = next((places[place] for place in reference.places if place in places), None)
         assert bases.base_of(uid) == meant
-        assert meant is None or uid in bases.weights_of(meant)
+        assert meant is None or uid in bases.referring_to(meant)
+
+
+def service(uid: str = "s", **model: str) -> dict[str, Any]:
+    metadata = {"uid": uid, "name": uid, "namespace": "team-a"}
+    return {"kind": "InferenceService", "metadata": metadata, "spec": {"model": model}}
+
+
+def test_a_service_means_a_model_of_its_namespace_or_of_the_cluster_or_the_kind_that_it_names() -> None:
+    bases = Bases("InferenceService", served_reference)
+    any_kind, shared = service("any", name="llama"), service("shared", name="llama", kind="ClusterBaseModel")
+    for item in (any_kind, shared, base("own", "team-a"), base("cluster"), base("other", "team-b"), weight()):
+        bases.object_changed(None, item)
+    assert [bases.base_of(uid) for uid in ("any", "shared", "w")] == ["own", "cluster", None]
+    assert bases.referring_to("other") == set()
+    assert bases.object_changed(base("own", "team-a"), None) == {"any", "own", "cluster"}
+    assert bases.referring_to("cluster") == {"any", "shared"}

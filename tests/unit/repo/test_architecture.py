@@ -62,6 +62,7 @@ IN_THE_WORLD = {
     "services.controller.pod_watch",
     "services.controller.gate_watch",
     "services.controller.secret_watch",
+    "services.controller.service_watch",
     "services.controller.settings",
     "services.controller.streams",
     "services.controller.volume_watch",
@@ -170,6 +171,7 @@ IN_THE_WORLD = {
     "services.status.page.session",
     "services.status.page.sources",
     "services.status.page.streams",
+    "services.status.service_loop",
     "services.status.servicer",
     "services.status.settings",
 }
