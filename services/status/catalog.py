@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from ome.model.v1.model_pb2 import ModelRef
 from ome.status.v1.status_pb2 import Model
+from services.status.listing import sort_key
 
 # Of models that are gone so many are remembered, for subscribers that come back.
 _GONE = 1000
@@ -136,8 +137,3 @@ class Catalog:
         self._changed_at[ref.uid] = self._number
         for subscription in self._subscriptions:
             subscription.notify(ref, self._number)
-
-
-def sort_key(model: Model) -> tuple[int, str, str, str]:
-    """Order of lists: kind, namespace, name; the uid tells a model from a successor that has its name."""
-    return model.ref.kind, model.ref.namespace, model.ref.name, model.ref.uid

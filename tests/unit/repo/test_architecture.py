@@ -149,6 +149,7 @@ IN_THE_WORLD = {
     "services.status.callers",
     "services.status.catalog",
     "services.status.cluster",
+    "services.status.explaining",
     "services.status.following",
     "services.status.kube",
     "services.status.metrics",
