@@ -427,6 +427,20 @@ def model_status(*, weights: bool = False) -> Schema:
                     "etaSeconds": integer("Expected seconds until the slowest node has the model.", minimum=0),
                     "slowestNode": text("The node that has the fewest bytes."),
                     "startedAt": text("Time when OME noticed that nodes fetch the model.", format="date-time"),
+                    "nodes": listing(
+                        "The nodes that fetch the model, at most 10: those with the fewest bytes first.",
+                        structure(
+                            "How far one node is.",
+                            required=["node"],
+                            fields={
+                                "node": text("Name of the node."),
+                                "bytes": integer("Bytes that it has.", minimum=0),
+                                "bytesPerSecond": integer("Bytes that it fetches per second.", minimum=0),
+                                "etaSeconds": integer("Expected seconds until it has the model.", minimum=0),
+                            },
+                        ),
+                        maxItems=10,
+                    ),
                 },
             ),
             "download": structure(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ome.model.v1.model_pb2 import ModelRef
 from ome.status.v1.status_pb2 import Model
-from services.status.messages import sort_key
+from services.status.listing import sort_key
 
 # Of models that are gone so many are remembered, for subscribers that come back.
 _GONE = 1000

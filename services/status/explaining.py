@@ -1,6 +1,6 @@
 """Gathers what this replica knows of nodes for an explanation. What is said about it is decided in libs.model.
 
-For the page as well as for gRPC. Must not do I/O.
+For the page as well as for gRPC. Must not wait for anything.
 """
 
 from collections.abc import Iterable

@@ -23,7 +23,6 @@ from ome.status.v1.status_pb2 import (
     ModelOrder,
     ModelState,
 )
-from services.status.messages import sort_key
 
 # What a token says before the reference of the last model of a page: the order, and what that model has in it.
 _HEAD = struct.Struct(">Bq")
@@ -41,6 +40,11 @@ _VALUES: dict[ModelOrder, Callable[[Model], int]] = {
     MODEL_ORDER_BYTES: lambda model: -model.artifact.bytes,
     MODEL_ORDER_CHANGED: lambda model: -_changed(model),
 }
+
+
+def sort_key(model: Model) -> tuple[int, str, str, str]:
+    """Order of lists: kind, namespace, name; the uid tells a model from a successor that has its name."""
+    return model.ref.kind, model.ref.namespace, model.ref.name, model.ref.uid
 
 
 def is_listed(model: Model, request: ListModelsRequest) -> bool:

@@ -114,11 +114,6 @@ def node_models(node: str, models: Iterable[Model]) -> list[NodeModel]:
     ]
 
 
-def sort_key(model: Model) -> tuple[int, str, str, str]:
-    """Order of lists: kind, namespace, name; the uid tells a model from a successor that has its name."""
-    return model.ref.kind, model.ref.namespace, model.ref.name, model.ref.uid
-
-
 def _shortened(messages: Sequence[str]) -> list[str]:
     """Messages of which the later ones are short, if all of them together are long."""
     left = _MESSAGES_CHARACTERS

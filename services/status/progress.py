@@ -14,6 +14,8 @@ from services.status.conditions import NodeStanding
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _NOTHING = Progress()
+# Nodes that are told apart, the slowest first: a fleet would make the object grow without end.
+_NODES_TOLD = 10
 _MOST_BYTES_PER_SECOND, _LONGEST_SECONDS = 10**12, 10**9
 
 
@@ -41,7 +43,8 @@ def progress_document(
     done = {each.node: _bounded(max(each.bytes_done, said[each.node].bytes_done), artifact.bytes) for each in fetching}
     held = sum(artifact.bytes for each in desired if each.phase == NODE_PHASE_READY and not each.revising)
     bytes_done, total = held + sum(done.values()), artifact.bytes * len(desired)
-    slowest = min(done, key=lambda node: (done[node], node))
+    slowest_first = sorted(done, key=lambda node: (done[node], node))
+    slowest = slowest_first[0]
     same = _last_digest(previous) == artifact.digest
     began = (previous.get("progress") or {}).get("startedAt") if same else None
     document: dict[str, Any] = {
@@ -52,6 +55,7 @@ def progress_document(
         "bytesPerSecond": sum(_bounded(each.bytes_per_second, _MOST_BYTES_PER_SECOND) for each in said.values()),
         "slowestNode": slowest,
         "startedAt": began or now.strftime(_TIME),
+        "nodes": [_of_node(node, done[node], said[node]) for node in slowest_first[:_NODES_TOLD]],
     }
     if eta_seconds := _bounded(said[slowest].eta_seconds, _LONGEST_SECONDS):
         document["etaSeconds"] = eta_seconds
@@ -77,6 +81,17 @@ def download_document(
 def _last_digest(previous: Mapping[str, Any]) -> str:
     """What the nodes were to hold when the status was last written."""
     return str((previous.get("update") or previous.get("artifact") or {}).get("digest", ""))
+
+
+def _of_node(node: str, bytes_done: int, said: Progress) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "node": node,
+        "bytes": bytes_done,
+        "bytesPerSecond": _bounded(said.bytes_per_second, _MOST_BYTES_PER_SECOND),
+    }
+    if eta_seconds := _bounded(said.eta_seconds, _LONGEST_SECONDS):
+        document["etaSeconds"] = eta_seconds
+    return document
 
 
 def _bounded(number: int, most: int) -> int:
