@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from libs.artifact.reasons import Reason
@@ -168,7 +168,7 @@ async def _live(world: World, steps: list[tuple[object, ...]]) -> None:
             world.check()
         await world.unpublish()
         world.silent = False
-        for _ in range(100):
+        for _ in range(2000):
             wait = await world.keeper.look()
             world.check()
             if wait is None:
@@ -179,8 +179,17 @@ async def _live(world: World, steps: list[tuple[object, ...]]) -> None:
         assert not any(world.roots.store(ROOT).holds(manifest.digest) for manifest in MANIFESTS)
 
 
+POD, SLOW_POD = ("pod", 0.0), ("pod", 0.9)
+
+
 @settings(max_examples=40, deadline=None)
 @given(steps=STEPS)
+@example(steps=[("publish", 0), SLOW_POD, ("publish", 1)])
+@example(steps=[("publish", 0), SLOW_POD, ("delete",)])
+@example(steps=[("publish", 0), POD, ("publish", 1), ("publish", 0), ("wait", 2.0), ("publish", 2), ("wait", 30.0)])
+@example(steps=[("publish", 0), POD, ("publish", 1), ("restart",), ("wait", 2.0), ("restart",), ("wait", 30.0)])
+@example(steps=[("publish", 0), POD, ("silence",), ("delete",), ("wait", 400.0), ("voice",), ("wait", 30.0)])
+@example(steps=[("publish", 0), POD, ("delete",), ("publish", 0), POD, ("end", 0, 0.0), ("delete",), ("wait", 30.0)])
 def test_no_pod_loses_a_file_before_its_time_and_nothing_is_left_in_the_end(
     steps: list[tuple[object, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -264,7 +264,8 @@ class Driver:
         seconds: float = DEADLINE_SECONDS,
     ) -> NodeModelState:
         """Wait until the node says something acceptable about a model, in answer to that revision or a later one."""
-        accepts = accept if callable(accept) else lambda state: state.phase == accept
+        # A node that waits for a new revision beside a good copy is ready as well, and not with what it is to hold.
+        accepts = accept if callable(accept) else lambda state: state.phase == accept and not state.update
         try:
             async with asyncio.timeout(seconds):
                 while True:

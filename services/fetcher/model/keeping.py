@@ -128,7 +128,7 @@ class Keeper:
     async def look(self) -> float | None:
         """Look once at everything that was let go, and remove what goes; in how many seconds to look again, if at all.
 
-        Not to be called while run works. Raises Unavailable when a disk refuses.
+        Not to be called while run works. Raises Unavailable when a disk cannot be read.
         """
         present = await self._roots.releases()
         self._cases = {each: self._case(*each) for each in present}
@@ -147,6 +147,10 @@ class Keeper:
             self._removing = {(root, release) for release in releases}
             try:
                 await self._roots.forget_releases(root, releases)
+            except ServiceError as error:
+                # The models that are to go meet the same when they look for what is left of them, and say so.
+                _log.warning("copies_not_removed", root=root, reason=error.reason, message=error.message)
+                waits.append(_RETRY_SECONDS)
             finally:
                 self._removing = set()
             for release in releases:

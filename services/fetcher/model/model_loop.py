@@ -496,7 +496,9 @@ class ModelLoop:
                         raise
                     # It was said. All that is the model's is gone, and nobody waits for what is not.
                     _log.warning("foreign_files_kept", model=model_uid, root=root, message=error.message)
-                memory.fetched.discard((root, digest))
+                if all((at, each.digest) != (root, digest) for at, each in await self._roots.releases()):
+                    # Otherwise it is looked at again when no Pod can use it any more.
+                    memory.fetched.discard((root, digest))
 
     async def _parse(self, desired: Desired, memory: Memory) -> None:
         assignment = desired.assignment

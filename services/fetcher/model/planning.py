@@ -268,7 +268,9 @@ def _unpublish(observed: Observed, keep: str) -> tuple[Unpublish, ...]:
 
 
 def _abandon(observed: Observed) -> tuple[Action, ...]:
-    return tuple(Abandon(root, digest) for root, digest in observed.leftovers)
+    # What Pods may still use goes later, and whatever is then in the way has to be told.
+    kept = {each.artifact.digest for each in observed.kept}
+    return tuple(Abandon(root, digest) for root, digest in observed.leftovers if digest not in kept)
 
 
 def _stop(transfer: Transfer, why: str) -> tuple[Action, ...]:
@@ -313,9 +315,9 @@ def _readable(observed: Observed) -> PublishedName | None:
 
 def _describe_absence(state: NodeModelState, observed: Observed, setback: Setback | None) -> None:
     """Say how far the removal is, and what it waits for."""
-    present = observed.publications or observed.transfer or observed.leftovers
+    named = observed.publications or observed.transfer
     state.phase = NODE_PHASE_UPDATING
-    if observed.complete and not present and not observed.kept:
+    if observed.complete and not (named or observed.leftovers or observed.kept):
         state.phase = NODE_PHASE_DELETED
     elif setback:
         state.phase = NODE_PHASE_FAILED
@@ -326,7 +328,7 @@ def _describe_absence(state: NodeModelState, observed: Observed, setback: Setbac
             state.artifact.CopyFrom(readable.artifact)
             state.path = readable.path
         state.problem.CopyFrom(_waiting(REASON_IN_USE, _why_spared(observed.spared)))
-    elif not present and (held := [each for each in observed.kept if each.use and each.use.pods]):
+    elif not named and (held := [each for each in observed.kept if each.use and each.use.pods]):
         latest = max(held, key=lambda each: each.until)
         why = f"{shown_use(latest.use)}: the files stay until {_shown_time(latest.until)} at the latest"
         state.problem.CopyFrom(_waiting(REASON_IN_USE, why))

@@ -231,6 +231,7 @@ class Roots:
                 continue
             if gone:
                 self.room.free()
+                self.released.set()
                 _log.info("reserved_removed", root=root, paths=gone)
 
     async def abandon(self, root: str, digest: str, wanted_by: Collection[Claimant]) -> None:

@@ -99,7 +99,7 @@ async def test_a_new_revision_takes_the_place_of_the_old_one_which_is_readable_u
     stall = hub.inject(Fault("stall", path="*/model-00002-*", after_bytes=0))
     new = await driver.resolve(URI, attempt=2)
     revision = await driver.hold("a", URI, new.artifact, "/models/a")
-    state = await driver.state("a", NODE_PHASE_UPDATING, revision)
+    state = await driver.state("a", lambda state: state.update == NODE_PHASE_UPDATING, revision)
     stall.wait_fired()
     assert state.artifact == old
     assert "llama" in (node.path("/models/a") / "config.json").read_text()
@@ -108,6 +108,7 @@ async def test_a_new_revision_takes_the_place_of_the_old_one_which_is_readable_u
     await driver.state("a", NODE_PHASE_READY, revision)
 
     assert "other" in (node.path("/models/a") / "config.json").read_text()
+    await driver.state("a", lambda state: not state.held, revision)
     assert len(artifacts(node)) == 1
 
 

@@ -134,8 +134,9 @@ async def test_an_earlier_revision_stays_at_the_path_when_the_next_is_incomplete
     publish(hub, POINTER)
     resolution = await driver.resolve(URI, attempt=2)
     revision = await driver.hold("a", URI, resolution.artifact, PATH)
-    state = await driver.state("a", NODE_PHASE_FAILED, revision)
+    state = await driver.state("a", lambda state: state.update == NODE_PHASE_FAILED, revision)
 
+    assert (state.phase, state.problem.reason) == (NODE_PHASE_READY, REASON_INCOMPLETE)
     assert state.artifact.digest == whole.digest
     assert (node.path(PATH) / NAMES[1]).stat().st_size == SHARD
 

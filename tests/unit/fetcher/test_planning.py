@@ -491,6 +491,13 @@ def test_a_removal_says_what_it_waits_for_when(case: str) -> None:
     assert len(state.held) == len(observed.kept)
 
 
+def test_what_pods_use_is_not_abandoned_before_they_are_done_with_it() -> None:
+    leaving = Observed(leftovers=((ROOT, OLD.digest), (ROOT, NEW.digest)), kept=(KEPT,))
+    assert plan(ABSENT, leaving, NOW) == (Abandon(ROOT, NEW.digest),)
+    assert plan(ABSENT, replace(leaving, kept=()), NOW) == (Abandon(ROOT, OLD.digest), Abandon(ROOT, NEW.digest))
+    assert describe(ABSENT, replace(leaving, leftovers=((ROOT, OLD.digest),))).problem.reason == REASON_IN_USE
+
+
 def test_a_name_that_is_spared_is_not_taken_away_and_its_download_ends() -> None:
     spared = replace(OLD_PUBLISHED, spared=Spared(Fate.HELD, 60.0, USERS), leftovers=((ROOT, NEW.digest),))
     assert plan(ABSENT, spared, NOW) == ()
