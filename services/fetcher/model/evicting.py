@@ -93,7 +93,7 @@ class Evictor:
         return assignment.residency == fetch_pb2.RESIDENCY_EVICTED or self._roots.eviction(model_uid) is not None
 
     async def make_room(self, root: str, lacking: Callable[[], Awaitable[int]]) -> bool:
-        """Free what a download lacks in a root, if that can be had; whether there is more room than before.
+        """Free what a download lacks in a root, if that can be had; whether it is there now.
 
         lacking tells how many bytes that is at the moment.
         """
@@ -108,7 +108,13 @@ class Evictor:
                 return True
             chosen = choose(await self._residents(root), needed)
             await self._evict(root, chosen, f"{shown_size(needed)} are needed")
-            return bool(chosen)
+            deadline = time.monotonic() + (_GOING_SECONDS if chosen else 0.0)
+            while (needed := await lacking()) > 0 and time.monotonic() < deadline:
+                await asyncio.sleep(_TICK_SECONDS)
+            if chosen and needed > 0:
+                # A Pod has followed a name in the last moment, or nobody tells. What it uses stays, and is counted.
+                _log.info("evicted_files_stay", root=root, lacking=needed)
+            return needed <= 0
 
     async def run(self) -> None:
         """Look at use and watermarks every minute, until cancelled."""
@@ -199,14 +205,6 @@ class Evictor:
                 await self._roots.evict(uid, root, resident.bytes, demand)
                 _log.info("model_evicted", model=uid, root=root, digest=resident.digest, why=why)
                 self._changed(uid)
-        going = {resident.digest for resident in chosen}
-        deadline = time.monotonic() + _GOING_SECONDS
-        while going & {each.digest for where, each in await self._roots.releases() if where == root}:
-            if time.monotonic() >= deadline:
-                # A Pod has followed a name in the last moment, or nobody tells. What it uses stays, and is counted.
-                _log.info("evicted_files_stay", root=root)
-                return
-            await asyncio.sleep(_TICK_SECONDS)
 
 
 def _may_go(assignment: fetch_pb2.Assignment | None) -> bool:

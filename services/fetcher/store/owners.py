@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -69,7 +70,9 @@ class Owners:
     def touch(self, uid: str) -> None:
         """Note that what a model has published is used now: the record's own time says when it was last. Idempotent."""
         with contextlib.suppress(FileNotFoundError):
-            os.utime(self.directory / f"{uid}.json")
+            # Told to the nanosecond: by itself the kernel counts in ticks, in which several models may be used.
+            now = time.time_ns()
+            os.utime(self.directory / f"{uid}.json", ns=(now, now))
 
     def touched_at(self, uid: str) -> float:
         """When what a model has published was last used or published, in seconds of the time of day; 0 if never."""
