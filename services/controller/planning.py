@@ -504,7 +504,7 @@ def _intend_nodes(
         trust_scopes=scopes,
         confined=rules.confines and bool(model.ref.namespace),
         in_use_grace_seconds=model.in_use_grace_seconds,
-        residency=model.residency,
+        residency=_residency(model, observed),
         demand=model.demand,
     )
     assignment.content_digest = _content_digest(assignment)
@@ -514,6 +514,13 @@ def _intend_nodes(
     if source.needs_listing:
         case = _listing_case(source, observed, model, desired, rules, now)
         _look_for_revisions(intent, case, observed, model, (assignment, *_held_by(staying, observed)), rules)
+
+
+def _residency(model: ModelSpec, observed: Observed) -> fetch_pb2.Residency:
+    """Whether nodes may give the model up: not while somebody waits for it or a service names it."""
+    if observed.demanded and model.residency == fetch_pb2.RESIDENCY_EVICTABLE:
+        return fetch_pb2.RESIDENCY_UNSPECIFIED
+    return model.residency
 
 
 def _artifact_to_hold(

@@ -729,6 +729,14 @@ def test_nodes_are_told_whether_they_may_give_a_model_up_and_when_somebody_asked
         assert (held.assignment.residency, held.assignment.demand) == (told, demand)
 
 
+def test_no_node_gives_up_what_somebody_waits_for() -> None:
+    storage = {"storageUri": "hf://org/model", "residency": "Evictable"}
+    settled = settle(resolved(observe(item(storage), demanded=True)))
+    assert {held.assignment.residency for held in settled.held.values()} == {fetch_pb2.RESIDENCY_UNSPECIFIED}
+    left = settle(replace(settled, demanded=False))
+    assert {held.assignment.residency for held in left.held.values()} == {fetch_pb2.RESIDENCY_EVICTABLE}
+
+
 def test_asking_for_an_evicted_model_is_a_new_plan_and_moves_no_other_node() -> None:
     settled = settle(resolved(observe(item())))
     annotated = item(metadata={"annotations": {"ome.io/artifact-rehydration-id": "r-1"}})
