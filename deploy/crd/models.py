@@ -338,6 +338,11 @@ def model_status(*, weights: bool = False) -> Schema:
             "nodesFailed": listing(
                 "Nodes on which the model has failed, sorted. The field failures has the causes.", node_name
             ),
+            "nodesEvicted": listing(
+                "Nodes that have given up their copy, sorted; absent if there are none. They fetch the model again "
+                "when it is needed.",
+                node_name,
+            ),
             "observedGeneration": integer("metadata.generation that this status describes.", minimum=0),
             "conditions": listing(
                 "Aspects of the state, each with its reason.",
@@ -356,6 +361,7 @@ def model_status(*, weights: bool = False) -> Schema:
                     ),
                     "updating": integer("Of those, nodes that are fetching it and have no earlier copy.", **counts),
                     "failed": integer("Of those, nodes on which it has failed.", **counts),
+                    "evicted": integer("Of those, nodes that have given up their copy; absent if none has.", **counts),
                 },
             ),
             "artifact": structure(

@@ -23,6 +23,11 @@ def revision_fields() -> dict[str, Schema]:
     """The fields of spec.storage."""
     count: dict[str, object] = {"format": "int32", "minimum": 0, "maximum": 100000}
     return {
+        "residency": text(
+            "Always: nodes keep the model as long as they are meant for it. Evictable: a node that needs the room "
+            "gives it up when no Pod uses it, and fetches it again when it is needed. Always is the default.",
+            enum=["Always", "Evictable"],
+        ),
         "revisionPolicy": text(
             "Pinned: OME lists the source once, and nodes keep what was listed until you edit the source. Follow: OME "
             "lists it again and again, and nodes take what is new. Pinned is the default.",

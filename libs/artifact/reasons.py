@@ -51,6 +51,7 @@ class Reason(StrEnum):
     IN_USE = "InUse"
     BASE_NOT_FOUND = "BaseNotFound"
     INCOMPATIBLE_BASE = "IncompatibleBase"
+    EVICTED = "Evicted"
 
 
 def reason_named(word: str) -> Reason | None:

@@ -18,6 +18,12 @@ PRIORITY_ANNOTATION = "models.ome.io/priority"
 IN_USE_GRACE_ANNOTATION = "models.ome.io/in-use-grace-seconds"
 # Names the revision of status.history that nodes are to hold, whatever the source has now.
 REVISION_ANNOTATION = "models.ome.io/revision"
+# Words of OME's: with the value Evicted nodes give the model's files up; another value of the second brings them back.
+RESIDENCY_ANNOTATION = "ome.io/artifact-residency"
+REHYDRATION_ANNOTATION = "ome.io/artifact-rehydration-id"
+EVICTED = "Evicted"
+# Word of storage.residency for a model that nodes may give up.
+EVICTABLE = "Evictable"
 # Word of storage.revisionPolicy for a model that follows its source.
 FOLLOW = "Follow"
 # Words of storage.downloadPriority as numbers of the annotation, with room between and beside them.
@@ -34,6 +40,8 @@ _ANNOTATIONS = (
     PRIORITY_ANNOTATION,
     IN_USE_GRACE_ANNOTATION,
     REVISION_ANNOTATION,
+    RESIDENCY_ANNOTATION,
+    REHYDRATION_ANNOTATION,
 )
 # About 68 years: what is longer means the same.
 _LONGEST_GRACE_SECONDS = 2**31 - 1

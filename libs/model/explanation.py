@@ -19,7 +19,7 @@ from libs.model.matching import Rule, group_misses, judge_rules, missing_rules, 
 from libs.model.placement import check_placement
 from libs.model.remedies import Remedy, Retry, Who, remedy_of, retry_of_listing
 
-READY, UPDATING, FAILED = "Ready", "Updating", "Failed"
+READY, UPDATING, FAILED, EVICTED = "Ready", "Updating", "Failed", "Evicted"
 # Of many nodes in one state, and of many groups that fail different rules, so many are named.
 _NODES_NAMED, _GROUPS_NAMED = 3, 5
 _NOTHING_TO_DO = "Nobody needs to do anything."
@@ -323,6 +323,9 @@ def _by_state(node: NodeFacts, standing: Standing, rules: tuple[Rule, ...], now:
         verdict = (
             f"Node {node.name} is meant to hold the model and has failed: {standing.reason or 'it does not say why'}."
         )
+    elif standing.state == EVICTED:
+        verdict = f"Node {node.name} is meant for the model and has given up its copy."
+        return Explanation(verdict, True, rules, last=last, next=remedy.retry, who=who, todo=todo)
     elif standing.reason == Reason.DOWNLOADING:
         verdict = f"Node {node.name} is fetching the model."
         last = _shown_figures(standing) or last
@@ -363,6 +366,8 @@ def _standing_details(chosen: Sequence[NodeFacts]) -> Iterable[str]:
             said = "does not report"
         elif standing and standing.state == FAILED:
             said = f"has failed ({standing.reason})"
+        elif standing and standing.state == EVICTED:
+            said = "has given up its copy"
         elif standing and standing.state:
             said = f"is updating ({standing.reason or Reason.QUEUED})"
         elif node.planned is False:

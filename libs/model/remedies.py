@@ -136,6 +136,11 @@ _REMEDIES: dict[str, Remedy] = {
     Reason.IN_USE: Remedy(
         Who.NOBODY, "End the Pods that the message names, if the files are to go earlier.", Retry.WORKING
     ),
+    Reason.EVICTED: Remedy(
+        Who.OWNER,
+        "Have a Pod use the model, give it another ome.io/artifact-rehydration-id, or set storage.residency: Always.",
+        Retry.WORKING,
+    ),
     Reason.INCOMPLETE: Remedy(
         Who.PUBLISHER, 'Publish the missing files, or set storage.parameters.allowIncomplete: "true".', Retry.LISTING
     ),

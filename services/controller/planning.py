@@ -504,6 +504,8 @@ def _intend_nodes(
         trust_scopes=scopes,
         confined=rules.confines and bool(model.ref.namespace),
         in_use_grace_seconds=model.in_use_grace_seconds,
+        residency=_residency(model, observed),
+        demand=model.demand,
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
@@ -512,6 +514,13 @@ def _intend_nodes(
     if source.needs_listing:
         case = _listing_case(source, observed, model, desired, rules, now)
         _look_for_revisions(intent, case, observed, model, (assignment, *_held_by(staying, observed)), rules)
+
+
+def _residency(model: ModelSpec, observed: Observed) -> fetch_pb2.Residency:
+    """Whether nodes may give the model up: not while somebody waits for it or a service names it."""
+    if observed.demanded and model.residency == fetch_pb2.RESIDENCY_EVICTABLE:
+        return fetch_pb2.RESIDENCY_UNSPECIFIED
+    return model.residency
 
 
 def _artifact_to_hold(
@@ -621,7 +630,7 @@ def _standing(node: str, observed: Observed, digest: str) -> rollout.Standing:
         node=node,
         told=told,
         earlier=holds and not told and bool(_held_digest(node, observed)),
-        ready=answers and state is not None and _is_settled(state),
+        ready=answers and state is not None and (_is_settled(state) or state.phase == model_pb2.NODE_PHASE_EVICTED),
         reason=state.problem.reason if answers and state is not None else model_pb2.REASON_UNSPECIFIED,
         available=view.accepts_new and view.unreachable_since is None,
     )

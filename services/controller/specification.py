@@ -16,8 +16,12 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.places import STATE_DIRECTORY, leads_into_state, namespace_folder
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
+    EVICTABLE,
+    EVICTED,
     FINALIZER,
     FOLLOW,
+    REHYDRATION_ANNOTATION,
+    RESIDENCY_ANNOTATION,
     REVISION_ANNOTATION,
     in_use_grace_seconds,
     keeps_files,
@@ -95,6 +99,9 @@ class ModelSpec:
     recorded_history: tuple[fetch_pb2.Revision, ...] = ()
     # The revision that a person has named; empty for what the source has.
     named_revision: str = ""
+    # Whether nodes may give it up, or are to; and what names the last time that somebody asked for it.
+    residency: fetch_pb2.Residency = fetch_pb2.RESIDENCY_UNSPECIFIED
+    demand: str = ""
 
     @property
     def follows(self) -> bool:
@@ -165,6 +172,8 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         recorded_generation=status.get("observedGeneration", 0),
         base=base_reference(item),
         recorded_history=tuple(_revisions(status.get("history") or ())),
+        residency=_residency(spec.get("storage") or {}, annotations),
+        demand=annotations.get(REHYDRATION_ANNOTATION, ""),
         named_revision=annotations.get(REVISION_ANNOTATION, "").strip(),
     )
 
@@ -300,6 +309,13 @@ def _check_holds_no_secret(parameters: Mapping[str, str]) -> None:
 
 def _digest(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def _residency(storage: Mapping[str, Any], annotations: Mapping[str, str]) -> fetch_pb2.Residency:
+    if annotations.get(RESIDENCY_ANNOTATION) == EVICTED:
+        return fetch_pb2.RESIDENCY_EVICTED
+    evictable = storage.get("residency") == EVICTABLE
+    return fetch_pb2.RESIDENCY_EVICTABLE if evictable else fetch_pb2.RESIDENCY_UNSPECIFIED
 
 
 def _revisions(history: Sequence[Mapping[str, Any]]) -> Iterator[fetch_pb2.Revision]:

@@ -21,6 +21,8 @@ from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.fleet.use import UseClient
 from services.fetcher.model.downloads import Downloads, Slots
+from services.fetcher.model.evicting import Evictor
+from services.fetcher.model.eviction import Watermarks
 from services.fetcher.model.fetching import Fetching
 from services.fetcher.model.keeping import Keeper, hold_seconds
 from services.fetcher.model.model_loop import ModelLoop
@@ -83,8 +85,25 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         stack.enter_context(sources)
         slots = Slots(settings.parallel_downloads, settings.small_model_bytes)
         sharing = Sharing(settings.bandwidth_bytes_per_second, settings.connections_per_origin)
-        fetching = stack.enter_context(Fetching(slots.total, roots, manifests, credentials, sources, sharing))
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
+        use = UseClient(gateway)
+
+        async def collect() -> None:
+            if model_loop.knows_what_is_wanted():
+                await roots.collect(model_loop.wanted_digests())
+
+        evictor = Evictor(
+            roots,
+            use,
+            assignments.by_model,
+            lambda model_uid: downloads.get(model_uid) is not None,
+            collect,
+            queue.add,
+            Watermarks(settings.high_watermark_percent / 100, settings.low_watermark_percent / 100),
+        )
+        fetching = stack.enter_context(
+            Fetching(slots.total, roots, manifests, credentials, sources, sharing, evictor.make_room)
+        )
         pace = Pace(settings.priority_across_namespaces, settings.least_bytes_per_second, settings.slow_seconds)
         downloads = Downloads(slots, fetching.fetch, queue.add, pace)
         reports = Reports(gateway)
@@ -94,8 +113,8 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             entry = assignments.entries.get(node_key(node, model_uid))
             return hold_seconds(settings.in_use_grace_seconds, entry.value if entry else None)
 
-        keeper = Keeper(roots, UseClient(gateway), grace_seconds, queue.add)
-        model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts, keeper)
+        keeper = Keeper(roots, use, grace_seconds, queue.add)
+        model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts, keeper, evictor)
         triggers = Triggers(queue, assignments, roots, reports, model_loop, keeper, settings.orphan_grace_seconds)
 
         async def reconcile() -> None:
@@ -124,6 +143,11 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             await assignments.synced()
             await keeper.run()
 
+        async def keep_room() -> None:
+            # Nothing is given up before it is known what is wanted.
+            await assignments.synced()
+            await evictor.run()
+
         loops = [
             assignments.run(triggers.assignment_changed),
             reconcile(),
@@ -133,6 +157,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             triggers.room_freed(),
             triggers.collect_leftovers(),
             keep_used(),
+            keep_room(),
             downloads.run(),
             roots.reopen(health, triggers.root_opened),
             expire_reserved(roots, settings.reserved_seconds),

@@ -122,6 +122,14 @@ class Settings(SourceSettings):
         minimum=0.0,
         help="How long a model stays on a node that its selectors no longer match, in case they do again.",
     )
+    high_watermark_percent: float = setting(
+        85.0,
+        minimum=1.0,
+        help="Share of a file system above which models that may be evicted give up their copies; 100 for never.",
+    )
+    low_watermark_percent: float = setting(
+        75.0, minimum=0.0, help="Share of a file system down to which they do, and up to which models come back."
+    )
     reserved_seconds: float = setting(
         30 * 86400.0,
         minimum=0.0,

@@ -21,7 +21,7 @@ from ome.fetch.v1.fetch_pb2 import (
     Volume,
 )
 from ome.model.v1 import model_pb2
-from ome.model.v1.model_pb2 import NODE_PHASE_READY, Artifact, NodePhase
+from ome.model.v1.model_pb2 import NODE_PHASE_EVICTED, NODE_PHASE_READY, Artifact, NodePhase
 from services.status import wording
 
 # Classes of problems that more waiting alone does not cure.
@@ -95,6 +95,8 @@ class Situation:
     volume: Volume | None = None
     # How the nodes come to a new revision, while some of them keep an earlier one.
     rollout: Rollout | None = None
+    # Nodes that have given up their copy and are as they are to be.
+    evicted: tuple[NodeStanding, ...] = ()
 
     @property
     def staged(self) -> Cause | None:
@@ -125,8 +127,9 @@ class Situation:
             return self.found_in is not None and not self.obstacle
         if self.staged:
             return False
-        settled = len(self.ready) == len(self.desired) and not any(each.revising for each in self.desired)
-        return bool(self.desired) and settled and self.resolved and not self.obstacle
+        as_told = len(self.ready) + len(self.evicted) == len(self.desired)
+        settled = as_told and not any(each.revising for each in self.desired)
+        return bool(self.ready) and settled and self.resolved and not self.obstacle
 
     @property
     def state(self) -> str:
@@ -152,7 +155,10 @@ class Situation:
             return unreachable_cause(self.unreachable)
         if staged:
             return staged
-        waiting = [each for each in self.desired if each.phase != NODE_PHASE_READY or each.revising]
+        done = (NODE_PHASE_READY, NODE_PHASE_EVICTED)
+        waiting = [each for each in self.desired if each.phase not in done or each.revising]
+        if self.evicted and not waiting:
+            return Cause(Reason.EVICTED, wording.evicted([each.node for each in self.evicted], self.evicted[0].message))
         return _waiting(waiting, len(self.desired))
 
 

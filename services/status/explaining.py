@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from libs.chassis.kube import Object
 from libs.model.explanation import (
+    EVICTED,
     FAILED,
     READY,
     UPDATING,
@@ -19,7 +20,13 @@ from libs.model.explanation import (
 )
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import NodeModelState, Progress
-from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING, NodePhase
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_EVICTED,
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    NODE_PHASE_UPDATING,
+    NodePhase,
+)
 from ome.status.v1.status_pb2 import ExplainResponse, Rule
 from services.status.cluster import Cluster
 from services.status.observations import Observations
@@ -28,6 +35,7 @@ _STATES: dict[NodePhase, str] = {
     NODE_PHASE_READY: READY,
     NODE_PHASE_UPDATING: UPDATING,
     NODE_PHASE_FAILED: FAILED,
+    NODE_PHASE_EVICTED: EVICTED,
 }
 
 

@@ -19,6 +19,7 @@ from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, Progress
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
+    NODE_PHASE_EVICTED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
     NODE_PHASE_UNSPECIFIED,
@@ -95,7 +96,8 @@ def fold(
     # The facts are about what readers see; whether the model is whole is asked of what they are to see.
     shown = facts if not (served and situation.artifact) or served["digest"] == situation.artifact.digest else None
     metadata = facts_document(shown) if shown else _kept_metadata(model, plan, situation, served, previous)
-    progress = progress_document(situation.desired, situation.artifact, transfers, previous, now)
+    holding = [view for view in situation.desired if view.phase != NODE_PHASE_EVICTED]
+    progress = progress_document(holding, situation.artifact, transfers, previous, now)
     kept = bool(metadata) and facts is None and not update
     whole = judge_whole(situation, plan if current else None, facts, kept, previous)
     ties = relation_conditions(model, relations, metadata)
@@ -110,7 +112,7 @@ def fold(
         "nodes": {
             "desired": len(situation.desired),
             "ready": len(situation.ready),
-            "updating": len(situation.desired) - len(situation.ready) - len(situation.failed),
+            "updating": len(holding) - len(situation.ready) - len(situation.failed),
             "failed": len(situation.failed),
             "summary": "-" if situation.volume else f"{len(situation.ready)}/{len(situation.desired)}",
         },
@@ -127,10 +129,13 @@ def fold(
         status["history"] = history
         if "artifact" in status and len(history) > 1:
             status["artifact"]["previous"] = history[1]["digest"]
+    if situation.evicted:
+        status["nodesEvicted"] = [view.node for view in situation.evicted]
+        status["nodes"]["evicted"] = len(situation.evicted)
     if progress:
         status["progress"] = progress
     if download := download_document(
-        situation.complete and not deleting, situation.artifact, len(situation.desired), previous, now
+        situation.complete and not deleting, situation.artifact, len(holding), previous, now
     ):
         status["download"] = download
     path = next((view.path for view in situation.desired if view.phase == NODE_PHASE_READY and view.path), "")
@@ -184,6 +189,7 @@ def _assess(
         ready=tuple(view.node for view in wanted if view.phase == NODE_PHASE_READY),
         failed=tuple(view for view in wanted if view.phase == NODE_PHASE_FAILED),
         failed_revisions=tuple(view for view in wanted if view.revision_failed),
+        evicted=tuple(view for view in wanted if view.phase == NODE_PHASE_EVICTED),
         unreachable=unreachable,
         obstacle=_obstacle(spec, deleting, plan, wanted, unreachable),
         artifact=artifact,

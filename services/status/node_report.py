@@ -21,6 +21,7 @@ from libs.model.kinds import model_ref
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState
 from ome.model.v1.model_pb2 import (
+    NODE_PHASE_EVICTED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
     NODE_PHASE_UPDATING,
@@ -46,6 +47,7 @@ _PHASE_WORDS: dict[NodePhase, str] = {
     NODE_PHASE_READY: READY,
     NODE_PHASE_UPDATING: UPDATING,
     NODE_PHASE_FAILED: "Failed",
+    NODE_PHASE_EVICTED: "Evicted",
 }
 
 

@@ -116,6 +116,12 @@ def damage(node: str, damaged: int, desired: int, message: str) -> str:
     return f"The copies of {damaged} of {_count(desired, 'node')} are damaged. On {node}: {sentence(message)}"
 
 
+def evicted(nodes: Sequence[str], message: str) -> str:
+    """Nodes that have given up their copies, and the reason of the first."""
+    verb = "has" if len(nodes) == 1 else "have"
+    return f"{_names(nodes)} {verb} given up the model: {sentence(message)}"
+
+
 def waiting(nodes: Sequence[str], desired: int) -> str:
     """Nodes that are under way."""
     return f"Waiting for {len(nodes)} of {_count(desired, 'node')}: {_names(nodes)}."

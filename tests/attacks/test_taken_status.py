@@ -73,6 +73,7 @@ _OTHER_STORAGE: Object = {
         }
     },
     "downloadPolicy": "AlwaysDownload",
+    "residency": "Evictable",
     "revisionPolicy": "Follow",
     "followIntervalSeconds": 60,
     "rollout": {"canary": 1},

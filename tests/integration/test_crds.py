@@ -432,6 +432,7 @@ ADMITTED = {
         nodeSelector={"node.kubernetes.io/instance-type": "GPU.A100.4", "empty": ""},
         downloadPolicy="ReuseIfExists",
         downloadPriority="Background",
+        residency="Evictable",
         revisionPolicy="Follow",
         followIntervalSeconds=600,
         rollout={"maxConcurrentNodes": 2, "canary": 1, "pauseSeconds": 300},

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from libs.artifact.names import DESIRED, SNAPSHOT, node_key, node_subject
+from libs.artifact.names import DESIRED, SNAPSHOT, node_key, node_subject, split_node_key
 from libs.chassis.errors import ServiceError
 from libs.chassis.nats_mirror import Entry
 from ome.fetch.v1.fetch_pb2 import Assignment, DesiredChange, DesiredRequest, DesiredSnapshot
@@ -46,6 +46,10 @@ class Assignments:
     async def synced(self) -> None:
         """Wait until everything has been read once."""
         await self._synced.wait()
+
+    def by_model(self) -> dict[str, Assignment]:
+        """All of them by the uid of the model."""
+        return {split_node_key(key)[1]: entry.value for key, entry in self.entries.items()}
 
     @property
     def epoch(self) -> str:

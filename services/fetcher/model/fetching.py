@@ -5,13 +5,14 @@ Must not decide when anything is fetched, nor publish what was fetched.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
 from libs.artifact.manifest import Manifest
-from libs.chassis.errors import Corrupt, Missing, ServiceError
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from ome.fetch.v1.fetch_pb2 import Source
 from services.fetcher.fleet.credentials import Credentials, CredentialsClient
 from services.fetcher.fleet.manifests import Manifests
@@ -31,7 +32,11 @@ _STOP_SECONDS = 5.0
 # How soon a stop is noticed while the transfer is prepared: NATS and the SDKs have timeouts of their own, longer ones.
 _TICK_SECONDS = 0.2
 
+# How often a download that lacks room is begun anew after some was made.
+_ATTEMPTS = 4
+
 R = TypeVar("R")
+MakeRoom = Callable[[str, Callable[[], Awaitable[int]]], Coroutine[Any, Any, bool]]
 
 
 class Fetching:
@@ -45,7 +50,10 @@ class Fetching:
         credentials: CredentialsClient,
         sources: Sources,
         sharing: Sharing,
+        make_room: MakeRoom,
     ) -> None:
+        """make_room frees what a download lacks in a root, if that can be had, and tells whether it has."""
+        self._make_room = make_room
         self._roots = roots
         self._manifests = manifests
         self._credentials = credentials
@@ -61,6 +69,31 @@ class Fetching:
         store = self._roots.store(order.root)
         manifest = await _unless_stopped(stop, self._manifest(store, order))
         origin, streams = await _unless_stopped(stop, self._ways(order, stop))
+
+        async def lacking() -> int:
+            return await self._roots.lacking_bytes(order.root, manifest, order.claimant)
+
+        for last in (*[False] * (_ATTEMPTS - 1), True):
+            try:
+                await self._acquire(order, store, manifest, origin, streams, stop, note)
+                return
+            except Unavailable as error:
+                # What others reserve meanwhile may take the room that was made.
+                if error.reason is not Reason.INSUFFICIENT_DISK or last:
+                    raise
+                if not await _unless_stopped(stop, self._make_room(order.root, lacking)):
+                    raise
+
+    async def _acquire(
+        self,
+        order: Order,
+        store: Store,
+        manifest: Manifest,
+        origin: Origin,
+        streams: Streams | None,
+        stop: StopFlag,
+        note: Callable[[Progress], None],
+    ) -> None:
         running = asyncio.get_running_loop().run_in_executor(
             self._executor,
             lambda: acquire(

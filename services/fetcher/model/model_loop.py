@@ -44,6 +44,7 @@ from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.reports import Reports
 from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.model.downloads import Downloads, Order
+from services.fetcher.model.evicting import Evictor
 from services.fetcher.model.keeping import Keeper
 from services.fetcher.model.observed import Copy, Desired, Observed, Parsing, PublishedName, Setback, Spared
 from services.fetcher.model.parser_client import ParserClient
@@ -126,6 +127,7 @@ class ModelLoop:
         parser: ParserClient,
         facts: FactsExchange,
         keeper: Keeper,
+        evictor: Evictor,
     ) -> None:
         self._settings = settings
         self._assignments = assignments
@@ -135,13 +137,18 @@ class ModelLoop:
         self._parser = parser
         self._facts = facts
         self._keeper = keeper
+        self._evictor = evictor
         self._memory: dict[str, Memory] = {}
         self._phases: dict[str, NodePhase] = {}
 
     def wanted_digests(self) -> set[str]:
         """Digests of all artifacts that the node is to hold."""
-        assignments = [entry.value for entry in self._assignments.entries.values()]
-        return {each.artifact.digest for each in assignments if each.goal != GOAL_ABSENT and each.artifact.digest}
+        assignments = self._assignments.by_model().items()
+        return {
+            each.artifact.digest
+            for model_uid, each in assignments
+            if each.goal != GOAL_ABSENT and each.artifact.digest and not self._evictor.is_away(model_uid, each)
+        }
 
     def models_of(self, digest: str) -> list[str]:
         """Uids of the models that are to hold an artifact."""
@@ -150,11 +157,12 @@ class ModelLoop:
 
     def _claimants_of(self, digest: str) -> list[Claimant]:
         """The models that are to hold an artifact, as claimants."""
-        entries = [(key, entry.value) for key, entry in self._assignments.entries.items()]
         return [
-            claimant_of(split_node_key(key)[1], assignment.trust_scopes)
-            for key, assignment in entries
-            if assignment.goal != GOAL_ABSENT and assignment.artifact.digest == digest
+            claimant_of(model_uid, assignment.trust_scopes)
+            for model_uid, assignment in self._assignments.by_model().items()
+            if assignment.goal != GOAL_ABSENT
+            and assignment.artifact.digest == digest
+            and not self._evictor.is_away(model_uid, assignment)
         ]
 
     def retry_for_room(self) -> list[str]:
@@ -186,6 +194,8 @@ class ModelLoop:
         """Bring one model closer to what is desired; in how many seconds to look again, if at all."""
         entry = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
         memory = self._memory.setdefault(model_uid, Memory())
+        if entry is None or entry.value.goal == GOAL_ABSENT:
+            await self._evictor.forget(model_uid)
         if entry is None and not await self._has_anything(model_uid, memory):
             self._reports.forget(model_uid)
             self._count(model_uid, None)
@@ -264,6 +274,8 @@ class ModelLoop:
         if desired.assignment.goal == GOAL_KEEP:
             return await self._observe_kept(model_uid, observed, memory, stored)
         try:
+            if desired.copies and (away := await self._evictor.away(model_uid, desired.assignment)):
+                return replace(observed, away=away)
             if desired.copies:
                 observed = await self._observe_copy(model_uid, desired.assignment, observed, memory)
             else:

@@ -167,6 +167,8 @@ class Observed:
     kept: tuple[Kept, ...] = ()
     # The model's name stays for now although it is to go.
     spared: Spared | None = None
+    # Why the node is not to have a copy now although it is meant for the model; empty when it is.
+    away: str = ""
     # Why the desired place cannot be used or, for local://, read.
     obstacle: Exception | None = None
     # False when looking itself failed: then nothing is known to be absent.

@@ -25,12 +25,14 @@ from ome.fetch.v1.fetch_pb2 import (
 )
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
+    NODE_PHASE_EVICTED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
     NODE_PHASE_UPDATING,
     REASON_ARTIFACT_DAMAGED,
     REASON_DELETING,
     REASON_DOWNLOADING,
+    REASON_EVICTED,
     REASON_IN_USE,
     REASON_QUEUED,
     REASON_RESOLVING,
@@ -130,6 +132,10 @@ def plan(desired: Desired, observed: Observed, now: float) -> tuple[Action, ...]
         return ()
     if desired.assignment.goal == GOAL_ABSENT:
         return _plan_absence(desired, observed, now)
+    if observed.away:
+        if observed.transfer:
+            return _stop(observed.transfer, "the model is evicted")
+        return _unpublish(observed, keep="") + _abandon(observed)
     if observed.evicted:
         # Whoever the place belongs to waits for it.
         return tuple(Unpublish(root) for root in observed.evicted) + _plan_holding(desired, observed, now)
@@ -158,6 +164,11 @@ def describe(desired: Desired, observed: Observed) -> NodeModelState:
         return state
     if assignment.goal == GOAL_ABSENT:
         _describe_absence(state, observed, setback)
+        return state
+    if observed.away:
+        there = observed.publications or observed.transfer
+        state.phase = NODE_PHASE_UPDATING if there else NODE_PHASE_EVICTED
+        state.problem.CopyFrom(_waiting(REASON_EVICTED, observed.away))
         return state
     state.path = observed.path
     if observed.parsing and observed.parsing.refusal and observed.copy.complete:

@@ -9,11 +9,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import structlog
 
+from libs.artifact.manifest import Manifest
 from libs.artifact.model_directory import ModelFile, fingerprint, read_model_directory
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, ServiceError, Unavailable
@@ -25,6 +27,7 @@ from services.fetcher.model.observed import Copy, PublishedName
 from services.fetcher.model.room import Room
 from services.fetcher.store import artifacts as store_artifacts
 from services.fetcher.store.artifacts import Store
+from services.fetcher.store.evictions import Eviction
 from services.fetcher.store.paths import Place, Tenant, host_path, place_model, resolve_local
 from services.fetcher.store.releases import Release
 from services.fetcher.store.scopes import Claimant
@@ -233,6 +236,47 @@ class Roots:
                 self.room.free()
                 self.released.set()
                 _log.info("reserved_removed", root=root, paths=gone)
+
+    async def names(self, root: str) -> dict[str, store_artifacts.Name]:
+        """The names in a root by uid, with paths as the node sees them."""
+        names = await self.run(self.store(root).names)
+        return {uid: replace(name, path=Place(root, name.path).path) for uid, name in names.items()}
+
+    async def note_use(self, model_uid: str, root: str) -> None:
+        """A Pod uses what a model has in a root."""
+        await self.run(self.store(root).note_use, model_uid)
+
+    async def freed_bytes(self, root: str, digest: str) -> int:
+        """What the disk gets back when an artifact goes."""
+        return await self.run(self.store(root).freed_bytes, digest)
+
+    async def evict(self, model_uid: str, root: str, size: int, demand: str) -> None:
+        """Have a model give up its copy in a root. Idempotent."""
+        await self.run(self.store(root).evict, model_uid, size, demand)
+        self.room.free()
+        self.released.set()
+
+    def eviction(self, model_uid: str) -> Eviction | None:
+        """That a model has given up its copy in some root, if it has."""
+        found = (store.eviction(model_uid) for _, store in self._usable())
+        return next((each for each in found if each), None)
+
+    async def evictions(self) -> dict[str, dict[str, Eviction]]:
+        """The models that have given up their copies, by root and uid, with paths as the node sees them."""
+        found = {}
+        for root, store in self._usable():
+            evictions = await self.run(store.evictions)
+            found[root] = {uid: replace(each, path=Place(root, each.path).path) for uid, each in evictions.items()}
+        return found
+
+    async def readmit(self, model_uid: str) -> None:
+        """A model may have a copy again. Idempotent."""
+        for _, store in self._usable():
+            await self.run(store.readmit, model_uid)
+
+    async def lacking_bytes(self, root: str, manifest: Manifest, claimant: Claimant) -> int:
+        """How many bytes a root misses for an artifact."""
+        return await self.run(self.store(root).lacking_bytes, manifest, claimant)
 
     async def abandon(self, root: str, digest: str, wanted_by: Collection[Claimant]) -> None:
         """Remove what a transfer that was given up has written, but for those who still want it. Idempotent."""

@@ -13,6 +13,7 @@ Layout, all below <root>/.ome, which belongs to one fetcher process at a time:
     damaged/<digest>.json    which files of an artifact reading has found wrong, until it is repaired
     releases/<name>.json     a name that an artifact had until it moved or went: Pods may still read under it
     replaced/<digest>.<id>/  what a repair has put another copy in place of, while Pods may still read it
+    evicted/<model uid>.json a model that has given up its copy, and what brings it back
     trash/                   what is being deleted
 
 Must not talk to the network, and deletes nothing outside .ome but its own links.
@@ -43,6 +44,7 @@ from services.fetcher.store import linux
 from services.fetcher.store.checks import Pace, has_content, status_of
 from services.fetcher.store.contents import equal_files
 from services.fetcher.store.damage import Damage
+from services.fetcher.store.evictions import Eviction, Evictions
 from services.fetcher.store.files import (
     DIRECTORY_MODE,
     FILE_MODE,
@@ -94,6 +96,17 @@ class Publication:
     intact: bool
 
 
+@dataclass(frozen=True)
+class Name:
+    """A name, relative to the root, and the time of day when what it leads to was last used, or published."""
+
+    path: str
+    digest: str
+    last_used: float
+    # It stays although its model is gone.
+    reserved: bool
+
+
 class Store:
     """The artifacts of one root, for use from any thread. directory is the fetcher's view of it, name the node's."""
 
@@ -120,6 +133,7 @@ class Store:
         self._scopes = Scopes(self._state / "scopes")
         self._marks = Marks(self._state / "marks")
         self._releases = Releases(self._state / "releases")
+        self._evictions = Evictions(self._state / "evicted")
         self._replaced = self._state / "replaced"
         self._links = Links(directory, name)
         self._reservations = reservations
@@ -157,6 +171,7 @@ class Store:
                 self._marks.directory,
                 self._damage.directory,
                 self._releases.directory,
+                self._evictions.directory,
                 self._replaced,
             ):
                 directory.mkdir(exist_ok=True)
@@ -425,6 +440,58 @@ class Store:
             self._discard_replaced()
         self._empty_trash()
 
+    def names(self) -> dict[str, Name]:
+        """The names that models have here, also those that stay although their models are gone, by uid."""
+        with self._changed:
+            owners = self._owners.all().items()
+            return {
+                uid: Name(each.path, each.digest, self._owners.touched_at(uid), each.reserved) for uid, each in owners
+            }
+
+    def note_use(self, uid: str) -> None:
+        """What a model has published is used now."""
+        with self._changed:
+            self._owners.touch(uid)
+
+    def freed_bytes(self, digest: str) -> int:
+        """What the disk gets back when an artifact goes: files that another one has as well are not gained."""
+        found = 0
+        for directory, _, files in os.walk(self._artifact(digest)):
+            for name in files:
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.lstat(os.path.join(directory, name))
+                    found += status.st_blocks * 512 if status.st_nlink == 1 else 0
+        return found
+
+    def eviction(self, uid: str) -> Eviction | None:
+        """That a model has given up its copy here, if it has. Waits for nothing."""
+        return self._evictions.get(uid)
+
+    def evictions(self) -> dict[str, Eviction]:
+        """The models that have given up their copy here, by uid."""
+        with self._changed:
+            return self._evictions.all()
+
+    def evict(self, uid: str, size: int, demand: str) -> bool:
+        """Have a model give up its copy, and remember that; False if it has none. The copy goes as by unpublish."""
+        with self._changed, self._file_system.errors(self._evictions.directory):
+            owner = self._owners.get(uid)
+            if owner is None or owner.reserved:
+                return False
+            # First: a copy that goes without it would be fetched again at once.
+            self._evictions.put(uid, Eviction(owner.digest, owner.path, size, demand))
+        return self.unpublish(uid)
+
+    def readmit(self, uid: str) -> None:
+        """Forget that a model has given up its copy. Idempotent."""
+        with self._changed, self._file_system.errors(self._evictions.directory):
+            self._evictions.remove(uid)
+
+    def lacking_bytes(self, manifest: Manifest, claimant: Claimant) -> int:
+        """How many bytes ingest would miss for an artifact; 0 or less when there is room for it."""
+        capacity = self.capacity()
+        return self._room(manifest, claimant) - (capacity.free_bytes - capacity.reserved_bytes)
+
     def reserve(self, uid: str) -> None:
         """Keep what a model has published when the model goes: link and files stay, and belong to nobody. Idempotent.
 
@@ -553,12 +620,7 @@ class Store:
                     yield None
                     return
                 staging = self._staging / claimant.staging(digest)
-                with self._file_system.errors(staging):
-                    room = sum(
-                        max(on_disk_bytes(file.size_bytes) - blocks_bytes(staging / "files" / file.path), 0)
-                        for file in manifest.files
-                    )
-                reservation = self._file_system.admit(room)
+                reservation = self._file_system.admit(self._room(manifest, claimant))
                 try:
                     ingest = Ingest(manifest, staging, self._file_system, reservation)
                 except BaseException:
@@ -622,6 +684,15 @@ class Store:
             self._discard(artifact)
             os.rename(files, artifact)
 
+    def _room(self, manifest: Manifest, claimant: Claimant) -> int:
+        """Bytes that an artifact takes on disk beyond what of it is in staging."""
+        staging = self._staging / claimant.staging(manifest.digest)
+        with self._file_system.errors(staging):
+            return sum(
+                max(on_disk_bytes(file.size_bytes) - blocks_bytes(staging / "files" / file.path), 0)
+                for file in manifest.files
+            )
+
     def _held_records(self, names: Iterable[str]) -> Iterator[tuple[str, Record]]:
         for name in names:
             try:
@@ -664,6 +735,7 @@ class Store:
         self._scopes.load()
         self._marks.load()
         self._releases.load()
+        self._evictions.load()
         self._recover_releases()
         for uid, owner in self._owners.all().items():
             if owner.reserved and self._links.read(owner.path) != owner.digest:

@@ -4,8 +4,11 @@ A record is written before the link it describes and removed after it; so a link
 from a crash, and a record without its link only says that a publication or removal is to be repeated.
 """
 
+import contextlib
 import json
+import os
 import re
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,6 +66,20 @@ class Owners:
     def get(self, uid: str) -> Owner | None:
         """The record of one model."""
         return self._owners.get(uid)
+
+    def touch(self, uid: str) -> None:
+        """Note that what a model has published is used now: the record's own time says when it was last. Idempotent."""
+        with contextlib.suppress(FileNotFoundError):
+            # Told to the nanosecond: by itself the kernel counts in ticks, in which several models may be used.
+            now = time.time_ns()
+            os.utime(self.directory / f"{uid}.json", ns=(now, now))
+
+    def touched_at(self, uid: str) -> float:
+        """When what a model has published was last used or published, in seconds of the time of day; 0 if never."""
+        try:
+            return (self.directory / f"{uid}.json").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def put(self, uid: str, owner: Owner) -> None:
         """Write a record durably."""

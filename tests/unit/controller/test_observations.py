@@ -201,3 +201,37 @@ def test_a_model_is_wanted_while_a_service_names_it() -> None:
     assert known.observations.observed_of("llama").demanded
     known.observations.services.object_changed(service, None)
     assert not known.observations.observed_of("llama").demanded
+
+
+def test_who_lists_may_have_the_secret_of_a_model_that_follows_its_source_as_long_as_it_does() -> None:
+    known = Known()
+    for uid, policy in (("follows", {"revisionPolicy": "Follow"}), ("pinned", {})):
+        known.model(uid, storageKey="token", **policy)
+        model = known.observations.model(uid)
+        assert model is not None
+        source = known.observations.source_of(model)
+        assert source is not None
+        found = fetch_pb2.Resolution(artifact=model_pb2.Artifact(digest="sha256:" + "a" * 64))
+        known.observations.resolved.entries[source.key] = Entry(1, found)
+        known.observations.listing_changed(source.key)
+    assert known.observations.model_for_listing("follows") is not None
+    assert known.observations.model_for_listing("pinned") is None
+
+
+def test_what_a_node_says_matters_while_a_revision_comes_to_the_nodes_in_steps() -> None:
+    known = fleet()
+    key = names.node_key("n0", "everywhere")
+    known.observations.observed.entries[key] = Entry(1, fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY))
+    known.observations.state_changed(key)
+    assert known.changes() == set()
+    staged = fetch_pb2.ModelPlan(rollout=fetch_pb2.Rollout(stage=fetch_pb2.ROLLOUT_STAGE_CANARY))
+    known.observations.plans.entries["everywhere"] = Entry(1, staged)
+    known.observations.state_changed(key)
+    assert known.changes() == {"everywhere"}
+
+
+def test_manifests_of_revisions_that_one_may_go_back_to_are_kept() -> None:
+    known = Known()
+    earlier = fetch_pb2.Revision(artifact=model_pb2.Artifact(digest="sha256:" + "b" * 64))
+    known.observations.plans.entries["m"] = Entry(1, fetch_pb2.ModelPlan(history=[earlier]))
+    assert known.observations.referenced_digests() == {earlier.artifact.digest}

@@ -709,3 +709,38 @@ def test_the_largest_priority_stays_a_number_of_32_bits_when_somebody_waits() ->
     manifest = item(metadata={"annotations": {"models.ome.io/priority": str(2**31)}})
     actions = plan(resolved(observe(manifest, demanded=True)), RULES, NOW).actions
     assert {each.assignment.priority for each in actions if isinstance(each, planning.Assign)} == {2**31 - 1}
+
+
+@pytest.mark.parametrize(
+    ("residency", "annotations", "told", "demand"),
+    [
+        (None, {}, fetch_pb2.RESIDENCY_UNSPECIFIED, ""),
+        ("Always", {"ome.io/artifact-residency": "Resident"}, fetch_pb2.RESIDENCY_UNSPECIFIED, ""),
+        ("Evictable", {"ome.io/artifact-rehydration-id": "r-2"}, fetch_pb2.RESIDENCY_EVICTABLE, "r-2"),
+        ("Always", {"ome.io/artifact-residency": "Evicted"}, fetch_pb2.RESIDENCY_EVICTED, ""),
+    ],
+)
+def test_nodes_are_told_whether_they_may_give_a_model_up_and_when_somebody_asked_for_it(
+    residency: str | None, annotations: dict[str, str], told: int, demand: str
+) -> None:
+    storage = {"storageUri": "hf://org/model"} | ({"residency": residency} if residency else {})
+    settled = settle(resolved(observe(item(storage, metadata={"annotations": annotations}))))
+    for held in settled.held.values():
+        assert (held.assignment.residency, held.assignment.demand) == (told, demand)
+
+
+def test_no_node_gives_up_what_somebody_waits_for() -> None:
+    storage = {"storageUri": "hf://org/model", "residency": "Evictable"}
+    settled = settle(resolved(observe(item(storage), demanded=True)))
+    assert {held.assignment.residency for held in settled.held.values()} == {fetch_pb2.RESIDENCY_UNSPECIFIED}
+    left = settle(replace(settled, demanded=False))
+    assert {held.assignment.residency for held in left.held.values()} == {fetch_pb2.RESIDENCY_EVICTABLE}
+
+
+def test_asking_for_an_evicted_model_is_a_new_plan_and_moves_no_other_node() -> None:
+    settled = settle(resolved(observe(item())))
+    annotated = item(metadata={"annotations": {"ome.io/artifact-rehydration-id": "r-1"}})
+    asked = replace(settled, model=read_model(annotated))
+    assert kinds(plan(asked, RULES, NOW)) == ["Assign", "Assign", "Report"]
+    contents = {held.assignment.content_digest for held in settle(asked).held.values()}
+    assert contents == {held.assignment.content_digest for held in settled.held.values()}

@@ -19,6 +19,7 @@ from ome.fetch.v1.fetch_pb2 import (
 )
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
+    NODE_PHASE_EVICTED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
     NODE_PHASE_UNSPECIFIED,
@@ -26,6 +27,7 @@ from ome.model.v1.model_pb2 import (
     REASON_ARTIFACT_DAMAGED,
     REASON_DELETING,
     REASON_DOWNLOADING,
+    REASON_EVICTED,
     REASON_IN_USE,
     REASON_INCOMPLETE,
     REASON_INVALID_PATH,
@@ -100,7 +102,20 @@ RUNNING = replace(NOTHING, transfer=transfer(TransferPhase.RUNNING))
 
 MOVING = replace(NOTHING, transfer=replace(transfer(TransferPhase.RUNNING), moving=True))
 
+AWAY = "evicted to make room"
 PLANS = {
+    "an evicted model loses its name": (HOLD, replace(PARSED, away=AWAY), (Unpublish(ROOT),)),
+    "an evicted model is not fetched": (HOLD, replace(NOTHING, away=AWAY), ()),
+    "an evicted model is not fetched any further": (
+        HOLD,
+        replace(RUNNING, away=AWAY),
+        (StopTransfer("the model is evicted"),),
+    ),
+    "what was begun for an evicted model goes": (
+        HOLD,
+        replace(NOTHING, away=AWAY, leftovers=((ROOT, NEW.digest),)),
+        (Abandon(ROOT, NEW.digest),),
+    ),
     "a model that is not there is fetched": (HOLD, NOTHING, (StartTransfer(ROOT, NEW.digest, ()),)),
     "nothing is done while it is fetched": (HOLD, RUNNING, ()),
     "a changed priority reaches the transfer": (URGENT, RUNNING, (Prioritize(7),)),
@@ -545,3 +560,10 @@ def test_facts_that_the_fleet_shares_are_referred_to_and_not_repeated() -> None:
     assert plan(HOLD, replace(PUBLISHED, parsing=Parsing(facts_key="key")), NOW) == ()
     older = describe(HOLD, replace(PUBLISHED, parsing=Parsing(facts_key="older", outdated=True, retry_at=NOW)))
     assert (older.phase, older.facts_key, older.HasField("parse_problem")) == (NODE_PHASE_READY, "older", False)
+
+
+def test_an_evicted_model_says_so_once_its_name_is_gone() -> None:
+    gone = describe(HOLD, replace(NOTHING, away=AWAY))
+    assert (gone.phase, gone.problem.reason, gone.artifact.digest) == (NODE_PHASE_EVICTED, REASON_EVICTED, "")
+    assert gone.problem.message == AWAY
+    assert describe(HOLD, replace(PARSED, away=AWAY)).phase == NODE_PHASE_UPDATING

@@ -80,6 +80,16 @@ CASES: dict[str, tuple[dict[str, Any], NodeFacts, str]] = {
             "Remove models from the node, enlarge its disk, or choose a path below another model root."
         ),
     ),
+    "a node that has given its copy up": (
+        model(LISTED),
+        replace(TOLD, standing=Standing("Evicted", "Evicted", "evicted to make room")),
+        (
+            "Node n1 is meant for the model and has given up its copy. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | evicted to make room. | "
+            "OME goes on by itself. | To do, by the model's owner: Have a Pod use the model, give it another "
+            "ome.io/artifact-rehydration-id, or set storage.residency: Always."
+        ),
+    ),
     "a download under way": (
         model(LISTED),
         replace(

@@ -19,6 +19,12 @@ class Goal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GOAL_ABSENT: _ClassVar[Goal]
     GOAL_KEEP: _ClassVar[Goal]
 
+class Residency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RESIDENCY_UNSPECIFIED: _ClassVar[Residency]
+    RESIDENCY_EVICTABLE: _ClassVar[Residency]
+    RESIDENCY_EVICTED: _ClassVar[Residency]
+
 class ProblemClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PROBLEM_CLASS_UNSPECIFIED: _ClassVar[ProblemClass]
@@ -49,6 +55,9 @@ GOAL_UNSPECIFIED: Goal
 GOAL_HOLD: Goal
 GOAL_ABSENT: Goal
 GOAL_KEEP: Goal
+RESIDENCY_UNSPECIFIED: Residency
+RESIDENCY_EVICTABLE: Residency
+RESIDENCY_EVICTED: Residency
 PROBLEM_CLASS_UNSPECIFIED: ProblemClass
 PROBLEM_CLASS_INVALID: ProblemClass
 PROBLEM_CLASS_MISSING: ProblemClass
@@ -86,7 +95,7 @@ class Source(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., has_secret: _Optional[bool] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed", "reserve", "trust_scopes", "confined", "unselected_since", "in_use_grace_seconds")
+    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed", "reserve", "trust_scopes", "confined", "unselected_since", "in_use_grace_seconds", "residency", "demand")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +113,8 @@ class Assignment(_message.Message):
     CONFINED_FIELD_NUMBER: _ClassVar[int]
     UNSELECTED_SINCE_FIELD_NUMBER: _ClassVar[int]
     IN_USE_GRACE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_FIELD_NUMBER: _ClassVar[int]
+    DEMAND_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     goal: Goal
     generation: int
@@ -121,7 +132,9 @@ class Assignment(_message.Message):
     confined: bool
     unselected_since: _timestamp_pb2.Timestamp
     in_use_grace_seconds: int
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ..., reserve: _Optional[bool] = ..., trust_scopes: _Optional[_Iterable[str]] = ..., confined: _Optional[bool] = ..., unselected_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_use_grace_seconds: _Optional[int] = ...) -> None: ...
+    residency: Residency
+    demand: str
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ..., reserve: _Optional[bool] = ..., trust_scopes: _Optional[_Iterable[str]] = ..., confined: _Optional[bool] = ..., unselected_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_use_grace_seconds: _Optional[int] = ..., residency: _Optional[_Union[Residency, str]] = ..., demand: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("reason", "message", "problem_class", "retry_at")

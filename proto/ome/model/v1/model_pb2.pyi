@@ -21,6 +21,7 @@ class NodePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NODE_PHASE_UPDATING: _ClassVar[NodePhase]
     NODE_PHASE_FAILED: _ClassVar[NodePhase]
     NODE_PHASE_DELETED: _ClassVar[NodePhase]
+    NODE_PHASE_EVICTED: _ClassVar[NodePhase]
 
 class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -66,6 +67,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_IN_USE: _ClassVar[Reason]
     REASON_BASE_NOT_FOUND: _ClassVar[Reason]
     REASON_INCOMPATIBLE_BASE: _ClassVar[Reason]
+    REASON_EVICTED: _ClassVar[Reason]
 
 class Finding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -102,6 +104,7 @@ NODE_PHASE_READY: NodePhase
 NODE_PHASE_UPDATING: NodePhase
 NODE_PHASE_FAILED: NodePhase
 NODE_PHASE_DELETED: NodePhase
+NODE_PHASE_EVICTED: NodePhase
 REASON_UNSPECIFIED: Reason
 REASON_INVALID_URI: Reason
 REASON_INVALID_PATH: Reason
@@ -144,6 +147,7 @@ REASON_INCOMPLETE: Reason
 REASON_IN_USE: Reason
 REASON_BASE_NOT_FOUND: Reason
 REASON_INCOMPATIBLE_BASE: Reason
+REASON_EVICTED: Reason
 FINDING_UNSPECIFIED: Finding
 FINDING_MISSING_SHARDS: Finding
 FINDING_MISSING_FILES: Finding
