@@ -201,3 +201,16 @@ def test_a_model_is_wanted_while_a_service_names_it() -> None:
     assert known.observations.observed_of("llama").demanded
     known.observations.services.object_changed(service, None)
     assert not known.observations.observed_of("llama").demanded
+
+
+def test_a_taint_of_a_node_concerns_the_models_that_are_meant_for_it() -> None:
+    known = fleet()
+    before = known.observations.observed_of("everywhere").nodes["n1"]
+    metadata = {"name": "n1", "uid": "n1", "resourceVersion": "2", "labels": {"zone": "b"}}
+    taints = [{"key": "gpu", "effect": "NoSchedule"}]
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    node = project_node({"metadata": metadata, "spec": {"taints": taints}, "status": ready})
+    known.observations.node_changed(None, node)
+    assert known.changes() == {"everywhere"}
+    after = known.observations.observed_of("everywhere").nodes["n1"]
+    assert (len(before.taints), len(after.taints)) == (0, 1)
