@@ -49,6 +49,14 @@ test: $(if $(T),venv,programs) ## Run all tests (T="pytest arguments")
 test-unit: venv ## Run the tests that start no cluster
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/unit tests/contract $(T)
 
+.PHONY: e2e
+e2e: venv ## Install the charts on real nodes on this machine and try everything there (as root; T="pytest arguments")
+	@$(PYTHON) -m tools.node $(PYTHON) -m pytest $(or $(T),tests/e2e)
+
+.PHONY: test-page
+test-page: venv ## Use the web page in Chromium, which is fetched from Debian where there is none
+	@$(PYTHON) -m tools.browser $(PYTHON) -m pytest -m browser tests/browser $(T)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports, protos and charts
 	@$(BIN)/ruff check .
@@ -80,6 +88,10 @@ bench-fleet: venv ## Measure controller and status with a simulated fleet (NODES
 .PHONY: soak
 soak: venv ## Have things happen to a simulated fleet at random for half an hour (MINUTES=30, ARGS="--seed 1")
 	@$(PYTHON) -m tests.bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+.PHONY: bench-page
+bench-page: venv ## Measure a frame of the web page's matrix in Chromium (ARGS="--models 100 --nodes 1000")
+	@$(PYTHON) -m tools.browser $(PYTHON) -m tests.bench.page $(ARGS)
 
 .PHONY: bench-transfer
 bench-transfer: venv ## Measure the transfer engine against huggingface_hub, rclone and aria2c, each verified and not

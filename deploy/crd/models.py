@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from deploy.crd.revisions import history_field
 from deploy.crd.schema import Schema, flag, free_form, integer, listing, mapping, number, structure, text
 from deploy.crd.storage import storage
 
@@ -157,7 +158,8 @@ def _condition() -> Schema:
                 "files. Whole: the files make up the whole model; False if some are known to be missing or damaged. "
                 "Stalled: OME expects no progress until the model, a Secret, a node or the source changes. BaseFound: "
                 "the base of a FineTunedWeight exists. Compatible: its weights fit the base; False if the files prove "
-                "that they do not. Referenced: FineTunedWeights adapt this model.",
+                "that they do not. Referenced: FineTunedWeights adapt this model. "
+                "RolledOut: all nodes have the same revision; there only once they had not.",
                 maxLength=316,
             ),
             "status": text(
@@ -175,7 +177,7 @@ def _condition() -> Schema:
                 minLength=1,
                 pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
             ),
-            "message": text("The cause as a sentence for people.", maxLength=32768),
+            "message": text("The cause as a sentence for people, or the condition that tells it.", maxLength=32768),
         },
     )
 
@@ -307,6 +309,12 @@ def model_status(*, weights: bool = False) -> Schema:
     """Status of a base model, or of weights that adapt one; written by the status service alone."""
     node_name = text("Name of a node.")
     counts: dict[str, Any] = {"format": "int32", "minimum": 0}
+    artifact = {
+        "digest": text("Name of the set: a SHA-256 over the list of all files and their checksums."),
+        "sourceRevision": text("Name of the revision at the source, such as a Git commit."),
+        "bytes": integer("Sum of the sizes of all files.", minimum=0),
+        "files": integer("Number of files.", minimum=0),
+    }
     return structure(
         "State of the model. Only OME writes it.",
         fields={
@@ -341,20 +349,71 @@ def model_status(*, weights: bool = False) -> Schema:
                 fields={
                     "summary": text("Ready and desired nodes in short, such as 2/3. It is - for a model in a claim."),
                     "desired": integer("Nodes that must hold the model.", **counts),
-                    "ready": integer("Of those, nodes that hold a verified copy.", **counts),
-                    "updating": integer("Of those, nodes that are fetching it.", **counts),
+                    "ready": integer(
+                        "Of those, nodes that hold a verified copy, also of an earlier revision while the next one "
+                        "comes.",
+                        **counts,
+                    ),
+                    "updating": integer("Of those, nodes that are fetching it and have no earlier copy.", **counts),
                     "failed": integer("Of those, nodes on which it has failed.", **counts),
                 },
             ),
             "artifact": structure(
-                "The set of files that every node must hold.",
+                "The set of files that readers see on most nodes; as long as no node holds any, the set that every "
+                "node must hold.",
                 fields={
-                    "digest": text("Name of the set: a SHA-256 over the list of all files and their checksums."),
-                    "sourceRevision": text("Name of the revision at the source, such as a Git commit."),
-                    "bytes": integer("Sum of the sizes of all files.", minimum=0),
-                    "files": integer("Number of files.", minimum=0),
+                    **artifact,
+                    "previous": text("Digest of the revision before this one; status.history tells more of it."),
                 },
             ),
+            "update": structure(
+                "The set of files that comes in place of an earlier one, which readers still see on some nodes. Absent "
+                "when there is nothing to come.",
+                fields={
+                    **artifact,
+                    "nodesDone": integer("Nodes on which readers see it.", **counts),
+                    "nodes": integer("Nodes that must hold it.", **counts),
+                    "reason": text("Why it is not known yet what comes, such as Resolving."),
+                },
+            ),
+            "inUse": structure(
+                "Pods that use the model, and what nodes keep for them. Absent when there is neither.",
+                fields={
+                    "nodes": integer("Nodes with Pods that use the model.", **counts),
+                    "pods": integer("Pods that use the model.", **counts),
+                    "users": listing(
+                        "Those that have used it for the longest time, at most 8.",
+                        structure(
+                            "One Pod.",
+                            required=["node", "pod"],
+                            fields={
+                                "node": node_name,
+                                "pod": text("Namespace and name of the Pod, where they may be told."),
+                                "since": text("When the Pod started.", format="date-time"),
+                            },
+                        ),
+                        maxItems=8,
+                    ),
+                    "held": listing(
+                        "Copies that no longer have the model's name and stay because Pods use them, at most 16.",
+                        structure(
+                            "One copy on one node.",
+                            required=["node"],
+                            fields={
+                                "node": node_name,
+                                "digest": text("Name of its set of files."),
+                                "sourceRevision": text("Name of its revision at the source."),
+                                "path": text("The path that led to it."),
+                                "until": text("Time when it is removed in any case.", format="date-time"),
+                                "pods": integer("Pods that use it.", **counts),
+                                "users": listing("Some of them.", text("Namespace and name of a Pod."), maxItems=8),
+                            },
+                        ),
+                        maxItems=16,
+                    ),
+                },
+            ),
+            "history": history_field(),
             "progress": structure(
                 "How far the nodes are that fetch the model, together; absent while none does. OME writes it at most "
                 "twice a minute.",
@@ -368,6 +427,20 @@ def model_status(*, weights: bool = False) -> Schema:
                     "etaSeconds": integer("Expected seconds until the slowest node has the model.", minimum=0),
                     "slowestNode": text("The node that has the fewest bytes."),
                     "startedAt": text("Time when OME noticed that nodes fetch the model.", format="date-time"),
+                    "nodes": listing(
+                        "The nodes that fetch the model, at most 10: those with the fewest bytes first.",
+                        structure(
+                            "How far one node is.",
+                            required=["node"],
+                            fields={
+                                "node": text("Name of the node."),
+                                "bytes": integer("Bytes that it has.", minimum=0),
+                                "bytesPerSecond": integer("Bytes that it fetches per second.", minimum=0),
+                                "etaSeconds": integer("Expected seconds until it has the model.", minimum=0),
+                            },
+                        ),
+                        maxItems=10,
+                    ),
                 },
             ),
             "download": structure(

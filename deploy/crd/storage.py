@@ -6,6 +6,7 @@ each other.
 
 from collections.abc import Iterator, Sequence
 
+from deploy.crd.revisions import REVISION_RULES, revision_fields
 from deploy.crd.schema import Schema, integer, listing, mapping, rule, structure, text
 from libs.artifact.specification import DOWNLOAD_PRIORITIES
 from libs.artifact.uri import (
@@ -290,6 +291,7 @@ def storage(*, cluster_scoped: bool) -> Schema:
             "storageKey and key are two spellings of one field; keep storageKey and remove key",
         ),
         *(each for syntax in SYNTAXES for each in _parameter_rules(syntax)),
+        *REVISION_RULES,
         fields={
             "storageUri": text(
                 f"Source of the model: {_URI_FORMS}. {claim_place}",
@@ -383,5 +385,6 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 "default. If the model has the annotation models.ome.io/priority, the annotation counts.",
                 enum=list(DOWNLOAD_PRIORITIES),
             ),
+            **revision_fields(),
         },
     )

@@ -16,6 +16,10 @@ SKIP_PARSING_ANNOTATION = "ome.io/skip-config-parsing"
 _OLDER_SKIP_PARSING_ANNOTATION = "ome.oracle.com/skip-config-parsing"
 PRIORITY_ANNOTATION = "models.ome.io/priority"
 IN_USE_GRACE_ANNOTATION = "models.ome.io/in-use-grace-seconds"
+# Names the revision of status.history that nodes are to hold, whatever the source has now.
+REVISION_ANNOTATION = "models.ome.io/revision"
+# Word of storage.revisionPolicy for a model that follows its source.
+FOLLOW = "Follow"
 # Words of storage.downloadPriority as numbers of the annotation, with room between and beside them.
 DOWNLOAD_PRIORITIES = {"Background": -100, "Standard": 0, "High": 100}
 # What is added for a model that Pods wait for: it comes before others of its word, and never before those of the next.
@@ -29,6 +33,7 @@ _ANNOTATIONS = (
     _OLDER_SKIP_PARSING_ANNOTATION,
     PRIORITY_ANNOTATION,
     IN_USE_GRACE_ANNOTATION,
+    REVISION_ANNOTATION,
 )
 # About 68 years: what is longer means the same.
 _LONGEST_GRACE_SECONDS = 2**31 - 1

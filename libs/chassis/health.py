@@ -30,6 +30,10 @@ class Health:
         """Say that a check does not hold, and why."""
         self._set(check, why)
 
+    def holds(self, check: str) -> bool:
+        """Whether a check holds; one that was never declared does."""
+        return self._failures.get(check) is None
+
     @property
     def ready(self) -> bool:
         """Whether every check holds."""
@@ -82,15 +86,17 @@ async def serve_http(
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        site = web.SockSite(runner, _open_everywhere(port)) if host == "::" else web.TCPSite(runner, host, port)
-        await site.start()
+        await web.SockSite(runner, listening_socket(host, port)).start()
         yield
     finally:
         await runner.cleanup()
 
 
-def _open_everywhere(port: int) -> socket.socket:
-    # asyncio would open IPv6 alone, and nothing where the kernel has none.
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", port))
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket for a server; the host "::" stands for all addresses of both families. Raises OSError."""
+    # asyncio would open IPv6 alone for "::", and nothing where the kernel has none.
+    if host == "::":
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -24,6 +24,9 @@ READY, UPDATING, FAILED = "Ready", "Updating", "Failed"
 _NODES_NAMED, _GROUPS_NAMED = 3, 5
 _NOTHING_TO_DO = "Nobody needs to do anything."
 _UNKNOWN = Remedy(Who.OWNER, "Read the message; the reason is newer than this program.", Retry.WORKING)
+# Conditions in the order of their importance, each with the status that is bad news, and those that tell a cause first.
+_BAD = {"Degraded": "True", "Stalled": "True", "Whole": "False", "Complete": "False", "Parsed": "False"}
+_HOMES = ("Whole", "Degraded", "Stalled", "Complete")
 # A weight whose base does not exist goes nowhere, whatever else there is to say of it.
 _BASE_NOT_FOUND = "BaseNotFound"
 
@@ -131,16 +134,22 @@ def explain_node(
 
 
 def explain_model(
-    model: Mapping[str, Any], nodes: Iterable[NodeFacts], placement: Mapping[str, Any] | None = None
+    model: Mapping[str, Any],
+    nodes: Iterable[NodeFacts],
+    placement: Mapping[str, Any] | None = None,
+    with_labels: bool = True,
 ) -> Explanation:
-    """Why the model is not on more nodes of the cluster: the foremost cause, then nodes by what keeps them."""
+    """Why the model is not on more nodes of the cluster: the foremost cause, then nodes by what keeps them.
+
+    placement is as for one node. with_labels tells what labels nodes have, which not everybody may know.
+    """
     known = sorted(nodes, key=lambda node: node.name)
     if whole := _about_all(model):
         return whole
     storage: Mapping[str, Any] = placement or model["spec"]["storage"]
     chosen = [node for node in known if node.exists and not missing_rules(judge_rules(storage, node.name, node.labels))]
     held = [node for node in chosen if node.standing and node.standing.state == READY]
-    details = [*_standing_details(chosen), *_miss_details(storage, known)]
+    details = [*_standing_details(chosen), *_miss_details(storage, known, with_labels)]
     verdict = f"{len(held):,} of {_count(len(known), 'node')} {'holds' if len(held) == 1 else 'hold'} the model"
     verdict += f"; {len(chosen):,} {'is' if len(chosen) == 1 else 'are'} chosen by its rules."
     cause = _foremost(model)
@@ -163,11 +172,15 @@ def explain_model(
 def foremost_cause(status: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """The condition to read first, its reason and message; None if nothing is wrong and nothing is awaited."""
     conditions = {each["type"]: each for each in status.get("conditions") or ()}
-    bad = (("Degraded", "True"), ("Stalled", "True"), ("Whole", "False"), ("Complete", "False"), ("Parsed", "False"))
-    for name, wrong in bad:
-        each = conditions.get(name)
-        if each and each["status"] == wrong:
-            return name, each["reason"], each.get("message") or ""
+    wrong = {
+        name: conditions[name] for name, bad in _BAD.items() if name in conditions and conditions[name]["status"] == bad
+    }
+    for each in wrong.values():
+        # A cause of several conditions is told by one of them, and named by the others.
+        told = next(
+            wrong[name] for name in (*_HOMES, *wrong) if name in wrong and wrong[name]["reason"] == each["reason"]
+        )
+        return told["type"], told["reason"], told.get("message") or ""
     return None
 
 
@@ -367,10 +380,10 @@ def _standing_details(chosen: Sequence[NodeFacts]) -> Iterable[str]:
         )
 
 
-def _miss_details(storage: Mapping[str, Any], nodes: Sequence[NodeFacts]) -> Iterable[str]:
+def _miss_details(storage: Mapping[str, Any], nodes: Sequence[NodeFacts], with_labels: bool) -> Iterable[str]:
     groups = group_misses(storage, ((node.name, node.labels) for node in nodes if node.exists))
     for group in groups[:_GROUPS_NAMED]:
-        yield f"Not chosen: {shown_group(group, with_values=True)}."
+        yield f"Not chosen: {shown_group(group, with_labels)}."
     if rest := sum(len(group.nodes) for group in groups[_GROUPS_NAMED:]):
         yield f"Not chosen: {_count(rest, 'more node')}, for other rules."
 

@@ -10,7 +10,7 @@ from libs.artifact.reasons import Reason
 from libs.model.problems import new_problem
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller.pauses import growing_pause
+from services.controller.pauses import growing_pause, spread
 from services.controller.specification import ModelSource, SecretRef
 
 # A listing that nobody answered is asked for again after this time: the stream may have been lost.
@@ -77,6 +77,8 @@ class Case:
     retry_initial_seconds: float
     retry_max_seconds: float
     now: float
+    # When the last listing was made, as far as the clock of the node that made it can be believed.
+    resolved_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,29 @@ def list_again(case: Case, why: str) -> Decision:
     if due > case.now:
         return Decision(look_again_seconds=due - case.now)
     ask, again = _ask(case, case.resolution.attempt + 1, why)
+    return Decision(ask, look_again_seconds=again)
+
+
+def follow(case: Case, interval_seconds: float) -> Decision:
+    """When to ask a source that was listed whether it has something newer, as a model asks that follows it.
+
+    The time of the last answer is that of the node which gave it, so it counts only as far as it lies before we heard
+    of it; an answer to what we have asked ourselves is as old as our question.
+    """
+    resolution = case.resolution
+    if resolution is None:
+        return Decision()
+    if resolution.HasField("problem"):
+        pause = min(_pause_seconds(case, resolution), interval_seconds)
+        due = case.heard_at + pause
+    else:
+        asked = case.asked
+        own = asked is not None and asked.attempt == resolution.attempt
+        listed_at = asked.at if asked and own else min(case.resolved_at, case.heard_at)
+        due = listed_at + _jittered(f"{case.source.key}/{resolution.attempt}", interval_seconds)
+    if due > case.now:
+        return Decision(look_again_seconds=due - case.now)
+    ask, again = _ask(case, resolution.attempt + 1, "the model follows its source")
     return Decision(ask, look_again_seconds=again)
 
 
@@ -169,6 +194,11 @@ def _ask(case: Case, attempt: int, why: str) -> tuple[AskForListing | None, floa
     )
     message_id = f"{task.source_key}/{case.generation}/{attempt}"
     return AskForListing(case.pool, task, why, message_id, case.secret_version), _ASK_AGAIN_SECONDS
+
+
+def _jittered(key: str, seconds: float) -> float:
+    """A tenth more or less, by a key: models that were made together do not ask together for ever."""
+    return seconds * (0.8 + 0.4 * spread(key, 1.0))
 
 
 def _pause_seconds(case: Case, resolution: fetch_pb2.Resolution) -> float:

@@ -78,6 +78,7 @@ class Observations:
             volume_inspect_seconds=settings.volume_inspect_seconds,
             secrets=SecretRules(settings.secret_namespaces, settings.reserved_secrets, settings.identity_namespaces),
             confines=settings.namespaced_paths == "own",
+            follow_seconds=settings.follow_seconds,
         )
         self.volumes = VolumeWatch(settings.parser_image, changed, health)
         # A rollout of Pods is one change of what a model's status says, not one for each of them.
@@ -165,11 +166,15 @@ class Observations:
         """
         assignment, state = self.desired.get(key), self.observed.get(key)
         failed = state is not None and (
-            state.phase == model_pb2.NODE_PHASE_FAILED or state.problem.reason in listings.CREDENTIAL_REASONS
+            model_pb2.NODE_PHASE_FAILED in (state.phase, state.update)
+            or state.problem.reason in listings.CREDENTIAL_REASONS
         )
-        if failed or assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
+        uid = names.split_node_key(key)[1]
+        plan = self.plans.get(uid)
+        staged = plan is not None and plan.HasField("rollout")
+        if failed or staged or assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
             self.holder_changed(key)
-        elif self.secrets.follows(uid := names.split_node_key(key)[1]):
+        elif self.secrets.follows(uid):
             # Perhaps nothing fails any more, and its Secret need not be looked at: there is time until the next look.
             self._changed_later(uid, self._secret_check_seconds)
 
@@ -241,6 +246,8 @@ class Observations:
             *(entry.value.artifact for entry in self.resolved.entries.values()),
             *(entry.value.artifact for entry in self.plans.entries.values()),
             *(entry.value.artifact for entry in self.desired.entries.values()),
+            # To go back to one of these, nodes need its manifest.
+            *(each.artifact for entry in self.plans.entries.values() for each in entry.value.history),
         ]
         return {artifact.digest for artifact in artifacts if artifact.digest}
 
@@ -354,7 +361,7 @@ class Observations:
             return False
         listing = self.resolved.get(source.key)
         # Without a digest it was read in place, which is looked at again: a driver may want the secret then.
-        if listing is None or not listing.artifact.digest:
+        if listing is None or not listing.artifact.digest or model.follows:
             return True
         # It is listed once more when a node no longer finds what was listed, or has found it incomplete.
         keys = [names.node_key(node, model.ref.uid) for node in self._holders.get(model.ref.uid, ())]
@@ -460,6 +467,7 @@ def decode_state(data: bytes) -> fetch_pb2.NodeModelState:
     state = fetch_pb2.NodeModelState.FromString(data)
     kept = fetch_pb2.NodeModelState(
         phase=state.phase,
+        update=state.update,
         content_digest=state.content_digest,
         problem=fetch_pb2.Problem(reason=state.problem.reason),
         # Whether a node has let go in answer to the present assignment.

@@ -9,7 +9,8 @@ Applying the actions, in order and up to the first failure, is for the loop.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,8 @@ from libs.model.problems import new_problem
 from libs.model.tolerations import Taint, untolerated
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import bases, listings, volumes
+from services.controller import bases, listings, rollout, volumes
+from services.controller.revisions import named_revision, shown_revision, with_revision
 from services.controller.specification import (
     ModelSource,
     ModelSpec,
@@ -100,6 +102,8 @@ class Rules:
     secrets: SecretRules = field(default_factory=SecretRules)
     # Whether models with a namespace stay in their own folder on the nodes.
     confines: bool = False
+    # How often a model that follows its source has it listed, unless it says so itself.
+    follow_seconds: float = 3600.0
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,12 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
     existing = {node for node in holding if node in observed.nodes}
     intent = _Intent(
         fetch_pb2.ModelPlan(
-            model=model.ref, generation=model.generation, spec_digest=model.spec_digest, disabled=model.disabled
+            model=model.ref,
+            generation=model.generation,
+            spec_digest=model.spec_digest,
+            disabled=model.disabled,
+            history=observed.plan.history if observed.plan else model.recorded_history,
+            pinned=observed.plan.pinned if observed.plan and observed.plan.HasField("pinned") else None,
         )
     )
     if model.disabled:
@@ -403,7 +412,12 @@ def _adopt(intent: _Intent, observed: Observed, model: ModelSpec) -> None:
 
 
 def _is_ready_with(state: fetch_pb2.NodeModelState | None, digest: str) -> bool:
-    return state is not None and state.phase == model_pb2.NODE_PHASE_READY and state.artifact.digest == digest
+    return state is not None and _is_settled(state) and state.artifact.digest == digest
+
+
+def _is_settled(state: fetch_pb2.NodeModelState) -> bool:
+    """Whether a node holds what it is to hold, rather than a good copy of something earlier."""
+    return state.phase == model_pb2.NODE_PHASE_READY and not state.update
 
 
 def _intend_volume(
@@ -466,10 +480,13 @@ def _intend_nodes(
             _heed(intent, listings.await_listing(_listing_case(source, observed, model, desired, rules, now)))
             _adopt(intent, observed, model)
             return
-        artifact = resolution.artifact
-        intent.report.warnings.extend(resolution.warnings)
-        if resolution.HasField("completeness"):
-            intent.report.completeness.CopyFrom(resolution.completeness)
+        try:
+            artifact = _artifact_to_hold(intent, source, model, resolution)
+        except InvalidValue as error:
+            _keep(intent, {node for node in desired if node in holding}, observed, model)
+            _adopt(intent, observed, model)
+            intent.report.problem.CopyFrom(new_problem(error.reason, error.message, fetch_pb2.PROBLEM_CLASS_INVALID))
+            return
         if artifact.digest:
             intent.report.artifact.CopyFrom(artifact)
             scopes = trust_scopes(model, source, resolution.secret_version)
@@ -499,11 +516,129 @@ def _intend_nodes(
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
-    _assign(intent, source, observed, model, holding, assignment)
-    why = listings.why_again((observed.states.get(node) for node in desired), assignment)
-    if why:
+    staying = _stage(intent, source, observed, model, assignment, now + observed.clock_offset)
+    _assign(intent, source, observed, model, holding, assignment, staying)
+    if source.needs_listing:
         case = _listing_case(source, observed, model, desired, rules, now)
+        _look_for_revisions(intent, case, observed, model, (assignment, *_held_by(staying, observed)), rules)
+
+
+def _artifact_to_hold(
+    intent: _Intent, source: ModelSource, model: ModelSpec, resolution: fetch_pb2.Resolution
+) -> model_pb2.Artifact:
+    """What was listed, with what is odd about it; or the earlier revision that a person names. Raises InvalidValue."""
+    named = named_revision(intent.report.history, model.named_revision, source.key)
+    if named is not None and named.artifact.digest != resolution.artifact.digest:
+        return named.artifact
+    intent.report.warnings.extend(resolution.warnings)
+    if resolution.HasField("completeness"):
+        intent.report.completeness.CopyFrom(resolution.completeness)
+    return resolution.artifact
+
+
+def _look_for_revisions(
+    intent: _Intent,
+    case: listings.Case,
+    observed: Observed,
+    model: ModelSpec,
+    held: Sequence[fetch_pb2.Assignment],
+    rules: Rules,
+) -> None:
+    """List the source again where nodes miss something of it, or where the model follows it."""
+    states = [observed.states.get(node) for node in intent.report.desired_nodes]
+    distinct = {each.content_digest: each for each in held}.values()
+    why = next(filter(None, (listings.why_again(states, each) for each in distinct)), "")
+    if why and not model.named_revision:
         _heed(intent, listings.list_again(case, why))
+    if model.follows and held[0].artifact.digest:
+        interval = (model.storage or {}).get("followIntervalSeconds") or rules.follow_seconds
+        _heed(intent, listings.follow(case, float(interval)))
+
+
+def _held_by(nodes: Iterable[str], observed: Observed) -> Iterator[fetch_pb2.Assignment]:
+    return (observed.held[node].assignment for node in nodes if node in observed.held)
+
+
+def _stage(
+    intent: _Intent,
+    source: ModelSource,
+    observed: Observed,
+    model: ModelSpec,
+    assignment: fetch_pb2.Assignment,
+    wall_seconds: float,
+) -> frozenset[str]:
+    """The nodes that stay with an earlier revision for now; the report says which and why, and gets its history."""
+    report, artifact = intent.report, assignment.artifact
+    if not artifact.digest:
+        return frozenset()
+    pinned = report.pinned if report.HasField("pinned") and report.pinned.source_key == source.key else None
+    decision = rollout.Decision()
+    if pinned and pinned.artifact.digest != artifact.digest and not (model.follows or model.named_revision):
+        standings = [_standing(node, observed, artifact.digest) for node in report.desired_nodes]
+        decision = rollout.keep_lost(
+            [each for each in standings if _held_digest(each.node, observed) == pinned.artifact.digest],
+            shown_revision(artifact),
+            shown_revision(pinned.artifact),
+        )
+    if not decision.staying:
+        if not model.named_revision:
+            report.pinned.CopyFrom(fetch_pb2.Revision(artifact=artifact, source_key=source.key))
+        decision = _roll_out(report, observed, model, artifact, wall_seconds)
+    history = with_revision(report.history, artifact, source.key, wall_seconds)
+    del report.history[:]
+    report.history.extend(history)
+    if decision.staying:
+        report.rollout.stage = decision.stage
+        report.rollout.message = decision.message
+        report.rollout.digest = artifact.digest
+        report.rollout.staying_nodes.extend(sorted(decision.staying))
+    intent.look_again_seconds = decision.look_again_seconds
+    return decision.staying
+
+
+def _roll_out(
+    report: fetch_pb2.ModelPlan,
+    observed: Observed,
+    model: ModelSpec,
+    artifact: model_pb2.Artifact,
+    wall_seconds: float,
+) -> rollout.Decision:
+    strategy = rollout.strategy_of(model.storage or {})
+    if strategy == rollout.Strategy():
+        # The usual case, which costs a large fleet nothing.
+        return rollout.Decision()
+    earlier = next((each.artifact for each in report.history if each.artifact.digest != artifact.digest), None)
+    before = shown_revision(earlier) if earlier else "the revision that they have"
+    standings = [_standing(node, observed, artifact.digest) for node in report.desired_nodes]
+    last = observed.plan.rollout if observed.plan and observed.plan.rollout.digest == artifact.digest else None
+    tried_at = last.tried_at if last and last.HasField("tried_at") else None
+    tried_seconds = None if tried_at is None else max(0.0, wall_seconds - tried_at.ToMilliseconds() / 1000)
+    decision = rollout.roll_out(standings, strategy, tried_seconds, shown_revision(artifact), before)
+    if decision.tried and tried_at is not None:
+        report.rollout.tried_at.CopyFrom(tried_at)
+    elif decision.tried:
+        report.rollout.tried_at.FromMilliseconds(int(wall_seconds * 1000))
+    return decision
+
+
+def _standing(node: str, observed: Observed, digest: str) -> rollout.Standing:
+    held, state, view = observed.held.get(node), observed.states.get(node), observed.nodes[node]
+    holds = held is not None and held.assignment.goal == fetch_pb2.GOAL_HOLD
+    told = holds and _held_digest(node, observed) == digest
+    answers = held is not None and state is not None and state.content_digest == held.assignment.content_digest
+    return rollout.Standing(
+        node=node,
+        told=told,
+        earlier=holds and not told and bool(_held_digest(node, observed)),
+        ready=answers and state is not None and _is_settled(state),
+        reason=state.problem.reason if answers and state is not None else model_pb2.REASON_UNSPECIFIED,
+        available=view.accepts_new and view.unreachable_since is None,
+    )
+
+
+def _held_digest(node: str, observed: Observed) -> str:
+    held = observed.held.get(node)
+    return held.assignment.artifact.digest if held else ""
 
 
 def _why_kept_away(kept_away: Mapping[str, Taint], matching: int) -> str:
@@ -535,14 +670,25 @@ def _assign(
     model: ModelSpec,
     holding: set[str],
     assignment: fetch_pb2.Assignment,
+    staying: Set[str],
 ) -> None:
-    """Give the nodes that must hold the model their assignment, each with its credentials."""
+    """Give the nodes that must hold the model their assignment, each with its credentials.
+
+    Those that stay are left alone; of these, a node that holds nothing gets what the others stay with.
+    """
+    earlier = _earlier(staying, observed)
     # Nodes differ in nothing else, and there may be thousands of them.
     by_version: dict[str, fetch_pb2.Assignment] = {}
     for node in intent.report.desired_nodes:
         if node in holding and not observed.nodes[node].accepts_new:
             # A cordoned or unready node keeps what it has and gets nothing new.
             _keep(intent, {node}, observed, model)
+        elif node in staying:
+            held = observed.held.get(node)
+            if earlier is None or (held and held.assignment.goal == fetch_pb2.GOAL_HOLD):
+                _keep(intent, {node}, observed, model)
+            else:
+                intent.assign[node] = earlier
         else:
             state = observed.states.get(node)
             if state and listings.awaits_credentials(source, state.problem):
@@ -551,6 +697,14 @@ def _assign(
             if version not in by_version:
                 by_version[version] = _with_credentials(assignment, version)
             intent.assign[node] = by_version[version]
+
+
+def _earlier(staying: Set[str], observed: Observed) -> fetch_pb2.Assignment | None:
+    """The assignment that most of the nodes which stay have."""
+    held = {each.content_digest: each for each in _held_by(sorted(staying), observed) if each.artifact.digest}
+    counts = Counter(each.content_digest for each in _held_by(staying, observed) if each.artifact.digest)
+    best = max(counts, key=lambda content: (counts[content], content), default=None)
+    return None if best is None else held[best]
 
 
 def _secret_version(source: ModelSource, observed: Observed, node: str, is_holding: bool) -> str:
@@ -583,13 +737,21 @@ def _listing_case(
         retry_initial_seconds=rules.retry_initial_seconds,
         retry_max_seconds=rules.retry_max_seconds,
         now=now,
+        resolved_at=_resolved_at(observed, source.key),
     )
+
+
+def _resolved_at(observed: Observed, source_key: str) -> float:
+    """When a source was listed, by the clock that plan is told, if that of the node which did it is right."""
+    resolution = observed.resolutions.get(source_key)
+    return resolution.resolved_at.ToMilliseconds() / 1000 - observed.clock_offset if resolution else 0.0
 
 
 def _heed(intent: _Intent, decision: listings.Decision) -> None:
     """Take what was decided about the listing into the intent, beside what was decided already."""
-    intent.ask = decision.ask
-    intent.look_again_seconds = decision.look_again_seconds
+    intent.ask = intent.ask or decision.ask
+    waits = (intent.look_again_seconds, decision.look_again_seconds)
+    intent.look_again_seconds = min((wait for wait in waits if wait is not None), default=None)
     if decision.problem:
         intent.report.problem.CopyFrom(decision.problem)
     if decision.awaited_secret:

@@ -37,6 +37,9 @@ class Settings:
     resync_seconds: float = setting(300.0, help="every model is looked at again after so long", minimum=1)
     retry_initial_seconds: float = setting(5.0, help="delay after the first failed listing of a source", minimum=0.01)
     retry_max_seconds: float = setting(600.0, help="longest delay between listings of a failing source", minimum=0.01)
+    follow_seconds: float = setting(
+        3600.0, help="a source is listed again after so long for models that follow it and say nothing else", minimum=1
+    )
     volume_inspect_seconds: float = setting(
         3600.0, help="a volume in which a model was found is looked at again after so long", minimum=1
     )

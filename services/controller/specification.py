@@ -3,10 +3,11 @@
 The last line of defence behind admission: an object that was stored under an older schema ends here with a reason.
 """
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from libs.artifact.places import STATE_DIRECTORY, leads_into_state, namespace_fo
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import (
     FINALIZER,
+    FOLLOW,
+    REVISION_ANNOTATION,
     in_use_grace_seconds,
     keeps_files,
     planning_digest,
@@ -88,6 +91,15 @@ class ModelSpec:
     recorded_generation: int = 0
     # The base that a FineTunedWeight names.
     base: BaseReference | None = None
+    # The revisions that nodes were to hold, as the object's status says, the newest first.
+    recorded_history: tuple[fetch_pb2.Revision, ...] = ()
+    # The revision that a person has named; empty for what the source has.
+    named_revision: str = ""
+
+    @property
+    def follows(self) -> bool:
+        """Whether the model goes with its source."""
+        return (self.storage or {}).get("revisionPolicy") == FOLLOW
 
     @property
     def has_finalizer(self) -> bool:
@@ -152,6 +164,8 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         recorded=_recorded(status.get("update") or status.get("artifact") or {}),
         recorded_generation=status.get("observedGeneration", 0),
         base=base_reference(item),
+        recorded_history=tuple(_revisions(status.get("history") or ())),
+        named_revision=annotations.get(REVISION_ANNOTATION, "").strip(),
     )
 
 
@@ -286,6 +300,18 @@ def _check_holds_no_secret(parameters: Mapping[str, str]) -> None:
 
 def _digest(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def _revisions(history: Sequence[Mapping[str, Any]]) -> Iterator[fetch_pb2.Revision]:
+    for entry in history:
+        artifact = _recorded(entry)
+        if not artifact.digest:
+            continue
+        revision = fetch_pb2.Revision(artifact=artifact, source_key=str(entry.get("source", "")))
+        # A time that cannot be read is no reason to forget the revision.
+        with contextlib.suppress(ValueError):
+            revision.since.FromJsonString(str(entry.get("since", "")))
+        yield revision
 
 
 def _recorded(artifact: Mapping[str, Any]) -> model_pb2.Artifact:

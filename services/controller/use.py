@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from libs.artifact.places import overlap
 from ome.fetch.v1 import fetch_pb2
@@ -21,6 +21,7 @@ _MOST_USERS = 8
 _ENDED = ("Succeeded", "Failed")
 
 PodKey = tuple[str, str]
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,11 @@ class UseIndex:
 
     def __init__(self) -> None:
         self._pods: defaultdict[str, dict[PodKey, PodView]] = defaultdict(dict)
-        self._nodes: dict[PodKey, str] = {}
+        self._views: dict[PodKey, PodView] = {}
+        # Keys of Pods by what they mount, by the directories above that, and by the model that they name.
+        self._mounting: defaultdict[str, set[PodKey]] = defaultdict(set)
+        self._mounting_below: defaultdict[str, set[PodKey]] = defaultdict(set)
+        self._naming: defaultdict[str, set[PodKey]] = defaultdict(set)
         self._models: dict[str, tuple[model_pb2.ModelRef, str]] = {}
         # Uids of models by path, by the directories above it, and by name.
         self._at: defaultdict[str, set[str]] = defaultdict(set)
@@ -170,24 +175,21 @@ class UseIndex:
 
     def pod_changed(self, key: PodKey, pod: PodView | None) -> set[str]:
         """A Pod is as given now, None for one that is gone or uses nothing; uids of the models that this concerns."""
-        node = self._nodes.pop(key, None)
-        before = self._pods[node].pop(key) if node is not None else None
-        if node is not None and not self._pods[node]:
-            del self._pods[node]
+        before = self._views.get(key)
         if before == pod:
-            concerned: set[str] = set()
-        else:
-            concerned = set(self._used_by(before)) ^ set(self._used_by(pod))
-            if before and pod and (before.since, before.node) != (pod.since, pod.node):
-                concerned |= set(self._used_by(pod))
-        for uid in self._used_by(before):
-            self._drop(uid, key)
+            return set()
+        used_before, used = set(self._used_by(before)), set(self._used_by(pod))
+        if before:
+            self._forget(before)
+            for uid in used_before:
+                self._drop(uid, key)
         if pod:
-            self._pods[pod.node][key] = pod
-            self._nodes[key] = pod.node
-            for uid in self._used_by(pod):
+            self._note(pod)
+            for uid in used:
                 self._users[uid][key] = pod
-        return concerned
+        if before and pod and (before.since, before.node) != (pod.since, pod.node):
+            return used_before | used
+        return used_before ^ used
 
     def model_changed(self, uid: str, ref: model_pb2.ModelRef | None, path: str) -> None:
         """A model has a path on nodes, empty if none is known; ref is None for one that is gone."""
@@ -209,15 +211,37 @@ class UseIndex:
             self._at[path].add(uid)
             for directory in _above(path):
                 self._below[directory].add(uid)
-        for pods in self._pods.values():
-            for key, pod in pods.items():
-                if self._uses(pod, uid):
-                    self._users[uid][key] = pod
+        candidates = {*self._naming.get(ref.name, ()), *self._mounting_below.get(path, ())}
+        for directory in (path, *_above(path)) if path else ():
+            candidates |= self._mounting.get(directory, set())
+        for key in candidates:
+            if self._uses(self._views[key], uid):
+                self._users[uid][key] = self._views[key]
+
+    def _note(self, pod: PodView) -> None:
+        self._views[pod.key] = self._pods[pod.node][pod.key] = pod
+        for mounted in pod.paths:
+            self._mounting[mounted].add(pod.key)
+            for directory in _above(mounted):
+                self._mounting_below[directory].add(pod.key)
+        if pod.model:
+            self._naming[_name_in(pod.model)].add(pod.key)
+
+    def _forget(self, pod: PodView) -> None:
+        del self._views[pod.key], self._pods[pod.node][pod.key]
+        if not self._pods[pod.node]:
+            del self._pods[pod.node]
+        for mounted in pod.paths:
+            _discard(self._mounting, mounted, pod.key)
+            for directory in _above(mounted):
+                _discard(self._mounting_below, directory, pod.key)
+        if pod.model:
+            _discard(self._naming, _name_in(pod.model), pod.key)
 
     def _used_by(self, pod: PodView | None) -> Iterator[str]:
         if pod is None:
             return
-        candidates = set(self._named.get((pod.model or "").rpartition("/")[2], ()))
+        candidates = set(self._named.get(_name_in(pod.model or ""), ()))
         for mounted in pod.paths:
             candidates |= self._below.get(mounted, set())
             for directory in (mounted, *_above(mounted)):
@@ -243,8 +267,12 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _discard(index: dict[str, set[str]], key: str, uid: str) -> None:
+def _name_in(annotation: str) -> str:
+    return annotation.rpartition("/")[2]
+
+
+def _discard(index: dict[str, set[M]], key: str, member: M) -> None:
     members = index.get(key, set())
-    members.discard(uid)
+    members.discard(member)
     if not members:
         index.pop(key, None)

@@ -1,29 +1,47 @@
 """The models as StatusService tells them, and who is waiting to hear of changes.
 
 Holds the latest view of each model. A subscriber has at most one pending entry per model, so that a slow reader gets
-fewer messages and never an older state after a newer one. Must not do I/O.
+fewer messages and never an older state after a newer one. Changes are numbered, so that a subscriber that comes back
+is told only what it has missed. Must not do I/O.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ome.model.v1.model_pb2 import ModelRef
 from ome.status.v1.status_pb2 import Model
+from services.status.listing import sort_key
+
+# Of models that are gone so many are remembered, for subscribers that come back.
+_GONE = 1000
 
 
 class Subscription:
-    """The models that one watcher has not been told of yet."""
+    """The models that one watcher has not been told of yet, each with the number of the first change of it."""
 
-    def __init__(self, matches: Callable[[ModelRef], bool], pending: dict[str, ModelRef]) -> None:
+    def __init__(
+        self, matches: Callable[[ModelRef], bool], pending: dict[str, tuple[ModelRef, int]], number: int
+    ) -> None:
+        """pending is in the order of the numbers; number is that of the last change of any model."""
         self._matches = matches
         self._pending = pending
+        self._number = number
         self._changed = asyncio.Event()
 
-    def notify(self, ref: ModelRef) -> None:
+    @property
+    def told_to(self) -> int:
+        """The last change up to which the watcher has been told all that concerns it."""
+        if self._pending:
+            return next(iter(self._pending.values()))[1] - 1
+        return self._number
+
+    def notify(self, ref: ModelRef, number: int) -> None:
         """Have the watcher told of a model, unless that is pending already."""
+        self._number = number
         if self._matches(ref):
-            self._pending.setdefault(ref.uid, ref)
+            self._pending.setdefault(ref.uid, (ref, number))
             self._changed.set()
 
     async def next_change(self) -> ModelRef:
@@ -31,7 +49,13 @@ class Subscription:
         while not self._pending:
             self._changed.clear()
             await self._changed.wait()
-        return self._pending.pop(next(iter(self._pending)))
+        return self._pending.pop(next(iter(self._pending)))[0]
+
+    def take_all(self) -> list[ModelRef]:
+        """All models to tell of, without waiting for one."""
+        refs = [ref for ref, _ in self._pending.values()]
+        self._pending.clear()
+        return refs
 
 
 class Catalog:
@@ -40,6 +64,10 @@ class Catalog:
     def __init__(self) -> None:
         self._models: dict[str, Model] = {}
         self._subscriptions: set[Subscription] = set()
+        # Number of the last change, of the last one of each model, and the models that went, with the numbers.
+        self._number = 0
+        self._changed_at: dict[str, int] = {}
+        self._gone: deque[tuple[int, ModelRef]] = deque(maxlen=_GONE)
 
     def get(self, model_uid: str) -> Model | None:
         """The view of a model."""
@@ -64,6 +92,8 @@ class Catalog:
         model = self._models.pop(model_uid, None)
         if model:
             self._notify(model.ref)
+            del self._changed_at[model_uid]
+            self._gone.append((self._number, model.ref))
 
     def touch(self, model_uid: str) -> None:
         """Tell watchers of a model whose view says something new, such as the progress of a transfer."""
@@ -71,12 +101,31 @@ class Catalog:
         if model:
             self._notify(model.ref)
 
+    def remembers(self, number: int) -> bool:
+        """Whether it is known what has changed since the change of this number."""
+        forgotten = self._gone[0][0] - 1 if len(self._gone) == _GONE else 0
+        return forgotten <= number <= self._number
+
     @contextmanager
-    def subscribe(self, matches: Callable[[ModelRef], bool]) -> Iterator[tuple[Subscription, int]]:
-        """Subscribe to the models that match, beginning with those that exist; yields also how many these are."""
-        existing = {model.ref.uid: model.ref for model in self.models() if matches(model.ref)}
-        count = len(existing)
-        subscription = Subscription(matches, existing)
+    def subscribe(
+        self, matches: Callable[[ModelRef], bool], after: int | None = None
+    ) -> Iterator[tuple[Subscription, int]]:
+        """Subscribe to the models that match, beginning with those that exist; yields also how many these are.
+
+        after is the number of a change that is remembered: then it begins with what has changed or gone since.
+        """
+        if after is None:
+            # Numbered so that nothing is taken for told before all of them are.
+            pending = {model.ref.uid: (model.ref, 0) for model in self.models() if matches(model.ref)}
+        else:
+            changed = [(number, self._models[uid].ref) for uid, number in self._changed_at.items()]
+            missed = sorted(
+                ((number, ref) for number, ref in (*changed, *self._gone) if number > after and matches(ref)),
+                key=lambda each: each[0],
+            )
+            pending = {ref.uid: (ref, number) for number, ref in missed}
+        count = len(pending)
+        subscription = Subscription(matches, pending, self._number)
         self._subscriptions.add(subscription)
         try:
             yield subscription, count
@@ -84,10 +133,7 @@ class Catalog:
             self._subscriptions.discard(subscription)
 
     def _notify(self, ref: ModelRef) -> None:
+        self._number += 1
+        self._changed_at[ref.uid] = self._number
         for subscription in self._subscriptions:
-            subscription.notify(ref)
-
-
-def sort_key(model: Model) -> tuple[int, str, str, str]:
-    """Order of lists: kind, namespace, name; the uid tells a model from a successor that has its name."""
-    return model.ref.kind, model.ref.namespace, model.ref.name, model.ref.uid
+            subscription.notify(ref, self._number)

@@ -31,7 +31,8 @@ def judge_whole(
     """
     for said in (facts.completeness if facts else Completeness(), plan.completeness if plan else Completeness()):
         if said.wholeness == model_pb2.WHOLENESS_INCOMPLETE:
-            used = wording.USED_ALTHOUGH_INCOMPLETE if situation.ready or situation.found_in else ""
+            offered = any(each.node in situation.ready and not each.revising for each in situation.desired)
+            used = wording.USED_ALTHOUGH_INCOMPLETE if offered or situation.found_in else ""
             return "False", Reason.INCOMPLETE, wording.sentence(defects_sentence(said)) + used
         if said.wholeness == model_pb2.WHOLENESS_WHOLE:
             return "True", "Whole", wording.WHOLE

@@ -11,11 +11,13 @@ from typing import Any
 
 from libs.artifact.reasons import Reason
 from libs.model.reasons import reason_of
+from ome.fetch.v1 import fetch_pb2
 from ome.fetch.v1.fetch_pb2 import (
     PROBLEM_CLASS_CORRUPT,
     PROBLEM_CLASS_INVALID,
     PROBLEM_CLASS_MISSING,
     Problem,
+    Rollout,
     Volume,
 )
 from ome.model.v1 import model_pb2
@@ -27,6 +29,7 @@ _LASTING = (PROBLEM_CLASS_INVALID, PROBLEM_CLASS_MISSING, PROBLEM_CLASS_CORRUPT)
 # Reasons that say what a model is waiting for, or that it needs nothing; none of them is a failure.
 _NEUTRAL = (
     Reason.DELETING,
+    Reason.IN_USE,
     Reason.DISABLED,
     Reason.NO_MATCHING_NODE,
     Reason.NO_STORAGE,
@@ -39,7 +42,9 @@ _WAITING_FOR_PEOPLE = (Reason.NO_MATCHING_NODE, Reason.BASE_NOT_FOUND)
 # Words of conditions for what is as it should be, or not known yet; all others are reasons.
 _AS_EXPECTED = "AsExpected"
 _PENDING = "Pending"
-
+# Conditions that are bad news while they hold, and where a cause of more than one condition is told, in this order.
+_TROUBLE = ("Degraded", "Stalled")
+_HOMES = ("Whole", *_TROUBLE, "RolledOut", "Complete")
 
 # Status, reason and message of a condition.
 Judgement = tuple[str, str, str]
@@ -57,6 +62,9 @@ class NodeStanding:
     reachable: bool
     path: str = ""
     bytes_done: int = 0
+    # Readers see a good copy that is not the desired one, which is on its way or has failed.
+    revising: bool = False
+    revision_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,13 +89,29 @@ class Situation:
     obstacle: Cause | None
     artifact: Artifact | None
     listed: bool
+    # Ready nodes that hold an earlier revision, and cannot get the desired one.
+    failed_revisions: tuple[NodeStanding, ...] = ()
     # Where the model lies when no node holds it.
     volume: Volume | None = None
+    # How the nodes come to a new revision, while some of them keep an earlier one.
+    rollout: Rollout | None = None
+
+    @property
+    def staged(self) -> Cause | None:
+        """Why nodes keep an earlier revision that they are to give up, if they do."""
+        if self.rollout is None or self.rollout.stage == fetch_pb2.ROLLOUT_STAGE_DIVERGED:
+            return None
+        return _rollout_cause(self.rollout)
 
     @property
     def found_in(self) -> Volume | None:
         """The volume in which the model was found."""
         return self.volume if self.volume and self.volume.inspection.HasField("found_at") else None
+
+    @property
+    def troubled(self) -> tuple[NodeStanding, ...]:
+        """Nodes that have failed to get what they are to hold, whether or not they hold something else."""
+        return (*self.failed, *self.failed_revisions)
 
     @property
     def resolved(self) -> bool:
@@ -99,7 +123,10 @@ class Situation:
         """Whether every node that must hold the model holds what the object asks for now."""
         if self.volume:
             return self.found_in is not None and not self.obstacle
-        return bool(self.desired) and len(self.ready) == len(self.desired) and self.resolved and not self.obstacle
+        if self.staged:
+            return False
+        settled = len(self.ready) == len(self.desired) and not any(each.revising for each in self.desired)
+        return bool(self.desired) and settled and self.resolved and not self.obstacle
 
     @property
     def state(self) -> str:
@@ -116,11 +143,17 @@ class Situation:
         """The foremost reason why the model is not complete."""
         if self.obstacle:
             return self.obstacle
-        if self.failed:
-            return _failure_of(self.failed, len(self.desired))
+        staged = self.staged
+        if staged and staged.failing:
+            return staged
+        if self.troubled:
+            return _failure_of(self.troubled, len(self.desired))
         if self.unreachable:
             return unreachable_cause(self.unreachable)
-        return _waiting([each for each in self.desired if each.phase != NODE_PHASE_READY], len(self.desired))
+        if staged:
+            return staged
+        waiting = [each for each in self.desired if each.phase != NODE_PHASE_READY or each.revising]
+        return _waiting(waiting, len(self.desired))
 
 
 def judge(
@@ -139,11 +172,8 @@ def judge(
     while nothing is fetched; relations are the conditions that tell of other models.
     """
     otherwise = wording.NOTHING_WRONG if situation.volume else wording.NO_NODE_IN_TROUBLE
-    available = _available(situation, progress)
     judged = {
-        "Available": available,
-        # Another name of Available: what people and tools wait for by habit.
-        "Ready": available,
+        "Available": _available(situation),
         "Complete": _complete(situation),
         "Degraded": _problem(_trouble(situation), otherwise),
         "Resolved": _resolved(situation),
@@ -152,7 +182,14 @@ def judge(
         "Stalled": _problem(_stalled(situation), wording.NOTHING_STUCK),
         **relations,
     }
-    return [made_condition(name, *judgement, previous, now) for name, judgement in judged.items()]
+    if rolled_out := _rolled_out(situation, previous):
+        judged["RolledOut"] = rolled_out
+    told = _told_once(judged)
+    status, reason, message = told["Available"]
+    told["Available"] = status, reason, message + wording.fetched(progress)
+    # Ready is another name of Available: what people and tools wait for by habit.
+    named = {"Available": told["Available"], "Ready": told["Available"], **told}
+    return [made_condition(name, *judgement, previous, now) for name, judgement in named.items()]
 
 
 def foremost_reason(conditions: Sequence[Mapping[str, str]]) -> str:
@@ -182,6 +219,14 @@ def obstacle_of(problem: Problem) -> Cause:
     )
 
 
+def deletion_cause(waiting: Sequence[NodeStanding]) -> Cause:
+    """Nodes that have not deleted their copies yet: Pods that use one are what a person can do something about."""
+    held = [each for each in waiting if each.reason == model_pb2.REASON_IN_USE]
+    if held:
+        return Cause(Reason.IN_USE, wording.deletion_held(held[0].node, len(held), held[0].message))
+    return Cause(Reason.DELETING, wording.deletion_awaits([each.node for each in waiting]))
+
+
 def not_planned() -> Cause:
     """The controller has said nothing yet."""
     return Cause(_PENDING, wording.NOT_PLANNED)
@@ -202,13 +247,27 @@ def parsing_skipped() -> Cause:
     return Cause("ParsingSkipped", wording.PARSING_SKIPPED)
 
 
-def _available(situation: Situation, progress: Mapping[str, Any]) -> Judgement:
+def _told_once(judged: Mapping[str, Judgement]) -> dict[str, Judgement]:
+    """The judgements, each cause told by the condition where it belongs; others have its reason, and name that one."""
+    causes = {
+        name: judgement[1:] for name, judgement in judged.items() if (judgement[0] == "True") == (name in _TROUBLE)
+    }
+    homes: dict[tuple[str, str], str] = {}
+    for name in sorted(causes, key=lambda each: _HOMES.index(each) if each in _HOMES else len(_HOMES)):
+        homes.setdefault(causes[name], name)
+    told = dict(judged)
+    for name, cause in causes.items():
+        if (home := homes[cause]) != name:
+            told[name] = judged[name][0], judged[name][1], wording.told_by(name, home)
+    return told
+
+
+def _available(situation: Situation) -> Judgement:
     if situation.found_in:
         return "True", "VolumeReady", wording.volume_holds(situation.found_in)
     if situation.ready:
-        holders = wording.some_hold(len(situation.ready), len(situation.desired))
-        return "True", "NodesReady", holders + wording.fetched(progress)
-    return "False", situation.cause.reason, situation.cause.message + wording.fetched(progress)
+        return "True", "NodesReady", wording.some_hold(len(situation.ready), len(situation.desired))
+    return "False", situation.cause.reason, situation.cause.message
 
 
 def _complete(situation: Situation) -> Judgement:
@@ -242,9 +301,34 @@ def _parsed(metadata: Mapping[str, Any] | None, cause: Cause | None) -> Judgemen
     return "True", "Parsed", wording.parsed([word for word in described if word])
 
 
+def _rolled_out(situation: Situation, previous: Mapping[str, Any]) -> Judgement | None:
+    """Whether all nodes have the same revision; of a model whose nodes always had there is nothing to say."""
+    rollout = situation.rollout
+    if rollout:
+        cause = _rollout_cause(rollout)
+        return "False", cause.reason, cause.message
+    known = any(condition["type"] == "RolledOut" for condition in previous.get("conditions") or ())
+    return ("True", "AllNodesUpdated", wording.ROLLED_OUT) if known else None
+
+
+def _rollout_cause(rollout: Rollout) -> Cause:
+    """Why nodes keep an earlier revision."""
+    message = wording.sentence(rollout.message)
+    match rollout.stage:
+        case fetch_pb2.ROLLOUT_STAGE_HALTED:
+            return Cause("RolloutHalted", message, failing=True)
+        case fetch_pb2.ROLLOUT_STAGE_PAUSED:
+            return Cause("RolloutPaused", message)
+        case fetch_pb2.ROLLOUT_STAGE_DIVERGED:
+            return Cause("RevisionLost", message)
+    return Cause("RollingOut", message)
+
+
 def _trouble(situation: Situation) -> Cause | None:
-    if situation.failed:
-        return _failure_of(situation.failed, len(situation.desired))
+    if situation.staged and situation.staged.failing:
+        return situation.staged
+    if situation.troubled:
+        return _failure_of(situation.troubled, len(situation.desired))
     damaged = [each for each in situation.desired if each.reason == model_pb2.REASON_ARTIFACT_DAMAGED]
     if damaged:
         message = wording.damage(damaged[0].node, len(damaged), len(situation.desired), damaged[0].message)

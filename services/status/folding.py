@@ -35,6 +35,7 @@ from services.status.conditions import (
     Judgement,
     NodeStanding,
     Situation,
+    deletion_cause,
     foremost_reason,
     judge,
     not_planned,
@@ -44,8 +45,10 @@ from services.status.conditions import (
     unreachable_cause,
 )
 from services.status.facts import facts_document, spec_to_apply
+from services.status.history import history_document
 from services.status.progress import download_document, progress_document
 from services.status.relations import NO_RELATIONS, Relations, relation_conditions, relation_fields
+from services.status.serving import served_document, update_document, use_document
 from services.status.transitions import EventDraft, transitions
 
 FAILURES_LIMIT = 50
@@ -84,13 +87,19 @@ def fold(
     current = plan is not None and plan.spec_digest == planning_digest(spec, _annotations(model))
     situation = _assess(spec, deleting, plan, states, nodes)
 
+    served = served_document(situation.artifact, plan, situation.desired, states, previous)
+    update = None
+    if not situation.complete:
+        update = update_document(situation.artifact, plan, served, situation.desired, states, previous)
     facts, parse_cause = _facts(model, situation, states)
-    metadata = facts_document(facts) if facts else _kept_metadata(model, plan, situation, previous)
+    # The facts are about what readers see; whether the model is whole is asked of what they are to see.
+    shown = facts if not (served and situation.artifact) or served["digest"] == situation.artifact.digest else None
+    metadata = facts_document(shown) if shown else _kept_metadata(model, plan, situation, served, previous)
     progress = progress_document(situation.desired, situation.artifact, transfers, previous, now)
-    kept = bool(metadata) and facts is None
+    kept = bool(metadata) and facts is None and not update
     whole = judge_whole(situation, plan if current else None, facts, kept, previous)
     ties = relation_conditions(model, relations, metadata)
-    parsed = metadata if facts or metadata else None
+    parsed = metadata if shown or metadata else None
     conditions = judge(situation, parsed, parse_cause, whole, ties, progress, previous, now)
     status: dict[str, Any] = {
         "state": situation.state,
@@ -111,17 +120,13 @@ def fold(
     generation = _observed_generation(model, plan, current, previous)
     if generation:
         status["observedGeneration"] = generation
-    if situation.artifact and situation.artifact.digest:
-        status["artifact"] = {
-            "digest": situation.artifact.digest,
-            "sourceRevision": situation.artifact.source_revision,
-            "bytes": situation.artifact.bytes,
-            "files": situation.artifact.files,
-        }
-    elif plan is None and previous.get("artifact"):
-        # NATS may have lost what was decided; the controller goes by this until the source is listed again.
-        status["artifact"] = dict(previous["artifact"])
+    told = {"artifact": served, "update": update, "inUse": use_document(plan, states)}
+    status |= {name: document for name, document in told.items() if document}
     status |= relation_fields(model, relations, metadata)
+    if history := history_document(plan, previous):
+        status["history"] = history
+        if "artifact" in status and len(history) > 1:
+            status["artifact"]["previous"] = history[1]["digest"]
     if progress:
         status["progress"] = progress
     if download := download_document(
@@ -137,11 +142,11 @@ def fold(
         status["warnings"] = warnings
     return StatusView(
         status=status,
-        spec_facts=spec_to_apply(model, facts) if facts and not deleting else None,
+        spec_facts=spec_to_apply(model, shown) if shown and not deleting else None,
         events=transitions(previous, status),
         nodes=situation.nodes,
         artifact=situation.artifact,
-        facts=facts,
+        facts=shown,
     )
 
 
@@ -165,9 +170,12 @@ def _assess(
         desired = {node for node, state in states.items() if state.phase == NODE_PHASE_READY}
     else:
         desired = set(plan.desired_nodes) if plan else set()
+    # They hold an earlier revision because they are told to.
+    staying = frozenset(plan.rollout.staying_nodes) if plan and not deleting else frozenset[str]()
     holders = {node for node, state in states.items() if state.phase != NODE_PHASE_DELETED and node in nodes}
     views = tuple(
-        _view(node, node in desired, states.get(node), plan, nodes.get(node)) for node in sorted(desired | holders)
+        _view(node, node in desired, states.get(node), None if node in staying else plan, nodes.get(node))
+        for node in sorted(desired | holders)
     )
     wanted = tuple(view for view in views if view.desired)
     unreachable = tuple(view for view in wanted if not view.reachable)
@@ -175,12 +183,14 @@ def _assess(
         desired=wanted,
         ready=tuple(view.node for view in wanted if view.phase == NODE_PHASE_READY),
         failed=tuple(view for view in wanted if view.phase == NODE_PHASE_FAILED),
+        failed_revisions=tuple(view for view in wanted if view.revision_failed),
         unreachable=unreachable,
         obstacle=_obstacle(spec, deleting, plan, wanted, unreachable),
         artifact=artifact,
         listed=_is_listed(uri),
         volume=volume,
         nodes=views,
+        rollout=plan.rollout if plan and plan.HasField("rollout") and not deleting else None,
     )
 
 
@@ -202,9 +212,9 @@ def _view(
         phase, reason, message = NODE_PHASE_UPDATING, REASON_NODE_UNREACHABLE, wording.NODE_GONE
     elif phase in (NODE_PHASE_UNSPECIFIED, NODE_PHASE_DELETED):
         phase, reason, message = NODE_PHASE_UPDATING, REASON_QUEUED, wording.NOT_REPORTED
-    elif state and plan and phase == NODE_PHASE_READY and _is_outdated(state, plan):
-        phase, reason = NODE_PHASE_UPDATING, REASON_QUEUED
-        message = wording.NODE_OUTDATED
+    revising = phase == NODE_PHASE_READY and state is not None and _is_revising(state, plan)
+    if state and revising and not state.update:
+        reason, message = REASON_QUEUED, wording.NODE_OUTDATED
     if reachable is False and phase != NODE_PHASE_FAILED:
         # What the node held when it was last heard of is still the best guess, so a Ready copy stays Ready.
         reason, message = REASON_NODE_UNREACHABLE, wording.NODE_SILENT
@@ -217,7 +227,14 @@ def _view(
         reachable=bool(reachable),
         path=state.path if state else "",
         bytes_done=state.bytes_done if state else 0,
+        revising=revising,
+        revision_failed=revising and state is not None and state.update == NODE_PHASE_FAILED,
     )
+
+
+def _is_revising(state: NodeModelState, plan: ModelPlan | None) -> bool:
+    """Whether the good copy that readers see is not what they are to see."""
+    return bool(state.update) or (plan is not None and _is_outdated(state, plan))
 
 
 def _is_outdated(state: NodeModelState, plan: ModelPlan) -> bool:
@@ -238,7 +255,7 @@ def _obstacle(
     if deleting:
         if unreachable:
             return unreachable_cause(unreachable)
-        return Cause(Reason.DELETING, wording.deletion_awaits([each.node for each in desired]))
+        return deletion_cause(desired)
     if not spec.get("storage"):
         return Cause(Reason.NO_STORAGE, wording.NO_STORAGE)
     if spec.get("disabled"):
@@ -289,13 +306,17 @@ def _is_about(state: NodeModelState, artifact: Artifact) -> bool:
 
 
 def _kept_metadata(
-    model: Mapping[str, Any], plan: ModelPlan | None, situation: Situation, previous: Mapping[str, Any]
+    model: Mapping[str, Any],
+    plan: ModelPlan | None,
+    situation: Situation,
+    served: Mapping[str, Any] | None,
+    previous: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What was known of the same artifact stays known while no node says it, or while nobody says what it is."""
     if situation.volume:
         # The plan says all that is known of a volume.
         return {}
-    digest = situation.artifact.digest if situation.artifact else ""
+    digest = served["digest"] if served else ""
     other = plan is not None and (previous.get("artifact") or {}).get("digest", "") != digest
     if skips_parsing(_annotations(model)) or other:
         return {}
@@ -307,7 +328,7 @@ def _annotations(model: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _failures(situation: Situation) -> list[dict[str, str]]:
-    troubled = {view.node: view for view in (*situation.unreachable, *situation.failed)}
+    troubled = {view.node: view for view in (*situation.unreachable, *situation.troubled)}
     return [
         {
             "node": node,

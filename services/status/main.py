@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 
 from libs.chassis.grpc_server import serve_grpc
 from libs.chassis.health import Health, serve_http
@@ -17,12 +18,15 @@ from services.status.access import Access, EveryAccess, ReviewedAccess
 from services.status.callers import Anyone, Callers, TokenCallers
 from services.status.catalog import Catalog
 from services.status.cluster import Cluster
+from services.status.explaining import Explainer
 from services.status.facts import FIELD_MANAGER
 from services.status.kube import Writer
 from services.status.metrics import LEADER, MODELS
 from services.status.model_loop import ModelLoop
 from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
+from services.status.page.opening import opened_page
+from services.status.page.sources import Sources
 from services.status.service_loop import ServiceLoop
 from services.status.servicer import SERVICE, Shares, StatusServicer
 from services.status.settings import API_SERVER, Settings
@@ -46,6 +50,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve and write until stop is set."""
     health = Health()
     health.declare(_SYNCED, "not everything has been read yet")
+    synced = partial(health.holds, _SYNCED)
     catalog = Catalog()
     models: KeyedQueue[str] = KeyedQueue("models")
     nodes: KeyedQueue[str] = KeyedQueue("nodes")
@@ -77,9 +82,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
         callers, access = door(settings, kube)
         shares = Shares(settings.calls_per_second, settings.watches_per_caller)
-        servicer = StatusServicer(
-            catalog, observations, lambda: _SYNCED not in health.failures, stop, callers, access, shares
-        )
+        cluster = Cluster(health, settings.namespace, listener)
+        explainer = Explainer(cluster, observations)
+        servicer = StatusServicer(catalog, observations, explainer, synced, stop, callers, access, shares)
         await stack.enter_async_context(
             serve_grpc(
                 settings.listen_host,
@@ -90,6 +95,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 options=_OPTIONS,
             )
         )
+        sources = Sources(catalog, observations, cluster.models.get, synced, health)
+        await stack.enter_async_context(opened_page(settings, sources, callers, access, stop, tls, health))
         client = await stack.enter_async_context(
             connect_nats(
                 settings.nats_url,
@@ -103,7 +110,6 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         writer = Writer(kube, FIELD_MANAGER)
-        cluster = Cluster(health, settings.namespace, listener)
 
         def look_at_everything() -> None:
             models.add_all((*cluster.models, *observations.model_uids()))

@@ -1,6 +1,6 @@
 """Views as messages of StatusService. Must not do I/O."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from libs.artifact.wording import one_line
 from libs.model.kinds import model_ref
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
-from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, NODE_PHASE_UPDATING, REASON_DOWNLOADING
 from ome.status.v1.status_pb2 import (
     CONDITION_STATUS_FALSE,
     CONDITION_STATUS_TRUE,
@@ -19,6 +19,7 @@ from ome.status.v1.status_pb2 import (
     Condition,
     Model,
     Node,
+    NodeModel,
     NodeStatus,
     RootCapacity,
 )
@@ -77,7 +78,7 @@ def with_progress(model: Model, progress_of: Callable[[str, str], Progress | Non
     result = Model()
     result.CopyFrom(model)
     for node in result.nodes:
-        progress = progress_of(node.node, model.ref.uid) if node.phase == NODE_PHASE_UPDATING else None
+        progress = progress_of(node.node, model.ref.uid) if node.reason == REASON_DOWNLOADING else None
         if progress:
             node.bytes_done = progress.bytes_done
             node.bytes_total = progress.bytes_total
@@ -104,6 +105,13 @@ def node_message(
         models_updating=phases.count(NODE_PHASE_UPDATING),
         models_failed=phases.count(NODE_PHASE_FAILED),
     )
+
+
+def node_models(node: str, models: Iterable[Model]) -> list[NodeModel]:
+    """How each of the models stands on a node, without those that have nothing to do with it."""
+    return [
+        NodeModel(model=model.ref, status=status) for model in models for status in model.nodes if status.node == node
+    ]
 
 
 def _shortened(messages: Sequence[str]) -> list[str]:

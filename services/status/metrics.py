@@ -10,6 +10,7 @@ WRITES = Counter(
 LEADER = Gauge("ome_status_leader", "1 on the replica that writes.")
 MODELS = Gauge("ome_status_models", "Models that are known.")
 WATCHERS = Gauge("ome_status_watchers", "Open WatchModels calls.")
+PAGE_VIEWERS = Gauge("ome_status_page_viewers", "Open pages that are kept current.")
 REFUSED_CALLS = Counter(
     "ome_status_refused_calls_total", "Calls of StatusService by strangers and beyond a caller's share.", ["why"]
 )

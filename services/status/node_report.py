@@ -172,6 +172,9 @@ def _entry(uid: str, word: str, said: bytes, without_facts: bool) -> str:
     entry: dict[str, Any] = {"uid": uid, "state": word, "path": state.path}
     if state.problem.reason:
         entry["reason"] = word_of(state.problem.reason)
+    if state.update:
+        # Readers see a good copy, and another one is on its way or has failed.
+        entry["update"] = _PHASE_WORDS.get(state.update)
     if state.artifact.digest:
         entry["digest"] = state.artifact.digest
     if state.HasField("facts") and not without_facts:

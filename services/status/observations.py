@@ -83,6 +83,10 @@ class Observations:
         """What the controller decided about a model."""
         return self._plans.get(model_uid)
 
+    def desired_nodes(self, model_uid: str) -> frozenset[str]:
+        """The nodes that must hold a model, as the controller decided."""
+        return self._planned.get(model_uid, frozenset())
+
     def states_of_model(self, model_uid: str) -> dict[str, NodeModelState]:
         """What each node says about a model."""
         return self._by_model.get(model_uid, {})
@@ -253,7 +257,7 @@ class Observations:
                 self._referring[facts_key].discard(uid)
                 if not self._referring[facts_key]:
                     del self._referring[facts_key]
-        if not state or state.phase != NODE_PHASE_UPDATING:
+        if not state or NODE_PHASE_UPDATING not in (state.phase, state.update):
             self._progress.pop((node, uid), None)
 
 

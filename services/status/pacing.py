@@ -38,7 +38,7 @@ def differs_in_progress_alone(before: Mapping[str, Any], after: Mapping[str, Any
 def status_patience_seconds(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
     """How long a new .status may wait for further changes to join it in one write."""
     counts = after["nodes"]
-    settled = bool(counts["desired"]) and not counts["updating"]
+    settled = bool(counts["desired"]) and not counts["updating"] and "update" not in after
     conditions = {condition["type"]: condition for condition in after["conditions"]}
     idle = conditions["Stalled"]["status"] == "True" or conditions["Complete"]["reason"] in (
         Reason.NO_STORAGE,

@@ -14,6 +14,8 @@ from services.status.conditions import NodeStanding
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _NOTHING = Progress()
+# Nodes that are told apart, the slowest first: a fleet would make the object grow without end.
+_NODES_TOLD = 10
 _MOST_BYTES_PER_SECOND, _LONGEST_SECONDS = 10**12, 10**9
 
 
@@ -32,17 +34,18 @@ def progress_document(
     fetching = [
         each
         for each in desired
-        if each.phase == NODE_PHASE_UPDATING and each.reason == REASON_DOWNLOADING and each.reachable
+        if (each.phase == NODE_PHASE_UPDATING or each.revising) and each.reason == REASON_DOWNLOADING and each.reachable
     ]
     if not fetching or artifact is None or not artifact.bytes:
         return {}
     # A node may say anything, and must neither spoil the sums nor keep the API server from taking the status.
     said = {each.node: transfers.get(each.node, _NOTHING) for each in fetching}
     done = {each.node: _bounded(max(each.bytes_done, said[each.node].bytes_done), artifact.bytes) for each in fetching}
-    held = sum(artifact.bytes for each in desired if each.phase == NODE_PHASE_READY)
+    held = sum(artifact.bytes for each in desired if each.phase == NODE_PHASE_READY and not each.revising)
     bytes_done, total = held + sum(done.values()), artifact.bytes * len(desired)
-    slowest = min(done, key=lambda node: (done[node], node))
-    same = (previous.get("artifact") or {}).get("digest") == artifact.digest
+    slowest_first = sorted(done, key=lambda node: (done[node], node))
+    slowest = slowest_first[0]
+    same = _last_digest(previous) == artifact.digest
     began = (previous.get("progress") or {}).get("startedAt") if same else None
     document: dict[str, Any] = {
         # Never 100 % while something is left to do.
@@ -52,6 +55,7 @@ def progress_document(
         "bytesPerSecond": sum(_bounded(each.bytes_per_second, _MOST_BYTES_PER_SECOND) for each in said.values()),
         "slowestNode": slowest,
         "startedAt": began or now.strftime(_TIME),
+        "nodes": [_of_node(node, done[node], said[node]) for node in slowest_first[:_NODES_TOLD]],
     }
     if eta_seconds := _bounded(said[slowest].eta_seconds, _LONGEST_SECONDS):
         document["etaSeconds"] = eta_seconds
@@ -65,13 +69,29 @@ def download_document(
 
     It stays for as long as the artifact is the same.
     """
-    if artifact is None or (previous.get("artifact") or {}).get("digest") != artifact.digest:
+    if artifact is None or _last_digest(previous) != artifact.digest:
         return {}
     began = (previous.get("progress") or {}).get("startedAt")
     if complete and began:
         seconds = int((now - datetime.strptime(began, _TIME).replace(tzinfo=UTC)).total_seconds())
         return {"bytes": artifact.bytes * nodes, "seconds": max(0, seconds), "finishedAt": now.strftime(_TIME)}
     return dict(previous.get("download") or {})
+
+
+def _last_digest(previous: Mapping[str, Any]) -> str:
+    """What the nodes were to hold when the status was last written."""
+    return str((previous.get("update") or previous.get("artifact") or {}).get("digest", ""))
+
+
+def _of_node(node: str, bytes_done: int, said: Progress) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "node": node,
+        "bytes": bytes_done,
+        "bytesPerSecond": _bounded(said.bytes_per_second, _MOST_BYTES_PER_SECOND),
+    }
+    if eta_seconds := _bounded(said.eta_seconds, _LONGEST_SECONDS):
+        document["etaSeconds"] = eta_seconds
+    return document
 
 
 def _bounded(number: int, most: int) -> int:

@@ -4,15 +4,13 @@ Owns the order of a call: who is it, is it within its share, what may it see. Wr
 """
 
 import asyncio
-import base64
-import binascii
+import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
@@ -20,9 +18,12 @@ from libs.model.kinds import KINDS, shown_ref
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_UNSPECIFIED, ModelKind, ModelRef
 from ome.status.v1 import status_pb2_grpc
 from ome.status.v1.status_pb2 import (
-    MODEL_STATE_UNSPECIFIED,
+    ExplainRequest,
+    ExplainResponse,
     GetModelRequest,
     GetModelResponse,
+    GetNodeRequest,
+    GetNodeResponse,
     ListModelsRequest,
     ListModelsResponse,
     ListNodesRequest,
@@ -31,14 +32,20 @@ from ome.status.v1.status_pb2 import (
     Synced,
     WatchModelsRequest,
     WatchModelsResponse,
+    WatchProgressRequest,
+    WatchProgressResponse,
 )
 from services.status.access import NODES, Access, Viewer, named_scope, scope_of
 from services.status.allowances import Rate, Seats
 from services.status.callers import Caller, Callers, TooMany
-from services.status.catalog import Catalog, sort_key
-from services.status.messages import node_message, page_of, with_progress
+from services.status.catalog import Catalog, Subscription
+from services.status.explaining import Explainer, explanation_message
+from services.status.listing import is_listed, sorted_after, token_after
+from services.status.messages import node_message, node_models, page_of, with_progress
 from services.status.metrics import REFUSED_CALLS, WATCHERS
 from services.status.observations import Observations
+from services.status.resuming import Tokens
+from services.status.transfers import Told
 
 SERVICE = "ome.status.v1.StatusService"
 
@@ -47,6 +54,10 @@ _LARGEST_PAGE_SIZE = 1000
 _REMEMBERED_CALLERS = 10_000
 # A watcher that takes no message for so long will not catch up by waiting; it gets everything when it calls again.
 _SLOW_READER_SECONDS = 60.0
+# Between two messages of a watch of progress: nodes tell once a second.
+_PROGRESS_SECONDS = 1.0
+# Half of what a client of gRPC takes in an answer unless it says otherwise, at some hundred bytes for each transfer.
+_MOST_TRANSFERS = 10_000
 _KINDS = {kind.number for kind in KINDS}
 
 
@@ -81,6 +92,7 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         self,
         catalog: Catalog,
         observations: Observations,
+        explainer: Explainer,
         synced: Callable[[], bool],
         stop: asyncio.Event,
         callers: Callers,
@@ -89,6 +101,8 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
     ) -> None:
         self._catalog = catalog
         self._observations = observations
+        self._explainer = explainer
+        self._tokens = Tokens(secrets.token_hex(16))
         self._synced = synced
         self._stop = stop
         self._callers = callers
@@ -100,17 +114,7 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         """One model by kind, namespace and name."""
         viewer = Viewer(self._access, await self._admit(context), "get")
         self._require_synced()
-        if not request.name or request.kind not in _KINDS:
-            raise Invalid(Reason.INVALID_PARAMETER, "kind and name of the model must be given")
-        if (request.kind == MODEL_KIND_BASE_MODEL) != bool(request.namespace):
-            raise Invalid(Reason.INVALID_PARAMETER, "a BaseModel has a namespace, and no other kind has one")
-        wanted = ModelRef(kind=request.kind, namespace=request.namespace, name=request.name)
-        # Before anything is looked up: whether a model exists is none of a stranger's business.
-        await viewer.require(scope_of(wanted), request.name)
-        model = self._catalog.find(_filter(request.kind, request.namespace, request.name))
-        if model is None:
-            raise Missing(Reason.NOT_FOUND, f"{shown_ref(wanted)} does not exist")
-        return GetModelResponse(model=self._with_progress(model))
+        return GetModelResponse(model=self._with_progress(await self._named(viewer, request)))
 
     async def ListModels(self, request: ListModelsRequest, context: Context) -> ListModelsResponse:
         """One page of the models that match."""
@@ -124,16 +128,13 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
             await viewer.require(named)
         matching = [model for model in self._catalog.models() if matches(model.ref)]
         permitted = await viewer.permitted(scope_of(model.ref) for model in matching)
-        found = [
-            model
-            for model in matching
-            if scope_of(model.ref) in permitted and request.state in (MODEL_STATE_UNSPECIFIED, model.state)
-        ]
-        if request.page_token:
-            last = _read_token(request.page_token)
-            found = [model for model in found if sort_key(model) > sort_key(Model(ref=last))]
+        found = sorted_after(
+            (model for model in matching if scope_of(model.ref) in permitted and is_listed(model, request)),
+            request.order,
+            request.page_token,
+        )
         page = page_of(found, size)
-        token = _token(page[-1].ref) if len(found) > len(page) else ""
+        token = token_after(page[-1], request.order) if len(found) > len(page) else ""
         return ListModelsResponse(models=[self._with_progress(model) for model in page], next_page_token=token)
 
     async def WatchModels(self, request: WatchModelsRequest, context: Context) -> AsyncIterator[WatchModelsResponse]:
@@ -143,15 +144,23 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         matches = _filter(request.kind, request.namespace, request.name)
         if named := named_scope(request.kind, request.namespace):
             await Viewer(self._access, caller, "watch").require(named, request.name)
+        after = self._tokens.number(request)
+        if after is not None and not self._catalog.remembers(after):
+            after = None
+        resumed = after is not None
         with (
             self._seat(caller),
-            self._catalog.subscribe(matches) as (subscription, existing),
+            self._catalog.subscribe(matches, after) as (subscription, existing),
             WATCHERS.track_inprogress(),
         ):
+
+            def token() -> str:
+                return self._tokens.token(subscription.told_to, request)
+
             stopped = asyncio.ensure_future(self._stop.wait())
             try:
                 if not existing:
-                    yield WatchModelsResponse(synced=Synced())
+                    yield WatchModelsResponse(synced=Synced(resumed=resumed), resume_token=token())
                 looked_at = sent = 0
                 while True:
                     ref = await _next_before(stopped, subscription.next_change())
@@ -159,15 +168,14 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
                         raise Unavailable(Reason.UNAVAILABLE, "the service stops; call again")
                     if await self._may_watch(context, ref, request):
                         offered = asyncio.get_running_loop().time()
-                        yield self._event(ref)
-                        if asyncio.get_running_loop().time() - offered > _SLOW_READER_SECONDS:
-                            raise SlowReader(
-                                Reason.RATE_LIMITED, "the watch is read too slowly; call again for the latest state"
-                            )
+                        event = self._event(ref)
+                        event.resume_token = token()
+                        yield event
+                        _require_quick(offered)
                         sent += 1
                     looked_at += 1
                     if looked_at == existing:
-                        yield WatchModelsResponse(synced=Synced(models=sent))
+                        yield WatchModelsResponse(synced=Synced(models=sent, resumed=resumed), resume_token=token())
             finally:
                 stopped.cancel()
 
@@ -187,6 +195,98 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
                 for node in self._observations.reporting_nodes()
             ]
         )
+
+    async def GetNode(self, request: GetNodeRequest, context: Context) -> GetNodeResponse:
+        """One node, and the models on it that the caller may list."""
+        caller = await self._admit(context)
+        await self._require_node(caller, request.name)
+        self._require_synced()
+        if not self._explainer.knows_node(request.name):
+            raise Missing(Reason.NOT_FOUND, f"node {request.name} does not exist")
+        found = node_models(request.name, map(self._with_progress, self._catalog.models()))
+        permitted = await Viewer(self._access, caller, "list").permitted(scope_of(each.model) for each in found)
+        node = node_message(
+            request.name,
+            self._observations.reachable(request.name) is not False,
+            self._observations.heartbeat(request.name),
+            self._observations.states_of_node(request.name),
+        )
+        return GetNodeResponse(node=node, models=[each for each in found if scope_of(each.model) in permitted])
+
+    async def Explain(self, request: ExplainRequest, context: Context) -> ExplainResponse:
+        """Why a model is, or is not, on a node or on more nodes."""
+        caller = await self._admit(context)
+        self._require_synced()
+        model = await self._named(Viewer(self._access, caller, "get"), request)
+        if request.node:
+            await self._require_node(caller, request.node)
+            explained = self._explainer.on_node(model.ref.uid, request.node)
+        else:
+            may_list = await self._access.permits(caller, "list", NODES)
+            explained = self._explainer.in_cluster(model.ref.uid, with_other_nodes=may_list)
+        if explained is None:
+            raise Missing(Reason.NOT_FOUND, f"{shown_ref(model.ref)} does not exist")
+        return explanation_message(explained)
+
+    async def WatchProgress(
+        self, request: WatchProgressRequest, context: Context
+    ) -> AsyncIterator[WatchProgressResponse]:
+        """The transfers under way of models that match and that the caller may see, and what changes of them."""
+        caller = await self._admit(context)
+        self._require_synced()
+        matches = _filter(request.kind, request.namespace, request.name)
+        if named := named_scope(request.kind, request.namespace):
+            await Viewer(self._access, caller, "watch").require(named, request.name)
+        told = Told(self._observations.progress, request.node)
+        with (
+            self._seat(caller),
+            self._catalog.subscribe(matches) as (subscription, existing),
+            WATCHERS.track_inprogress(),
+        ):
+            stopped = asyncio.ensure_future(self._stop.wait())
+            try:
+                # The first answer comes at once, and says so if nothing is under way.
+                refs = [await subscription.next_change() for _ in range(existing)]
+                first = True
+                while True:
+                    permitted = [ref for ref in refs if await self._may_watch(context, ref, request)]
+                    changed = [each for ref in permitted for each in told.changes(ref.uid, self._catalog.get(ref.uid))]
+                    offered = asyncio.get_running_loop().time()
+                    for start in range(0, max(len(changed), 1 if first else 0), _MOST_TRANSFERS):
+                        yield WatchProgressResponse(transfers=changed[start : start + _MOST_TRANSFERS])
+                    _require_quick(offered)
+                    first = False
+                    refs = await self._changes(subscription, stopped)
+            finally:
+                stopped.cancel()
+
+    async def _changes(self, subscription: Subscription, stopped: "asyncio.Task[Literal[True]]") -> list[ModelRef]:
+        """The next changes, with what else changes in the time between two messages. Raises Unavailable."""
+        await asyncio.wait([stopped], timeout=_PROGRESS_SECONDS)
+        ref = await _next_before(stopped, subscription.next_change())
+        if ref is None:
+            raise Unavailable(Reason.UNAVAILABLE, "the service stops; call again")
+        return [ref, *subscription.take_all()]
+
+    async def _named(self, viewer: Viewer, request: GetModelRequest | ExplainRequest) -> Model:
+        """The model that a request names. Raises Invalid, Denied or Missing."""
+        if not request.name or request.kind not in _KINDS:
+            raise Invalid(Reason.INVALID_PARAMETER, "kind and name of the model must be given")
+        if (request.kind == MODEL_KIND_BASE_MODEL) != bool(request.namespace):
+            raise Invalid(Reason.INVALID_PARAMETER, "a BaseModel has a namespace, and no other kind has one")
+        wanted = ModelRef(kind=request.kind, namespace=request.namespace, name=request.name)
+        # Before anything is looked up: whether a model exists is none of a stranger's business.
+        await viewer.require(scope_of(wanted), request.name)
+        model = self._catalog.find(_filter(request.kind, request.namespace, request.name))
+        if model is None:
+            raise Missing(Reason.NOT_FOUND, f"{shown_ref(wanted)} does not exist")
+        return model
+
+    async def _require_node(self, caller: Caller, name: str) -> None:
+        """Raises Invalid, or Denied unless the caller may read a node."""
+        if not name or "_" in name:
+            raise Invalid(Reason.INVALID_PARAMETER, "name must be that of a node of Kubernetes")
+        await Viewer(self._access, caller, "get").require(NODES, name)
 
     async def _identify(self, context: Context) -> Caller:
         return await self._callers.identify(context.invocation_metadata() or (), context.peer())
@@ -214,7 +314,9 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         finally:
             self._seats.free(caller.name)
 
-    async def _may_watch(self, context: Context, ref: ModelRef, request: WatchModelsRequest) -> bool:
+    async def _may_watch(
+        self, context: Context, ref: ModelRef, request: WatchModelsRequest | WatchProgressRequest
+    ) -> bool:
         """Whether a change may be told, by what the API server said a short time ago at the latest.
 
         Raises Unauthenticated when the token is not valid any more, Denied when what the call names may not be watched
@@ -247,18 +349,10 @@ def _filter(kind: ModelKind, namespace: str, name: str) -> Callable[[ModelRef], 
     return matches
 
 
-def _token(ref: ModelRef) -> str:
-    return base64.urlsafe_b64encode(ref.SerializeToString()).decode()
-
-
-def _read_token(token: str) -> ModelRef:
-    try:
-        ref = ModelRef.FromString(base64.urlsafe_b64decode(token.encode()))
-    except (binascii.Error, DecodeError, ValueError) as error:
-        raise Invalid(Reason.INVALID_PARAMETER, "page_token is not from an earlier answer") from error
-    if not ref.uid:
-        raise Invalid(Reason.INVALID_PARAMETER, "page_token is not from an earlier answer")
-    return ref
+def _require_quick(offered: float) -> None:
+    """Raises SlowReader when a message that was offered at a time was taken too late."""
+    if asyncio.get_running_loop().time() - offered > _SLOW_READER_SECONDS:
+        raise SlowReader(Reason.RATE_LIMITED, "the watch is read too slowly; call again for the latest state")
 
 
 async def _next_before(

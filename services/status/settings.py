@@ -37,6 +37,15 @@ class Settings:
         False, help="true serves gRPC without TLS: whoever is on the network reads along, tokens of callers included."
     )
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
+    page_enabled: bool = setting(True, help="false serves no web page.")
+    page_port: int = setting(8443, minimum=0, help="Port of the web page, over TLS unless OME_GRPC_PLAINTEXT is true.")
+    page_proxy_ranges: tuple[str, ...] = setting(
+        (), help="Networks of proxies whose headers say who looks at the page, separated by commas; none if empty."
+    )
+    page_proxy_user_header: str = setting("X-Forwarded-User", help="Header of such a proxy with the name of the user.")
+    page_proxy_groups_header: str = setting(
+        "X-Forwarded-Groups", help="Header of such a proxy with the user's groups, separated by commas."
+    )
     callers: str = setting(
         "authenticated",
         choices=("authenticated", "anyone"),

@@ -64,14 +64,21 @@ def _progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[E
         yield EventDraft(NORMAL, "Recovered", now["Degraded"]["message"])
     elif _became_true("Available", was, now):
         yield EventDraft(NORMAL, "Available", now["Available"]["message"])
-    artifact = after.get("artifact") or {}
-    if artifact and artifact.get("digest") != (before.get("artifact") or {}).get("digest") and not completed:
+    coming = _coming(after)
+    if coming and coming not in (_coming(before), (before.get("artifact") or {}).get("digest")) and not completed:
         yield EventDraft(NORMAL, "Resolved", now["Resolved"]["message"])
     lifecycle = after.get("lifecycle")
     if lifecycle in ("Deleting", "Disabled") and lifecycle != before.get("lifecycle"):
-        yield EventDraft(NORMAL, str(lifecycle), now["Complete"]["message"])
+        yield EventDraft(NORMAL, str(lifecycle), _cause("Complete", now))
+    if _reason("Complete", now) == Reason.IN_USE != _reason("Complete", was):
+        yield EventDraft(NORMAL, str(Reason.IN_USE), _cause("Complete", now))
     if _reason("Complete", now) == Reason.NO_STORAGE != _reason("Complete", was):
-        yield EventDraft(NORMAL, str(Reason.NO_STORAGE), now["Complete"]["message"])
+        yield EventDraft(NORMAL, str(Reason.NO_STORAGE), _cause("Complete", now))
+
+
+def _coming(status: Mapping[str, Any]) -> str:
+    """The artifact that the nodes are to hold, as far as it is known."""
+    return str((status.get("update") or status.get("artifact") or {}).get("digest", ""))
 
 
 def _warnings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventDraft]:
@@ -80,15 +87,15 @@ def _warnings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[E
     known |= {_reason(name, was) for name in ("Degraded", "Stalled") if _status(name, was) == "True"}
     for name in ("Stalled", "Degraded"):
         if _status(name, now) == "True" and _reason(name, now) not in known:
-            yield EventDraft(WARNING, now[name]["reason"], now[name]["message"])
+            yield EventDraft(WARNING, now[name]["reason"], _cause(name, now))
     for failure in after.get("failures") or []:
         if failure["reason"] not in known:
             yield EventDraft(WARNING, failure["reason"], f"{failure['node']}: {failure['message']}")
     if _status("Whole", now) == "False" != _status("Whole", was) and _reason("Whole", now) not in known:
-        yield EventDraft(WARNING, now["Whole"]["reason"], now["Whole"]["message"])
+        yield EventDraft(WARNING, now["Whole"]["reason"], _cause("Whole", now))
     for name in ("BaseFound", "Compatible"):
         if _status(name, now) == "False" != _status(name, was) and _reason(name, now) not in known:
-            yield EventDraft(WARNING, now[name]["reason"], now[name]["message"])
+            yield EventDraft(WARNING, now[name]["reason"], _cause(name, now))
     if _reason("Referenced", now) == Reason.DELETING != _reason("Referenced", was):
         yield EventDraft(WARNING, "BaseDeleted", now["Referenced"]["message"])
     if _status("Parsed", now) == "False" and (_status("Parsed", was), _reason("Parsed", was)) != (
@@ -108,6 +115,13 @@ def _status(name: str, conditions: Mapping[str, Mapping[str, str]]) -> str:
 
 def _reason(name: str, conditions: Mapping[str, Mapping[str, str]]) -> str:
     return conditions[name]["reason"] if name in conditions else ""
+
+
+def _cause(name: str, conditions: Mapping[str, Mapping[str, str]]) -> str:
+    """What a condition says, or the one that tells the cause of both."""
+    reason = _reason(name, conditions)
+    home = next((each for each in ("Whole", "Degraded", "Stalled", name) if _reason(each, conditions) == reason), name)
+    return conditions[home]["message"]
 
 
 def _became_true(name: str, was: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> bool:

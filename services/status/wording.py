@@ -25,10 +25,22 @@ WHOLE = "All files are there that the model's indexes, headers and configuration
 UNPROVEN = "Nothing in the model's files tells whether all of them are there."
 NOT_JUDGED = "The model's files have not been looked at yet."
 USED_ALTHOUGH_INCOMPLETE = " It is used all the same, as parameters.allowIncomplete says."
+ROLLED_OUT = "All nodes have the same revision, or fetch it."
 NOTHING_WRONG = "Nothing is wrong."
 NO_NODE_IN_TROUBLE = "No node is in trouble."
 NOTHING_STUCK = "Nothing is stuck."
 NOTHING_COPIED = "OME copies nothing: the model is used in place."
+
+# What a condition says when another one tells the cause.
+_VERDICTS = {
+    "Available": "No node holds the model",
+    "Complete": "Not every node that must hold the model does",
+    "Parsed": "There are no facts about the model's files",
+    "Resolved": "It is not known what the source holds",
+    "Whole": "It is not known whether all files are there",
+    "Degraded": "There is a problem",
+    "Stalled": "OME does not go on by itself",
+}
 
 _NAMES_LISTED = 3
 # A word of plain English; what holds a dot, a dash, a digit or a capital is the name of a field, a file or an object.
@@ -48,6 +60,11 @@ def sentence(text: str) -> str:
 def some_hold(ready: int, desired: int) -> str:
     """How many nodes hold the model."""
     return f"{ready} of {_count(desired, 'node')} {'holds' if ready == 1 else 'hold'} the model."
+
+
+def told_by(condition: str, home: str) -> str:
+    """That another condition tells the cause of this one."""
+    return f"{_VERDICTS.get(condition, f'{condition} does not hold')}: the condition {home} tells the cause."
 
 
 def all_hold(ready: Sequence[str]) -> str:
@@ -70,6 +87,12 @@ def weights_adapt(weights: Sequence[str]) -> str:
 def deletion_awaits(nodes: Sequence[str]) -> str:
     """Which nodes still have to delete their copy."""
     return f"Waiting for {_names(nodes)} to delete the model." if nodes else "No node holds the model any more."
+
+
+def deletion_held(node: str, held: int, message: str) -> str:
+    """One node on which Pods use the model stands for all."""
+    more = f" So it is on {_count(held - 1, 'more node')}." if held > 1 else ""
+    return f"Deletion waits on {node}: {message.strip().rstrip('.')}.{more}"
 
 
 def silent(nodes: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nats
+import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -43,6 +44,7 @@ REPLIES = (
     f"$O.{names.MANIFESTS_BUCKET}.M.eA==",
     "ome.resolve.default",
     f"ome.credentials.{THEM}",
+    f"ome.use.{THEM}",
     f"ome.progress.{THEM}.victim",
     "ome.listing.credentials",
     f"_INBOX_{THEM}.x",
@@ -74,6 +76,7 @@ def payloads() -> tuple[bytes, ...]:
         state.SerializeToString(),
         fetch_pb2.StateRequest(model_uid="victim").SerializeToString(),
         fetch_pb2.ManifestRequest(digest=DIGEST).SerializeToString(),
+        fetch_pb2.UseRequest(questions=[fetch_pb2.UseQuestion(model_uid="victim")]).SerializeToString(),
     )
 
 
@@ -117,7 +120,15 @@ async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
             reply.values["token"] = SECRET
         await message.respond(reply.SerializeToString())
 
+    async def pods(message: Msg) -> None:
+        reply = fetch_pb2.UseReply()
+        use = reply.uses.add(pods=1)
+        if message.subject == names.use_subject(OTHER):
+            use.users.add(namespace="team", name=SECRET.decode())
+        await message.respond(reply.SerializeToString())
+
     await client.subscribe(names.credentials_subject("*"), cb=secrets)
+    await client.subscribe(names.use_subject("*"), cb=pods)
     try:
         async with running_gateway(server, server.folder):
             yield js
@@ -297,3 +308,12 @@ async def test_nonsense_under_a_digest_is_neither_handed_out_nor_remembered(
     await objects.put(right.digest, encode_manifest(right))
     assert (await ask(right.digest)).data == encode_manifest(right)
     assert (await ask("sha256:" + "c" * 64)).problem.reason == model_pb2.REASON_FORBIDDEN
+
+
+async def test_a_node_learns_of_its_own_pods_alone(thief: Client) -> None:
+    request = fetch_pb2.UseRequest(questions=[fetch_pb2.UseQuestion(model_uid="victim", paths=["/models/victim"])])
+    answer = await thief.request(names.node_subject(OURS, names.USE), request.SerializeToString(), timeout=5)
+    (use,) = fetch_pb2.UseReply.FromString(answer.data).uses
+    assert (use.pods, list(use.users)) == (1, [])
+    with pytest.raises((TimeoutError, nats.errors.Error)):
+        await thief.request(names.node_subject(OTHER, names.USE), request.SerializeToString(), timeout=1)

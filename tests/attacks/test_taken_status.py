@@ -73,7 +73,12 @@ _OTHER_STORAGE: Object = {
         }
     },
     "downloadPolicy": "AlwaysDownload",
+    "revisionPolicy": "Follow",
+    "followIntervalSeconds": 60,
+    "rollout": {"canary": 1},
 }
+# What has to change with a field, so that nothing but the policy refuses the change.
+_BESIDE: Object = {"key": {"storageKey": None}, "followIntervalSeconds": {"revisionPolicy": "Follow"}}
 _OTHER_FACTS: Object = {
     "modelType": "other",
     "modelArchitecture": "Other",
@@ -107,7 +112,7 @@ def attacks_on_the_spec() -> Iterator[tuple[str, str, Object]]:
             if field not in facts:
                 yield kind.name, field, {field: _OTHER_VALUES.get(field, "other")}
         for field in spec_fields(kind.name)["storage"]["properties"]:
-            extra = {"storageKey": None} if field == "key" else {}
+            extra = _BESIDE.get(field, {})
             yield kind.name, f"storage.{field}", {"storage": {field: _OTHER_STORAGE[field], **extra}}
         yield kind.name, "without storage", {"storage": None}
         for field in ("modelConfiguration", "additionalMetadata", "diffusionPipeline", "hyperParameters"):

@@ -41,6 +41,7 @@ REPLIES = (
     f"$O.{names.MANIFESTS_BUCKET}.M.eA==",
     names.resolve_subject("default"),
     names.credentials_subject("node-1"),
+    names.use_subject("node-1"),
     names.LISTING_CREDENTIALS_SUBJECT,
     f"$JS.API.STREAM.DELETE.KV_{names.DESIRED_BUCKET}",
     f"$JS.API.STREAM.PURGE.KV_{names.DESIRED_BUCKET}",

@@ -280,6 +280,27 @@ REFUSED = {
         stored(downloadPriority="high"),
         'supported values: "Background", "Standard", "High"',
     ),
+    "a revision policy in small letters": (stored(revisionPolicy="follow"), 'supported values: "Pinned", "Follow"'),
+    "an interval for a model that is pinned": (
+        stored(followIntervalSeconds=600),
+        "followIntervalSeconds has no effect without revisionPolicy: Follow; add that or remove the interval",
+    ),
+    "an interval of a second": (
+        stored(revisionPolicy="Follow", followIntervalSeconds=1),
+        "should be greater than or equal to 30",
+    ),
+    "a claim that is to be followed": (
+        stored(storageUri="pvc://ns:claim/a", revisionPolicy="Follow"),
+        "remove it for pvc:// and local://, which are read in place as they are",
+    ),
+    "a pause after no node": (
+        stored(rollout={"pauseSeconds": 60}),
+        "pauseSeconds is the pause after the first nodes; say by canary how many these are",
+    ),
+    "a rollout to fewer than no nodes": (
+        stored(rollout={"maxConcurrentNodes": -1}),
+        "should be greater than or equal to 0",
+    ),
     "empty storage": (model(storage={}), "spec.storage needs a storageUri, which says where the model comes from"),
     "storage without a source": (
         model("BaseModel", storage={"nodeSelector": {"disk": "ssd"}}),
@@ -416,6 +437,9 @@ ADMITTED = {
         nodeSelector={"node.kubernetes.io/instance-type": "GPU.A100.4", "empty": ""},
         downloadPolicy="ReuseIfExists",
         downloadPriority="Background",
+        revisionPolicy="Follow",
+        followIntervalSeconds=600,
+        rollout={"maxConcurrentNodes": 2, "canary": 1, "pauseSeconds": 300},
     ),
     "a packing of the weights that is young": model(quantization="nvfp4"),
     "a packing of the weights that is written with a hyphen": model(quantization="compressed-tensors"),
@@ -646,6 +670,7 @@ STATUS: dict[str, Any] = {
         "etaSeconds": 63,
         "slowestNode": "node-3",
         "startedAt": "2026-01-01T00:00:00Z",
+        "nodes": [{"node": "node-3", "bytes": 37, "bytesPerSecond": 1, "etaSeconds": 63}],
     },
     "download": {"bytes": 2**41, "seconds": 3600, "finishedAt": "2026-01-01T00:00:00Z"},
     "failures": [{"node": "node-3", "reason": "InsufficientDisk", "message": "needs 10 GB, has 1 GB"}],

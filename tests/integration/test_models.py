@@ -241,7 +241,7 @@ def test_model_of_a_vendor_is_downloaded_once_the_operator_has_configured_a_driv
     mine = model("mine", "vendor://acme/models/llama", storageKey="acme", nodeSelector={"gpu": "H100"})
     apply(fleet, applied, mine)
     item = fleet.await_failure(mine, "InvalidPath")
-    assert "storage.path must name the directory" in condition(item, "Resolved")["message"]
+    assert "storage.path must name the directory" in condition(item, "Degraded")["message"]
     fleet.cluster.kubectl("create", "secret", "generic", "acme", "-n", "ome", "--from-literal=key=s3cret-key")
     files = [{"path": name, "size": len(data), "sha256": content(SMALL)[name]} for name, data in SMALL.items()]
     with OriginServer() as acme:

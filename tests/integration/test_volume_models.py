@@ -156,10 +156,10 @@ def test_model_waits_for_its_claim_to_be_bound_and_tells_when_the_claim_goes(
     ours = model("ours", "pvc://storage", "BaseModel", TEAM)
     apply(fleet, applied, ours)
     missing = fleet.await_failure(ours, "VolumeNotReady")
-    assert "team-a/storage does not exist" in condition(missing, "Available")["message"]
+    assert "team-a/storage does not exist" in condition(missing, "Degraded")["message"]
     claims.add("storage", volume=False)
     pending = fleet.await_state(ours, "Creating")
-    assert "is Pending" in condition(pending, "Available")["message"]
+    assert "is Pending" in condition(pending, "Degraded")["message"]
     assert not jobs(fleet)
     put_model(claims.add_volume("storage"))
     fleet.await_state(ours, "Ready")
@@ -175,7 +175,7 @@ def test_missing_directory_is_told_and_looked_for_until_it_appears_and_again_aft
     ours = model("ours", "pvc://storage/llama/8b", "BaseModel", TEAM)
     apply(fleet, applied, ours)
     item = fleet.await_failure(ours, "NotFound")
-    assert "the volume has no directory 'llama/8b'" in condition(item, "Available")["message"]
+    assert "the volume has no directory 'llama/8b'" in condition(item, "Degraded")["message"]
     put_model(folder / "llama" / "8b")
     fleet.await_state(ours, "Ready")
     shutil.rmtree(folder / "llama")

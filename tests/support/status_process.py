@@ -84,6 +84,7 @@ class Replica:
     log: Path
     grpc_address: str
     http_address: str
+    page_address: str
 
 
 @dataclass
@@ -103,7 +104,7 @@ class StatusCluster:
         account.mkdir(exist_ok=True)
         (account / "token").write_text(await self.token_of("ome-status", NAMESPACE))
         (account / "ca.crt").write_text((self.folder / "keys" / "ca.crt").read_text())
-        grpc_port, http_port = free_port(), free_port()
+        grpc_port, http_port, page_port = free_port(), free_port(), free_port()
         settings = {
             "OME_NAMESPACE": NAMESPACE,
             "OME_POD_NAME": name,
@@ -116,6 +117,7 @@ class StatusCluster:
             "OME_GRPC_PORT": str(grpc_port),
             "OME_GRPC_TLS_DIR": str(usual_sides().server.folder),
             "OME_HTTP_PORT": str(http_port),
+            "OME_PAGE_PORT": str(page_port),
             "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PATH": os.environ["PATH"],
@@ -124,7 +126,8 @@ class StatusCluster:
         }
         log = self.folder / "logs" / f"{name}.log"
         process = Process([sys.executable, "-m", "services.status"], settings, ROOT, log)
-        replica = Replica(process, log, f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{http_port}")
+        page = f"https://127.0.0.1:{page_port}"
+        replica = Replica(process, log, f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{http_port}", page)
         self.replicas.append(replica)
         return replica
 

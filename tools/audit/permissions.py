@@ -51,7 +51,12 @@ USES: Mapping[str, tuple[tuple[str, ...], Rights]] = {
     ),
     "services/status/cluster.py": (
         (STATUS,),
-        {**dict.fromkeys(_MODELS, _FOLLOW), "nodes": _FOLLOW, "configmaps": _FOLLOW, "ome.io/inferenceservices": _FOLLOW},
+        {
+            **dict.fromkeys(_MODELS, _FOLLOW),
+            "nodes": _FOLLOW,
+            "configmaps": _FOLLOW,
+            "ome.io/inferenceservices": _FOLLOW,
+        },
     ),
     "services/status/kube.py": (
         (STATUS,),

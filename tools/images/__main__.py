@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from tools.images import build, check, debian, layout, registry, sbom
+from tools.node import userland
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ome" / "debian"
 
@@ -99,7 +100,9 @@ def _lock(mirror: str) -> None:
     for archive, path in debian.INDEXES:
         with urllib.request.urlopen(f"{mirror}/{archive}/{path}", timeout=60) as answer:
             indexes.append((archive, answer.read()))
-    debian.LOCK.write_text(debian.lock(indexes, datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")))
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    debian.LOCK.write_text(debian.lock(indexes, now))
+    userland.LOCK.write_text(debian.lock(indexes, now, userland.PACKAGES, userland.USE))
 
 
 def _pin(address: str) -> None:

@@ -12,7 +12,7 @@ import shutil
 import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -105,14 +105,19 @@ def snapshot_of(text: str) -> str:
     return match[1]
 
 
-def lock(indexes: Iterable[tuple[str, bytes]], now: str) -> str:
-    """A lock of the newest version of each package in `indexes`: (archive, content of its Packages.xz)."""
+def lock(
+    indexes: Iterable[tuple[str, bytes]], now: str, packages: Sequence[str] = PACKAGES, use: str = "below our images"
+) -> str:
+    """A lock of the newest version of each of `packages` in `indexes`: (archive, content of its Packages.xz).
+
+    Its first line says what the packages are for.
+    """
     newest: dict[str, Package] = {}
     for archive, index in indexes:
         for stanza in lzma.decompress(index).decode().split("\n\n"):
             fields = dict(re.findall(r"^(\w[\w-]*): (.*)$", stanza, re.MULTILINE))
             name = fields.get("Package", "")
-            if name not in PACKAGES:
+            if name not in packages:
                 continue
             found = Package(
                 name,
@@ -123,15 +128,15 @@ def lock(indexes: Iterable[tuple[str, bytes]], now: str) -> str:
             )
             if name not in newest or _is_newer(found.version, newest[name].version):
                 newest[name] = found
-    missing = set(PACKAGES) - set(newest)
+    missing = set(packages) - set(newest)
     if missing:
         raise PackagesUnavailable(f"Debian's indexes do not list {', '.join(sorted(missing))}")
     head = (
-        "# Made by make image-locks: Debian's packages below our images.",
+        f"# Made by make image-locks: Debian's packages {use}.",
         f"# snapshot {now}",
         "# name version path size sha256",
     )
-    return "\n".join((*head, *(newest[name].line() for name in PACKAGES))) + "\n"
+    return "\n".join((*head, *(newest[name].line() for name in packages))) + "\n"
 
 
 def _is_newer(one: str, other: str) -> bool:

@@ -56,6 +56,7 @@ class Builder:
             self._compiler(target.parent),
             "build",
             "-trimpath",
+            *(["-tags", program.tags] if program.tags else []),
             "-ldflags",
             linker_flags,
             "-o",

@@ -21,14 +21,16 @@ _AUDIT_POLICY = {
 }
 
 _EVICTION_SECONDS = 10
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Files:
-    """Everything the control plane reads, and the key pairs of those who use it."""
+    """Everything the control plane reads, the key pairs of those who use it, and who issues more of them."""
 
     folder: Path
     authority: Path
+    issuer: Authority
     server: KeyPair
     nats: KeyPair
     admin: KeyPair
@@ -40,8 +42,8 @@ class Files:
     audit_log: Path
 
 
-def write_files(folder: Path, plan: AddressPlan) -> Files:
-    """Make all keys and static files of a new cluster."""
+def write_files(folder: Path, plan: AddressPlan, address: str = _LOOPBACK) -> Files:
+    """Make all keys and static files of a new cluster, whose API server is at `address`."""
     keys = folder / "keys"
     keys.mkdir(mode=0o700)
     authority = Authority(keys)
@@ -57,7 +59,8 @@ def write_files(folder: Path, plan: AddressPlan) -> Files:
     return Files(
         folder=folder,
         authority=authority.certificate,
-        server=authority.issue_server("kube-apiserver", hosts, ("127.0.0.1", f"10.{plan.number}.128.1")),
+        issuer=authority,
+        server=authority.issue_server("kube-apiserver", hosts, (address, f"10.{plan.number}.128.1")),
         nats=authority.issue_server("nats-server", ("localhost",), ("127.0.0.1",)),
         admin=authority.issue_client("admin", "system:masters"),
         # One process stands in for the kubelets of all nodes, so it cannot be one of the node identities.
@@ -71,13 +74,25 @@ def write_files(folder: Path, plan: AddressPlan) -> Files:
 
 
 class ControlPlane:
-    """The four servers and their addresses; it decides no order of starting."""
+    """The four servers and their addresses; it decides no order of starting.
 
-    def __init__(self, programs: Programs, files: Files, plan: AddressPlan, node_grace_seconds: float) -> None:
+    The API server is at `address`. If that is no loopback address, Pods and kubelets in network namespaces of their own
+    reach it: Endpoints tell of it, and it looks for kubelets at the addresses of their nodes.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        files: Files,
+        plan: AddressPlan,
+        node_grace_seconds: float,
+        address: str = _LOOPBACK,
+    ) -> None:
         self._programs = programs
         self._files = files
         self._plan = plan
         self._node_grace_seconds = node_grace_seconds
+        self._address = address
         self._etcd_port = 0
         self.port = 0
         environ = {"PATH": "/usr/bin:/bin", "HOME": str(files.folder)}
@@ -96,7 +111,7 @@ class ControlPlane:
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self._address}:{self.port}"
 
     def write_kubeconfig(self, path: Path, client: KeyPair) -> Path:
         config = {
@@ -141,19 +156,20 @@ class ControlPlane:
         self.port = free_port()
         files = self._files
         issuer = "https://kubernetes.default.svc.cluster.local"
+        on_loopback = self._address == _LOOPBACK
         return [
             str(self._programs["kube-apiserver"]),
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self._address}",
+            f"--advertise-address={self._address}",
             f"--secure-port={self.port}",
             f"--tls-cert-file={files.server.certificate}",
             f"--tls-private-key-file={files.server.key}",
             f"--client-ca-file={files.authority}",
-            # For `kubectl logs`: nodes can be reached only at the loopback twin of their address.
             f"--kubelet-client-certificate={files.admin.certificate}",
             f"--kubelet-client-key={files.admin.key}",
-            "--kubelet-preferred-address-types=ExternalIP",
+            # For `kubectl logs`: on loopback, nodes can be reached only at the twin of their address.
+            f"--kubelet-preferred-address-types={'ExternalIP' if on_loopback else 'InternalIP'}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             f"--service-account-key-file={files.service_accounts.certificate}",
@@ -162,7 +178,7 @@ class ControlPlane:
             f"--service-cluster-ip-range={self._plan.service_range}",
             # Nobody can be told of an API server at a loopback address through Endpoints; Pods get it from their
             # environment.
-            "--endpoint-reconciler-type=none",
+            f"--endpoint-reconciler-type={'none' if on_loopback else 'lease'}",
             # The usual five minutes, for which Pods stay bound to a node that died, are longer than any test.
             f"--default-not-ready-toleration-seconds={_EVICTION_SECONDS}",
             f"--default-unreachable-toleration-seconds={_EVICTION_SECONDS}",
@@ -171,7 +187,7 @@ class ControlPlane:
         ]
 
     async def _apiserver_ready(self) -> bool:
-        if not await listens(self.port):
+        if not await listens(self.port, self._address):
             return False
         async with connected_kube(self.url, self._files.authority, self._files.admin) as kube:
             return await kube.is_ready()
@@ -217,9 +233,9 @@ class ControlPlane:
         ]
 
 
-async def listens(port: int) -> bool:
+async def listens(port: int, address: str = _LOOPBACK) -> bool:
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(address, port)
     except OSError:
         return False
     writer.close()

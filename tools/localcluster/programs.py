@@ -19,7 +19,7 @@ class Program:
     """A program of the cluster: which go.mod pins it, how it is built, and which other versions of it serve as well.
 
     The window of minor versions is relative to the pin. build_seconds is about what the build takes on two cores in the
-    order of PROGRAMS.
+    order of PROGRAMS. A program without version_arguments is never taken from the PATH: it would not say what it is.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Program:
     minors_newer: int
     build_seconds: int
     version_variables: str = ""
+    tags: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -49,7 +50,8 @@ class Version:
         return f"{self.major}.{self.minor}.{self.patch}"
 
 
-def _kubernetes(name: str, older: int, newer: int, build_seconds: int) -> Program:
+def kubernetes(name: str, older: int, newer: int, build_seconds: int) -> Program:
+    """A command of Kubernetes, which may be so many minors older or newer than the pinned one."""
     component = "k8s.io/component-base/version"
     return Program(
         name=name,
@@ -71,7 +73,7 @@ def _kubernetes(name: str, older: int, newer: int, build_seconds: int) -> Progra
 # off either way (https://kubernetes.io/releases/version-skew-policy/); the windows hold for every mixture of found and
 # built programs.
 PROGRAMS: tuple[Program, ...] = (
-    _kubernetes("kube-apiserver", 0, 1, 290),
+    kubernetes("kube-apiserver", 0, 1, 290),
     Program(
         name="etcd",
         folder="kubernetes",
@@ -93,9 +95,9 @@ PROGRAMS: tuple[Program, ...] = (
         minors_newer=99,
         build_seconds=15,
     ),
-    _kubernetes("kube-controller-manager", 0, 0, 90),
-    _kubernetes("kube-scheduler", 0, 0, 10),
-    _kubernetes("kubectl", 1, 1, 15),
+    kubernetes("kube-controller-manager", 0, 0, 90),
+    kubernetes("kube-scheduler", 0, 0, 10),
+    kubernetes("kubectl", 1, 1, 15),
     Program(
         name="helm",
         folder="helm",
@@ -162,7 +164,7 @@ def pin_of(program: Program) -> Version:
 def locate(program: Program, environ: Mapping[str, str]) -> Path | None:
     """The binary to use, or None when it must be built."""
     pinned = pin_of(program)
-    for path in candidates(program, environ):
+    for path in candidates(program, environ) if program.version_arguments else ():
         found = reported_version(program, path)
         if found is not None and is_suitable(program, found, pinned):
             return path
@@ -192,10 +194,12 @@ class Programs:
             link.symlink_to(path.absolute())
 
 
-def obtain(build: Callable[[Program, Path], None], environ: Mapping[str, str]) -> Programs:
-    """Find every program and let `build` make the missing ones, in the order of PROGRAMS, at the given path."""
+def obtain(
+    build: Callable[[Program, Path], None], environ: Mapping[str, str], programs: Iterable[Program] = PROGRAMS
+) -> Programs:
+    """Find every program and let `build` make the missing ones, in the given order, at the given path."""
     paths: dict[str, Path] = {}
-    for program in PROGRAMS:
+    for program in programs:
         path = locate(program, environ)
         if path is None:
             path = cached_path(program, environ)

@@ -51,19 +51,29 @@ class _Case:
     # By the monotonic clock; the time of day may be set while the process runs.
     released_at: float
     use: Use | None = None
-    asked_at: float | None = None
+    # When the controller is to be asked, by the same clock.
+    ask_at: float = 0.0
 
 
 class Keeper:
     """Looks at what was let go whenever there may be news of it."""
 
     def __init__(
-        self, roots: Roots, use: UseSource, grace_seconds: Callable[[str], float], changed: Callable[[str], None]
+        self,
+        roots: Roots,
+        use: UseSource,
+        grace_seconds: Callable[[str], float],
+        changed: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        time_of_day: Callable[[], float] = time.time,
     ) -> None:
         """grace_seconds tells how long Pods may hold what a model, by its uid, has let go.
 
-        changed is called with the uid of a model about which there is something else to say.
+        changed is called with the uid of a model about which there is something else to say. clock is never set, and
+        time_of_day is that of the kubelet.
         """
+        self._clock = clock
+        self._time_of_day = time_of_day
         self._roots = roots
         self._use = use
         self.grace_seconds = grace_seconds
@@ -106,7 +116,7 @@ class Keeper:
             self._roots.released.clear()
             delay: float | None = _RETRY_SECONDS
             try:
-                delay = await self._pass()
+                delay = await self.look()
             except ServiceError as error:
                 _log.warning("releases_kept", reason=error.reason, message=error.message)
             try:
@@ -115,13 +125,16 @@ class Keeper:
             except TimeoutError:
                 continue
 
-    async def _pass(self) -> float | None:
-        """Look once at everything that was let go; in how many seconds to do so again, if at all."""
+    async def look(self) -> float | None:
+        """Look once at everything that was let go, and remove what goes; in how many seconds to look again, if at all.
+
+        Not to be called while run works. Raises Unavailable when a disk refuses.
+        """
         present = await self._roots.releases()
         self._cases = {each: self._case(*each) for each in present}
-        now = time.monotonic()
-        await self._ask([case for case in self._cases.values() if self._question_in(case, now) <= 0])
-        now = time.monotonic()
+        now = self._clock()
+        await self._ask([case for case in self._cases.values() if case.ask_at <= now])
+        now = self._clock()
         going: defaultdict[str, list[Release]] = defaultdict(list)
         waits = []
         for case in self._cases.values():
@@ -129,7 +142,7 @@ class Keeper:
             if verdict.fate is Fate.GOES:
                 going[case.root].append(case.release)
             else:
-                waits += [verdict.remaining_seconds, max(self._question_in(case, now), self._unanswered_until - now)]
+                waits += [verdict.remaining_seconds, max(case.ask_at, self._unanswered_until) - now]
         for root, releases in going.items():
             self._removing = {(root, release) for release in releases}
             try:
@@ -143,36 +156,34 @@ class Keeper:
         return min(waits, default=None)
 
     async def _ask(self, cases: Sequence[_Case]) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if not cases or now < self._unanswered_until:
             return
         try:
             answers = await self._use.ask([_question(case) for case in cases])
         except ServiceError as error:
             # What is not known to be unused stays.
-            self._unanswered_until = time.monotonic() + _RETRY_SECONDS
+            self._unanswered_until = self._clock() + _RETRY_SECONDS
             _log.warning("use_unknown", questions=len(cases), reason=error.reason, message=error.message)
             return
         for case, answer in zip(cases, answers, strict=True):
             use = _read(answer)
             if use != case.use:
                 self._changed(case.release.uid)
-            case.use, case.asked_at = use, now
+            case.use = use
+            case.ask_at = now + seconds_until_question(now - case.released_at, asked_before=True)
 
     def _case(self, root: str, release: Release) -> _Case:
         if (root, release) not in self._cases:
-            age = max(0.0, time.time() - release.released_at)
-            self._cases[root, release] = _Case(root, release, time.monotonic() - age)
+            age = max(0.0, self._time_of_day() - release.released_at)
+            now = self._clock()
+            ask_at = now + seconds_until_question(age, asked_before=False)
+            self._cases[root, release] = _Case(root, release, now - age, ask_at=ask_at)
         return self._cases[root, release]
 
     def _judge(self, case: _Case, now: float) -> Verdict:
         grace = self.grace_seconds(case.release.uid)
         return judge(Leaving(for_seconds=now - case.released_at, grace_seconds=grace, use=case.use))
-
-    def _question_in(self, case: _Case, now: float) -> float:
-        """In how many seconds the controller is to be asked about a case."""
-        wait = seconds_until_question(now - case.released_at, case.asked_at is not None)
-        return wait if case.asked_at is None else case.asked_at + wait - now
 
 
 def _question(case: _Case) -> fetch_pb2.UseQuestion:

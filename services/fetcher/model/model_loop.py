@@ -219,7 +219,7 @@ class ModelLoop:
                 observed, setback=memory.setback, transfer=self._downloads.get(model_uid), parsing=memory.parsing
             )
         state = describe(desired, observed)
-        if state.phase == NodePhase.NODE_PHASE_READY:
+        if state.phase == NodePhase.NODE_PHASE_READY and not state.update:
             memory.setback, memory.attempts = None, 0
         await self._say(model_uid, state)
         memory.said_facts = state.facts_key

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
 from libs.artifact.uri import ALLOW_INCOMPLETE
-from libs.chassis.errors import Invalid
+from libs.chassis.errors import Invalid, Unavailable
 from libs.model.problems import problem_of
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
@@ -169,11 +169,8 @@ def describe(desired: Desired, observed: Observed) -> NodeModelState:
             state.artifact.CopyFrom(assignment.artifact)
         _describe_parsing(state, observed)
         return state
-    readable = _readable(observed)
-    if readable:
-        state.artifact.CopyFrom(readable.artifact)
-        state.path = readable.path
-    _describe_delay(state, desired, observed, setback, readable)
+    _describe_delay(state, desired, observed, setback)
+    _describe_readable(state, desired, observed)
     return state
 
 
@@ -307,7 +304,8 @@ def _blocked(desired: Desired, observed: Observed, now: float) -> bool:
 def _readable(observed: Observed) -> PublishedName | None:
     """The complete copy that readers see while the desired one is not there."""
     for publication in observed.publications:
-        damaged = observed.copy.damaged and publication.root == observed.root
+        same = publication.artifact.digest == observed.copy.identity or not observed.copy.identity
+        damaged = observed.copy.damaged and publication.root == observed.root and same
         if publication.intact and not damaged:
             return publication
     return None
@@ -362,11 +360,27 @@ def _describe_refusal(state: NodeModelState, desired: Desired, observed: Observe
     assert observed.parsing is not None
     state.phase = NODE_PHASE_FAILED
     state.problem.CopyFrom(problem_of(incomplete(observed.parsing.refusal), "fetcher"))
-    readable = _readable(observed)
-    if readable:
-        state.artifact.CopyFrom(readable.artifact)
-        state.path = readable.path
     _describe_parsing(state, observed)
+    _describe_readable(state, desired, observed)
+
+
+def _describe_readable(state: NodeModelState, desired: Desired, observed: Observed) -> None:
+    """Say what readers see in the meantime. A good copy of an earlier wish is what counts, and the desired one comes.
+
+    What is wrong with the very copy that they see, or with the disk that it is on, counts before that.
+    """
+    readable = _readable(observed)
+    if readable is None:
+        return
+    state.artifact.CopyFrom(readable.artifact)
+    state.path = readable.path
+    wanted = readable.artifact.digest == desired.assignment.artifact.digest and readable.path == observed.path
+    if wanted or (isinstance(observed.obstacle, Unavailable) and observed.obstacle.reason is Reason.DISK_ERROR):
+        return
+    state.update, state.phase = state.phase, NODE_PHASE_READY
+    # What is said about files by no name would be taken for what is said about those that readers see.
+    state.ClearField("facts")
+    state.ClearField("parse_problem")
 
 
 def _describe_kept(state: NodeModelState, observed: Observed) -> None:
@@ -401,7 +415,6 @@ def _describe_delay(
     desired: Desired,
     observed: Observed,
     setback: Setback | None,
-    readable: PublishedName | None,
 ) -> None:
     """Say why the model is not as desired: what is under way, or what went wrong last."""
     transfer = observed.transfer
@@ -409,7 +422,7 @@ def _describe_delay(
     if setback and not (transfer and transfer.moving):
         # Another attempt is news only once it does better than the last one.
         final = setback.problem.problem_class == PROBLEM_CLASS_INVALID
-        state.phase = NODE_PHASE_FAILED if final or not readable else NODE_PHASE_UPDATING
+        state.phase = NODE_PHASE_FAILED if final or not _readable(observed) else NODE_PHASE_UPDATING
         state.problem.CopyFrom(setback.problem)
         if transfer:
             state.problem.ClearField("retry_at")

@@ -205,8 +205,18 @@ def test_pods_are_probed_where_they_listen(chart: str, rendered: dict[str, list[
         http, number = ("gateway-http", 8081) if container["name"] == "gateway" else ("http", 8080)
 
         assert ports[http] == number
+        assert container["startupProbe"]["httpGet"] == {"path": "/healthz", "port": http}
         assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": http}
         assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": http}
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_a_start_may_take_minutes_before_it_is_ended_for_that(
+    chart: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    for container in _all_containers(rendered[chart]):
+        probe = container["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= 300
 
 
 @pytest.mark.parametrize("chart", SERVICES)
@@ -224,7 +234,9 @@ def test_pods_listen_on_the_loopback_too_unless_they_share_the_addresses_of_thei
 
 
 @pytest.mark.parametrize(
-    ("chart", "ports"), [("parser", {"grpc": 9090}), ("status", {"grpc": 9090, "http": 8080})], ids=["parser", "status"]
+    ("chart", "ports"),
+    [("parser", {"grpc": 9090}), ("status", {"grpc": 9090, "http": 8080, "page": 8443})],
+    ids=["parser", "status"],
 )
 def test_services_offer_the_ports_that_pods_listen_on(
     chart: str, ports: dict[str, int], rendered: dict[str, list[dict[str, Any]]]
@@ -700,6 +712,16 @@ def test_no_model_may_name_a_secret_with_a_key_of_the_services(rendered: dict[st
 def test_the_charts_make_certificates_alike() -> None:
     copies = {(CHARTS / chart / "templates" / "_tls.tpl").read_text() for chart in ("parser", "status")}
     assert len(copies) == 1
+
+
+def test_without_the_page_nothing_of_it_is_left() -> None:
+    objects = render("status", "--set", "page.enabled=false")
+    (service,) = (item for item in objects if item["kind"] == "Service")
+
+    assert [port["name"] for port in _container(objects)["ports"]] == ["grpc", "http"]
+    assert [port["name"] for port in service["spec"]["ports"]] == ["grpc", "http"]
+    variables = {item["name"]: item.get("value") for item in _container(objects)["env"] if "PAGE" in item["name"]}
+    assert variables == {"OME_PAGE_ENABLED": "false"}
 
 
 def test_pods_are_completed_where_the_api_server_serves_the_policies_for_it_or_where_it_is_asked_for() -> None:

@@ -69,6 +69,9 @@ def test_every_rule_has_a_message_for_people(definition: dict[str, Any]) -> None
                 "secretNamespace",
                 "parameters.auth_type",
                 "parameters.revision",
+                "followIntervalSeconds",
+                "revisionPolicy:",
+                "pauseSeconds",
             }, f"{path}: {rule['message']}"
 
 

@@ -223,7 +223,7 @@ def test_monitors_choose_every_pod_that_has_metrics_and_name_its_ports() -> None
                 assert monitor["selector"]["matchLabels"].items() <= labels.items()
                 containers = workload["spec"]["template"]["spec"]["containers"]
                 ports = {port["name"] for container in containers for port in container["ports"]}
-                assert {each["port"] for each in monitor["podMetricsEndpoints"]} == ports - {"grpc"}
+                assert {each["port"] for each in monitor["podMetricsEndpoints"]} == ports - {"grpc", "page"}
                 found.add(workload["metadata"]["name"])
 
     assert found == {"ome-controller", "ome-fetcher", "ome-parser", "ome-resolver", "ome-status"}

@@ -42,11 +42,12 @@ class Hub(HubClient):
         cache_dir: Path | None = None,
         real_model: bool = False,
         certificate: tuple[str, str] | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
         """state_dir keeps repositories and tokens over a restart; cache_dir keeps generated files for every hub here.
 
         real_model adds REAL_MODEL to a new state, if its package is installed. certificate is a pair of PEM files,
-        a chain that ends in a trusted certificate, and its key: both ports speak TLS then.
+        a chain that ends in a trusted certificate, and its key: both ports speak TLS then. All ports are at address.
         """
         self._stack = ExitStack()
         if state_dir is None:
@@ -65,9 +66,9 @@ class Hub(HubClient):
         self._api = Api(self._library, self._behaviour, self._links, self._xet.token, lambda: self.endpoint)
         self._faults = Faults()
         self._journal = Journal()
-        self._hub = Listener("hub", port, self._serve_hub, certificate)
-        self._cdn = Listener("cdn", cdn_port, self._serve_cdn, certificate)
-        self._cas = Listener("cas", 0, self._serve_cas, certificate)
+        self._hub = Listener("hub", port, self._serve_hub, certificate, address)
+        self._cdn = Listener("cdn", cdn_port, self._serve_cdn, certificate, address)
+        self._cas = Listener("cas", 0, self._serve_cas, certificate, address)
         if real_model and self._library.is_new:
             self._add_real_model()
         super().__init__(self._hub.url, certificate[0] if certificate else None)

@@ -142,12 +142,20 @@ Serve = Callable[[Request, Connection], bool]
 class Listener:
     """A port, its connections and their threads."""
 
-    def __init__(self, name: str, port: int, serve: Serve, certificate: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        serve: Serve,
+        certificate: tuple[str, str] | None = None,
+        address: str = "127.0.0.1",
+    ) -> None:
         """certificate is the files of a certificate chain and its key; with it the port speaks TLS."""
         self._name = name
         self._serve = serve
         self._tls = _tls_context(certificate) if certificate else None
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=512)
+        self._socket = socket.create_server((address, port), backlog=512)
+        self._address = address
         self.port: int = self._socket.getsockname()[1]
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
@@ -158,7 +166,7 @@ class Listener:
     @property
     def url(self) -> str:
         """Where the port is reached."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{self._address}:{self.port}"
 
     def start(self) -> None:
         """Take connections from now on."""

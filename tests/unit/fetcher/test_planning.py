@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
+from libs.chassis.errors import Unavailable
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_ABSENT,
     GOAL_HOLD,
@@ -20,10 +21,12 @@ from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
+    NODE_PHASE_UNSPECIFIED,
     NODE_PHASE_UPDATING,
     REASON_ARTIFACT_DAMAGED,
     REASON_DELETING,
     REASON_DOWNLOADING,
+    REASON_IN_USE,
     REASON_INCOMPLETE,
     REASON_INVALID_PATH,
     REASON_QUEUED,
@@ -36,10 +39,12 @@ from ome.parser.v1.parser_pb2 import ModelFacts
 from services.fetcher.model.observed import (
     Copy,
     Desired,
+    Kept,
     Observed,
     Parsing,
     PublishedName,
     Setback,
+    Spared,
     Transfer,
     TransferPhase,
 )
@@ -58,6 +63,7 @@ from services.fetcher.model.planning import (
     plan,
     retry_delay_seconds,
 )
+from services.fetcher.model.removal import Fate, Holder, Use
 
 NOW = 1000.0
 ROOT, OTHER_ROOT, PATH = "/models", "/raid/models", "/models/a"
@@ -304,17 +310,24 @@ DESCRIPTIONS = {
         REASON_DOWNLOADING,
         "",
     ),
-    "a setback beside an old copy is an update, and names what readers see": (
+    "a new revision comes beside an old copy, which is what counts": (
+        HOLD,
+        replace(OLD_PUBLISHED, transfer=Transfer(ROOT, NEW.digest, TransferPhase.RUNNING)),
+        NODE_PHASE_READY,
+        REASON_DOWNLOADING,
+        OLD.digest,
+    ),
+    "a setback beside an old copy names what readers see": (
         HOLD,
         replace(OLD_PUBLISHED, setback=Setback(5, BUSY, NOW + 1)),
-        NODE_PHASE_UPDATING,
+        NODE_PHASE_READY,
         REASON_UNAVAILABLE,
         OLD.digest,
     ),
-    "a final setback is a failure even beside an old copy": (
+    "a final setback takes nothing from those who read an old copy": (
         HOLD,
         replace(OLD_PUBLISHED, setback=Setback(5, REFUSED, None)),
-        NODE_PHASE_FAILED,
+        NODE_PHASE_READY,
         REASON_INVALID_PATH,
         OLD.digest,
     ),
@@ -336,7 +349,7 @@ DESCRIPTIONS = {
     "what is incomplete beside an old copy names what readers see": (
         HOLD,
         replace(OLD_PUBLISHED, copy=Copy(held=True), parsing=INCOMPLETE),
-        NODE_PHASE_FAILED,
+        NODE_PHASE_READY,
         REASON_INCOMPLETE,
         OLD.digest,
     ),
@@ -391,6 +404,98 @@ def test_describe(desired: Desired, observed: Observed, phase: int, reason: int,
     assert (state.phase, state.problem.reason, state.artifact.digest) == (phase, reason, digest)
     assert state.assignment_revision == desired.revision
     assert state.model == desired.assignment.model
+
+
+UPDATES = {
+    "what is desired stands": (PUBLISHED, NODE_PHASE_UNSPECIFIED),
+    "nothing stands": (HELD, NODE_PHASE_UNSPECIFIED),
+    "an old copy stands and nothing is wrong": (OLD_PUBLISHED, NODE_PHASE_UPDATING),
+    "an old copy stands and the next attempt comes": (
+        replace(OLD_PUBLISHED, setback=Setback(5, BUSY, NOW + 1)),
+        NODE_PHASE_UPDATING,
+    ),
+    "an old copy stands and there is no next attempt": (
+        replace(OLD_PUBLISHED, setback=Setback(5, REFUSED, None)),
+        NODE_PHASE_FAILED,
+    ),
+    "an old copy stands and the new one is incomplete": (
+        replace(OLD_PUBLISHED, copy=Copy(held=True), parsing=INCOMPLETE),
+        NODE_PHASE_FAILED,
+    ),
+    "the desired copy stands and is known to be incomplete": (
+        replace(PUBLISHED, parsing=INCOMPLETE),
+        NODE_PHASE_UNSPECIFIED,
+    ),
+    "the desired copy stands and is damaged": (DAMAGED, NODE_PHASE_UNSPECIFIED),
+    "the disk of an old copy cannot be read": (
+        replace(OLD_PUBLISHED, obstacle=Unavailable(Reason.DISK_ERROR, "EIO")),
+        NODE_PHASE_UNSPECIFIED,
+    ),
+    "an old copy stands and the new place is refused": (
+        replace(OLD_PUBLISHED, obstacle=INVALID_PATH, setback=Setback(5, REFUSED, None)),
+        NODE_PHASE_FAILED,
+    ),
+    "an old copy stands and the new one is damaged": (
+        replace(OLD_PUBLISHED, copy=Copy(True, ("config.json",), NEW.digest)),
+        NODE_PHASE_UPDATING,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UPDATES)
+def test_a_node_has_a_word_of_its_own_for_what_comes_beside_a_good_copy_when(case: str) -> None:
+    observed, update = UPDATES[case]
+    state = describe(HOLD, observed)
+    assert state.update == update
+    assert not update or (state.phase, state.artifact, state.path) == (NODE_PHASE_READY, OLD, PATH)
+
+
+USERS = Use(2, (Holder("serving", "llama-0"),))
+KEPT = Kept(OLD, PATH, 1000.0, 1000.0 + 86400, USERS)
+ABSENCES: dict[str, tuple[Observed, int, int, str]] = {
+    "nothing is left": (Observed(), NODE_PHASE_DELETED, 0, ""),
+    "the name stands": (OLD_PUBLISHED, NODE_PHASE_UPDATING, REASON_DELETING, "removing"),
+    "nobody has said who uses what has no name": (
+        Observed(kept=(replace(KEPT, use=None),)),
+        NODE_PHASE_UPDATING,
+        REASON_DELETING,
+        "removing",
+    ),
+    "Pods use what has no name": (
+        Observed(kept=(KEPT,)),
+        NODE_PHASE_UPDATING,
+        REASON_IN_USE,
+        "Pod serving/llama-0 and 1 more Pod use it: the files stay until 1970-01-02T00:16:40Z at the latest",
+    ),
+    "the name is spared for a moment": (
+        replace(OLD_PUBLISHED, spared=Spared(Fate.SPARED, 60.0, None)),
+        NODE_PHASE_UPDATING,
+        REASON_IN_USE,
+        "stays for a moment in case it is again",
+    ),
+    "Pods use the name": (
+        replace(OLD_PUBLISHED, spared=Spared(Fate.HELD, 60.0, USERS)),
+        NODE_PHASE_UPDATING,
+        REASON_IN_USE,
+        "Pod serving/llama-0 and 1 more Pod use it: it stays until 1970-01-01T00:01:00Z at the latest",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ABSENCES)
+def test_a_removal_says_what_it_waits_for_when(case: str) -> None:
+    observed, phase, reason, said = ABSENCES[case]
+    state = describe(ABSENT, observed)
+    assert (state.phase, state.problem.reason) == (phase, reason)
+    assert said in state.problem.message
+    assert len(state.held) == len(observed.kept)
+
+
+def test_a_name_that_is_spared_is_not_taken_away_and_its_download_ends() -> None:
+    spared = replace(OLD_PUBLISHED, spared=Spared(Fate.HELD, 60.0, USERS), leftovers=((ROOT, NEW.digest),))
+    assert plan(ABSENT, spared, NOW) == ()
+    running = replace(spared, transfer=Transfer(ROOT, NEW.digest, TransferPhase.RUNNING))
+    assert [type(action) for action in plan(ABSENT, running, NOW)] == [StopTransfer]
 
 
 def test_what_is_incomplete_is_told_with_its_facts_and_with_what_to_do() -> None:

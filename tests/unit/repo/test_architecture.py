@@ -39,7 +39,8 @@ BROAD_EXCEPT_PLACES = {
 # What only an adapter, a loop or a metric may import. Everything else decides, and does nothing else.
 THE_WORLD = {
     "aiohttp", "asyncio", "grpc", "hf_xet", "huggingface_hub", "kubernetes", "nats", "obstore", "oci", "os",
-    "prometheus_client", "random", "socket", "structlog", "subprocess", "threading", "time", "urllib.request",
+    "prometheus_client", "random", "socket", "starlette", "structlog", "subprocess", "threading", "time",
+    "urllib.request", "uvicorn",
 }  # fmt: skip
 
 # The modules that touch the world, themselves or through what they import. A new module is pure until it is added.
@@ -156,12 +157,20 @@ IN_THE_WORLD = {
     "services.status.callers",
     "services.status.catalog",
     "services.status.cluster",
+    "services.status.explaining",
     "services.status.following",
     "services.status.kube",
     "services.status.metrics",
     "services.status.model_loop",
     "services.status.node_loop",
     "services.status.observations",
+    "services.status.page.board",
+    "services.status.page.opening",
+    "services.status.page.pages",
+    "services.status.page.server",
+    "services.status.page.session",
+    "services.status.page.sources",
+    "services.status.page.streams",
     "services.status.service_loop",
     "services.status.servicer",
     "services.status.settings",

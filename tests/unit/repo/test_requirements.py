@@ -8,6 +8,7 @@ from tests.unit.repo.checkout import ROOT
 
 FOLDER = ROOT / "3rdparty" / "python"
 INPUTS = {
+    "browser.lock": ["browser.in"],
     "data.lock": ["data.in"],
     "default.lock": ["requirements.in", "stubs.in", "tests.in"],
     "lint.lock": ["lint.in"],

@@ -79,6 +79,11 @@ def updating(reason: Reason = REASON_DOWNLOADING) -> NodeModelState:
     return a_state(NODE_PHASE_UPDATING, a_problem(reason, ""))
 
 
+def beside(reason: Reason, update: NodePhase = NODE_PHASE_UPDATING, digest: str = OLD_DIGEST) -> NodeModelState:
+    """A node whose readers see a good copy of an earlier revision, while it fetches another."""
+    return ready(digest, problem=a_problem(reason), update=update)
+
+
 def failed(reason: Reason, message: str = "it went wrong") -> NodeModelState:
     """A node that has failed."""
     return a_state(NODE_PHASE_FAILED, a_problem(reason, message))

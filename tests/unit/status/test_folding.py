@@ -11,13 +11,15 @@ from ome.fetch.v1.fetch_pb2 import (
     PROBLEM_CLASS_UNAVAILABLE,
     ModelPlan,
     NodeModelState,
+    Problem,
 )
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
+    NODE_PHASE_FAILED,
     NODE_PHASE_READY,
-    NODE_PHASE_UPDATING,
     REASON_ARTIFACT_DAMAGED,
     REASON_CHECKSUM_MISMATCH,
+    REASON_DOWNLOADING,
     REASON_GATED,
     REASON_INSUFFICIENT_DISK,
     REASON_INVALID_URI,
@@ -40,6 +42,7 @@ from tests.unit.status.samples import (
     a_problem,
     a_state,
     a_volume,
+    beside,
     conditions,
     failed,
     folded,
@@ -178,10 +181,23 @@ CASES = [
         ready=("a",),
     ),
     Case(
-        "a copy of an earlier revision is being updated",
-        "Creating",
-        {"Available": ("False", "Queued"), "Complete": ("False", "Queued")},
+        "a copy of an earlier revision counts while the next one comes",
+        "Ready",
+        {"Available": ("True", "NodesReady"), "Complete": ("False", "Queued"), "Degraded": ("False", "AsExpected")},
         states={"a": ready(OLD_DIGEST), "b": updating(REASON_QUEUED)},
+        ready=("a",),
+    ),
+    Case(
+        "an earlier revision stays ready where the next one fails, which is told",
+        "Ready",
+        {
+            "Available": ("True", "NodesReady"),
+            "Complete": ("False", "InsufficientDisk"),
+            "Degraded": ("True", "InsufficientDisk"),
+            "Stalled": ("False", "AsExpected"),
+        },
+        states={"a": beside(REASON_INSUFFICIENT_DISK, NODE_PHASE_FAILED), "b": beside(REASON_DOWNLOADING)},
+        ready=("a", "b"),
     ),
     Case(
         "a copy at the place that was asked for earlier is being updated",
@@ -189,7 +205,7 @@ CASES = [
         {"Complete": ("False", "Queued")},
         plan=a_plan(MODEL, "a", "b", content_digest="new"),
         states={"a": ready(content_digest="new"), "b": ready(content_digest="old")},
-        ready=("a",),
+        ready=("a", "b"),
     ),
     Case(
         "while a new revision is resolved the old copies stay ready and nothing is complete",
@@ -508,7 +524,7 @@ def test_the_most_frequent_failure_stands_for_all() -> None:
     view = folded(MODEL, plan, states)
 
     assert conditions(view)["Stalled"] == ("True", "InsufficientDisk")
-    assert message(view, "Stalled") == "3 of 3 nodes failed. On b: No room."
+    assert message(view, "Degraded") == "3 of 3 nodes failed. On b: No room."
 
 
 def test_the_artifact_is_told_once_it_is_resolved() -> None:
@@ -607,8 +623,28 @@ def test_nodes_that_hold_something_undesired_are_shown_to_clients_only() -> None
     assert view.status["nodes"]["desired"] == 1
 
 
-def test_a_node_with_an_earlier_revision_is_updating() -> None:
-    node, _ = folded(MODEL, PLAN, {"a": ready(OLD_DIGEST)}).nodes
+def test_a_node_with_an_earlier_revision_is_ready_and_revises_it() -> None:
+    first, second = folded(MODEL, PLAN, {"a": ready(OLD_DIGEST), "b": ready()}).nodes
 
-    assert node.phase == NODE_PHASE_UPDATING
-    assert node.phase != NODE_PHASE_READY
+    assert (first.phase, first.revising) == (NODE_PHASE_READY, True)
+    assert (second.phase, second.revising) == (NODE_PHASE_READY, False)
+
+
+def test_a_cause_is_told_by_one_condition_and_named_by_the_others() -> None:
+    plan = a_plan(MODEL, "a", artifact=None)
+    plan.problem.CopyFrom(
+        Problem(reason=REASON_GATED, message="the terms were not accepted", problem_class=PROBLEM_CLASS_MISSING)
+    )
+    view = folded(MODEL, plan)
+    told = [each for each in view.status["conditions"] if "terms were not accepted" in each["message"]]
+    assert [each["type"] for each in told] == ["Degraded"]
+    named = {each["type"]: each["message"] for each in view.status["conditions"] if each["reason"] == "Gated"}
+    assert named == {
+        "Available": "No node holds the model: the condition Degraded tells the cause.",
+        "Ready": "No node holds the model: the condition Degraded tells the cause.",
+        "Complete": "Not every node that must hold the model does: the condition Degraded tells the cause.",
+        "Degraded": "The terms were not accepted.",
+        "Resolved": "It is not known what the source holds: the condition Degraded tells the cause.",
+        "Stalled": "OME does not go on by itself: the condition Degraded tells the cause.",
+    }
+    assert [event.message for event in view.events if event.reason == "Gated"] == ["The terms were not accepted."]

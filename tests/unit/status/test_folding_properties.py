@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeModelState, ProblemClass, Progress
+from ome.fetch.v1.fetch_pb2 import HeldCopy, ModelPlan, NodeModelState, ProblemClass, Progress, Use
 from ome.model.v1.model_pb2 import ModelKind, NodePhase, Reason
 from services.status.folding import FAILURES_LIMIT, fold
 from services.status.messages import model_message
@@ -38,6 +38,8 @@ def states(draw: st.DrawFn) -> NodeModelState:
         facts=draw(st.sampled_from([None, FACTS])),
         parse_problem=draw(PROBLEMS),
         path=draw(st.sampled_from(["", "/models/a"])),
+        update=NodePhase.Name(draw(st.sampled_from(NodePhase.values()))),
+        held=draw(st.sampled_from([[], [HeldCopy(artifact=ARTIFACT, path="/models/a", use=Use(pods=1))]])),
     )
 
 

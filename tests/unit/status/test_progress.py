@@ -14,6 +14,7 @@ from services.status.wording import fetched
 from tests.unit.status.samples import (
     ARTIFACT,
     NOW,
+    OLD_DIGEST,
     a_model,
     a_plan,
     a_problem,
@@ -48,9 +49,14 @@ def test_the_figures_are_those_of_all_nodes_and_the_slowest_tells_the_time_left(
         "slowestNode": "b",
         "etaSeconds": 69,
         "startedAt": "2026-03-01T12:00:00Z",
+        "nodes": [
+            {"node": "b", "bytes": 22_750_000, "bytesPerSecond": 1_000_000, "etaSeconds": 69},
+            {"node": "a", "bytes": 45_500_000, "bytesPerSecond": 1_000_000, "etaSeconds": 46},
+        ],
     }
     said = "37% fetched (65.1 MiB of 173.6 MiB, 1.9 MiB/s, about 69 seconds left; slowest is b)."
-    assert message(view, "Available") == f"Waiting for 2 of 2 nodes: a and b. {said}"
+    assert message(view, "Complete") == "Waiting for 2 of 2 nodes: a and b."
+    assert message(view, "Available") == f"No node holds the model: the condition Complete tells the cause. {said}"
     assert message(view, "Ready") == message(view, "Available")
     assert said not in message(view, "Complete")
 
@@ -63,6 +69,13 @@ def test_a_node_that_holds_the_model_counts_in_full_and_one_that_waits_not_at_al
     assert view.status["progress"]["percent"] == "50%"
     assert view.status["progress"]["slowestNode"] == "b"
     assert message(view, "Available").startswith("1 of 3 nodes holds the model. 50% fetched (")
+
+
+def test_of_many_nodes_the_slowest_are_told_apart() -> None:
+    names = [f"n{number:02}" for number in range(30)]
+    moved = {name: moving(number / 40) for number, name in enumerate(names)}
+    view = folded(MODEL, a_plan(MODEL, *names), {name: updating() for name in names}, transfers=moved)
+    assert [each["node"] for each in view.status["progress"]["nodes"]] == names[:10]
 
 
 def test_what_is_not_known_is_not_said() -> None:
@@ -128,7 +141,7 @@ def test_the_end_of_a_download_says_how_long_it_took() -> None:
 
 
 def test_the_last_download_of_another_artifact_is_not_told() -> None:
-    before = {"artifact": {"digest": "sha256:" + "9" * 64}, "download": {"bytes": 1, "seconds": 1}}
+    before = {"artifact": {"digest": OLD_DIGEST}, "download": {"bytes": 1, "seconds": 1}}
 
     assert "download" not in folded(MODEL, PLAN, {"a": ready(), "b": ready()}, previous=before).status
 

@@ -75,6 +75,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "ome.probes" -}}
+# A node that starts many Pods at once takes minutes for each. A start that is ended for that is repeated by the next one.
+startupProbe:
+  httpGet:
+    path: /healthz
+    port: http
+  periodSeconds: 1
+  timeoutSeconds: 5
+  failureThreshold: 300
 livenessProbe:
   httpGet:
     path: /healthz

@@ -36,6 +36,15 @@ class ChecksumAlgorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHECKSUM_ALGORITHM_MD5: _ClassVar[ChecksumAlgorithm]
     CHECKSUM_ALGORITHM_SHA384: _ClassVar[ChecksumAlgorithm]
     CHECKSUM_ALGORITHM_CRC32C: _ClassVar[ChecksumAlgorithm]
+
+class RolloutStage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROLLOUT_STAGE_UNSPECIFIED: _ClassVar[RolloutStage]
+    ROLLOUT_STAGE_CANARY: _ClassVar[RolloutStage]
+    ROLLOUT_STAGE_PAUSED: _ClassVar[RolloutStage]
+    ROLLOUT_STAGE_SPREADING: _ClassVar[RolloutStage]
+    ROLLOUT_STAGE_HALTED: _ClassVar[RolloutStage]
+    ROLLOUT_STAGE_DIVERGED: _ClassVar[RolloutStage]
 GOAL_UNSPECIFIED: Goal
 GOAL_HOLD: Goal
 GOAL_ABSENT: Goal
@@ -52,6 +61,12 @@ CHECKSUM_ALGORITHM_GIT_SHA1: ChecksumAlgorithm
 CHECKSUM_ALGORITHM_MD5: ChecksumAlgorithm
 CHECKSUM_ALGORITHM_SHA384: ChecksumAlgorithm
 CHECKSUM_ALGORITHM_CRC32C: ChecksumAlgorithm
+ROLLOUT_STAGE_UNSPECIFIED: RolloutStage
+ROLLOUT_STAGE_CANARY: RolloutStage
+ROLLOUT_STAGE_PAUSED: RolloutStage
+ROLLOUT_STAGE_SPREADING: RolloutStage
+ROLLOUT_STAGE_HALTED: RolloutStage
+ROLLOUT_STAGE_DIVERGED: RolloutStage
 
 class Source(_message.Message):
     __slots__ = ("uri", "parameters", "has_secret")
@@ -121,7 +136,7 @@ class Problem(_message.Message):
     def __init__(self, reason: _Optional[_Union[_model_pb2.Reason, str]] = ..., message: _Optional[str] = ..., problem_class: _Optional[_Union[ProblemClass, str]] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class NodeModelState(_message.Message):
-    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held")
+    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held", "update")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +151,7 @@ class NodeModelState(_message.Message):
     CONTENT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     FACTS_KEY_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     phase: _model_pb2.NodePhase
     assignment_revision: int
@@ -150,7 +166,8 @@ class NodeModelState(_message.Message):
     content_digest: str
     facts_key: str
     held: _containers.RepeatedCompositeFieldContainer[HeldCopy]
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ...) -> None: ...
+    update: _model_pb2.NodePhase
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ..., update: _Optional[_Union[_model_pb2.NodePhase, str]] = ...) -> None: ...
 
 class HeldCopy(_message.Message):
     __slots__ = ("artifact", "path", "released_at", "until", "use")
@@ -313,7 +330,7 @@ class SharedFacts(_message.Message):
     def __init__(self, facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., claimed_by: _Optional[str] = ..., claimed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModelPlan(_message.Message):
-    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled", "content_digest", "volume", "warnings", "completeness", "use")
+    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled", "content_digest", "volume", "warnings", "completeness", "use", "history", "pinned", "rollout")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -327,6 +344,9 @@ class ModelPlan(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
     USE_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     generation: int
     spec_digest: str
@@ -340,7 +360,10 @@ class ModelPlan(_message.Message):
     warnings: _containers.RepeatedCompositeFieldContainer[_model_pb2.Remark]
     completeness: _model_pb2.Completeness
     use: ModelUse
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ..., content_digest: _Optional[str] = ..., volume: _Optional[_Union[Volume, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ..., use: _Optional[_Union[ModelUse, _Mapping]] = ...) -> None: ...
+    history: _containers.RepeatedCompositeFieldContainer[Revision]
+    pinned: Revision
+    rollout: Rollout
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ..., content_digest: _Optional[str] = ..., volume: _Optional[_Union[Volume, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ..., use: _Optional[_Union[ModelUse, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Revision, _Mapping]]] = ..., pinned: _Optional[_Union[Revision, _Mapping]] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ...) -> None: ...
 
 class ModelUse(_message.Message):
     __slots__ = ("nodes", "pods", "users")
@@ -359,6 +382,30 @@ class NodeUse(_message.Message):
     node: str
     pod: PodUse
     def __init__(self, node: _Optional[str] = ..., pod: _Optional[_Union[PodUse, _Mapping]] = ...) -> None: ...
+
+class Revision(_message.Message):
+    __slots__ = ("artifact", "since", "source_key")
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_KEY_FIELD_NUMBER: _ClassVar[int]
+    artifact: _model_pb2.Artifact
+    since: _timestamp_pb2.Timestamp
+    source_key: str
+    def __init__(self, artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source_key: _Optional[str] = ...) -> None: ...
+
+class Rollout(_message.Message):
+    __slots__ = ("stage", "message", "digest", "staying_nodes", "tried_at")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    STAYING_NODES_FIELD_NUMBER: _ClassVar[int]
+    TRIED_AT_FIELD_NUMBER: _ClassVar[int]
+    stage: RolloutStage
+    message: str
+    digest: str
+    staying_nodes: _containers.RepeatedScalarFieldContainer[str]
+    tried_at: _timestamp_pb2.Timestamp
+    def __init__(self, stage: _Optional[_Union[RolloutStage, str]] = ..., message: _Optional[str] = ..., digest: _Optional[str] = ..., staying_nodes: _Optional[_Iterable[str]] = ..., tried_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Volume(_message.Message):
     __slots__ = ("namespace", "claim", "path", "inspection")

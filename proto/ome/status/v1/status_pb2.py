@@ -27,17 +27,19 @@ from ome.model.v1 import model_pb2 as ome_dot_model_dot_v1_dot_model__pb2
 from ome.parser.v1 import parser_pb2 as ome_dot_parser_dot_v1_dot_parser__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aome/status/v1/status.proto\x12\rome.status.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ome/model/v1/model.proto\x1a\x1aome/parser/v1/parser.proto\"\xa4\x01\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.ome.status.v1.ConditionStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x38\n\x14last_transition_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdf\x01\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12&\n\x05phase\x18\x02 \x01(\x0e\x32\x17.ome.model.v1.NodePhase\x12$\n\x06reason\x18\x03 \x01(\x0e\x32\x14.ome.model.v1.Reason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x12\n\nbytes_done\x18\x06 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x07 \x01(\x03\x12\x18\n\x10\x62ytes_per_second\x18\x08 \x01(\x03\x12\x13\n\x0b\x65ta_seconds\x18\t \x01(\x03\"\xb4\x02\n\x05Model\x12#\n\x03ref\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.ome.status.v1.ModelState\x12(\n\x08\x61rtifact\x18\x03 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12,\n\nconditions\x18\x04 \x03(\x0b\x32\x18.ome.status.v1.Condition\x12(\n\x05nodes\x18\x05 \x03(\x0b\x32\x19.ome.status.v1.NodeStatus\x12(\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12\x1b\n\x13observed_generation\x18\x07 \x01(\x03\x12\x13\n\x0bstorage_uri\x18\x08 \x01(\t\"Y\n\x0fGetModelRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"7\n\x10GetModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.ome.status.v1.Model\"\x9e\x01\n\x11ListModelsRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.ome.status.v1.ModelState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"S\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.ome.status.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x12WatchModelsRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x9b\x01\n\x13WatchModelsResponse\x12\'\n\x07updated\x18\x01 \x01(\x0b\x32\x14.ome.status.v1.ModelH\x00\x12)\n\x07\x64\x65leted\x18\x02 \x01(\x0b\x32\x16.ome.model.v1.ModelRefH\x00\x12\'\n\x06synced\x18\x03 \x01(\x0b\x32\x15.ome.status.v1.SyncedH\x00\x42\x07\n\x05\x65vent\"\x18\n\x06Synced\x12\x0e\n\x06models\x18\x01 \x01(\x03\"\x12\n\x10ListNodesRequest\"7\n\x11ListNodesResponse\x12\"\n\x05nodes\x18\x01 \x03(\x0b\x32\x13.ome.status.v1.Node\"V\n\x0cRootCapacity\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03\x12\x12\n\nfree_bytes\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\"\xb2\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12\x17\n\x0f\x66\x65tcher_version\x18\x03 \x01(\t\x12*\n\x05roots\x18\x04 \x03(\x0b\x32\x1b.ome.status.v1.RootCapacity\x12\x14\n\x0cmodels_ready\x18\x05 \x01(\x05\x12\x17\n\x0fmodels_updating\x18\x06 \x01(\x05\x12\x15\n\rmodels_failed\x18\x07 \x01(\x05*r\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_CREATING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03*j\n\x0f\x43onditionStatus\x12 \n\x1c\x43ONDITION_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONDITION_STATUS_TRUE\x10\x01\x12\x1a\n\x16\x43ONDITION_STATUS_FALSE\x10\x02\x32\xd7\x02\n\rStatusService\x12K\n\x08GetModel\x12\x1e.ome.status.v1.GetModelRequest\x1a\x1f.ome.status.v1.GetModelResponse\x12Q\n\nListModels\x12 .ome.status.v1.ListModelsRequest\x1a!.ome.status.v1.ListModelsResponse\x12V\n\x0bWatchModels\x12!.ome.status.v1.WatchModelsRequest\x1a\".ome.status.v1.WatchModelsResponse0\x01\x12N\n\tListNodes\x12\x1f.ome.status.v1.ListNodesRequest\x1a .ome.status.v1.ListNodesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aome/status/v1/status.proto\x12\rome.status.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ome/model/v1/model.proto\x1a\x1aome/parser/v1/parser.proto\"\xa4\x01\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.ome.status.v1.ConditionStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x38\n\x14last_transition_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdf\x01\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12&\n\x05phase\x18\x02 \x01(\x0e\x32\x17.ome.model.v1.NodePhase\x12$\n\x06reason\x18\x03 \x01(\x0e\x32\x14.ome.model.v1.Reason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x12\n\nbytes_done\x18\x06 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x07 \x01(\x03\x12\x18\n\x10\x62ytes_per_second\x18\x08 \x01(\x03\x12\x13\n\x0b\x65ta_seconds\x18\t \x01(\x03\"\xb4\x02\n\x05Model\x12#\n\x03ref\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.ome.status.v1.ModelState\x12(\n\x08\x61rtifact\x18\x03 \x01(\x0b\x32\x16.ome.model.v1.Artifact\x12,\n\nconditions\x18\x04 \x03(\x0b\x32\x18.ome.status.v1.Condition\x12(\n\x05nodes\x18\x05 \x03(\x0b\x32\x19.ome.status.v1.NodeStatus\x12(\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32\x19.ome.parser.v1.ModelFacts\x12\x1b\n\x13observed_generation\x18\x07 \x01(\x03\x12\x13\n\x0bstorage_uri\x18\x08 \x01(\t\"Y\n\x0fGetModelRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"7\n\x10GetModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.ome.status.v1.Model\"\xf4\x01\n\x11ListModelsRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.ome.status.v1.ModelState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x46 \x01(\t\x12\x0e\n\x06reason\x18G \x01(\t\x12\x0c\n\x04node\x18H \x01(\t\x12(\n\x05order\x18I \x01(\x0e\x32\x19.ome.status.v1.ModelOrder\"S\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.ome.status.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x12WatchModelsRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x14\n\x0cresume_token\x18\x46 \x01(\t\"\xb1\x01\n\x13WatchModelsResponse\x12\'\n\x07updated\x18\x01 \x01(\x0b\x32\x14.ome.status.v1.ModelH\x00\x12)\n\x07\x64\x65leted\x18\x02 \x01(\x0b\x32\x16.ome.model.v1.ModelRefH\x00\x12\'\n\x06synced\x18\x03 \x01(\x0b\x32\x15.ome.status.v1.SyncedH\x00\x12\x14\n\x0cresume_token\x18\x46 \x01(\tB\x07\n\x05\x65vent\")\n\x06Synced\x12\x0e\n\x06models\x18\x01 \x01(\x03\x12\x0f\n\x07resumed\x18\x46 \x01(\x08\"\x12\n\x10ListNodesRequest\"7\n\x11ListNodesResponse\x12\"\n\x05nodes\x18\x01 \x03(\x0b\x32\x13.ome.status.v1.Node\"V\n\x0cRootCapacity\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03\x12\x12\n\nfree_bytes\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\"\xb2\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12\x17\n\x0f\x66\x65tcher_version\x18\x03 \x01(\t\x12*\n\x05roots\x18\x04 \x03(\x0b\x32\x1b.ome.status.v1.RootCapacity\x12\x14\n\x0cmodels_ready\x18\x05 \x01(\x05\x12\x17\n\x0fmodels_updating\x18\x06 \x01(\x05\x12\x15\n\rmodels_failed\x18\x07 \x01(\x05\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"^\n\x0fGetNodeResponse\x12!\n\x04node\x18\x01 \x01(\x0b\x32\x13.ome.status.v1.Node\x12(\n\x06models\x18\x02 \x03(\x0b\x32\x18.ome.status.v1.NodeModel\"]\n\tNodeModel\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12)\n\x06status\x18\x02 \x01(\x0b\x32\x19.ome.status.v1.NodeStatus\"f\n\x0e\x45xplainRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"\x9e\x01\n\x0f\x45xplainResponse\x12\x0f\n\x07verdict\x18\x01 \x01(\t\x12\x0e\n\x06wanted\x18\x02 \x01(\x08\x12\"\n\x05rules\x18\x03 \x03(\x0b\x32\x13.ome.status.v1.Rule\x12\x0f\n\x07\x64\x65tails\x18\x04 \x03(\t\x12\x0c\n\x04last\x18\x05 \x01(\t\x12\x0c\n\x04next\x18\x06 \x01(\t\x12\x0b\n\x03who\x18\x07 \x01(\t\x12\x0c\n\x04todo\x18\x08 \x01(\t\"K\n\x04Rule\x12\x0c\n\x04term\x18\x01 \x01(\x05\x12\x13\n\x0brequirement\x18\x02 \x01(\t\x12\x11\n\tsatisfied\x18\x03 \x01(\x08\x12\r\n\x05\x66ound\x18\x04 \x01(\t\"l\n\x14WatchProgressRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ome.model.v1.ModelKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"C\n\x15WatchProgressResponse\x12*\n\ttransfers\x18\x01 \x03(\x0b\x32\x17.ome.status.v1.Transfer\"\xcf\x01\n\x08Transfer\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ome.model.v1.ModelRef\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x12\n\nbytes_done\x18\x03 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x04 \x01(\x03\x12\x12\n\nfiles_done\x18\x05 \x01(\x03\x12\x13\n\x0b\x66iles_total\x18\x06 \x01(\x03\x12\x18\n\x10\x62ytes_per_second\x18\x07 \x01(\x03\x12\x13\n\x0b\x65ta_seconds\x18\x08 \x01(\x03\x12\r\n\x05\x65nded\x18\t \x01(\x08*r\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_CREATING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03*j\n\x0f\x43onditionStatus\x12 \n\x1c\x43ONDITION_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONDITION_STATUS_TRUE\x10\x01\x12\x1a\n\x16\x43ONDITION_STATUS_FALSE\x10\x02*p\n\nModelOrder\x12\x1b\n\x17MODEL_ORDER_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_ORDER_STATE\x10\x01\x12\x15\n\x11MODEL_ORDER_BYTES\x10\x02\x12\x17\n\x13MODEL_ORDER_CHANGED\x10\x03\x32\xc9\x04\n\rStatusService\x12K\n\x08GetModel\x12\x1e.ome.status.v1.GetModelRequest\x1a\x1f.ome.status.v1.GetModelResponse\x12Q\n\nListModels\x12 .ome.status.v1.ListModelsRequest\x1a!.ome.status.v1.ListModelsResponse\x12V\n\x0bWatchModels\x12!.ome.status.v1.WatchModelsRequest\x1a\".ome.status.v1.WatchModelsResponse0\x01\x12N\n\tListNodes\x12\x1f.ome.status.v1.ListNodesRequest\x1a .ome.status.v1.ListNodesResponse\x12H\n\x07GetNode\x12\x1d.ome.status.v1.GetNodeRequest\x1a\x1e.ome.status.v1.GetNodeResponse\x12H\n\x07\x45xplain\x12\x1d.ome.status.v1.ExplainRequest\x1a\x1e.ome.status.v1.ExplainResponse\x12\\\n\rWatchProgress\x12#.ome.status.v1.WatchProgressRequest\x1a$.ome.status.v1.WatchProgressResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ome.status.v1.status_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=1854
-  _globals['_MODELSTATE']._serialized_end=1968
-  _globals['_CONDITIONSTATUS']._serialized_start=1970
-  _globals['_CONDITIONSTATUS']._serialized_end=2076
+  _globals['_MODELSTATE']._serialized_start=2955
+  _globals['_MODELSTATE']._serialized_end=3069
+  _globals['_CONDITIONSTATUS']._serialized_start=3071
+  _globals['_CONDITIONSTATUS']._serialized_end=3177
+  _globals['_MODELORDER']._serialized_start=3179
+  _globals['_MODELORDER']._serialized_end=3291
   _globals['_CONDITION']._serialized_start=133
   _globals['_CONDITION']._serialized_end=297
   _globals['_NODESTATUS']._serialized_start=300
@@ -49,23 +51,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELRESPONSE']._serialized_start=927
   _globals['_GETMODELRESPONSE']._serialized_end=982
   _globals['_LISTMODELSREQUEST']._serialized_start=985
-  _globals['_LISTMODELSREQUEST']._serialized_end=1143
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1145
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1228
-  _globals['_WATCHMODELSREQUEST']._serialized_start=1230
-  _globals['_WATCHMODELSREQUEST']._serialized_end=1322
-  _globals['_WATCHMODELSRESPONSE']._serialized_start=1325
-  _globals['_WATCHMODELSRESPONSE']._serialized_end=1480
-  _globals['_SYNCED']._serialized_start=1482
-  _globals['_SYNCED']._serialized_end=1506
-  _globals['_LISTNODESREQUEST']._serialized_start=1508
-  _globals['_LISTNODESREQUEST']._serialized_end=1526
-  _globals['_LISTNODESRESPONSE']._serialized_start=1528
-  _globals['_LISTNODESRESPONSE']._serialized_end=1583
-  _globals['_ROOTCAPACITY']._serialized_start=1585
-  _globals['_ROOTCAPACITY']._serialized_end=1671
-  _globals['_NODE']._serialized_start=1674
-  _globals['_NODE']._serialized_end=1852
-  _globals['_STATUSSERVICE']._serialized_start=2079
-  _globals['_STATUSSERVICE']._serialized_end=2422
+  _globals['_LISTMODELSREQUEST']._serialized_end=1229
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1231
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1314
+  _globals['_WATCHMODELSREQUEST']._serialized_start=1316
+  _globals['_WATCHMODELSREQUEST']._serialized_end=1430
+  _globals['_WATCHMODELSRESPONSE']._serialized_start=1433
+  _globals['_WATCHMODELSRESPONSE']._serialized_end=1610
+  _globals['_SYNCED']._serialized_start=1612
+  _globals['_SYNCED']._serialized_end=1653
+  _globals['_LISTNODESREQUEST']._serialized_start=1655
+  _globals['_LISTNODESREQUEST']._serialized_end=1673
+  _globals['_LISTNODESRESPONSE']._serialized_start=1675
+  _globals['_LISTNODESRESPONSE']._serialized_end=1730
+  _globals['_ROOTCAPACITY']._serialized_start=1732
+  _globals['_ROOTCAPACITY']._serialized_end=1818
+  _globals['_NODE']._serialized_start=1821
+  _globals['_NODE']._serialized_end=1999
+  _globals['_GETNODEREQUEST']._serialized_start=2001
+  _globals['_GETNODEREQUEST']._serialized_end=2031
+  _globals['_GETNODERESPONSE']._serialized_start=2033
+  _globals['_GETNODERESPONSE']._serialized_end=2127
+  _globals['_NODEMODEL']._serialized_start=2129
+  _globals['_NODEMODEL']._serialized_end=2222
+  _globals['_EXPLAINREQUEST']._serialized_start=2224
+  _globals['_EXPLAINREQUEST']._serialized_end=2326
+  _globals['_EXPLAINRESPONSE']._serialized_start=2329
+  _globals['_EXPLAINRESPONSE']._serialized_end=2487
+  _globals['_RULE']._serialized_start=2489
+  _globals['_RULE']._serialized_end=2564
+  _globals['_WATCHPROGRESSREQUEST']._serialized_start=2566
+  _globals['_WATCHPROGRESSREQUEST']._serialized_end=2674
+  _globals['_WATCHPROGRESSRESPONSE']._serialized_start=2676
+  _globals['_WATCHPROGRESSRESPONSE']._serialized_end=2743
+  _globals['_TRANSFER']._serialized_start=2746
+  _globals['_TRANSFER']._serialized_end=2953
+  _globals['_STATUSSERVICE']._serialized_start=3294
+  _globals['_STATUSSERVICE']._serialized_end=3879
 # @@protoc_insertion_point(module_scope)

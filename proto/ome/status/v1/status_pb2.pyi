@@ -24,6 +24,13 @@ class ConditionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONDITION_STATUS_UNSPECIFIED: _ClassVar[ConditionStatus]
     CONDITION_STATUS_TRUE: _ClassVar[ConditionStatus]
     CONDITION_STATUS_FALSE: _ClassVar[ConditionStatus]
+
+class ModelOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_ORDER_UNSPECIFIED: _ClassVar[ModelOrder]
+    MODEL_ORDER_STATE: _ClassVar[ModelOrder]
+    MODEL_ORDER_BYTES: _ClassVar[ModelOrder]
+    MODEL_ORDER_CHANGED: _ClassVar[ModelOrder]
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_CREATING: ModelState
 MODEL_STATE_READY: ModelState
@@ -31,6 +38,10 @@ MODEL_STATE_FAILED: ModelState
 CONDITION_STATUS_UNSPECIFIED: ConditionStatus
 CONDITION_STATUS_TRUE: ConditionStatus
 CONDITION_STATUS_FALSE: ConditionStatus
+MODEL_ORDER_UNSPECIFIED: ModelOrder
+MODEL_ORDER_STATE: ModelOrder
+MODEL_ORDER_BYTES: ModelOrder
+MODEL_ORDER_CHANGED: ModelOrder
 
 class Condition(_message.Message):
     __slots__ = ("type", "status", "reason", "message", "last_transition_time")
@@ -105,18 +116,26 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
-    __slots__ = ("kind", "namespace", "state", "page_size", "page_token")
+    __slots__ = ("kind", "namespace", "state", "page_size", "page_token", "text", "reason", "node", "order")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     kind: _model_pb2.ModelKind
     namespace: str
     state: ModelState
     page_size: int
     page_token: str
-    def __init__(self, kind: _Optional[_Union[_model_pb2.ModelKind, str]] = ..., namespace: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    text: str
+    reason: str
+    node: str
+    order: ModelOrder
+    def __init__(self, kind: _Optional[_Union[_model_pb2.ModelKind, str]] = ..., namespace: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., text: _Optional[str] = ..., reason: _Optional[str] = ..., node: _Optional[str] = ..., order: _Optional[_Union[ModelOrder, str]] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
     __slots__ = ("models", "next_page_token")
@@ -127,30 +146,36 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchModelsRequest(_message.Message):
-    __slots__ = ("kind", "namespace", "name")
+    __slots__ = ("kind", "namespace", "name", "resume_token")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     kind: _model_pb2.ModelKind
     namespace: str
     name: str
-    def __init__(self, kind: _Optional[_Union[_model_pb2.ModelKind, str]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    resume_token: str
+    def __init__(self, kind: _Optional[_Union[_model_pb2.ModelKind, str]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class WatchModelsResponse(_message.Message):
-    __slots__ = ("updated", "deleted", "synced")
+    __slots__ = ("updated", "deleted", "synced", "resume_token")
     UPDATED_FIELD_NUMBER: _ClassVar[int]
     DELETED_FIELD_NUMBER: _ClassVar[int]
     SYNCED_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     updated: Model
     deleted: _model_pb2.ModelRef
     synced: Synced
-    def __init__(self, updated: _Optional[_Union[Model, _Mapping]] = ..., deleted: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., synced: _Optional[_Union[Synced, _Mapping]] = ...) -> None: ...
+    resume_token: str
+    def __init__(self, updated: _Optional[_Union[Model, _Mapping]] = ..., deleted: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., synced: _Optional[_Union[Synced, _Mapping]] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class Synced(_message.Message):
-    __slots__ = ("models",)
+    __slots__ = ("models", "resumed")
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
     models: int
-    def __init__(self, models: _Optional[int] = ...) -> None: ...
+    resumed: bool
+    def __init__(self, models: _Optional[int] = ..., resumed: _Optional[bool] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ()
@@ -191,3 +216,109 @@ class Node(_message.Message):
     models_updating: int
     models_failed: int
     def __init__(self, name: _Optional[str] = ..., reachable: _Optional[bool] = ..., fetcher_version: _Optional[str] = ..., roots: _Optional[_Iterable[_Union[RootCapacity, _Mapping]]] = ..., models_ready: _Optional[int] = ..., models_updating: _Optional[int] = ..., models_failed: _Optional[int] = ...) -> None: ...
+
+class GetNodeRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetNodeResponse(_message.Message):
+    __slots__ = ("node", "models")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    models: _containers.RepeatedCompositeFieldContainer[NodeModel]
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., models: _Optional[_Iterable[_Union[NodeModel, _Mapping]]] = ...) -> None: ...
+
+class NodeModel(_message.Message):
+    __slots__ = ("model", "status")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.ModelRef
+    status: NodeStatus
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., status: _Optional[_Union[NodeStatus, _Mapping]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("kind", "namespace", "name", "node")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    kind: _model_pb2.ModelKind
+    namespace: str
+    name: str
+    node: str
+    def __init__(self, kind: _Optional[_Union[_model_pb2.ModelKind, str]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("verdict", "wanted", "rules", "details", "last", "next", "who", "todo")
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    TODO_FIELD_NUMBER: _ClassVar[int]
+    verdict: str
+    wanted: bool
+    rules: _containers.RepeatedCompositeFieldContainer[Rule]
+    details: _containers.RepeatedScalarFieldContainer[str]
+    last: str
+    next: str
+    who: str
+    todo: str
+    def __init__(self, verdict: _Optional[str] = ..., wanted: _Optional[bool] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., details: _Optional[_Iterable[str]] = ..., last: _Optional[str] = ..., next: _Optional[str] = ..., who: _Optional[str] = ..., todo: _Optional[str] = ...) -> None: ...
+
+class Rule(_message.Message):
+    __slots__ = ("term", "requirement", "satisfied", "found")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    REQUIREMENT_FIELD_NUMBER: _ClassVar[int]
+    SATISFIED_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    requirement: str
+    satisfied: bool
+    found: str
+    def __init__(self, term: _Optional[int] = ..., requirement: _Optional[str] = ..., satisfied: _Optional[bool] = ..., found: _Optional[str] = ...) -> None: ...
+
+class WatchProgressRequest(_message.Message):
+    __slots__ = ("kind", "namespace", "name", "node")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    kind: _model_pb2.ModelKind
+    namespace: str
+    name: str
+    node: str
+    def __init__(self, kind: _Optional[_Union[_model_pb2.ModelKind, str]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+
+class WatchProgressResponse(_message.Message):
+    __slots__ = ("transfers",)
+    TRANSFERS_FIELD_NUMBER: _ClassVar[int]
+    transfers: _containers.RepeatedCompositeFieldContainer[Transfer]
+    def __init__(self, transfers: _Optional[_Iterable[_Union[Transfer, _Mapping]]] = ...) -> None: ...
+
+class Transfer(_message.Message):
+    __slots__ = ("model", "node", "bytes_done", "bytes_total", "files_done", "files_total", "bytes_per_second", "eta_seconds", "ended")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    FILES_DONE_FIELD_NUMBER: _ClassVar[int]
+    FILES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.ModelRef
+    node: str
+    bytes_done: int
+    bytes_total: int
+    files_done: int
+    files_total: int
+    bytes_per_second: int
+    eta_seconds: int
+    ended: bool
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., node: _Optional[str] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., files_done: _Optional[int] = ..., files_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...

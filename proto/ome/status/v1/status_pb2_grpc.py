@@ -60,6 +60,21 @@ class StatusServiceStub:
                 request_serializer=ome_dot_status_dot_v1_dot_status__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=ome_dot_status_dot_v1_dot_status__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.GetNode = channel.unary_unary(
+                '/ome.status.v1.StatusService/GetNode',
+                request_serializer=ome_dot_status_dot_v1_dot_status__pb2.GetNodeRequest.SerializeToString,
+                response_deserializer=ome_dot_status_dot_v1_dot_status__pb2.GetNodeResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/ome.status.v1.StatusService/Explain',
+                request_serializer=ome_dot_status_dot_v1_dot_status__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=ome_dot_status_dot_v1_dot_status__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.WatchProgress = channel.unary_stream(
+                '/ome.status.v1.StatusService/WatchProgress',
+                request_serializer=ome_dot_status_dot_v1_dot_status__pb2.WatchProgressRequest.SerializeToString,
+                response_deserializer=ome_dot_status_dot_v1_dot_status__pb2.WatchProgressResponse.FromString,
+                _registered_method=True)
 
 
 class StatusServiceServicer:
@@ -83,9 +98,11 @@ class StatusServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """ListModels answers with all models that match, sorted by kind, namespace and name.
+        """ListModels answers with all models that match, sorted by kind, namespace and name unless the request says otherwise.
 
-        Idempotent. UNAVAILABLE before the service has synchronised; INVALID_ARGUMENT for a page token that is not ours.
+        Idempotent. A page holds as many models as page_size says, or fewer if these are large: 2 MiB in any case, unless one
+        model alone is larger. UNAVAILABLE before the service has synchronised; INVALID_ARGUMENT for a page token that is not
+        ours, or is of another order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,8 +111,9 @@ class StatusServiceServicer:
     def WatchModels(self, request, context):
         """WatchModels sends every matching model once, then a marker, then each change until the client ends the call.
 
-        Idempotent: a client that lost the stream calls again and gets everything again. UNAVAILABLE when the service
-        stops or has not synchronised; RESOURCE_EXHAUSTED when the client reads too slowly.
+        Idempotent: a client that lost the stream calls again and gets everything again, or with a resume_token only what has
+        changed since, if this replica still knows that. UNAVAILABLE when the service stops or has not synchronised;
+        RESOURCE_EXHAUSTED when the client reads too slowly.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +123,39 @@ class StatusServiceServicer:
         """ListNodes answers with all nodes that run a fetcher, sorted by name.
 
         Needs the right to list nodes. Idempotent. UNAVAILABLE before the service has synchronised.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNode(self, request, context):
+        """GetNode answers with one node and with those of the models on it, or meant for it, that the caller may list.
+
+        Needs the right to get the node. Idempotent. NOT_FOUND with reason NotFound when there is neither such a node nor
+        anything that it has said; INVALID_ARGUMENT without a name; UNAVAILABLE before the service has synchronised.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Explain says why a model is, or is not, on a node or on more nodes, in sentences for a person.
+
+        Needs the right to get the model. With a node, also the right to get that node. Without, what is said of nodes that
+        neither hold the model nor are meant to needs the right to list nodes, and is left out otherwise. Idempotent.
+        NOT_FOUND with reason NotFound when there is no such model; INVALID_ARGUMENT when its name is incomplete; UNAVAILABLE
+        before the service has synchronised.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchProgress(self, request, context):
+        """WatchProgress sends the transfers under way of matching models, and then what has changed of them, at most once a
+        second, until the client ends the call.
+
+        Idempotent. Needs the rights of WatchModels. A transfer that has ended is sent once more, with `ended`. UNAVAILABLE
+        when the service stops or has not synchronised; RESOURCE_EXHAUSTED when the client reads too slowly.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +183,21 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=ome_dot_status_dot_v1_dot_status__pb2.ListNodesRequest.FromString,
                     response_serializer=ome_dot_status_dot_v1_dot_status__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'GetNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNode,
+                    request_deserializer=ome_dot_status_dot_v1_dot_status__pb2.GetNodeRequest.FromString,
+                    response_serializer=ome_dot_status_dot_v1_dot_status__pb2.GetNodeResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=ome_dot_status_dot_v1_dot_status__pb2.ExplainRequest.FromString,
+                    response_serializer=ome_dot_status_dot_v1_dot_status__pb2.ExplainResponse.SerializeToString,
+            ),
+            'WatchProgress': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchProgress,
+                    request_deserializer=ome_dot_status_dot_v1_dot_status__pb2.WatchProgressRequest.FromString,
+                    response_serializer=ome_dot_status_dot_v1_dot_status__pb2.WatchProgressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -248,6 +314,87 @@ class StatusService:
             '/ome.status.v1.StatusService/ListNodes',
             ome_dot_status_dot_v1_dot_status__pb2.ListNodesRequest.SerializeToString,
             ome_dot_status_dot_v1_dot_status__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ome.status.v1.StatusService/GetNode',
+            ome_dot_status_dot_v1_dot_status__pb2.GetNodeRequest.SerializeToString,
+            ome_dot_status_dot_v1_dot_status__pb2.GetNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ome.status.v1.StatusService/Explain',
+            ome_dot_status_dot_v1_dot_status__pb2.ExplainRequest.SerializeToString,
+            ome_dot_status_dot_v1_dot_status__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchProgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ome.status.v1.StatusService/WatchProgress',
+            ome_dot_status_dot_v1_dot_status__pb2.WatchProgressRequest.SerializeToString,
+            ome_dot_status_dot_v1_dot_status__pb2.WatchProgressResponse.FromString,
             options,
             channel_credentials,
             insecure,

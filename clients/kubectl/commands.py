@@ -1,0 +1,279 @@
+"""The commands of the plugin: fetch objects, have views made of them, print. Exit codes are in `usage`.
+
+Owns the order of requests. What is shown is decided in views, why something is so in libs.model.
+"""
+
+import math
+import re
+import shutil
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from clients.kubectl import views
+from clients.kubectl.apiserver import ApiServer, Object, Refused, address
+from clients.kubectl.objects import (
+    GROUP_VERSION,
+    NAMESPACED,
+    PLURALS,
+    STATUS_LABEL,
+    Entry,
+    by_name,
+    entries_of,
+    kind_spelled,
+    node_facts,
+    shown_name,
+)
+from clients.kubectl.tables import Column, documents, table
+from libs.model.explanation import explain_model, explain_node
+
+OK, HAS_FAILED, WRONG_USAGE, NOT_YET, NO_ANSWER = 0, 1, 2, 3, 4
+# After which a watch is begun anew: proxies end longer ones in their own ways.
+_WATCH_SECONDS = 300
+_CLEAR_LINE, _LINE_UP = "\x1b[2K", "\x1b[1A"
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Usage(Exception):
+    """The user has to ask in another way; the message says how."""
+
+
+class Commands:
+    """One run of the plugin."""
+
+    def __init__(self, api: ApiServer, options: Namespace, out: TextIO, colour: bool) -> None:
+        self._api = api
+        self._options = options
+        self._out = out
+        self._colour = colour
+
+    def run(self) -> int:
+        """Do what the user asks; returns the exit code. Raises Refused or Usage."""
+        command: Callable[[], int] = getattr(self, f"_{self._options.command}")
+        return command()
+
+    def _get(self) -> int:
+        models = self._chosen() if self._options.model else self._models()
+        self._print(views.model_rows(models, datetime.now(UTC)), views.MODEL_COLUMNS)
+        return OK
+
+    def _status(self) -> int:
+        if not self._options.model:
+            if self._options.watch:
+                raise Usage("name the model to watch: kubectl ome-models status MODEL -w")
+            models = by_name(self._models())
+            self._draw([line for model in models for line in views.status_lines(model, [], self._colour)])
+            verdicts = {_verdict(model, self._options.until) for model in models}
+            return next((each for each in (HAS_FAILED, NOT_YET) if each in verdicts), OK)
+        model = self._model()
+        if not self._options.watch:
+            self._draw(self._status_lines(model))
+            return _verdict(model, self._options.until)
+        return self._follow(model)
+
+    def _follow(self, model: Object) -> int:
+        """Draw the model again and again until it is there or has failed."""
+        drawn = 0
+        for seen in self._versions(model):
+            lines = self._status_lines(seen)
+            if self._out.isatty():
+                self._out.write(f"{_LINE_UP}{_CLEAR_LINE}" * drawn)
+            self._draw(lines)
+            drawn = sum(_height(line) for line in lines)
+            if (verdict := _verdict(seen, self._options.until)) != NOT_YET:
+                return verdict
+        return NOT_YET
+
+    def _versions(self, model: Object) -> Iterator[Object]:
+        path, name = _collection(model["kind"], model["metadata"].get("namespace", "")), model["metadata"]["name"]
+        while True:
+            yield model
+            version = model["metadata"]["resourceVersion"]
+            events = self._api.watch(
+                path,
+                fieldSelector=f"metadata.name={name}",
+                resourceVersion=version,
+                timeoutSeconds=str(_WATCH_SECONDS),
+            )
+            for event in events:
+                if event["type"] == "DELETED":
+                    raise Refused(f"{shown_name(model)} was deleted")
+                if event["type"] not in ("ADDED", "MODIFIED"):
+                    break
+                yield event["object"]
+            # The watch has ended, or the version is too old for it: begin again with what there is now.
+            time.sleep(1)
+            model = self._api.get(f"{path}/{name}")
+
+    def _status_lines(self, model: Object) -> list[str]:
+        facts = [node_facts(model, node, entry) for node, entry in self._nodes_with_entries(model["metadata"]["uid"])]
+        return views.status_lines(model, facts, self._colour)
+
+    def _why(self) -> int:
+        model = self._model()
+        uid, named = model["metadata"]["uid"], self._options.node
+        found = [node_facts(model, node, entry) for node, entry in self._nodes_with_entries(uid)]
+        if not named:
+            explained = explain_model(model, found)
+        else:
+            facts = next((each for each in found if each.name == named), None)
+            if facts is None:
+                raise Refused(f"there is no node {named}, or you may not see it")
+            explained = explain_node(model, facts, datetime.now(UTC))
+        if self._options.output in ("json", "yaml"):
+            row = {
+                "model": shown_name(model),
+                "node": named,
+                "verdict": explained.verdict,
+                "wanted": explained.wanted,
+                "rules": [str(rule) for rule in explained.rules],
+                "details": list(explained.details),
+                "last": explained.last,
+                "next": explained.next,
+                "who": explained.who,
+                "todo": explained.todo,
+            }
+            self._out.write(documents([row], self._options.output) + "\n")
+        else:
+            self._draw(list(explained.lines()))
+        return OK
+
+    def _nodes(self) -> int:
+        nodes, entries, models = self._fleet()
+        self._print(views.node_rows(nodes, entries, models), views.NODE_COLUMNS)
+        return OK
+
+    def _top(self) -> int:
+        _, entries, models = self._fleet()
+        self._print(views.top_rows(models, entries), views.TOP_COLUMNS)
+        return OK
+
+    def _history(self) -> int:
+        model = self._model()
+        where = model["metadata"].get("namespace")
+        path = f"/api/v1/namespaces/{where}/events" if where else "/api/v1/events"
+        try:
+            events = self._api.get(path, fieldSelector=f"involvedObject.uid={model['metadata']['uid']}")["items"]
+        except Refused as refused:
+            # What the object itself says is worth showing without them.
+            sys.stderr.write(f"Events are left out: {refused}\n")
+            events = []
+        self._print(views.history_rows(model, events), views.HISTORY_COLUMNS)
+        return OK
+
+    def _completion(self) -> int:
+        self._out.write(COMPLETION)
+        return OK
+
+    def _fleet(self) -> tuple[list[Object], dict[str, dict[str, Entry]], list[Object]]:
+        """All nodes, what each has of models, and all models that the user may list."""
+        nodes, config_maps = self._api.get_all(["/api/v1/nodes", self._config_maps()])
+        entries = {each["metadata"]["name"]: entries_of(each) for each in config_maps["items"]}
+        return nodes["items"], entries, self._models(everywhere=True)
+
+    def _nodes_with_entries(self, uid: str) -> list[tuple[Object, Entry | None]]:
+        """Every node with what it has of a model; without entries if the user may not read OME's namespace."""
+        try:
+            nodes, config_maps = self._api.get_all(["/api/v1/nodes", self._config_maps()])
+        except Refused:
+            nodes, config_maps = self._api.get("/api/v1/nodes"), {"items": []}
+        entries = {each["metadata"]["name"]: entries_of(each).get(uid) for each in config_maps["items"]}
+        return [(node, entries.get(node["metadata"]["name"])) for node in nodes["items"]]
+
+    def _config_maps(self) -> str:
+        path = f"/api/v1/namespaces/{self._options.ome_namespace}/configmaps"
+        return address(path, labelSelector=STATUS_LABEL)
+
+    def _models(self, everywhere: bool = False) -> list[Object]:
+        """Models of all kinds. Kinds that the user may not list are left out, unless there is nothing else."""
+        namespace = "" if everywhere or self._options.all_namespaces else self._namespace()
+        paths = {kind: _collection(kind, namespace if kind == NAMESPACED else "") for kind in PLURALS}
+        found: list[Object] = []
+        refused: list[Refused] = []
+        try:
+            lists = self._api.get_all(list(paths.values()))
+            answers = dict(zip(paths, lists, strict=True))
+        except Refused:
+            answers = {}
+            for kind, path in paths.items():
+                try:
+                    answers[kind] = self._api.get(path)
+                except Refused as error:
+                    refused.append(error)
+        for kind, answer in answers.items():
+            # Items of a list do not say what they are.
+            found += [{"apiVersion": GROUP_VERSION, **item, "kind": kind} for item in answer["items"]]
+        if refused and not answers:
+            raise refused[0]
+        return found
+
+    def _chosen(self) -> list[Object]:
+        return [self._model()]
+
+    def _model(self) -> Object:
+        """The model that the user names, as NAME or KIND/NAME."""
+        word, slash, name = self._options.model.partition("/")
+        kind = kind_spelled(word.partition(".")[0]) if slash else None
+        if slash and kind is None:
+            raise Usage(f"{word} is no kind of model: write one of {', '.join(PLURALS)}")
+        named = name if slash else word
+        if kind:
+            path = _collection(kind, self._namespace() if kind == NAMESPACED else "")
+            return {**self._api.get(f"{path}/{named}"), "kind": kind}
+        matching = [model for model in self._models() if model["metadata"]["name"] == named]
+        if not matching:
+            raise Refused(f"there is no model {named}, or you may not see it; -n NAMESPACE or -A looks elsewhere")
+        if len(matching) > 1:
+            choices = " or ".join(sorted({shown_name(model) for model in matching}))
+            where = " and ".join(sorted({model["metadata"].get("namespace", "") for model in matching} - {""}))
+            raise Usage(f"there are several models {named}: name {choices}" + (f", in {where}" if where else ""))
+        return matching[0]
+
+    def _namespace(self) -> str:
+        return self._options.namespace or self._api.namespace()
+
+    def _print(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
+        form = self._options.output
+        if form in ("table", "wide"):
+            if not rows:
+                sys.stderr.write("No models found.\n")
+                return
+            self._draw([table(rows, columns, form == "wide", self._colour)])
+        else:
+            self._out.write(documents(rows, form) + "\n")
+
+    def _draw(self, lines: Sequence[str]) -> None:
+        self._out.write("".join(f"{line}\n" for line in lines))
+        self._out.flush()
+
+
+def _collection(kind: str, namespace: str) -> str:
+    scope = f"namespaces/{namespace}/" if namespace else ""
+    return f"/apis/{GROUP_VERSION}/{scope}{PLURALS[kind]}"
+
+
+def _height(line: str) -> int:
+    """Lines of the terminal that a line takes."""
+    return max(1, math.ceil(len(_ESCAPES.sub("", line)) / shutil.get_terminal_size().columns))
+
+
+def _verdict(model: Mapping[str, Any], until: str) -> int:
+    """The exit code for how a model stands."""
+    status = model.get("status") or {}
+    conditions = {each["type"]: each["status"] for each in status.get("conditions") or ()}
+    if int(status.get("observedGeneration") or 0) < int(model["metadata"].get("generation") or 0):
+        # What is said is about an earlier edit.
+        return NOT_YET
+    reached = status.get("state") == "Ready" if until == "ready" else conditions.get("Complete") == "True"
+    if reached:
+        return OK
+    return HAS_FAILED if status.get("state") == "Failed" else NOT_YET
+
+
+COMPLETION = """#!/bin/sh
+# Save this as kubectl_complete-ome_models, executable, in a directory of PATH: kubectl calls it for the words to offer.
+exec kubectl ome-models __complete "$@"
+"""

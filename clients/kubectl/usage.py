@@ -1,0 +1,82 @@
+"""The command line: what users may write, and the words to offer for what they have begun. Pure."""
+
+import argparse
+from collections.abc import Sequence
+
+from clients.kubectl.tables import FORMATS
+
+# What kubectl calls the plugin.
+NAME = "kubectl ome-models"
+COMMANDS = {
+    "get": "list models",
+    "status": "show how a model stands on its nodes; with -w, until it is there",
+    "why": "say why a model is, or is not, on a node or on more nodes",
+    "nodes": "list nodes with the models on them",
+    "top": "list models by the disk that they take, with their traffic",
+    "history": "show what is still known of a model's past",
+    "completion": "print the script by which kubectl completes words",
+}
+_EPILOG = """exit codes:
+  0  done; for status: the model is there
+  1  status: the model has failed
+  2  the command is wrong
+  3  status: the model is not there yet
+  4  the API server refuses the request, or cannot be reached
+"""
+# Flags of kubectl that choose the cluster and the user, with values.
+_KUBECTL_FLAGS = ("--kubeconfig", "--context", "--cluster", "--user", "--server", "--token", "--as", "--as-group")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "-n", "--namespace", default="", help="namespace of a BaseModel; that of the context if left out"
+    )
+    common.add_argument("-A", "--all-namespaces", action="store_true", help="look in all namespaces")
+    common.add_argument("-o", "--output", default="table", choices=FORMATS, help="form of what is printed")
+    common.add_argument("--ome-namespace", default="ome", metavar="NAMESPACE", help="namespace of OME itself")
+    for flag in _KUBECTL_FLAGS:
+        common.add_argument(flag, default="", help="as for kubectl")
+    whole = argparse.ArgumentParser(
+        prog=NAME,
+        description="Shows where base models are in a cluster, what is on its way, and why something is not.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, does in COMMANDS.items():
+        each = commands.add_parser(name, help=does, description=f"{does.capitalize()}.", parents=[common])
+        if name in ("get", "status"):
+            each.add_argument("model", nargs="?", default="", metavar="MODEL", help="NAME or KIND/NAME")
+        if name in ("why", "history"):
+            each.add_argument("model", metavar="MODEL", help="NAME or KIND/NAME")
+        if name == "status":
+            each.add_argument("-w", "--watch", action="store_true", help="go on until the model is there or has failed")
+            each.add_argument(
+                "--until", choices=("ready", "complete"), default="ready", help="one node holds it, or all that must"
+            )
+        if name == "why":
+            each.add_argument("--node", default="", help="name of a node")
+    return whole
+
+
+def kubectl_flags(options: argparse.Namespace) -> tuple[str, ...]:
+    """The flags to hand on to kubectl."""
+    names = [(flag, getattr(options, flag[2:].replace("-", "_"), "")) for flag in _KUBECTL_FLAGS]
+    return tuple(f"{flag}={value}" for flag, value in names if value)
+
+
+def wants_models(words: Sequence[str]) -> bool:
+    """Whether the last of some words, which the user has begun, is the name of a model."""
+    return len(words) >= 2 and words[0] in ("get", "status", "why", "history") and not words[-1].startswith("-")
+
+
+def offered(words: Sequence[str]) -> list[str]:
+    """Commands, or values of a flag, that the user may mean by the last word."""
+    begun = words[-1] if words else ""
+    if len(words) <= 1:
+        return [name for name in COMMANDS if name.startswith(begun)]
+    if words[-2] in ("-o", "--output"):
+        return [name for name in FORMATS if name.startswith(begun)]
+    return []

@@ -1,0 +1,139 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+
+from ome.status.v1 import status_pb2, status_pb2_grpc
+from ome.status.v1.status_pb2 import (
+    MODEL_ORDER_UNSPECIFIED,
+    MODEL_STATE_UNSPECIFIED,
+    ExplainResponse,
+    GetNodeResponse,
+    Model,
+    ModelOrder,
+    ModelState,
+    Node,
+    Transfer,
+)
+from ome_models.connection import SERVICE_NAME, connection
+from ome_models.errors import Unavailable, error_of
+from ome_models.following import Change, Following
+from ome_models.questions import kind_filter, kind_of
+
+
+class AsyncModels:
+    """Asks StatusService in an event loop. A context manager; each method raises a ModelsError."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | Callable[[], str] = "",
+        token_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        server_name: str = SERVICE_NAME,
+        plaintext: bool = False,
+        timeout_seconds: float = 20.0,
+    ) -> None:
+        """token_file is read again for each call. timeout_seconds is for calls with one answer."""
+        self._connection = connection(address, token, token_file, ca_file, server_name, plaintext, timeout_seconds)
+        options = self._connection.options()
+        if plaintext:
+            self._channel = grpc.aio.insecure_channel(address, options)
+        else:
+            self._channel = grpc.aio.secure_channel(address, self._connection.credentials(), options)
+        self._stub: Any = status_pb2_grpc.StatusServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection, and the watches."""
+        await self._channel.close()
+
+    async def get(self, name: str, namespace: str = "", kind: str | None = None) -> Model:
+        """One model; without a kind a BaseModel in a namespace, and a ClusterBaseModel otherwise."""
+        request = status_pb2.GetModelRequest(kind=kind_of(kind, namespace), namespace=namespace, name=name)
+        answer: status_pb2.GetModelResponse = await self._ask(self._stub.GetModel, request)
+        return answer.model
+
+    async def list(
+        self,
+        *,
+        namespace: str = "",
+        kind: str | None = None,
+        state: ModelState = MODEL_STATE_UNSPECIFIED,
+        text: str = "",
+        reason: str = "",
+        node: str = "",
+        order: ModelOrder = MODEL_ORDER_UNSPECIFIED,
+    ) -> AsyncIterator[Model]:
+        """All models that match, page by page."""
+        request = status_pb2.ListModelsRequest(
+            kind=kind_filter(kind), namespace=namespace, state=state, text=text, reason=reason, node=node, order=order
+        )
+        while True:
+            answer: status_pb2.ListModelsResponse = await self._ask(self._stub.ListModels, request)
+            for model in answer.models:
+                yield model
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
+    async def watch(self, *, namespace: str = "", kind: str | None = None, name: str = "") -> AsyncIterator[Change]:
+        """All models that match, and then each change, for ever: a stream that is lost is begun again.
+
+        What was missed meanwhile is told, deletions too. Raises what another attempt does not end.
+        """
+        request = status_pb2.WatchModelsRequest(kind=kind_filter(kind), namespace=namespace, name=name)
+        following = Following(request)
+        while True:
+            try:
+                async for event in self._stub.WatchModels(following.request(), metadata=self._connection.metadata()):
+                    for change in following.changes(event):
+                        yield change
+            except grpc.aio.AioRpcError as error:
+                failed = error_of(error)
+                if not isinstance(failed, Unavailable):
+                    raise failed from error
+            await asyncio.sleep(following.pause_seconds())
+
+    async def progress(
+        self, *, namespace: str = "", kind: str | None = None, name: str = "", node: str = ""
+    ) -> AsyncIterator[Sequence[Transfer]]:
+        """The downloads under way, and then what changes of them, at most once a second."""
+        request = status_pb2.WatchProgressRequest(kind=kind_filter(kind), namespace=namespace, name=name, node=node)
+        try:
+            async for answer in self._stub.WatchProgress(request, metadata=self._connection.metadata()):
+                yield answer.transfers
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from error
+
+    async def explain(self, name: str, namespace: str = "", kind: str | None = None, node: str = "") -> ExplainResponse:
+        """Why a model is, or is not, on a node; without one, on more nodes."""
+        request = status_pb2.ExplainRequest(kind=kind_of(kind, namespace), namespace=namespace, name=name, node=node)
+        answer: ExplainResponse = await self._ask(self._stub.Explain, request)
+        return answer
+
+    async def nodes(self) -> Sequence[Node]:
+        """All nodes that run a fetcher, sorted by name."""
+        answer: status_pb2.ListNodesResponse = await self._ask(self._stub.ListNodes, status_pb2.ListNodesRequest())
+        return answer.nodes
+
+    async def node(self, name: str) -> GetNodeResponse:
+        """One node, and how each model stands on it."""
+        answer: GetNodeResponse = await self._ask(self._stub.GetNode, status_pb2.GetNodeRequest(name=name))
+        return answer
+
+    async def _ask(self, call: Any, request: Any) -> Any:
+        try:
+            return await call(request, metadata=self._connection.metadata(), timeout=self._connection.timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from error

@@ -1,0 +1,83 @@
+"""Schema of how a model goes from one revision to the next: fields of spec.storage and of .status."""
+
+from deploy.crd.schema import Schema, integer, listing, rule, structure, text
+
+# As services/controller/revisions.py has it.
+REMEMBERED = 5
+
+REVISION_RULES = (
+    rule(
+        "!has(self.followIntervalSeconds) || (has(self.revisionPolicy) && self.revisionPolicy == 'Follow')",
+        "followIntervalSeconds has no effect without revisionPolicy: Follow; add that or remove the interval",
+    ),
+    rule(
+        "!has(self.revisionPolicy) || self.revisionPolicy != 'Follow' || !has(self.storageUri)"
+        " || !self.storageUri.matches('^(pvc|local)://')",
+        "revisionPolicy: Follow is for sources that OME lists; remove it for pvc:// and local://, which are read in "
+        "place as they are",
+    ),
+)
+
+
+def revision_fields() -> dict[str, Schema]:
+    """The fields of spec.storage."""
+    count: dict[str, object] = {"format": "int32", "minimum": 0, "maximum": 100000}
+    return {
+        "revisionPolicy": text(
+            "Pinned: OME lists the source once, and nodes keep what was listed until you edit the source. Follow: OME "
+            "lists it again and again, and nodes take what is new. Pinned is the default.",
+            enum=["Pinned", "Follow"],
+        ),
+        "followIntervalSeconds": integer(
+            "For revisionPolicy: Follow, seconds between two listings, a fifth more or less. Default: followSeconds "
+            "of the controller's chart.",
+            minimum=30,
+            maximum=2592000,
+        ),
+        "rollout": structure(
+            "In which order nodes take a new revision while others keep the earlier one. Without rollout, all take it "
+            "at once. It does not delay the first revision.",
+            rule(
+                "!has(self.pauseSeconds) || self.pauseSeconds == 0 || (has(self.canary) && self.canary > 0)",
+                "pauseSeconds is the pause after the first nodes; say by canary how many these are",
+            ),
+            fields={
+                "maxConcurrentNodes": integer(
+                    "Nodes that fetch the new revision at the same time; a node on which it fails counts. Default and "
+                    "0: no limit.",
+                    **count,
+                ),
+                "canary": integer(
+                    "Nodes that take the new revision first. The others keep the earlier one until these are ready, "
+                    "for ever if it fails there. Default: 0.",
+                    **count,
+                ),
+                "pauseSeconds": integer(
+                    "Seconds between the moment when the first nodes are ready and the next ones. Default: 0.",
+                    minimum=0,
+                    maximum=2592000,
+                ),
+            },
+        ),
+    }
+
+
+def history_field() -> Schema:
+    """The field history of .status."""
+    return listing(
+        "The last revisions that nodes were to hold, the newest first. The annotation models.ome.io/revision goes back "
+        "to one of them.",
+        structure(
+            "One revision.",
+            required=["digest"],
+            fields={
+                "digest": text("Name of the set of files."),
+                "sourceRevision": text("Name of the revision at the source, such as a Git commit."),
+                "bytes": integer("Sum of the sizes of all files.", minimum=0),
+                "files": integer("Number of files.", minimum=0),
+                "since": text("Time when OME decided that nodes hold it.", format="date-time"),
+                "source": text("Names the source, its parameters and its Secret, of which the revision is."),
+            },
+        ),
+        maxItems=REMEMBERED,
+    )

@@ -1,0 +1,1 @@
+"""The web page: models on nodes, why they stand as they do, and how far they are."""

@@ -1,0 +1,92 @@
+"""The matrix of the fleet, kept for those who look at it: rows of bytes, made anew at most once a second.
+
+Owns when rows are made: only while somebody looks, and only those of models that have changed. All who look share them;
+what each may see of it is the stream's matter. Must not do I/O.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+from services.status.catalog import Catalog
+from services.status.page.cells import Row, in_order, row
+from services.status.page.sources import Reports
+
+BEAT_SECONDS = 1.0
+# A node that has gone leaves its column for so long, as nothing else tells of it.
+_BEATS_PER_LOOK_AT_COLUMNS = 10
+
+
+class Board:
+    """Rows by the uid of their model. Both maps are replaced and never changed: who holds an old one can compare."""
+
+    def __init__(self, catalog: Catalog, reports: Reports) -> None:
+        self.columns: MappingProxyType[str, int] = MappingProxyType({})
+        self.rows: MappingProxyType[str, Row] = MappingProxyType({})
+        self._catalog = catalog
+        self._reports = reports
+        self._watchers = 0
+        self._painting: asyncio.Task[None] | None = None
+        self._beat = asyncio.Condition()
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Keep the matrix current until the block ends. It is complete when the block begins."""
+        self._watchers += 1
+        if self._painting is None:
+            self._look_at_columns()
+            self._painting = asyncio.create_task(self._paint())
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                painting, self._painting = self._painting, None
+                painting.cancel()
+                self.columns, self.rows = MappingProxyType({}), MappingProxyType({})
+
+    async def next_beat(self) -> None:
+        """Wait until changes, if there are any, have been taken up."""
+        async with self._beat:
+            await self._beat.wait()
+
+    async def _paint(self) -> None:
+        with self._catalog.subscribe(lambda ref: True) as (subscription, _):
+            # What exists has been painted already.
+            subscription.take_all()
+            beats = 0
+            while True:
+                await asyncio.sleep(BEAT_SECONDS)
+                beats += 1
+                changed = {ref.uid for ref in subscription.take_all()}
+                if beats % _BEATS_PER_LOOK_AT_COLUMNS == 0 or self._has_new_nodes(changed):
+                    self._look_at_columns()
+                if changed:
+                    kept = {uid: each for uid, each in self.rows.items() if uid not in changed}
+                    self.rows = MappingProxyType(kept | dict(self._made(changed)))
+                async with self._beat:
+                    self._beat.notify_all()
+
+    def _has_new_nodes(self, uids: set[str]) -> bool:
+        return any(
+            status.node not in self.columns
+            for uid in uids
+            if (model := self._catalog.get(uid))
+            for status in model.nodes
+        )
+
+    def _look_at_columns(self) -> None:
+        """Give each node its place, and make all rows anew if a place has changed."""
+        named = {status.node for model in self._catalog.models() for status in model.nodes}
+        nodes = in_order(frozenset(named.union(self._reports.reporting_nodes())))
+        columns = {node: place for place, node in enumerate(nodes)}
+        if columns != self.columns or not self.rows:
+            self.columns = MappingProxyType(columns)
+            self.rows = MappingProxyType(dict(self._made({model.ref.uid for model in self._catalog.models()})))
+
+    def _made(self, uids: set[str]) -> Iterator[tuple[str, Row]]:
+        for uid in uids:
+            if model := self._catalog.get(uid):
+                desired = self._reports.desired_nodes(uid)
+                yield uid, row(model, desired, self.columns, self._reports.progress)

@@ -1,0 +1,495 @@
+"""The web page: who asks, what may they see, and which template shows it. Reads the same memory as StatusService.
+
+Owns addresses, the order of a request, and what becomes of an error. Writes nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+import structlog
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.artifact.reasons import Reason
+from libs.artifact.sizes import shown_size
+from libs.chassis.errors import Missing, ServiceError, Unavailable
+from libs.model.kinds import KINDS, shown_ref
+from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, ModelRef
+from ome.status.v1.status_pb2 import Model
+from services.status.access import NODES, Access, Denied, Viewer, scope_of
+from services.status.allowances import Rate, Seats
+from services.status.callers import Caller, Callers, TooMany, Unauthenticated
+from services.status.messages import node_message
+from services.status.metrics import PAGE_VIEWERS, REFUSED_CALLS
+from services.status.page.assets import Assets
+from services.status.page.board import BEAT_SECONDS, Board
+from services.status.page.headers import SECURITY_HEADERS
+from services.status.page.session import (
+    COOKIE,
+    MOST_TOKEN_CHARACTERS,
+    TrustedProxy,
+    identify,
+    is_from_here,
+    place_of,
+)
+from services.status.page.sight import Sight
+from services.status.page.sources import Sources
+from services.status.page.streams import SIGN_OF_LIFE, EventStream, event, json_event
+from services.status.page.views import manifest, model_address, model_view, node_address, node_view, source_views
+
+_REMEMBERED_CALLERS = 10_000
+_REQUESTS_AT_ONCE = 5
+# Of all callers together. Each costs a connection and, on the fleet's page, one look at each row a second.
+_MOST_VIEWERS = 500
+_MOST_FORM_BYTES = 64 << 10
+_SIGN_OF_LIFE_BEATS = 15
+_NODE_BEATS = 2
+_PLURALS = {kind.plural: kind for kind in KINDS}
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Door:
+    """Who is let in, and what each may have."""
+
+    callers: Callers
+    access: Access
+    proxy: TrustedProxy
+    needs_login: bool
+    # How to make a token, for the page of the login.
+    audience: str
+    requests_per_second: float
+    viewers_per_caller: int
+
+
+class Pages:
+    """The pages, the streams that keep them current, and login and logout."""
+
+    def __init__(self, sources: Sources, door: Door, stop: asyncio.Event) -> None:
+        self._catalog = sources.catalog
+        self._reports = sources.reports
+        self._sources = sources
+        self._door = door
+        self._stop = stop
+        self._assets = Assets()
+        self._board = Board(sources.catalog, sources.reports)
+        burst = max(1.0, _REQUESTS_AT_ONCE * door.requests_per_second)
+        self._requests: Rate[str] = Rate(door.requests_per_second, burst, _REMEMBERED_CALLERS)
+        self._seats: Seats[str] = Seats(door.viewers_per_caller, _MOST_VIEWERS)
+        self._templates = Environment(
+            loader=PackageLoader("services.status.page"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals |= {
+            "asset": self._assets.address,
+            "model_address": model_address,
+            "node_address": node_address,
+            "shown_size": shown_size,
+            "shown_ref": shown_ref,
+        }
+
+    def application(self) -> Starlette:
+        """All of it, as ASGI."""
+        model = "/models/{plural}/{path:path}"
+        get = ["GET"]
+        application = Starlette(
+            routes=[
+                Route("/", self.fleet, methods=get),
+                Route("/fleet/stream", self.fleet_stream, methods=get),
+                Route("/stream" + model, self.model_stream, methods=get),
+                Route("/manifest" + model, self.model_manifest, methods=get),
+                Route("/cell" + model, self.cell, methods=get),
+                Route(model, self.model, methods=get),
+                Route("/nodes", self.nodes, methods=get),
+                Route("/nodes/{name}", self.node, methods=get),
+                Route("/stream/nodes/{name}", self.node_stream, methods=get),
+                Route("/sources", self.source_page, methods=get),
+                Route("/session", self.session, methods=get),
+                Route("/login", self.login, methods=["GET", "POST"]),
+                Route("/logout", self.logout, methods=["POST"]),
+                Route("/static/{digest}/{path:path}", self.static, methods=get),
+            ],
+            middleware=[Middleware(_SecurityHeaders)],
+            exception_handlers={ServiceError: self._refusal, HTTPException: self._refusal},
+        )
+        # Every address has one form.
+        application.router.redirect_slashes = False
+        return application
+
+    async def fleet(self, request: Request) -> Response:
+        """The matrix, without its content, which the stream brings."""
+        return self._page("fleet.html", await self._admit(request), title="Fleet", place="fleet")
+
+    async def fleet_stream(self, request: Request) -> Response:
+        """The matrix as far as the caller may watch models, and then each difference."""
+        caller = await self._admit(request)
+        self._require_synced()
+        return EventStream(self._fleet_messages(request, caller))
+
+    async def model(self, request: Request) -> Response:
+        """One model."""
+        caller = await self._admit(request)
+        found = await self._model(request, caller)
+        return self._page("model.html", caller, title=found.ref.name, place="fleet", view=self._model_view(found))
+
+    async def model_stream(self, request: Request) -> Response:
+        """The parts of a model's page, each whenever it has changed."""
+        caller = await self._admit(request)
+        await self._model(request, caller)
+
+        async def parts(again: Caller) -> Mapping[str, str]:
+            return self._parts("model.html", self._model_view(await self._model(request, again)))
+
+        return EventStream(self._part_messages(request, caller, parts, 1))
+
+    async def model_manifest(self, request: Request) -> Response:
+        """The object of a model as YAML."""
+        found = await self._model(request, await self._admit(request))
+        model = self._sources.model_object(found.ref.uid)
+        if model is None:
+            raise Missing(Reason.NOT_FOUND, f"{shown_ref(found.ref)} is being deleted")
+        return Response(manifest(model), media_type="text/plain", headers={"Cache-Control": "no-store"})
+
+    async def cell(self, request: Request) -> Response:
+        """One model on one node, for the line below the matrix."""
+        caller = await self._admit(request)
+        found = await self._model(request, caller)
+        node = request.query_params.get("node", "")
+        view = self._model_view(found, node)
+        return self._fragment("cell.html", view=view, one=next(iter(view.standings), None), node=node)
+
+    async def nodes(self, request: Request) -> Response:
+        """All nodes whose fetcher reports."""
+        caller = await self._admit(request)
+        self._require_synced()
+        await Viewer(self._door.access, caller, "list").require(NODES)
+        reports = self._reports
+        found = [
+            node_message(
+                name, reports.reachable(name) is not False, reports.heartbeat(name), reports.states_of_node(name)
+            )
+            for name in reports.reporting_nodes()
+        ]
+        return self._page("nodes.html", caller, title="Nodes", place="nodes", nodes=found)
+
+    async def node(self, request: Request) -> Response:
+        """One node."""
+        caller = await self._admit(request)
+        view = await self._node_view(request, caller)
+        return self._page("node.html", caller, title=view.name, place="nodes", view=view)
+
+    async def node_stream(self, request: Request) -> Response:
+        """The parts of a node's page, each whenever it has changed."""
+        caller = await self._admit(request)
+        await self._node_view(request, caller)
+
+        async def parts(again: Caller) -> Mapping[str, str]:
+            return self._parts("node.html", await self._node_view(request, again))
+
+        return EventStream(self._part_messages(request, caller, parts, _NODE_BEATS))
+
+    async def source_page(self, request: Request) -> Response:
+        """Where models come from, with rates and failures."""
+        caller = await self._admit(request)
+        self._require_synced()
+        found = source_views(await self._permitted(caller, "list"), self._reports.progress)
+        return self._page("sources.html", caller, title="Sources", place="sources", sources=found)
+
+    async def session(self, request: Request) -> Response:
+        """Whether who asks may still look, for a page that has lost its stream."""
+        await self._admit(request)
+        return Response(status_code=204, headers={"Cache-Control": "no-store"})
+
+    async def login(self, request: Request) -> Response:
+        """The form, and the token that was pasted into it. The token stands in no address and in no log."""
+        if request.method == "GET":
+            return self._login_form(place_of(request.query_params.get("next", "/")))
+        self._require_from_here(request)
+        form = parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=4)
+        token = "".join(form.get("token", [""])[0].split())
+        place = place_of(form.get("next", ["/"])[0])
+        if not token:
+            return self._login_form(place, "Paste a token first.")
+        if len(token) > MOST_TOKEN_CHARACTERS or not token.isascii():
+            return self._login_form(
+                place, f"The token is longer than {MOST_TOKEN_CHARACTERS:,} characters, or not one."
+            )
+        try:
+            await self._door.callers.identify([("authorization", f"Bearer {token}")], _peer(request))
+        except Unauthenticated as error:
+            REFUSED_CALLS.labels(type(error).__name__).inc()
+            return self._login_form(place, f"{_capital(error.message.partition(';')[0])}.")
+        answer = RedirectResponse(place, 303)
+        answer.set_cookie(COOKIE, token, path="/", secure=True, httponly=True, samesite="strict")
+        return answer
+
+    async def logout(self, request: Request) -> Response:
+        """Have the browser forget the token."""
+        self._require_from_here(request)
+        answer = RedirectResponse("/login", 303)
+        answer.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
+        return answer
+
+    async def static(self, request: Request) -> Response:
+        """One of our files, for everybody."""
+        asset = self._assets.get(request.path_params["digest"], request.path_params["path"])
+        if asset is None:
+            raise HTTPException(404)
+        return Response(asset.content, headers=asset.headers)
+
+    async def _admit(self, request: Request) -> Caller:
+        """Whose request it is. Raises Unauthenticated, TooMany or Unavailable."""
+        try:
+            caller = await self._identify(request)
+            now = asyncio.get_running_loop().time()
+            if wait := self._requests.wait_seconds(caller.name, now):
+                raise TooMany(Reason.RATE_LIMITED, f"{caller.name} asks too often", wait)
+        except ServiceError as error:
+            REFUSED_CALLS.labels(type(error).__name__).inc()
+            raise
+        self._requests.take(caller.name, now)
+        return caller
+
+    async def _identify(self, request: Request) -> Caller:
+        peer = (request.client.host, request.client.port) if request.client else ("", 0)
+        return await identify(self._door.callers, self._door.proxy, request.headers, request.cookies, peer)
+
+    async def _model(self, request: Request, caller: Caller) -> Model:
+        """The model that an address names. Raises Denied, Missing or Unavailable."""
+        kind = _PLURALS.get(request.path_params["plural"])
+        namespace, _, name = request.path_params["path"].rpartition("/")
+        if not kind or not name or (kind.number == MODEL_KIND_BASE_MODEL) != bool(namespace):
+            raise HTTPException(404)
+        self._require_synced()
+        wanted = ModelRef(kind=kind.number, namespace=namespace, name=name)
+        # Before anything is looked up: whether a model exists is none of a stranger's business.
+        await Viewer(self._door.access, caller, "get").require(scope_of(wanted), name)
+        found = self._catalog.find(lambda ref: (ref.kind, ref.namespace, ref.name) == (kind.number, namespace, name))
+        if found is None:
+            raise Missing(Reason.NOT_FOUND, f"{shown_ref(wanted)} does not exist")
+        return found
+
+    def _model_view(self, model: Model, only: str = "") -> Any:
+        if only:
+            nodes = [each for each in model.nodes if each.node == only]
+            model = Model(ref=model.ref, state=model.state, artifact=model.artifact, nodes=nodes)
+        return model_view(model, self._reports.desired_nodes(model.ref.uid), self._reports.progress)
+
+    async def _node_view(self, request: Request, caller: Caller) -> Any:
+        name, reports = request.path_params["name"], self._reports
+        self._require_synced()
+        await Viewer(self._door.access, caller, "get").require(NODES, name)
+        heartbeat = reports.heartbeat(name)
+        if heartbeat is None and not reports.models_of_node(name):
+            raise Missing(Reason.NOT_FOUND, f"no fetcher reports from node {name}")
+        models = [
+            model for model in await self._permitted(caller, "list") if model.ref.uid in reports.models_of_node(name)
+        ]
+        reachable = reports.reachable(name) is not False
+        return node_view(name, reachable, heartbeat, models, reports.desired_nodes, reports.progress)
+
+    async def _permitted(self, caller: Caller, verb: str) -> list[Model]:
+        """The models on which the caller has the right."""
+        models = self._catalog.models()
+        permitted = await Viewer(self._door.access, caller, verb).permitted(scope_of(model.ref) for model in models)
+        return [model for model in models if scope_of(model.ref) in permitted]
+
+    def _fleet_messages(self, request: Request, caller: Caller) -> AsyncGenerator[str, None]:
+        sight = Sight()
+
+        async def next_message(again: Caller) -> str:
+            models = await self._permitted(again, "watch")
+            every_node = await self._door.access.permits(again, "list", NODES)
+            message = sight.message(models, self._board.columns, self._board.rows, every_node)
+            return json_event(*message) if message else ""
+
+        return self._beats(request, caller, self._board.watched(), next_message, self._board.next_beat)
+
+    def _part_messages(
+        self,
+        request: Request,
+        caller: Caller,
+        parts: Callable[[Caller], Awaitable[Mapping[str, str]]],
+        every: int,
+    ) -> AsyncGenerator[str, None]:
+        """The parts of a page that differ from what was sent last."""
+        sent: dict[str, str] = {}
+
+        async def next_message(again: Caller) -> str:
+            made = await parts(again)
+            changed = "".join(event(name, text) for name, text in made.items() if sent.get(name) != text)
+            sent.update(made)
+            return changed
+
+        async def beat() -> None:
+            await asyncio.sleep(every * BEAT_SECONDS)
+
+        return self._beats(request, caller, nullcontext(), next_message, beat)
+
+    async def _beats(
+        self,
+        request: Request,
+        caller: Caller,
+        watching: AbstractAsyncContextManager[None],
+        next_message: Callable[[Caller], Awaitable[str]],
+        beat: Callable[[], Awaitable[None]],
+    ) -> AsyncGenerator[str, None]:
+        """What there is to send at each beat, until the service stops or the caller may not have it any more.
+
+        Who asks is looked at again at each beat, which costs the API server one request a minute.
+        """
+        told, beats = None, 0
+        try:
+            async with self._viewer(caller), watching:
+                while not self._stop.is_set():
+                    caller = await self._identify(request)
+                    message = await next_message(caller)
+                    if (stale := self._why_stale()) != told:
+                        message += event("stale", stale)
+                        told = stale
+                    beats += 1
+                    if message or beats % _SIGN_OF_LIFE_BEATS == 0:
+                        yield message or SIGN_OF_LIFE
+                    await self._unless_stopped(beat())
+        except (Unauthenticated, Denied, Missing, TooMany) as error:
+            kind = "expired" if isinstance(error, Unauthenticated) else "ended"
+            yield event(kind, _capital(error.message.partition(";")[0]) + ".")
+        except ServiceError as error:
+            # The browser connects again after a moment.
+            _log.info("page_stream_ended", reason=error.reason, message=error.message)
+
+    async def _unless_stopped(self, beat: Awaitable[None]) -> None:
+        waiting = [asyncio.ensure_future(beat), asyncio.ensure_future(self._stop.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    @asynccontextmanager
+    async def _viewer(self, caller: Caller) -> AsyncIterator[None]:
+        if not self._seats.take(caller.name):
+            REFUSED_CALLS.labels(TooMany.__name__).inc()
+            raise TooMany(Reason.RATE_LIMITED, f"there are too many open pages, of {caller.name} or of all callers")
+        try:
+            with PAGE_VIEWERS.track_inprogress():
+                yield
+        finally:
+            self._seats.free(caller.name)
+
+    def _why_stale(self) -> str:
+        """Why what is shown may be old; empty while it is not."""
+        return " ".join(f"{_capital(why)}." for _, why in sorted(self._sources.health.failures.items()))
+
+    def _require_synced(self) -> None:
+        if not self._sources.synced():
+            raise Unavailable(Reason.UNAVAILABLE, "the service has not read everything yet", retry_after_seconds=1)
+
+    def _require_from_here(self, request: Request) -> None:
+        if not is_from_here(request.headers):
+            raise HTTPException(403, "The form was sent by another site.")
+
+    def _parts(self, template: str, view: Any) -> dict[str, str]:
+        """The blocks of a page that change while somebody looks, by their names."""
+        blocks = self._templates.get_template(template).blocks
+        context = self._templates.get_template(template).new_context({"view": view})
+        return {
+            name[5:]: "".join(render(context)).strip() for name, render in blocks.items() if name.startswith("live_")
+        }
+
+    def _page(self, template: str, caller: Caller | None, status: int = 200, **values: Any) -> HTMLResponse:
+        shown = {"caller": caller, "needs_login": self._door.needs_login, "place": "", "title": "", **values}
+        return self._fragment(template, status, **shown)
+
+    def _fragment(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        text = self._templates.get_template(template).render(values)
+        return HTMLResponse(text, status, headers={"Cache-Control": "no-store"})
+
+    def _login_form(self, place: str, problem: str = "") -> Response:
+        audience = self._door.audience
+        return self._page(
+            "login.html", None, 401 if problem else 200, title="Sign in", next=place, problem=problem, audience=audience
+        )
+
+    async def _refusal(self, request: Request, error: Exception) -> Response:
+        """The answer to a request that failed, as a page or, to a script, as a line."""
+        wants_page = "text/html" in request.headers.get("accept", "") and "hx-request" not in request.headers
+        if isinstance(error, Unauthenticated) and wants_page:
+            return RedirectResponse(f"/login?next={quote(_address(request), safe='')}", 303)
+        status, message = _status_of(error)
+        headers = {"Cache-Control": "no-store"}
+        if isinstance(error, Unavailable) and error.retry_after_seconds:
+            headers["Retry-After"] = str(max(1, round(error.retry_after_seconds)))
+        if not wants_page:
+            return Response(f"{message}\n", status, headers, "text/plain")
+        page = self._page("refusal.html", None, status, title=message, code=status, message=message)
+        page.headers.update(headers)
+        return page
+
+
+class _SecurityHeaders:
+    """Puts the headers of every answer onto it, those of errors included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _status_of(error: Exception) -> tuple[int, str]:
+    match error:
+        case HTTPException():
+            return error.status_code, error.detail if error.status_code != 404 else "There is no such page."
+        case Unauthenticated():
+            return 401, _capital(error.message) + "."
+        case Denied():
+            return 403, _capital(error.message) + "."
+        case Missing():
+            return 404, _capital(error.message) + "."
+        case TooMany():
+            return 429, _capital(error.message) + "."
+        case ServiceError():
+            return 503, _capital(error.message) + "."
+        case _:
+            raise error
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST_FORM_BYTES:
+            raise HTTPException(413, "The form is too long.")
+    return body
+
+
+def _peer(request: Request) -> str:
+    return f"{request.client.host}:{request.client.port}" if request.client else ":0"
+
+
+def _address(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

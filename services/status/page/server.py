@@ -1,0 +1,114 @@
+"""Serves the page over TLS, with the certificate of gRPC, from a port of its own.
+
+Owns the server and its end. A new certificate counts from the next handshake on.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from libs.chassis.health import Health, listening_socket
+from libs.chassis.tls_files import CERTIFICATE, KEY, TlsFiles, TlsIdentity
+
+_PORT_CHECK = "page_port"
+_MOST_CONNECTIONS = 1000
+_IDLE_SECONDS = 30
+_DRAIN_SECONDS = 2
+_log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which leaves signals to the process that it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serve_page(
+    application: Starlette, host: str, port: int, tls: TlsFiles | None, directory: Path, health: Health
+) -> AsyncIterator[None]:
+    """Serve until the block ends. With `tls`, the port opens once its files in `directory` can be used."""
+    serving = asyncio.create_task(_serve(application, host, port, tls, directory, health))
+    try:
+        yield
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+
+
+async def _serve(
+    application: Starlette, host: str, port: int, tls: TlsFiles | None, directory: Path, health: Health
+) -> None:
+    choose = None
+    if tls is not None:
+        await tls.usable()
+        choose = _Certificates(tls, directory)
+    try:
+        listener = listening_socket(host, port)
+    except OSError as error:
+        _log.error("page_port_not_opened", port=port, error=str(error))
+        health.fail(_PORT_CHECK, f"port {port} of the page cannot be opened: {error}")
+        return
+    server = _Server(
+        uvicorn.Config(
+            application,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # Only a setting of ours says whose headers count.
+            proxy_headers=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            ssl_context_factory=(lambda config, default: choose.context()) if choose else None,
+        )
+    )
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await asyncio.wait([serving])
+
+
+class _Certificates:
+    """Has each handshake use the newest files that could be used."""
+
+    def __init__(self, tls: TlsFiles, directory: Path) -> None:
+        self._tls = tls
+        self._directory = directory
+        self._identity: TlsIdentity | None = None
+        self._newest: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """The context to listen with. Raises OSError if the files have become unusable in this moment."""
+        context = self._load()
+        context.sni_callback = self._choose
+        return context
+
+    def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+        if self._tls.current is not None and self._tls.current != self._identity:
+            # Files that are just being replaced are taken up at a later handshake.
+            with contextlib.suppress(OSError):
+                self._newest = self._load()
+        if self._newest is not None:
+            connection.context = self._newest
+
+    def _load(self) -> ssl.SSLContext:
+        identity = self._tls.current
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY, password="")
+        self._identity = identity
+        return context

@@ -1,0 +1,53 @@
+"""What the pages read. It is all in memory, and kept there for StatusService and .status anyway."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from libs.chassis.health import Health
+from libs.chassis.kube import Object
+from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
+from services.status.catalog import Catalog
+
+
+class Reports(Protocol):
+    """What nodes say, and what the controller has decided about them."""
+
+    def desired_nodes(self, model_uid: str) -> frozenset[str]:
+        """The nodes that must hold a model."""
+        ...
+
+    def progress(self, node: str, model_uid: str) -> Progress | None:
+        """How far a running transfer is."""
+        ...
+
+    def states_of_node(self, node: str) -> Mapping[str, NodeModelState]:
+        """What a node says about each model, by uid."""
+        ...
+
+    def models_of_node(self, node: str) -> set[str]:
+        """Models that a node holds or is meant to hold, by uid."""
+        ...
+
+    def heartbeat(self, node: str) -> NodeHeartbeat | None:
+        """The last heartbeat of a node, unless it has expired."""
+        ...
+
+    def reporting_nodes(self) -> list[str]:
+        """Nodes that have a heartbeat, sorted."""
+        ...
+
+    def reachable(self, node: str) -> bool | None:
+        """Whether the node's fetcher was heard of lately; None while nobody can say."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Views of models, reports of nodes, the objects themselves, and whether and why it may all be out of date."""
+
+    catalog: Catalog
+    reports: Reports
+    model_object: Callable[[str], Object | None]
+    synced: Callable[[], bool]
+    health: Health

@@ -1,0 +1,167 @@
+"""The kubectl plugin as users run it: through kubectl, against a real API server, with rights that they have."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from ome.fetch.v1.fetch_pb2 import Problem
+from ome.model.v1.model_pb2 import (
+    NODE_PHASE_FAILED,
+    NODE_PHASE_READY,
+    NODE_PHASE_UPDATING,
+    REASON_DOWNLOADING,
+    REASON_INSUFFICIENT_DISK,
+    Artifact,
+)
+from tests.support.programs import ROOT, programs
+from tests.support.status_process import Object, StatusCluster, eventually, path_of, running_status_cluster
+from tools.localcluster.certificates import KeyPair
+
+pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
+
+ARTIFACT = Artifact(digest="sha256:" + "1" * 64, source_revision="c0ffee", bytes=2**30, files=9)
+
+
+class Plugin:
+    """kubectl with the plugin in its PATH."""
+
+    def __init__(self, folder: Path, cluster: StatusCluster) -> None:
+        kubectl = Path(programs()["kubectl"])
+        self._folder = folder / "bin"
+        self._folder.mkdir()
+        (self._folder / "kubectl").symlink_to(kubectl)
+        script = self._folder / "kubectl-ome_models"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m clients.kubectl "$@"\n')
+        script.chmod(0o755)
+        keys = cluster.folder / "keys"
+        self._kubeconfig = cluster.plane.write_kubeconfig(
+            folder / "kubeconfig", KeyPair(keys / "admin.crt", keys / "admin.key")
+        )
+
+    def environ(self, **more: str) -> dict[str, str]:
+        path = f"{self._folder}:{os.environ['PATH']}"
+        return {"PATH": path, "KUBECONFIG": str(self._kubeconfig), "PYTHONPATH": str(ROOT), "HOME": "/nowhere", **more}
+
+    async def __call__(self, *arguments: str, code: int = 0, **environ: str) -> str:
+        """What `kubectl ome-models` prints, on stderr if it prints nothing else."""
+
+        def run() -> subprocess.CompletedProcess[str]:
+            command = [str(self._folder / "kubectl"), "ome-models", *arguments]
+            return subprocess.run(
+                command, env=self.environ(**environ), capture_output=True, text=True, timeout=60, check=False
+            )
+
+        ended = await asyncio.to_thread(run)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout or ended.stderr
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StatusCluster]:
+    async with running_status_cluster(tmp_path_factory.mktemp("status")) as running:
+        for name, gpu in (("node-1", "H100"), ("node-2", "H100"), ("node-3", "T4")):
+            await running.node(name, gpu=gpu)
+            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+            await running.kube.request(
+                "PATCH", f"/api/v1/nodes/{name}/status", {"status": ready}, content_type="application/merge-patch+json"
+            )
+        await running.start_replica("status-a")
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plugin(cluster: StatusCluster, tmp_path_factory: pytest.TempPathFactory) -> Plugin:
+    return Plugin(tmp_path_factory.mktemp("plugin"), cluster)
+
+
+async def stuck_model(cluster: StatusCluster, name: str) -> Object:
+    """A model that is Ready on one node, lacks room on another, and does not choose the third."""
+    model = await cluster.model(name, storage={"storageUri": "hf://org/m", "nodeSelector": {"gpu": "H100"}})
+    await cluster.plan(model, ["node-1", "node-2"], ARTIFACT)
+    await cluster.observed(model, "node-1", NODE_PHASE_READY, artifact=ARTIFACT)
+    problem = Problem(reason=REASON_INSUFFICIENT_DISK, message="needs 2 GiB, has 1 GiB")
+    await cluster.observed(model, "node-2", NODE_PHASE_FAILED, problem=problem)
+
+    async def told() -> bool:
+        found = await cluster.get(path_of(model)) or {}
+        labels = await cluster.labels("node-2")
+        failed = ((found.get("status") or {}).get("nodes") or {}).get("failed") == 1
+        entries = await cluster.get("/api/v1/namespaces/ome/configmaps/node-1") or {}
+        held = f'"{model["metadata"]["uid"]}"' in json.dumps(entries.get("data", {})).replace("\\", "")
+        return failed and held and labels.get(f"models.ome/{model['metadata']['uid']}") == "Failed"
+
+    await eventually(told, "everything is written")
+    return model
+
+
+async def test_a_model_is_found_listed_and_explained(cluster: StatusCluster, plugin: Plugin) -> None:
+    await stuck_model(cluster, "stuck")
+    listed = await plugin("get")
+    assert "ClusterBaseModel" in listed
+    assert "InsufficientDisk" in listed
+    [row] = json.loads(await plugin("get", "cbm/stuck", "-o", "json"))
+    assert (row["state"], row["nodes"], row["source"]) == ("Ready", "1/2", "hf://org/m")
+    assert "clusterbasemodel.ome.io/stuck" in (await plugin("get", "-o", "name")).splitlines()
+
+    why = await plugin("why", "stuck", "--node", "node-3")
+    assert why.startswith("Node node-3 is not meant to hold the model: it lacks gpu=H100.")
+    why = await plugin("why", "stuck", "--node", "node-2")
+    assert "has failed: InsufficientDisk" in why
+    assert "Needs 2 GiB, has 1 GiB." in why
+    assert "To do, by the cluster's administrator" in why
+    why = await plugin("why", "stuck")
+    assert why.startswith("1 of 3 nodes holds the model; 2 are chosen by its rules.")
+    assert "Not chosen: node node-3 lacks gpu=H100 (node node-3 has gpu=T4)." in why
+
+    assert "node-2  Failed  InsufficientDisk" in await plugin("status", "stuck")
+    assert "node-1" in await plugin("status", "stuck", "--until", "complete", code=3)
+    nodes = {row["name"]: row for row in json.loads(await plugin("nodes", "-o", "json"))}
+    assert (nodes["node-1"]["status"], nodes["node-1"]["ready"]) == ("Ready", 1)
+    assert "1 GiB" in await plugin("top")
+    history = await plugin("history", "stuck")
+    assert "Created" in history
+    assert "Event InsufficientDisk" in history
+
+
+async def test_a_model_that_is_watched_ends_the_command_when_it_is_there(
+    cluster: StatusCluster, plugin: Plugin
+) -> None:
+    model = await cluster.model("awaited", storage={"storageUri": "hf://org/awaited"})
+    await cluster.plan(model, ["node-1"], ARTIFACT)
+    await cluster.observed(model, "node-1", NODE_PHASE_UPDATING, problem=Problem(reason=REASON_DOWNLOADING))
+
+    async def updating() -> Any:
+        found = await cluster.get(path_of(model)) or {}
+        return ((found.get("status") or {}).get("nodes") or {}).get("updating") == 1
+
+    await eventually(updating, "the model is on its way")
+    assert "awaited" in await plugin("status", "awaited", code=3)
+    watching = asyncio.create_task(plugin("status", "awaited", "-w"))
+    await asyncio.wait([watching], timeout=2)
+    assert not watching.done()
+    await cluster.observed(model, "node-1", NODE_PHASE_READY, artifact=ARTIFACT)
+    assert (await watching).rstrip().splitlines()[0].startswith("clusterbasemodel.ome.io/awaited")
+
+
+async def test_what_cannot_be_answered_ends_with_a_code_and_a_sentence(cluster: StatusCluster, plugin: Plugin) -> None:
+    assert "there is no model absent" in await plugin("get", "absent", code=4)
+    assert "is no kind of model" in await plugin("get", "pod/absent", code=2)
+    assert "there is no node node-9" in await plugin("why", (await stuck(cluster)), "--node", "node-9", code=4)
+    assert "forbidden" in (await plugin("get", "--as", "nobody", code=4)).lower()
+    assert "refused" in await plugin("get", "--server", "https://127.0.0.1:1", code=4)
+    assert "exec kubectl ome-models __complete" in await plugin("completion")
+    assert "clusterbasemodel.ome.io/" in await plugin("__complete", "why", "")
+
+
+async def stuck(cluster: StatusCluster) -> str:
+    """The name of a model that is there."""
+    model = await cluster.model("there")
+    return f"ClusterBaseModel/{model['metadata']['name']}"

@@ -1,0 +1,1 @@
+"""Real nodes on one machine: kubelet, containerd and runc in namespaces of their own, for the end-to-end tests."""
