@@ -235,6 +235,32 @@ def _node_affinity() -> Schema:
     )
 
 
+def _toleration() -> Schema:
+    return structure(
+        "One toleration: of the taints with this key, value and effect.",
+        rule(
+            "has(self.key) && self.key != '' || (has(self.operator) && self.operator == 'Exists')",
+            "must have a key, or the operator Exists, which without a key tolerates all taints",
+        ),
+        rule(
+            "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+            "operator Exists takes no value; remove it, or write Equal",
+        ),
+        fields={
+            "key": text("Key of the taint, such as nvidia.com/gpu. Without key, every taint.", maxLength=317),
+            "operator": text(
+                "Equal: the taint has the value. Exists: it has any value. The default is Equal.",
+                enum=["Equal", "Exists"],
+            ),
+            "value": text("Value of the taint.", maxLength=63),
+            "effect": text(
+                "Effect of the taint. Without effect, every one.", enum=["NoSchedule", "PreferNoSchedule", "NoExecute"]
+            ),
+            "tolerationSeconds": integer("No effect; exists because Pods have it.", minimum=0),
+        },
+    )
+
+
 def _secret_name(description: str) -> Schema:
     return text(
         description,
@@ -342,6 +368,13 @@ def storage(*, cluster_scoped: bool) -> Schema:
                 maxProperties=64,
             ),
             "nodeAffinity": _node_affinity(),
+            "tolerations": listing(
+                "Taints of nodes to which the model may come, as in a Pod. Without tolerations, taints do not matter. "
+                "With them, and with an empty list, a node with another taint NoSchedule or NoExecute does not get the "
+                "model; one that has it keeps it.",
+                _toleration(),
+                maxItems=32,
+            ),
             "downloadPolicy": text(
                 "No effect; exists for manifests of earlier versions of OME. OME never downloads bytes again that a "
                 "node holds and has verified.",

@@ -30,4 +30,6 @@ def placement_of(model: ModelSpec, base: ModelSpec | None) -> Mapping[str, Any] 
     chosen = base.storage or {}
     if (chosen.get("storageUri") or "").startswith("pvc://"):
         return storage
-    return {**storage, **{name: chosen[name] for name in _SELECTORS if name in chosen}}
+    inherited = {name: chosen[name] for name in (*_SELECTORS, "tolerations") if name in chosen}
+    own = {"tolerations": storage["tolerations"]} if "tolerations" in storage else {}
+    return {**storage, **inherited, **own}

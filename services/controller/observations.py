@@ -21,6 +21,7 @@ from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.chassis.nats_mirror import Mirror
 from libs.model.bases import Bases
+from libs.model.tolerations import taints_of
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning, use
@@ -398,7 +399,7 @@ class Observations:
         # held by it. Of a fleet that holds a hundred models everywhere, hardly a change of a node concerns any.
         concerned = self._placements.node_changed(name, after.labels if after else None)
         held = self._held_by.get(name, set())
-        if before is None or after is None or before.accepts_new != after.accepts_new:
+        if before is None or after is None or _accepts(before) != _accepts(after):
             concerned |= held | {uid for uid in self._specs if name in self._placements.nodes_of(uid)}
         elif (before.unreachable_since, before.pool) != (after.unreachable_since, after.pool):
             concerned |= {uid for uid in held if self._is_letting_go(name, uid)}
@@ -424,6 +425,11 @@ def _place_of(item: Object) -> Place:
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
+def _accepts(view: planning.NodeView) -> tuple[object, ...]:
+    """What of a node decides whether it gets models that it does not have."""
+    return view.accepts_new, view.taints
+
+
 def _remove(index: dict[str, set[str]], uid: str, member: str) -> None:
     """Take a member out of an index, in which no empty set may stay behind: models come and go for ever."""
     members = index.get(uid, set())
@@ -441,10 +447,11 @@ def is_ready(node: Mapping[str, Any]) -> bool:
 def project_node(node: Object) -> Object:
     """The parts of a Node that are read here: a fleet's nodes have megabytes of others, our own labels among them."""
     metadata, conditions = node["metadata"], (node.get("status") or {}).get("conditions") or ()
+    spec = node.get("spec") or {}
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if not is_model_label(key)}
     return {
         "metadata": {key: metadata[key] for key in ("name", "uid", "resourceVersion")} | {"labels": labels},
-        "spec": {"unschedulable": (node.get("spec") or {}).get("unschedulable", False)},
+        "spec": {key: spec[key] for key in ("unschedulable", "taints") if key in spec},
         "status": {"conditions": [each for each in conditions if each.get("type") == "Ready"]},
     }
 
@@ -484,6 +491,7 @@ def view_node(
         accepts_new=is_ready(node) and not (node.get("spec") or {}).get("unschedulable"),
         unreachable_since=unreachable_since,
         pool=pool_of(heartbeat) if heartbeat else planning.DEFAULT_POOL,
+        taints=taints_of(node),
     )
 
 

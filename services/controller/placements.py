@@ -86,5 +86,5 @@ class Placements:
         return changed
 
 
-def _selection(storage: Mapping[str, Any]) -> tuple[Any, Any]:
-    return storage.get("nodeSelector") or {}, storage.get("nodeAffinity") or {}
+def _selection(storage: Mapping[str, Any]) -> tuple[Any, ...]:
+    return storage.get("nodeSelector") or {}, storage.get("nodeAffinity") or {}, storage.get("tolerations")

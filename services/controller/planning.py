@@ -20,6 +20,7 @@ from libs.artifact.specification import DEMAND_PRIORITY
 from libs.model.matching import group_misses, nearest_misses
 from libs.model.placement import check_placement, is_placed
 from libs.model.problems import new_problem
+from libs.model.tolerations import Taint, untolerated
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import bases, listings, rollout, volumes
@@ -46,6 +47,8 @@ class NodeView:
     accepts_new: bool
     unreachable_since: float | None
     pool: str = DEFAULT_POOL
+    # Those that keep away what does not tolerate them.
+    taints: tuple[Taint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -451,10 +454,16 @@ def _intend_nodes(
         # Both are small beside the fleet where they differ.
         staying = (observed.staying & holding) - observed.placed
         matching = [observed.nodes[node] for node in (*observed.placed, *staying) if node in observed.nodes]
-    desired = sorted(view.name for view in matching if view.accepts_new or view.name in holding)
+    # A node that has the model keeps it, whatever keeps others away: taints come and go with repairs.
+    kept_away = {view.name: taint for view in matching if (taint := untolerated(placement, view.taints))}
+    desired = sorted(
+        view.name for view in matching if view.name in holding or (view.accepts_new and view.name not in kept_away)
+    )
     intent.report.desired_nodes.extend(desired)
     if not desired:
-        if len(matching) == 1:
+        if kept_away:
+            why = _why_kept_away(kept_away, len(matching))
+        elif len(matching) == 1:
             why = f"node {matching[0].name} matches but is cordoned or not ready"
         elif matching:
             why = f"all {len(matching)} matching nodes are cordoned or not ready"
@@ -639,6 +648,12 @@ def _standing(node: str, observed: Observed, digest: str) -> rollout.Standing:
 def _held_digest(node: str, observed: Observed) -> str:
     held = observed.held.get(node)
     return held.assignment.artifact.digest if held else ""
+
+
+def _why_kept_away(kept_away: Mapping[str, Taint], matching: int) -> str:
+    node, taint = min(kept_away.items(), key=lambda item: item[0])
+    others = f"; of {matching} matching nodes, {len(kept_away)} are kept from it so" if matching > 1 else ""
+    return f"node {node} has the taint {taint}, which storage.tolerations does not tolerate{others}"
 
 
 def _why_nowhere(model: ModelSpec, storage: Mapping[str, Any], nodes: Iterable[NodeView]) -> str:

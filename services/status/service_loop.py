@@ -10,7 +10,7 @@ from libs.chassis.errors import Conflict, Invalid, Missing
 from libs.chassis.kube import Object
 from services.status.cluster import SERVICES, Cluster
 from services.status.kube import Writer
-from services.status.service_report import is_said, service_status
+from services.status.service_report import is_said, service_status, timeless
 
 _log = structlog.get_logger()
 
@@ -32,7 +32,12 @@ class ServiceLoop:
             self._refused.pop(uid, None)
             return
         status = service_status(service, self._cluster.served_model(uid), datetime.now(UTC))
-        if status is None or not self._leading() or is_said(service, status) or self._refused.get(uid) == status:
+        if (
+            status is None
+            or not self._leading()
+            or is_said(service, status)
+            or self._refused.get(uid) == timeless(status)
+        ):
             return
         metadata = {key: service["metadata"][key] for key in ("name", "namespace", "uid")}
         try:
@@ -40,9 +45,10 @@ class ServiceLoop:
         except (Conflict, Invalid) as error:
             # Without force: where another controller owns the conditions as a whole, they are left to it.
             _log.warning("service_status_refused", service=metadata["name"], message=error.message)
-            self._refused[uid] = status
+            self._refused[uid] = timeless(status)
         except Missing as error:
             if error.reason is not Reason.NOT_FOUND:
                 raise
         else:
+            self._refused.pop(uid, None)
             self._cluster.absorb_service(written)

@@ -47,6 +47,14 @@ def is_said(service: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
     return {**present, "conditions": ours} == {**present, **status}
 
 
+def timeless(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The status without the time of its condition, which is another one for each attempt to write it."""
+    conditions = [
+        {key: text for key, text in each.items() if key != "lastTransitionTime"} for each in status["conditions"]
+    ]
+    return {**status, "conditions": conditions}
+
+
 def _judge(model: Mapping[str, Any]) -> Judgement:
     shown, status = shown_object(model), model.get("status") or {}
     conditions = {each["type"]: each for each in status.get("conditions") or []}

@@ -100,6 +100,11 @@ def _required(terms: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 REFUSED = {
+    "a toleration without a key": (stored(tolerations=[{"value": "x"}]), "must have a key, or the operator Exists"),
+    "a toleration of any value that names one": (
+        stored(tolerations=[{"key": "gpu", "operator": "Exists", "value": "x"}]),
+        "operator Exists takes no value",
+    ),
     "a URI without a scheme": (stored(storageUri="meta-llama/Llama"), "must begin with a known scheme; write hf://"),
     "a URI of an unknown scheme": (
         stored(storageUri="ftp://host/model"),

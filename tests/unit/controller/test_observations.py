@@ -235,3 +235,16 @@ def test_manifests_of_revisions_that_one_may_go_back_to_are_kept() -> None:
     earlier = fetch_pb2.Revision(artifact=model_pb2.Artifact(digest="sha256:" + "b" * 64))
     known.observations.plans.entries["m"] = Entry(1, fetch_pb2.ModelPlan(history=[earlier]))
     assert known.observations.referenced_digests() == {earlier.artifact.digest}
+
+
+def test_a_taint_of_a_node_concerns_the_models_that_are_meant_for_it() -> None:
+    known = fleet()
+    before = known.observations.observed_of("everywhere").nodes["n1"]
+    metadata = {"name": "n1", "uid": "n1", "resourceVersion": "2", "labels": {"zone": "b"}}
+    taints = [{"key": "gpu", "effect": "NoSchedule"}]
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    node = project_node({"metadata": metadata, "spec": {"taints": taints}, "status": ready})
+    known.observations.node_changed(None, node)
+    assert known.changes() == {"everywhere"}
+    after = known.observations.observed_of("everywhere").nodes["n1"]
+    assert (len(before.taints), len(after.taints)) == (0, 1)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.status.service_report import is_said, service_status
+from services.status.service_report import is_said, service_status, timeless
 from tests.unit.status.samples import LATER, NOW, a_model
 
 READY = {
@@ -73,3 +73,11 @@ def test_what_others_say_in_the_status_is_no_reason_to_write_it_again() -> None:
     assert again == status
     assert is_said(present, status)
     assert not is_said(service(name="m"), status)
+
+
+def test_what_was_refused_once_is_the_same_later() -> None:
+    first, later = (service_status(service(name="m"), None, now) for now in (NOW, LATER))
+    assert first is not None
+    assert later is not None
+    assert first != later
+    assert timeless(first) == timeless(later)
