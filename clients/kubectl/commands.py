@@ -29,6 +29,7 @@ from clients.kubectl.objects import (
 )
 from clients.kubectl.tables import Column, documents, table
 from libs.model.explanation import explain_model, explain_node
+from libs.model.placement import placed_like
 
 OK, HAS_FAILED, WRONG_USAGE, NOT_YET, NO_ANSWER = 0, 1, 2, 3, 4
 # After which a watch is begun anew: proxies end longer ones in their own ways.
@@ -116,13 +117,14 @@ class Commands:
         model = self._model()
         uid, named = model["metadata"]["uid"], self._options.node
         found = [node_facts(model, node, entry) for node, entry in self._nodes_with_entries(uid)]
+        placement = self._placement(model)
         if not named:
-            explained = explain_model(model, found)
+            explained = explain_model(model, found, placement)
         else:
             facts = next((each for each in found if each.name == named), None)
             if facts is None:
                 raise Refused(f"there is no node {named}, or you may not see it")
-            explained = explain_node(model, facts, datetime.now(UTC))
+            explained = explain_node(model, facts, datetime.now(UTC), placement)
         if self._options.output in ("json", "yaml"):
             row = {
                 "model": shown_name(model),
@@ -140,6 +142,14 @@ class Commands:
         else:
             self._draw(list(explained.lines()))
         return OK
+
+    def _placement(self, model: Object) -> Mapping[str, Any] | None:
+        """The storage whose rules choose the nodes of a weight that follows its base; None for other models."""
+        base, storage = (model.get("status") or {}).get("base"), (model.get("spec") or {}).get("storage")
+        if not base or not storage:
+            return None
+        found = self._api.get(f"{_collection(base['kind'], base.get('namespace', ''))}/{base['name']}")
+        return placed_like(storage, (found.get("spec") or {}).get("storage") or {})
 
     def _nodes(self) -> int:
         nodes, entries, models = self._fleet()

@@ -35,6 +35,8 @@ _SUFFIXES = {
     "Ei": Fraction(2**60),
 }
 
+_SELECTORS = ("nodeSelector", "nodeAffinity")
+
 
 def parse_quantity(text: str) -> Fraction | None:
     """The value of a Kubernetes quantity, or None when text is none."""
@@ -82,6 +84,24 @@ def is_placed(storage: Mapping[str, Any], node: str, labels: Mapping[str, str], 
         return False
     terms = required_terms(storage)
     return terms is None or any(_term_matches(term, node, labels, met) for term in terms)
+
+
+def selects(storage: Mapping[str, Any]) -> bool:
+    """Whether a storage says by itself which nodes are meant."""
+    return any(storage.get(name) for name in _SELECTORS)
+
+
+def placed_like(storage: Mapping[str, Any], base: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The storage of a weight that selects no nodes, with the selectors of the storage of its base, and with the
+    base's tolerations unless it has its own.
+
+    A base that lies in a claim, or that has no storage, is on no particular nodes: then every node gets the weight, as
+    it would a base model without selectors.
+    """
+    if selects(storage) or (base.get("storageUri") or "").startswith("pvc://"):
+        return storage
+    own = {"tolerations": storage["tolerations"]} if "tolerations" in storage else {}
+    return {**storage, **{name: base[name] for name in (*_SELECTORS, "tolerations") if name in base}, **own}
 
 
 def selected_keys(storage: Mapping[str, Any]) -> frozenset[str]:

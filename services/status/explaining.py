@@ -3,8 +3,9 @@
 For the page as well as for gRPC. Must not wait for anything.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from libs.chassis.kube import Object
 from libs.model.explanation import (
@@ -18,6 +19,7 @@ from libs.model.explanation import (
     explain_model,
     explain_node,
 )
+from libs.model.placement import placed_like
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import NodeModelState, Progress
 from ome.model.v1.model_pb2 import (
@@ -56,7 +58,7 @@ class Explainer:
         model = self._cluster.models.get(uid)
         if model is None:
             return None
-        return explain_node(model, self._facts(uid, node), datetime.now(UTC))
+        return explain_node(model, self._facts(uid, node), datetime.now(UTC), self._placement(model))
 
     def in_cluster(self, uid: str, with_other_nodes: bool) -> Explanation | None:
         """Why a model is not on more nodes; None if there is no such model.
@@ -68,7 +70,13 @@ class Explainer:
             return None
         own = {*self._planned(uid), *self._observations.states_of_model(uid)}
         names: Iterable[str] = {*own, *self._cluster.node_names()} if with_other_nodes else own
-        return explain_model(model, [self._facts(uid, name) for name in names], with_labels=with_other_nodes)
+        facts = [self._facts(uid, name) for name in names]
+        return explain_model(model, facts, self._placement(model), with_labels=with_other_nodes)
+
+    def _placement(self, model: Object) -> Mapping[str, Any] | None:
+        """The storage whose rules choose the nodes of a weight that follows its base; None for other models."""
+        base, storage = self._cluster.relations(model).base, (model.get("spec") or {}).get("storage")
+        return placed_like(storage, (base.get("spec") or {}).get("storage") or {}) if base and storage else None
 
     def _facts(self, uid: str, name: str) -> NodeFacts:
         node: Object | None = self._cluster.node(name)

@@ -21,7 +21,7 @@ from services.status.cluster import Cluster
 from services.status.explaining import Explainer
 from services.status.facts import FIELD_MANAGER
 from services.status.kube import Writer
-from services.status.metrics import LEADER, MODELS
+from services.status.metrics import LEADER, MODELS, NODES
 from services.status.model_loop import ModelLoop
 from services.status.node_loop import NodeLoop
 from services.status.observations import Listener, Observations
@@ -147,5 +147,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 await asyncio.sleep(settings.resync_seconds)
                 look_at_everything()
 
-        MODELS.set_function(lambda: len(catalog.models()))
+        MODELS.set_function(lambda: len(cluster.models))
+        NODES.labels("reporting").set_function(lambda: observations.reporting)
+        NODES.labels("silent").set_function(lambda: observations.silent)
         await run_until(stop, cluster.run(kube), observations.run(client, listener), report(), resync())

@@ -9,6 +9,16 @@ WRITES = Counter(
 )
 LEADER = Gauge("ome_status_leader", "1 on the replica that writes.")
 MODELS = Gauge("ome_status_models", "Models that are known.")
+MODELS_IN_STATE = Gauge("ome_status_models_in_state", "Models, by lifecycle.", ["state"])
+FAILURES = Gauge("ome_status_failures", "Nodes on which a model has failed, by reason.", ["reason"])
+NODES = Gauge(
+    "ome_status_nodes", "Nodes that hold models or are meant to, by whether their fetcher reports.", ["state"]
+)
+READY_SECONDS = Histogram(
+    "ome_status_ready_seconds",
+    "Time from the creation of a model, or from the loss of its last copy, until a node holds it.",
+    buckets=(1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200),
+)
 WATCHERS = Gauge("ome_status_watchers", "Open WatchModels calls.")
 PAGE_VIEWERS = Gauge("ome_status_page_viewers", "Open pages that are kept current.")
 REFUSED_CALLS = Counter(

@@ -14,12 +14,14 @@ from libs.artifact.reasons import Reason
 from libs.chassis.budget import Budget
 from libs.chassis.errors import Invalid, Missing, ServiceError
 from libs.chassis.kube import Object
+from libs.model.reasons import word_of
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED
 from services.status.catalog import Catalog
 from services.status.cluster import MODELS, Cluster
 from services.status.folding import StatusView, fold
 from services.status.kube import Resource, Writer
 from services.status.messages import model_message
-from services.status.metrics import FOLD_SECONDS
+from services.status.metrics import FAILURES, FOLD_SECONDS, MODELS_IN_STATE, READY_SECONDS
 from services.status.observations import Observations
 from services.status.pacing import (
     Pacer,
@@ -28,6 +30,7 @@ from services.status.pacing import (
     fold_patience_seconds,
     status_patience_seconds,
 )
+from services.status.tally import Tally, waited_seconds
 from services.status.transitions import NOTE_BYTES, EventDraft
 
 EVENTS = Resource("events.k8s.io/v1", "events", "Event")
@@ -63,6 +66,7 @@ class ModelLoop:
         self._catalog = catalog
         self._leading = leading
         self._instance = instance
+        self._tally = Tally()
         self._pacer: Pacer[str] = Pacer()
         self._progress: ProgressPacer[str] = ProgressPacer()
         self._folds: Budget[str] = Budget(_FOLDING_SHARE, _LONGEST_SECONDS)
@@ -119,8 +123,20 @@ class ModelLoop:
                 self._cluster.relations(model),
             )
         self._catalog.put(model_message(model, view))
+        self._count(uid, view)
         self._folds.spent(uid, time.perf_counter() - started)
         return view
+
+    def _count(self, uid: str, view: StatusView) -> None:
+        failed = [word_of(node.reason) for node in view.nodes if node.desired and node.phase == NODE_PHASE_FAILED]
+        self._tally.put(uid, view.status["lifecycle"], failed)
+        self._show_counts()
+
+    def _show_counts(self) -> None:
+        for state, number in self._tally.states():
+            MODELS_IN_STATE.labels(state).set(number)
+        for reason, number in self._tally.failures():
+            FAILURES.labels(reason).set(number)
 
     def _reachable_nodes(self, model: Object) -> dict[str, bool]:
         """Every node and whether it can be reached. Until that is known, what was written last is taken to hold, so
@@ -173,6 +189,8 @@ class ModelLoop:
         self._writes.spent(uid, ended - now)
         self._written[uid] = (view.status, applied.get("status") or {})
         self._cluster.absorb_model(applied)
+        if (waited := waited_seconds(model, before, view.status)) is not None:
+            READY_SECONDS.observe(waited)
         counts = view.status["nodes"]
         _log.info("status_written", model=_name(model), uid=uid, state=view.status["state"], **counts)
         for draft in view.events:
@@ -211,6 +229,8 @@ class ModelLoop:
 
     def _forget(self, uid: str) -> None:
         self._catalog.remove(uid)
+        self._tally.remove(uid)
+        self._show_counts()
         self._pacer.forget(uid)
         self._progress.ended(uid)
         self._folds.forget(uid)

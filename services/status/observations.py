@@ -10,7 +10,7 @@ import functools
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -78,6 +78,8 @@ class Observations:
         # Nobody can be called silent for a time in which we were not listening.
         self._listening_since: float | None = None
         self._synced = asyncio.Event()
+        # How many nodes of those that matter here report, and how many are silent.
+        self.reporting, self.silent = 0, 0
 
     def plan(self, model_uid: str) -> ModelPlan | None:
         """What the controller decided about a model."""
@@ -221,7 +223,9 @@ class Observations:
                 continue
             if self._listening_since is None:
                 self._listening_since = asyncio.get_running_loop().time()
-            now_silent = {node for node in self._known_nodes() if self.reachable(node) is False}
+            known = self._known_nodes()
+            now_silent = {node for node in known if self.reachable(node) is False}
+            self.reporting, self.silent = len(known) - len(now_silent), len(now_silent)
             for node in silent ^ now_silent:
                 _log.info("fetcher_fell_silent" if node in now_silent else "fetcher_heard_again", node=node)
                 listener.node_placed(node)
@@ -234,7 +238,7 @@ class Observations:
         self._heard_at = {node: at for node, at in self._heard_at.items() if at > oldest}
         self._room = {node: room for node, room in self._room.items() if node in self._heard_at}
 
-    def _known_nodes(self) -> Iterable[str]:
+    def _known_nodes(self) -> frozenset[str]:
         return frozenset().union(*self._planned.values(), self._by_node)
 
     def _index(self, key: str) -> None:

@@ -230,6 +230,33 @@ def test_monitors_choose_every_pod_that_has_metrics_and_name_its_ports() -> None
     assert "PodMonitor" not in {item["kind"] for item in render("ome", *REGISTRY)}
 
 
+def test_alerts_link_to_their_runbooks_and_the_dashboard_is_where_grafana_looks() -> None:
+    page = "https://docs.example.com/troubleshooting"
+    values = (
+        "alerts.enabled=true",
+        f"alerts.runbookUrl={page}",
+        "alerts.labels.release=prom",
+        "dashboard.enabled=true",
+    )
+    objects = render("ome", *REGISTRY, *(word for value in values for word in ("--set", f"ome-status.{value}")))
+    rule = named(objects, "PrometheusRule", "ome-status")
+    dashboard = named(objects, "ConfigMap", "ome-status-dashboard")
+
+    files = ROOT / "deploy" / "helm" / "status" / "files"
+    written = [
+        each for group in yaml.safe_load((files / "alerts.yaml").read_text())["groups"] for each in group["rules"]
+    ]
+    [group] = rule["spec"]["groups"]
+    assert rule["metadata"]["labels"]["release"] == "prom"
+    for installed, each in zip(group["rules"], written, strict=True):
+        links = {"runbook_url": f"{page}#{each['alert'].lower()}"}
+        assert installed == {**each, "annotations": {**each["annotations"], **links}}
+    assert json.loads(dashboard["data"]["ome.json"]) == json.loads((files / "dashboard.json").read_text())
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    kinds = {(item["kind"], item["metadata"]["name"]) for item in render("ome", *REGISTRY)}
+    assert not kinds & {("PrometheusRule", "ome-status"), ("ConfigMap", "ome-status-dashboard")}
+
+
 def test_requests_hold_what_was_measured_with_a_thousand_nodes_and_limits_twice_that() -> None:
     text = (ROOT / "docs" / "guides" / "sizing.md").read_text()
     [services] = re.findall(
