@@ -14,6 +14,7 @@ import yaml
 
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
+from libs.model.explanation import Explanation
 from libs.model.kinds import kind_numbered
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, Progress
@@ -82,6 +83,7 @@ class Root:
     name: str
     total: str
     free: str
+    reserved: str
     problem: str
     used_share: int
     models_share: int
@@ -107,6 +109,8 @@ class ModelView:
     warnings: tuple[str, ...]
     bytes_per_second: int
     figures: str
+    explained: Explanation | None
+    revisions: tuple[tuple[str, str, str], ...]
 
     @property
     def address(self) -> str:
@@ -119,7 +123,9 @@ class ModelView:
         kinds = [kind for kind, _, _ in self.counts]
         if self.state == "Failed" or "failed" in kinds:
             return "failed"
-        return "unreachable" if "unreachable" in kinds else "moving"
+        if "unreachable" in kinds:
+            return "unreachable"
+        return "ready" if self.state == "Ready" and not self.why else "moving"
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,13 @@ Facts = tuple[tuple[str, str], ...]
 ProgressOf = Callable[[str, str], Progress | None]
 
 
-def model_view(model: Model, desired: frozenset[str], progress_of: ProgressOf) -> ModelView:
+def model_view(
+    model: Model,
+    desired: frozenset[str],
+    progress_of: ProgressOf,
+    explained: Explanation | None,
+    history: Sequence[Mapping[str, Any]],
+) -> ModelView:
     """A model as it stands."""
     standings = sorted(
         (
@@ -192,6 +204,8 @@ def model_view(model: Model, desired: frozenset[str], progress_of: ProgressOf) -
         warnings=tuple(model.facts.warnings),
         bytes_per_second=speed,
         figures=rate(speed),
+        explained=explained,
+        revisions=tuple(map(_revision, history)),
     )
 
 
@@ -228,6 +242,7 @@ def node_view(
                 name=root.root,
                 total=shown_size(root.total_bytes),
                 free=shown_size(root.free_bytes),
+                reserved=shown_size(root.reserved_bytes) if root.reserved_bytes else "",
                 problem=root.problem,
                 used_share=_per_mille(root.total_bytes - root.free_bytes, root.total_bytes),
                 # Which root a model lies in is not told where there are several.
@@ -350,6 +365,12 @@ def _counts(standings: Iterable[Standing]) -> tuple[tuple[str, str, int], ...]:
 
 def _name(code: int) -> str:
     return _NAMES[code]
+
+
+def _revision(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    since = str(entry.get("since") or "").replace("T", " ").removesuffix(":00Z").removesuffix("Z")
+    name = str(entry.get("sourceRevision") or entry.get("digest") or "")
+    return name, shown_size(int(entry.get("bytes") or 0)), since
 
 
 def _artifact(model: Model) -> Facts:
