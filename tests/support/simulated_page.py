@@ -267,7 +267,7 @@ class SimulatedFleet:
         ready = [each for each in statuses if each.phase == NODE_PHASE_READY]
         model = Model()
         model.CopyFrom(self._models[uid])
-        model.nodes.extend(statuses)
+        model.nodes.extend(sorted(statuses, key=lambda each: each.node))
         model.state = MODEL_STATE_READY if ready else MODEL_STATE_FAILED if failed else MODEL_STATE_CREATING
         complete = len(ready) == len(statuses)
         counted = f"{len(ready)} of {len(statuses)} nodes hold the model."

@@ -57,6 +57,7 @@ from services.status.page.views import (
     node_view,
     source_views,
     standing,
+    status_on,
 )
 
 _REMEMBERED_CALLERS = 10_000
@@ -186,7 +187,7 @@ class Pages:
         caller = await self._admit(request)
         found = await self._model(request, caller)
         node, uid = request.query_params.get("node", ""), found.ref.uid
-        here = next((each for each in found.nodes if each.node == node), None)
+        here = status_on(found, node)
         desired = node in self._reports.desired_nodes(uid)
         one = standing(found.ref, here, desired, self._reports.progress(node, uid)) if here else None
         may_see_node = await self._door.access.permits(caller, "get", NODES, node)

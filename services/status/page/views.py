@@ -3,6 +3,7 @@
 Decides what comes first: what is wrong before what moves before what is well. Texts are plain; the templates escape.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -221,13 +222,14 @@ def node_view(
     standings: list[Standing] = []
     held: dict[str, tuple[Standing, int]] = {}
     for model in models:
-        for each in model.nodes:
-            if each.node == name:
-                one = standing(model.ref, each, name in desired_of(model.ref.uid), progress_of(name, model.ref.uid))
-                standings.append(one)
-                if each.phase == NODE_PHASE_READY and model.artifact.bytes:
-                    # Models of one artifact share its bytes.
-                    held.setdefault(model.artifact.digest or model.ref.uid, (one, model.artifact.bytes))
+        each = status_on(model, name)
+        if each is None:
+            continue
+        one = standing(model.ref, each, name in desired_of(model.ref.uid), progress_of(name, model.ref.uid))
+        standings.append(one)
+        if each.phase == NODE_PHASE_READY and model.artifact.bytes:
+            # Models of one artifact share its bytes.
+            held.setdefault(model.artifact.digest or model.ref.uid, (one, model.artifact.bytes))
     disk = sorted(held.values(), key=lambda item: (-item[1], item[0].model.name))
     total = sum(count for _, count in disk)
     largest = disk[0][1] if disk else 1
@@ -313,6 +315,12 @@ def standing(ref: ModelRef, status: NodeStatus, desired: bool, progress: Progres
         code=code,
         bytes_per_second=speed,
     )
+
+
+def status_on(model: Model, node: str) -> NodeStatus | None:
+    """How a model stands on a node; None if it does not stand there at all."""
+    place = bisect_left(model.nodes, node, key=lambda each: each.node)
+    return model.nodes[place] if place < len(model.nodes) and model.nodes[place].node == node else None
 
 
 def model_address(ref: ModelRef) -> str:
