@@ -430,6 +430,13 @@ function end(why, mayLogIn) {
 
 addEventListener("pagehide", () => source?.close());
 addEventListener("pageshow", (event) => event.persisted && connect());
+// A tab that nobody looks at costs the service nothing, and takes none of the few connections of a browser.
+let hiding;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(() => source.close(), 60_000);
+  else if (source.readyState === EventSource.CLOSED) connect();
+});
 // For the benchmark, and for whoever looks into a console.
 globalThis.ome = { matrix };
 setView(view);
