@@ -399,6 +399,8 @@ let source;
 let pause = 1000;
 
 function connect() {
+  // Whichever of a return to the tab and a pause after an error comes first.
+  source?.close();
   source = new EventSource("/fleet/stream");
   const on = (name, take) =>
     source.addEventListener(name, (event) => {
