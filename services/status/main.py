@@ -95,7 +95,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 options=_OPTIONS,
             )
         )
-        sources = Sources(catalog, observations, cluster.models.get, synced, health)
+        sources = Sources(catalog, observations, explainer, cluster.models.get, synced, health)
         await stack.enter_async_context(opened_page(settings, sources, callers, access, stop, tls, health))
         client = await stack.enter_async_context(
             connect_nats(

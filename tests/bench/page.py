@@ -64,6 +64,7 @@ async def main() -> None:
         share = (time.process_time() - used) / (time.monotonic() - started)
         print(f"this process, which serves the page and moves the fleet: {share:.0%} of a core")
         moving.cancel()
+        await context.close()
 
 
 async def _move(fleet: Any) -> None:

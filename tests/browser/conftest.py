@@ -46,7 +46,10 @@ async def served_page(models: int, nodes: int, port: int = 0) -> AsyncIterator[P
                         break
                 except aiohttp.ClientConnectionError:
                     await asyncio.sleep(0.02)
-        yield Page(address, fleet, health, stop)
+        try:
+            yield Page(address, fleet, health, stop)
+        finally:
+            stop.set()
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from services.status.page.session import COOKIE
 from tools.localcluster.cluster import LocalCluster, PodProcess
 from tools.localcluster.kubelet.images import REPOSITORY as ROOT
 from tools.localcluster.statefolder import StateFolder
@@ -435,12 +437,24 @@ def test_command_line_starts_a_cluster_that_others_can_join_and_stops_it(tmp_pat
         assert started.returncode == 0, started.stderr
         env = StateFolder(folder).read_env() or {}
         wanted = {"KUBECONFIG", "NATS_URL", "STATUS_ADDR", "PARSER_ADDR", "HF_ENDPOINT", "NODES", "NODE_ROOT_1"}
-        wanted |= {"STATUS_CA", "STATUS_TOKEN", "PARSER_TLS_DIR"}
+        wanted |= {"STATUS_CA", "STATUS_PAGE", "STATUS_TOKEN", "PARSER_TLS_DIR"}
         assert env.keys() >= wanted
         assert (env["NODES"], Path(env["NODE_ROOT_1"]).is_dir()) == ("node-1", True)
         for service in ("STATUS_ADDR", "PARSER_ADDR"):
             host, _, port = env[service].partition(":")
             socket.create_connection((host, int(port)), timeout=5).close()
+        assert f"Its page is {env['STATUS_PAGE']}" in started.stdout
+        asked = urllib.request.Request(
+            f"{env['STATUS_PAGE']}/nodes", headers={"Cookie": f"{COOKIE}={env['STATUS_TOKEN']}"}
+        )
+        trusting = ssl.create_default_context(cafile=env["STATUS_CA"])
+
+        def node_is_shown() -> bool:
+            with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(asked, context=trusting) as page:
+                return b"/nodes/node-1" in page.read()
+            return False
+
+        eventually(node_is_shown, "the page shows the node to the token of the environment")
         assert "ome-fetcher" in run("status").stdout
         assert run("up", "--detach", "--no-demo").returncode == 1
     finally:

@@ -8,10 +8,22 @@ import argparse
 import asyncio
 import random
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
+from libs.model.explanation import (
+    FAILED,
+    READY,
+    UPDATING,
+    Explanation,
+    NodeFacts,
+    Standing,
+    explain_model,
+    explain_node,
+)
+from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress, RootCapacity
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
@@ -109,15 +121,58 @@ class SimulatedFleet:
         """Most of them."""
         return node not in self._silent
 
-    def model_object(self, uid: str) -> Object | None:
+    def model_object(self, uid: str) -> Object:
         """The object that would have been applied."""
         model = self._models[uid]
         return {
             "apiVersion": "ome.io/v1beta1",
             "kind": "ClusterBaseModel",
             "metadata": {"name": model.ref.name, "uid": uid},
-            "spec": {"storage": {"storageUri": model.storage_uri, "path": f"/raid/models/{model.ref.name}"}},
+            "spec": {
+                "storage": {
+                    "storageUri": model.storage_uri,
+                    "path": f"/raid/models/{model.ref.name}",
+                    "nodeSelector": {"pool": "inference"},
+                }
+            },
+            "status": {
+                "conditions": [
+                    {
+                        "type": each.type,
+                        "status": "True" if each.status == CONDITION_STATUS_TRUE else "False",
+                        "reason": each.reason,
+                        "message": each.message,
+                    }
+                    for each in (self.catalog.get(uid) or model).conditions
+                ],
+                "history": [
+                    {
+                        "sourceRevision": f"{number:040x}",
+                        "bytes": model.artifact.bytes,
+                        "since": f"2026-0{number}-01T09:00:00Z",
+                    }
+                    for number in (3, 2)
+                ],
+            },
         }
+
+    def on_node(self, uid: str, node: str) -> Explanation | None:
+        """As for a real model."""
+        return explain_node(self.model_object(uid), self._facts(uid, node), datetime.now(UTC))
+
+    def in_cluster(self, uid: str, with_other_nodes: bool) -> Explanation | None:
+        """As for a real model."""
+        facts = [self._facts(uid, node) for node in self._statuses[uid]]
+        return explain_model(self.model_object(uid), facts, with_labels=with_other_nodes)
+
+    def _facts(self, uid: str, node: str) -> NodeFacts:
+        status = self._statuses[uid].get(node)
+        words = {NODE_PHASE_READY: READY, NODE_PHASE_UPDATING: UPDATING, NODE_PHASE_FAILED: FAILED}
+        said = None
+        if status:
+            said = Standing(words[status.phase], word_of(status.reason), status.message, status.path)
+        pool = {"pool": "batch" if uid in self._models and not status else "inference"}
+        return NodeFacts(node, pool, reports=self.reachable(node), planned=bool(status), standing=said)
 
     def step(self) -> None:
         """Let a second pass."""
@@ -212,7 +267,7 @@ class SimulatedFleet:
         ready = [each for each in statuses if each.phase == NODE_PHASE_READY]
         model = Model()
         model.CopyFrom(self._models[uid])
-        model.nodes.extend(statuses)
+        model.nodes.extend(sorted(statuses, key=lambda each: each.node))
         model.state = MODEL_STATE_READY if ready else MODEL_STATE_FAILED if failed else MODEL_STATE_CREATING
         complete = len(ready) == len(statuses)
         counted = f"{len(ready)} of {len(statuses)} nodes hold the model."
@@ -240,7 +295,7 @@ def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
 
 def simulated_pages(fleet: SimulatedFleet, stop: asyncio.Event, health: Health) -> Pages:
     """The pages on a simulated fleet, for everybody."""
-    sources = Sources(fleet.catalog, fleet, fleet.model_object, lambda: True, health)
+    sources = Sources(fleet.catalog, fleet, fleet, fleet.model_object, lambda: True, health)
     door = Door(Anyone(), EveryAccess(), TrustedProxy(), False, "ome-status", 1000.0, 32)
     return Pages(sources, door, stop)
 

@@ -21,6 +21,7 @@ from tools.localcluster.hub import hub_sentence
 from tools.localcluster.programs import obtain
 from tools.localcluster.reminder import Reminder
 from tools.localcluster.statefolder import FolderInUse, StateFolder, default_folder
+from tools.localcluster.status_client import AUDIENCE, NAMESPACE, READER
 
 _STOP_SECONDS = 60.0
 # What a shell reports of a program that Ctrl-C has ended.
@@ -174,6 +175,13 @@ def _greet(folder: StateFolder, console: Console) -> None:
         f"The cluster is up. To join in: [bold]set -a; . {folder.path}/env; PATH={folder.path}/bin:$PATH",
         soft_wrap=True,
     )
+    if page := (folder.read_env() or {}).get("STATUS_PAGE"):
+        console.print(
+            f"Its page is [bold]{page}[/bold], under a certificate of its own. After joining in, the token to log in "
+            f"with: [bold]kubectl create token {READER} -n {NAMESPACE} --audience={AUDIENCE}",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def last_line(text: str) -> str:

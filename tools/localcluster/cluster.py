@@ -186,6 +186,7 @@ class LocalCluster:
             "NATS_URL": self.nats_url,
             "NATS_CA": str(self.nats_authority),
             "STATUS_ADDR": self.service_address("ome-status", 9090),
+            "STATUS_PAGE": f"https://{self.service_address('ome-status', 8443)}",
             "STATUS_CA": str(self.status_authority),
             "STATUS_TOKEN": self.status_token,
             "PARSER_ADDR": self.service_address("ome-parser", 9090),

@@ -5,7 +5,8 @@ what each may see of it is the stream's matter. Must not do I/O.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
@@ -14,6 +15,8 @@ from services.status.page.cells import Row, in_order, row
 from services.status.page.sources import Reports
 
 BEAT_SECONDS = 1.0
+# Of the time, making rows may take this part: of a large fleet that moves throughout they come less often.
+_SHARE = 0.05
 # A node that has gone leaves its column for so long, as nothing else tells of it.
 _BEATS_PER_LOOK_AT_COLUMNS = 10
 
@@ -28,6 +31,7 @@ class Board:
         self._reports = reports
         self._watchers = 0
         self._painting: asyncio.Task[None] | None = None
+        self._painted = asyncio.Event()
         self._beat = asyncio.Condition()
 
     @asynccontextmanager
@@ -35,9 +39,10 @@ class Board:
         """Keep the matrix current until the block ends. It is complete when the block begins."""
         self._watchers += 1
         if self._painting is None:
-            self._look_at_columns()
-            self._painting = asyncio.create_task(self._paint())
+            self._painted = asyncio.Event()
+            self._painting = asyncio.create_task(self._paint(self._painted))
         try:
+            await self._painted.wait()
             yield
         finally:
             self._watchers -= 1
@@ -51,20 +56,23 @@ class Board:
         async with self._beat:
             await self._beat.wait()
 
-    async def _paint(self) -> None:
+    async def _paint(self, painted: asyncio.Event) -> None:
         with self._catalog.subscribe(lambda ref: True) as (subscription, _):
-            # What exists has been painted already.
             subscription.take_all()
-            beats = 0
+            await self._look_at_columns()
+            painted.set()
+            beats, spent = 0, 0.0
             while True:
-                await asyncio.sleep(BEAT_SECONDS)
+                await asyncio.sleep(max(BEAT_SECONDS, spent / _SHARE))
+                started = time.perf_counter()
                 beats += 1
                 changed = {ref.uid for ref in subscription.take_all()}
                 if beats % _BEATS_PER_LOOK_AT_COLUMNS == 0 or self._has_new_nodes(changed):
-                    self._look_at_columns()
+                    await self._look_at_columns()
                 if changed:
                     kept = {uid: each for uid, each in self.rows.items() if uid not in changed}
-                    self.rows = MappingProxyType(kept | dict(self._made(changed)))
+                    self.rows = MappingProxyType(kept | await self._made(changed, self.columns))
+                spent = time.perf_counter() - started
                 async with self._beat:
                     self._beat.notify_all()
 
@@ -76,17 +84,23 @@ class Board:
             for status in model.nodes
         )
 
-    def _look_at_columns(self) -> None:
+    async def _look_at_columns(self) -> None:
         """Give each node its place, and make all rows anew if a place has changed."""
-        named = {status.node for model in self._catalog.models() for status in model.nodes}
-        nodes = in_order(frozenset(named.union(self._reports.reporting_nodes())))
-        columns = {node: place for place, node in enumerate(nodes)}
+        named = set(self._reports.reporting_nodes())
+        for model in self._catalog.models():
+            named.update(status.node for status in model.nodes)
+            await asyncio.sleep(0)
+        columns = MappingProxyType({node: place for place, node in enumerate(in_order(frozenset(named)))})
         if columns != self.columns or not self.rows:
-            self.columns = MappingProxyType(columns)
-            self.rows = MappingProxyType(dict(self._made({model.ref.uid for model in self._catalog.models()})))
+            rows = await self._made({model.ref.uid for model in self._catalog.models()}, columns)
+            # Both at once: a row has as many cells as there are columns.
+            self.columns, self.rows = columns, MappingProxyType(rows)
 
-    def _made(self, uids: set[str]) -> Iterator[tuple[str, Row]]:
+    async def _made(self, uids: set[str], columns: Mapping[str, int]) -> dict[str, Row]:
+        """Rows of models, between each of which others have their turn."""
+        made = {}
         for uid in uids:
             if model := self._catalog.get(uid):
-                desired = self._reports.desired_nodes(uid)
-                yield uid, row(model, desired, self.columns, self._reports.progress)
+                made[uid] = row(model, self._reports.desired_nodes(uid), columns, self._reports.progress)
+                await asyncio.sleep(0)
+        return made

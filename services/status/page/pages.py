@@ -24,11 +24,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
 from libs.chassis.errors import Missing, ServiceError, Unavailable
+from libs.model.explanation import Explanation
 from libs.model.kinds import KINDS, shown_ref
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, ModelRef
 from ome.status.v1.status_pb2 import Model
 from services.status.access import NODES, Access, Denied, Viewer, scope_of
-from services.status.allowances import Rate, Seats
+from services.status.allowances import Rate, Remembered, Seats
 from services.status.callers import Caller, Callers, TooMany, Unauthenticated
 from services.status.messages import node_message
 from services.status.metrics import PAGE_VIEWERS, REFUSED_CALLS
@@ -46,7 +47,18 @@ from services.status.page.session import (
 from services.status.page.sight import Sight
 from services.status.page.sources import Sources
 from services.status.page.streams import SIGN_OF_LIFE, EventStream, event, json_event
-from services.status.page.views import manifest, model_address, model_view, node_address, node_view, source_views
+from services.status.page.views import (
+    ModelView,
+    NodeView,
+    manifest,
+    model_address,
+    model_view,
+    node_address,
+    node_view,
+    source_views,
+    standing,
+    status_on,
+)
 
 _REMEMBERED_CALLERS = 10_000
 _REQUESTS_AT_ONCE = 5
@@ -55,6 +67,9 @@ _MOST_VIEWERS = 500
 _MOST_FORM_BYTES = 64 << 10
 _SIGN_OF_LIFE_BEATS = 15
 _NODE_BEATS = 2
+# An explanation looks at each node of the cluster, and all who look at a model share it for so long.
+_EXPLAINED_SECONDS = 5.0
+_MOST_EXPLAINED = 500
 _PLURALS = {kind.plural: kind for kind in KINDS}
 _log = structlog.get_logger()
 
@@ -87,6 +102,7 @@ class Pages:
         burst = max(1.0, _REQUESTS_AT_ONCE * door.requests_per_second)
         self._requests: Rate[str] = Rate(door.requests_per_second, burst, _REMEMBERED_CALLERS)
         self._seats: Seats[str] = Seats(door.viewers_per_caller, _MOST_VIEWERS)
+        self._explained: Remembered[tuple[str, bool], Explanation] = Remembered(_MOST_EXPLAINED)
         self._templates = Environment(
             loader=PackageLoader("services.status.page"),
             autoescape=True,
@@ -144,7 +160,9 @@ class Pages:
         """One model."""
         caller = await self._admit(request)
         found = await self._model(request, caller)
-        return self._page("model.html", caller, title=found.ref.name, place="fleet", view=self._model_view(found))
+        return self._page(
+            "model.html", caller, title=found.ref.name, place="fleet", view=await self._model_view(found, caller)
+        )
 
     async def model_stream(self, request: Request) -> Response:
         """The parts of a model's page, each whenever it has changed."""
@@ -152,7 +170,7 @@ class Pages:
         await self._model(request, caller)
 
         async def parts(again: Caller) -> Mapping[str, str]:
-            return self._parts("model.html", self._model_view(await self._model(request, again)))
+            return self._parts("model.html", await self._model_view(await self._model(request, again), again))
 
         return EventStream(self._part_messages(request, caller, parts, 1))
 
@@ -168,9 +186,13 @@ class Pages:
         """One model on one node, for the line below the matrix."""
         caller = await self._admit(request)
         found = await self._model(request, caller)
-        node = request.query_params.get("node", "")
-        view = self._model_view(found, node)
-        return self._fragment("cell.html", view=view, one=next(iter(view.standings), None), node=node)
+        node, uid = request.query_params.get("node", ""), found.ref.uid
+        here = status_on(found, node)
+        desired = node in self._reports.desired_nodes(uid)
+        one = standing(found.ref, here, desired, self._reports.progress(node, uid)) if here else None
+        may_see_node = await self._door.access.permits(caller, "get", NODES, node)
+        explained = self._sources.explainer.on_node(uid, node) if may_see_node else None
+        return self._fragment("cell.html", ref=found.ref, one=one, node=node, explained=explained)
 
     async def nodes(self, request: Request) -> Response:
         """All nodes whose fetcher reports."""
@@ -283,13 +305,19 @@ class Pages:
             raise Missing(Reason.NOT_FOUND, f"{shown_ref(wanted)} does not exist")
         return found
 
-    def _model_view(self, model: Model, only: str = "") -> Any:
-        if only:
-            nodes = [each for each in model.nodes if each.node == only]
-            model = Model(ref=model.ref, state=model.state, artifact=model.artifact, nodes=nodes)
-        return model_view(model, self._reports.desired_nodes(model.ref.uid), self._reports.progress)
+    async def _model_view(self, model: Model, caller: Caller) -> ModelView:
+        """A model, and why it is not on more nodes; of those on which it is not, only who may list them learns."""
+        uid = model.ref.uid
+        question = uid, await self._door.access.permits(caller, "list", NODES)
+        now = asyncio.get_running_loop().time()
+        explained = self._explained.get(question, now) or self._sources.explainer.in_cluster(*question)
+        if explained:
+            self._explained.put(question, explained, now + _EXPLAINED_SECONDS)
+        status = (self._sources.model_object(uid) or {}).get("status") or {}
+        desired, progress = self._reports.desired_nodes(uid), self._reports.progress
+        return model_view(model, desired, progress, explained, status.get("history") or ())
 
-    async def _node_view(self, request: Request, caller: Caller) -> Any:
+    async def _node_view(self, request: Request, caller: Caller) -> NodeView:
         name, reports = request.path_params["name"], self._reports
         self._require_synced()
         await Viewer(self._door.access, caller, "get").require(NODES, name)

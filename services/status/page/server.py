@@ -65,6 +65,8 @@ async def _serve(
             lifespan="off",
             log_config=None,
             access_log=False,
+            # What strangers send that is no HTTP is theirs to know.
+            log_level="error",
             server_header=False,
             # Only a setting of ours says whose headers count.
             proxy_headers=False,

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
+from libs.model.explanation import Explanation
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
 from services.status.catalog import Catalog
 
@@ -42,12 +43,25 @@ class Reports(Protocol):
         ...
 
 
+class Explains(Protocol):
+    """Says why."""
+
+    def on_node(self, uid: str, node: str) -> Explanation | None:
+        """Why a model is, or is not, on a node; None if there is no such model."""
+        ...
+
+    def in_cluster(self, uid: str, with_other_nodes: bool) -> Explanation | None:
+        """Why a model is not on more nodes; None if there is no such model."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sources:
     """Views of models, reports of nodes, the objects themselves, and whether and why it may all be out of date."""
 
     catalog: Catalog
     reports: Reports
+    explainer: Explains
     model_object: Callable[[str], Object | None]
     synced: Callable[[], bool]
     health: Health

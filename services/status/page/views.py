@@ -3,6 +3,7 @@
 Decides what comes first: what is wrong before what moves before what is well. Texts are plain; the templates escape.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import yaml
 
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
+from libs.model.explanation import Explanation
 from libs.model.kinds import kind_numbered
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, Progress
@@ -82,6 +84,7 @@ class Root:
     name: str
     total: str
     free: str
+    reserved: str
     problem: str
     used_share: int
     models_share: int
@@ -107,6 +110,8 @@ class ModelView:
     warnings: tuple[str, ...]
     bytes_per_second: int
     figures: str
+    explained: Explanation | None
+    revisions: tuple[tuple[str, str, str], ...]
 
     @property
     def address(self) -> str:
@@ -119,7 +124,9 @@ class ModelView:
         kinds = [kind for kind, _, _ in self.counts]
         if self.state == "Failed" or "failed" in kinds:
             return "failed"
-        return "unreachable" if "unreachable" in kinds else "moving"
+        if "unreachable" in kinds:
+            return "unreachable"
+        return "ready" if self.state == "Ready" and not self.why else "moving"
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,13 @@ Facts = tuple[tuple[str, str], ...]
 ProgressOf = Callable[[str, str], Progress | None]
 
 
-def model_view(model: Model, desired: frozenset[str], progress_of: ProgressOf) -> ModelView:
+def model_view(
+    model: Model,
+    desired: frozenset[str],
+    progress_of: ProgressOf,
+    explained: Explanation | None,
+    history: Sequence[Mapping[str, Any]],
+) -> ModelView:
     """A model as it stands."""
     standings = sorted(
         (
@@ -192,6 +205,8 @@ def model_view(model: Model, desired: frozenset[str], progress_of: ProgressOf) -
         warnings=tuple(model.facts.warnings),
         bytes_per_second=speed,
         figures=rate(speed),
+        explained=explained,
+        revisions=tuple(map(_revision, history)),
     )
 
 
@@ -207,13 +222,14 @@ def node_view(
     standings: list[Standing] = []
     held: dict[str, tuple[Standing, int]] = {}
     for model in models:
-        for each in model.nodes:
-            if each.node == name:
-                one = standing(model.ref, each, name in desired_of(model.ref.uid), progress_of(name, model.ref.uid))
-                standings.append(one)
-                if each.phase == NODE_PHASE_READY and model.artifact.bytes:
-                    # Models of one artifact share its bytes.
-                    held.setdefault(model.artifact.digest or model.ref.uid, (one, model.artifact.bytes))
+        each = status_on(model, name)
+        if each is None:
+            continue
+        one = standing(model.ref, each, name in desired_of(model.ref.uid), progress_of(name, model.ref.uid))
+        standings.append(one)
+        if each.phase == NODE_PHASE_READY and model.artifact.bytes:
+            # Models of one artifact share its bytes.
+            held.setdefault(model.artifact.digest or model.ref.uid, (one, model.artifact.bytes))
     disk = sorted(held.values(), key=lambda item: (-item[1], item[0].model.name))
     total = sum(count for _, count in disk)
     largest = disk[0][1] if disk else 1
@@ -228,6 +244,7 @@ def node_view(
                 name=root.root,
                 total=shown_size(root.total_bytes),
                 free=shown_size(root.free_bytes),
+                reserved=shown_size(root.reserved_bytes) if root.reserved_bytes else "",
                 problem=root.problem,
                 used_share=_per_mille(root.total_bytes - root.free_bytes, root.total_bytes),
                 # Which root a model lies in is not told where there are several.
@@ -300,6 +317,12 @@ def standing(ref: ModelRef, status: NodeStatus, desired: bool, progress: Progres
     )
 
 
+def status_on(model: Model, node: str) -> NodeStatus | None:
+    """How a model stands on a node; None if it does not stand there at all."""
+    place = bisect_left(model.nodes, node, key=lambda each: each.node)
+    return model.nodes[place] if place < len(model.nodes) and model.nodes[place].node == node else None
+
+
 def model_address(ref: ModelRef) -> str:
     """The path of a model's page."""
     parts = (kind_numbered(ref.kind).plural, ref.namespace, ref.name)
@@ -350,6 +373,12 @@ def _counts(standings: Iterable[Standing]) -> tuple[tuple[str, str, int], ...]:
 
 def _name(code: int) -> str:
     return _NAMES[code]
+
+
+def _revision(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    since = str(entry.get("since") or "").replace("T", " ").removesuffix(":00Z").removesuffix("Z")
+    name = str(entry.get("sourceRevision") or entry.get("digest") or "")
+    return name, shown_size(int(entry.get("bytes") or 0)), since
 
 
 def _artifact(model: Model) -> Facts:

@@ -24,9 +24,12 @@ from services.status.page.server import serve_page
 from services.status.page.session import COOKIE, TrustedProxy
 from services.status.page.sources import Sources
 from services.status.page.streams import event, json_event
+from services.status.page.views import model_address
 from tests.support.simulated_page import SimulatedFleet
 from tools.localcluster.addresses import free_port
 
+# The first model of a simulated fleet, which is on each third node.
+EVERY_THIRD = "00000000-0000-4000-8000-000000000000"
 HTML = {"Accept": "text/html"}
 # A name has no slash, at least.
 NAME = "<img src=x onerror=alert(2)>\"'}}{{7*7}}<b>"
@@ -101,7 +104,7 @@ async def site(
     """A page for ada and bob on a fleet."""
     health, stop, port = Health(), asyncio.Event(), free_port()
     synced: Callable[[], bool] = more.get("synced") or (lambda: True)  # type: ignore[assignment]
-    sources = Sources(fleet.catalog, fleet, fleet.model_object, synced, health)
+    sources = Sources(fleet.catalog, fleet, fleet, fleet.model_object, synced, health)
     viewers = int(str(more.get("viewers", 4)))
     door = Door(callers or Owners(), access or Rights(), TrustedProxy(), True, "ome-status", 1000.0, viewers)
     pages = Pages(sources, door, stop)
@@ -369,3 +372,23 @@ async def test_a_manifest_can_be_applied_again(fleet: SimulatedFleet) -> None:
         _, text, _ = await here.get("/manifest/models/clusterbasemodels/llama-4-maverick-17b-128e")
     assert text.startswith("apiVersion: ome.io/v1beta1\nkind: ClusterBaseModel\nmetadata:\n  name: llama-4-maverick")
     assert "uid" not in text
+
+
+async def test_why_a_model_is_not_on_a_node_is_told_to_those_who_may_see_the_node(fleet: SimulatedFleet) -> None:
+    [elsewhere] = [node for node in fleet.nodes if node not in fleet.desired_nodes(EVERY_THIRD)][:1]
+    cell = f"/cell/models/clusterbasemodels/llama-3-3-70b-instruct?node={elsewhere}"
+    async with site(fleet) as here:
+        assert "it lacks pool=inference" in (await here.get(cell))[1]
+        own = await here.get(f"/cell/models/basemodels/team-vision/mixtral-8x22b?node={fleet.nodes[0]}", "bob")
+        assert own[0] == 200
+        assert "pool" not in own[1]
+
+
+async def test_a_model_that_has_failed_says_what_comes_next_and_who_must_act(fleet: SimulatedFleet) -> None:
+    bigger = SimulatedFleet(12, 12)
+    async with site(bigger) as here:
+        _, text, _ = await here.get("/models/clusterbasemodels/deepseek-v3")
+        failing = next(model for model in bigger.catalog.models() if "failed" in str(model.conditions))
+        _, failed, _ = await here.get(model_address(failing.ref))
+    assert "Revisions" in text
+    assert "To do, by" in failed

@@ -399,6 +399,8 @@ let source;
 let pause = 1000;
 
 function connect() {
+  // Whichever of a return to the tab and a pause after an error comes first.
+  source?.close();
   source = new EventSource("/fleet/stream");
   const on = (name, take) =>
     source.addEventListener(name, (event) => {
@@ -430,6 +432,13 @@ function end(why, mayLogIn) {
 
 addEventListener("pagehide", () => source?.close());
 addEventListener("pageshow", (event) => event.persisted && connect());
+// A tab that nobody looks at costs the service nothing, and takes none of the few connections of a browser.
+let hiding;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(() => source.close(), 60_000);
+  else if (source.readyState === EventSource.CLOSED) connect();
+});
 // For the benchmark, and for whoever looks into a console.
 globalThis.ome = { matrix };
 setView(view);
