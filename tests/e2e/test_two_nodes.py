@@ -53,15 +53,16 @@ def test_replicas_are_on_both_nodes_after_a_rollout(ome: Installation, second: N
         assert placed == dict.fromkeys(services, BOTH)
 
 
-def test_a_drained_node_keeps_its_models_and_gets_new_ones(ome: Installation, hub: Hub, second: Node) -> None:
+def test_a_drained_node_keeps_its_models_and_gets_new_ones_when_it_is_back(ome: Installation, hub: Hub, second: Node) -> None:
     add_small_model(hub, "acme/drained", seed=21)
     with ModelWatch(ome.cluster, MODEL) as watch:
         ome.cluster.kubectl(
             "drain", "node-2", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"
         )
         ome.cluster.apply(model("drained", "hf://acme/drained", path="/models/drained"))
-        until_ready_on(ome, BOTH, "drained")
+        until_ready_on(ome, ["node-1"], "drained")
         ome.cluster.kubectl("uncordon", "node-2")
+        until_ready_on(ome, BOTH, "drained")
         ome.roll_out()
     assert set(watch.seen) == {f"Ready:{json.dumps(BOTH, separators=(',', ':'))}"}
 

@@ -146,9 +146,11 @@ class Keeper:
         for root, releases in going.items():
             self._removing = {(root, release) for release in releases}
             try:
-                await self._roots.forget_releases(root, releases)
+                kept = await self._roots.forget_releases(root, releases)
             finally:
                 self._removing = set()
+            for message in kept:
+                _log.warning("foreign_files_kept", root=root, message=message)
             for release in releases:
                 self._cases.pop((root, release), None)
                 _log.info("copy_released", model=release.uid, root=root, path=release.path, digest=release.digest)
