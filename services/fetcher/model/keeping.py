@@ -146,16 +146,20 @@ class Keeper:
         for root, releases in going.items():
             self._removing = {(root, release) for release in releases}
             try:
-                await self._roots.forget_releases(root, releases)
+                kept = await self._roots.forget_releases(root, releases)
             except ServiceError as error:
                 # The models that are to go meet the same when they look for what is left of them, and say so.
                 _log.warning("copies_not_removed", root=root, reason=error.reason, message=error.message)
                 waits.append(_RETRY_SECONDS)
+            else:
+                for message in kept:
+                    _log.warning("foreign_files_kept", root=root, message=message)
+                for release in releases:
+                    _log.info("copy_released", model=release.uid, root=root, path=release.path, digest=release.digest)
             finally:
                 self._removing = set()
             for release in releases:
                 self._cases.pop((root, release), None)
-                _log.info("copy_released", model=release.uid, root=root, path=release.path, digest=release.digest)
                 self._changed(release.uid)
         return min(waits, default=None)
 

@@ -211,10 +211,11 @@ class Roots:
         """What was let go and stays, by root."""
         return [(root, each) for root, store in self._usable() for each in await self.run(store.releases)]
 
-    async def forget_releases(self, root: str, releases: Collection[Release]) -> None:
-        """Remove what was let go and has no other name. Idempotent."""
-        await self.run(self.store(root).forget_releases, releases)
+    async def forget_releases(self, root: str, releases: Collection[Release]) -> list[str]:
+        """Remove what was let go and has no other name; sentences about what another user's rights keep. Idempotent."""
+        kept = await self.run(self.store(root).forget_releases, releases)
         self.room.free()
+        return kept
 
     async def artifact(self, root: str, digest: str) -> Artifact:
         """What an artifact is, as far as its record tells."""

@@ -424,10 +424,11 @@ class Store:
         with self._changed:
             return self._releases.all()
 
-    def forget_releases(self, releases: Collection[Release]) -> None:
+    def forget_releases(self, releases: Collection[Release]) -> list[str]:
         """Nobody reads under these names any more: remove their copies that have no other name. Idempotent.
 
-        One that was released anew meanwhile stays. Raises Unavailable (DiskError).
+        Sentences about what stays of these copies, because it belongs to another user; it is removed as soon as that is
+        possible. One that was released anew meanwhile stays. Raises Unavailable (DiskError).
         """
         with self._changed, self._file_system.errors(self._releases.directory):
             self._retake_lost_root()
@@ -435,10 +436,15 @@ class Store:
             forgotten = [each for each in releases if each in known]
             self._releases.remove(forgotten)
             failpoint("release-forgotten")
-            for digest in {each.digest for each in forgotten}:
+            digests = {each.digest for each in forgotten}
+            for digest in digests:
                 self._drop_unreferenced(digest)
             self._discard_replaced()
-        self._empty_trash()
+        return [
+            self._file_system.belonging(path, uid, "remove")
+            for entry_name, (path, uid) in self._empty_trash().items()
+            if entry_name.startswith(tuple(map(digest_directory, digests)))
+        ]
 
     def names(self) -> dict[str, Name]:
         """The names that models have here, also those that stay although their models are gone, by uid."""

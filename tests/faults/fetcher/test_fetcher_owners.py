@@ -1,9 +1,11 @@
 """Files of somebody else among those of a model: a deletion says whose they are, and ends as soon as it can."""
 
 import os
+import time
 
 import pytest
 
+from ome.fetch.v1.fetch_pb2 import PodUse
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_FAILED, NODE_PHASE_READY, REASON_DISK_ERROR
 from tests.integration.fetcher.ground import URI
 from tests.support.fetcher_node import Driver, FetcherNode
@@ -63,6 +65,28 @@ async def test_a_cache_that_a_consumer_left_in_a_model_is_named_and_holds_no_del
     await node.stop()
     await node.start(AS_IN_ITS_CONTAINER)
     assert node.leftovers() == []
+
+
+async def test_a_cache_in_a_copy_that_a_pod_has_kept_longer_than_its_name_is_told_of_in_the_log(
+    driver: Driver, node: FetcherNode
+) -> None:
+    name = await hold(driver, node)
+    cache = node.path(f"/models/.ome/artifacts/{name}/cache")
+    cache.mkdir()
+    (cache / "compiled").write_text("x")
+    os.chown(cache, STRANGER, STRANGER)
+    use = PodUse(namespace="serving", name="server")
+    use.since.FromSeconds(int(time.time()))
+    driver.pods = {"/models/a": [use]}
+    revision = await driver.drop("a")
+    await driver.state("a", lambda state: any(each.use.pods for each in state.held))
+
+    driver.pods = {}
+    await driver.state("a", NODE_PHASE_DELETED, revision)
+
+    assert [path.rpartition("/")[2] for path in node.leftovers()] == ["compiled"], "all that is ours is gone"
+    [told] = [line for line in node.log.splitlines() if "foreign_files_kept" in line]
+    assert f"/cache belongs to uid {STRANGER}" in told
 
 
 async def test_a_model_root_of_somebody_else_is_a_fact_about_the_node_and_keeps_no_update_of_fetchers_waiting(
