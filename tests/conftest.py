@@ -4,11 +4,17 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tools.node.configuration import RUN
 
 # `make e2e` runs these, in a machine of their own.
 collect_ignore = [] if RUN in os.environ else ["e2e"]
+
+
+# How fast examples are made says more about the machine and its other work than about the test.
+settings.register_profile("default", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
 
 
 @pytest.hookimpl(wrapper=True)

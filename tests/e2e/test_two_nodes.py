@@ -37,6 +37,20 @@ def until_ready_on(ome: Installation, nodes: list[str], name: str = MODEL) -> No
     ome.cluster.until(f"{name} is Ready on {nodes}", placed, 120)
 
 
+def test_replicas_are_on_both_nodes_after_a_rollout(ome: Installation, second: Node) -> None:
+    services = ("controller", "parser", "resolver", "status")
+    for _ in range(2):
+        ome.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, *(f"deployment/ome-{name}" for name in services))
+        ome.roll_out()
+        placed = {
+            service: sorted(
+                pod["spec"]["nodeName"] for pod in ome.pods(service) if "deletionTimestamp" not in pod["metadata"]
+            )
+            for service in services
+        }
+        assert placed == dict.fromkeys(services, BOTH)
+
+
 def test_a_drained_node_keeps_its_models_and_gets_new_ones_when_it_is_back(
     ome: Installation, hub: Hub, second: Node
 ) -> None:

@@ -183,10 +183,14 @@ def test_what_has_several_replicas_is_spread_and_survives_a_drain() -> None:
     }
     for item in several:
         selector, pod = item["spec"]["selector"]["matchLabels"], item["spec"]["template"]["spec"]
-        spread = [
-            (each["topologyKey"], each["labelSelector"]["matchLabels"]) for each in pod["topologySpreadConstraints"]
-        ]
-        assert spread == [("kubernetes.io/hostname", selector), ("topology.kubernetes.io/zone", selector)]
+        # Two constraints of one Pod would say nothing about nodes without a zone: nodes that lack one of the keys are
+        # left out of both.
+        (zones,) = pod["topologySpreadConstraints"]
+        (node,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        for each, key in ((zones, "topology.kubernetes.io/zone"), (node["podAffinityTerm"], "kubernetes.io/hostname")):
+            assert each["topologyKey"] == key
+            assert each["labelSelector"] == {"matchLabels": selector}
+            assert each["matchLabelKeys"] == ["pod-template-hash"]
         assert selector in budgets
 
 

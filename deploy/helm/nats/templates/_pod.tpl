@@ -117,16 +117,25 @@ seccompProfile:
 
 {{/* Over nodes and zones, where they can be. */}}
 {{- define "ome.spread" -}}
-{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-- maxSkew: 1
-  topologyKey: {{ . }}
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector:
-    matchLabels:
-      {{- include "ome.selectorLabels" $ | nindent 6 }}
-  # Counted for each generation of Pods: the old ones, which are about to go, must not push the new ones together.
-  matchLabelKeys: [pod-template-hash]
-{{- end }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: topology.kubernetes.io/zone
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "ome.selectorLabels" . | nindent 8 }}
+    # Counted for each generation of Pods: the old ones, which are about to go, must not push the new ones together.
+    matchLabelKeys: [pod-template-hash]
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "ome.selectorLabels" . | nindent 14 }}
+          matchLabelKeys: [pod-template-hash]
 {{- end }}
 
 {{/*
