@@ -13,7 +13,7 @@ collect_ignore = [] if RUN in os.environ else ["e2e"]
 
 
 # How fast examples are made says more about the machine and its other work than about the test.
-settings.register_profile("default", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
 
