@@ -15,6 +15,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.labels import STORAGE_LABELS, is_model_label
 from libs.artifact.reasons import Reason
 
+_HOSTNAME = "kubernetes.io/hostname"
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 _QUANTITY = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3}|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)
 _SUFFIXES = {
@@ -108,6 +109,16 @@ def selected_keys(storage: Mapping[str, Any]) -> frozenset[str]:
     """The labels of a node that decide whether a model with this storage is meant for it."""
     expressions = (each for term in required_terms(storage) or () for each in term.get("matchExpressions") or ())
     return frozenset((*(storage.get("nodeSelector") or {}), *(each["key"] for each in expressions)))
+
+
+def names_node(storage: Mapping[str, Any], node: str) -> bool:
+    """Whether a model asks for this very node, by its name or by the label that holds its name."""
+    values = [(storage.get("nodeSelector") or {}).get(_HOSTNAME)]
+    for term in required_terms(storage) or ():
+        for requirement in (*(term.get("matchExpressions") or ()), *(term.get("matchFields") or ())):
+            if requirement.get("key") in (_HOSTNAME, "metadata.name") and requirement.get("operator") == "In":
+                values += requirement.get("values") or []
+    return node in values
 
 
 def required_terms(storage: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:

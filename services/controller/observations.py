@@ -406,6 +406,9 @@ class Observations:
             concerned |= {
                 uid for uid in self._specs if uid not in self._listings and name in self._placements.nodes_of(uid)
             }
+            if after.unreachable_since is None:
+                # A fetcher is heard of for the first time, perhaps, on a node that was thought to have none.
+                concerned |= {uid for uid in self._specs if name in self._placements.nodes_of(uid)} - held
         for uid in concerned:
             self._changed_soon(uid)
 

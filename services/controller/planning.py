@@ -18,7 +18,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import DEMAND_PRIORITY
 from libs.model.matching import group_misses, nearest_misses
-from libs.model.placement import check_placement, is_placed
+from libs.model.placement import check_placement, is_placed, names_node
 from libs.model.problems import new_problem
 from libs.model.tolerations import Taint, untolerated
 from ome.fetch.v1 import fetch_pb2
@@ -199,6 +199,11 @@ class _Intent:
     delete: tuple[volumes.DeleteJob, ...] = ()
     look_again_seconds: float | None = None
     awaited_secret: SecretRef | None = None
+
+    def look_again_in(self, seconds: float | None) -> None:
+        """Look again after so many seconds, or earlier if that was decided already."""
+        waits = (self.look_again_seconds, seconds)
+        self.look_again_seconds = min((wait for wait in waits if wait is not None), default=None)
 
 
 def plan(observed: Observed, rules: Rules, now: float) -> Plan:
@@ -454,6 +459,8 @@ def _intend_nodes(
         # Both are small beside the fleet where they differ.
         staying = (observed.staying & holding) - observed.placed
         matching = [observed.nodes[node] for node in (*observed.placed, *staying) if node in observed.nodes]
+    matched, (matching, waits) = matching, _with_fetchers(matching, observed, placement, rules, now)
+    intent.look_again_in(min(waits, default=None))
     # A node that has the model keeps it, whatever keeps others away: taints come and go with repairs.
     kept_away = {view.name: taint for view in matching if (taint := untolerated(placement, view.taints))}
     desired = sorted(
@@ -461,7 +468,9 @@ def _intend_nodes(
     )
     intent.report.desired_nodes.extend(desired)
     if not desired:
-        if kept_away:
+        if matched and not matching:
+            why = f"no fetcher reports from {_some(view.name for view in matched)}"
+        elif kept_away:
             why = _why_kept_away(kept_away, len(matching))
         elif len(matching) == 1:
             why = f"node {matching[0].name} matches but is cordoned or not ready"
@@ -601,7 +610,7 @@ def _stage(
         report.rollout.message = decision.message
         report.rollout.digest = artifact.digest
         report.rollout.staying_nodes.extend(sorted(decision.staying))
-    intent.look_again_seconds = decision.look_again_seconds
+    intent.look_again_in(decision.look_again_seconds)
     return decision.staying
 
 
@@ -648,6 +657,38 @@ def _standing(node: str, observed: Observed, digest: str) -> rollout.Standing:
 def _held_digest(node: str, observed: Observed) -> str:
     held = observed.held.get(node)
     return held.assignment.artifact.digest if held else ""
+
+
+def _with_fetchers(
+    matching: Sequence[NodeView], observed: Observed, placement: Mapping[str, Any], rules: Rules, now: float
+) -> tuple[list[NodeView], list[float]]:
+    """The nodes on which a fetcher runs or may be about to, and after how many seconds this may be another answer.
+
+    A node whose fetcher has never said anything of the model, and does not report, probably has none. It is waited for
+    if the plan counts on it already, for as long as a node may be unreachable; and always if the model names it.
+    """
+    before = observed.plan
+    expected = set(before.desired_nodes) if before and before.spec_digest == _digest_of(observed) else None
+    kept, waits = [], []
+    for view in matching:
+        silent = view.unreachable_since
+        if silent is None or view.name in observed.states or names_node(placement, view.name):
+            kept.append(view)
+            continue
+        remaining = silent + rules.node_unreachable_seconds - now
+        if remaining > 0 and (expected is None or view.name in expected):
+            kept.append(view)
+            waits.append(remaining)
+    return kept, waits
+
+
+def _some(nodes: Iterable[str]) -> str:
+    first, *others = sorted(nodes)
+    return f"node {first}, which matches" if not others else f"the {len(others) + 1} nodes that match, such as {first}"
+
+
+def _digest_of(observed: Observed) -> str:
+    return observed.model.spec_digest if observed.model else ""
 
 
 def _why_kept_away(kept_away: Mapping[str, Taint], matching: int) -> str:
@@ -759,8 +800,7 @@ def _resolved_at(observed: Observed, source_key: str) -> float:
 def _heed(intent: _Intent, decision: listings.Decision) -> None:
     """Take what was decided about the listing into the intent, beside what was decided already."""
     intent.ask = intent.ask or decision.ask
-    waits = (intent.look_again_seconds, decision.look_again_seconds)
-    intent.look_again_seconds = min((wait for wait in waits if wait is not None), default=None)
+    intent.look_again_in(decision.look_again_seconds)
     if decision.problem:
         intent.report.problem.CopyFrom(decision.problem)
     if decision.awaited_secret:

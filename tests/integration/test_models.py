@@ -1,6 +1,7 @@
 """From kubectl apply to Ready on the right nodes, and what users see on the way."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from functools import partial
 
@@ -463,6 +464,55 @@ def test_new_node_gets_its_fetcher_and_its_models_by_itself(fleet: Fleet, applie
     finally:
         fleet.cluster.remove_node("node-4")
     fleet.await_state(one, "Ready", {"node-1", "node-2", "node-3"})
+
+
+def test_a_node_whose_image_holds_the_files_of_a_model_is_ready_without_a_download(
+    fleet: Fleet, applied: list[Object]
+) -> None:
+    fleet.hub.add_model("org/baked", SMALL, generated=generated_model(1 << 20))
+    baked = model("baked", "hf://org/baked", path="/models/baked", nodeSelector={"gpu": "H100"})
+    apply(fleet, applied, baked)
+    fleet.await_state(baked, "Ready", {"node-1"})
+    # As an image is made of the disk of a node that has the model.
+    image = fleet.cluster.node_root("node-1") / "models"
+    shutil.copytree(image, fleet.cluster.node_root("node-5") / "models", symlinks=True)
+    fleet.hub.forget_requests()
+    fleet.cluster.add_node("node-5", {"gpu": "H100"})
+    try:
+        fleet.await_state(baked, "Ready", {"node-1", "node-5"})
+        assert fleet.files("node-5", "/models/baked") == fleet.files("node-1", "/models/baked")
+        assert fleet.hub.sent_bytes("*.safetensors") == 0
+    finally:
+        fleet.cluster.remove_node("node-5")
+    # A node that is gone is no longer counted, and its object may come back under the same name.
+    fleet.await_state(baked, "Ready", {"node-1"})
+    fleet.cluster.add_node("node-5", {"gpu": "H100"})
+    try:
+        fleet.await_state(baked, "Ready", {"node-1", "node-5"})
+        assert fleet.hub.sent_bytes("*.safetensors") == 0
+    finally:
+        fleet.cluster.remove_node("node-5")
+
+
+def test_a_tainted_node_gets_a_model_only_if_it_tolerates_the_taint(fleet: Fleet, applied: list[Object]) -> None:
+    fleet.hub.add_model("org/tainted", SMALL, generated=generated_model(1 << 20))
+    wary = model("wary", "hf://org/tainted", tolerations=[])
+    tolerant = model("tolerant", "hf://org/tainted", tolerations=[{"key": "gpu", "operator": "Exists"}])
+    careless = model("careless", "hf://org/tainted")
+    fleet.cluster.kubectl("taint", "node", "node-2", "gpu=yes:NoSchedule")
+    try:
+        apply(fleet, applied, wary, tolerant, careless)
+        fleet.await_state(wary, "Ready", {"node-1", "node-3"})
+        for each in (tolerant, careless):
+            fleet.await_state(each, "Ready", {"node-1", "node-2", "node-3"})
+        assert fleet.get(wary)["status"]["nodes"]["desired"] == 2  # type: ignore[index]
+        fleet.cluster.kubectl("taint", "node", "node-1", "gpu=yes:NoSchedule")
+        fleet.cluster.kubectl("taint", "node", "node-2", "gpu-")
+        # The one that has the model keeps it, the other gets it.
+        fleet.await_state(wary, "Ready", {"node-1", "node-2", "node-3"})
+    finally:
+        for node in ("node-1", "node-2"):
+            fleet.cluster.kubectl("taint", "node", node, "gpu-", check=False)
 
 
 def test_a_team_has_models_by_the_roles_of_kubernetes(fleet: Fleet) -> None:

@@ -237,6 +237,14 @@ def test_manifests_of_revisions_that_one_may_go_back_to_are_kept() -> None:
     assert known.observations.referenced_digests() == {earlier.artifact.digest}
 
 
+def test_a_fetcher_that_is_heard_of_for_the_first_time_concerns_the_models_of_its_node() -> None:
+    known = fleet()
+    known.node("n9", {"zone": "b"})
+    known.changes()
+    known.heartbeat("n9")
+    assert known.changes() == {"everywhere"}
+
+
 def test_a_taint_of_a_node_concerns_the_models_that_are_meant_for_it() -> None:
     known = fleet()
     before = known.observations.observed_of("everywhere").nodes["n1"]

@@ -192,7 +192,9 @@ def test_thirty_gigabytes_of_models_share_a_disk_of_ten_as_well_as_the_best_orde
         plain_lru(sizes, names) / len(names),
         clairvoyant(sizes, names) / len(names),
     )
-    print(f"{sum(sizes.values()) / GB:.1f} GB on 10 GB: hit rate {ours:.3f}, plain LRU {lru:.3f}, clairvoyant {best:.3f}")
+    print(
+        f"{sum(sizes.values()) / GB:.1f} GB on 10 GB: hit rate {ours:.3f}, plain LRU {lru:.3f}, clairvoyant {best:.3f}"
+    )
     assert disk.refused == 0
     assert ours >= lru - 0.02
     assert lru <= best
