@@ -3,7 +3,8 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp
@@ -69,17 +70,18 @@ class Browser:
 
         return str(await eventually(shown, f"{path} shows {words}"))
 
-    async def fleet(self, messages: int) -> list[dict[str, Any]]:
-        """The first messages about the matrix."""
-        found: list[dict[str, Any]] = []
+    async def matrix(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The messages about the matrix, as they come."""
         async with self._session.get(f"{self._address}/fleet/stream", headers=self._cookies) as answer:
             assert answer.status == 200
             async for line in answer.content:
                 if line.startswith(b"data: {"):
-                    found.append(json.loads(line[6:]))
-                if len(found) == messages:
-                    break
-        return found
+                    yield json.loads(line[6:])
+
+    async def fleet(self) -> dict[str, Any]:
+        """The first message about the matrix, which is all of it."""
+        async with aclosing(self.matrix()) as messages:
+            return await anext(messages)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -124,7 +126,7 @@ async def test_the_page_shows_models_as_their_nodes_report_them(
     assert "everywhere" in await browser.until_shown("/nodes/node-2", "InsufficientDisk")
     assert "node-1" in await browser.until_shown("/nodes", "node-2")
 
-    [whole] = await browser.fleet(1)
+    whole = await browser.fleet()
     assert whole["nodes"] == ["node-1", "node-2"]
     assert whole["models"] == [["clusterbasemodels", "", "everywhere", 1000]]
     assert whole["cells"] == ["b3A="]
@@ -149,16 +151,16 @@ async def test_bytes_that_arrive_reach_the_matrix_as_one_cell(
             )
             await asyncio.sleep(0.2)
 
-    arriving = asyncio.create_task(arrive())
-    try:
-        async with asyncio.timeout(20):
-            whole, change = await browser.fleet(2)
-    finally:
-        arriving.cancel()
+    async with asyncio.timeout(20), aclosing(browser.matrix()) as messages:
+        whole = await anext(messages)
+        arriving = asyncio.create_task(arrive())
+        try:
+            change = await anext(messages)
+        finally:
+            arriving.cancel()
 
     row = [each[2] for each in whole["models"]].index("moving")
-    # The first figures may have come before the browser did.
-    assert change.get("cells", [row, 0, MOVING + 42]) == [row, 0, MOVING + 42]
+    assert change["cells"] == [row, 0, MOVING + 42]
     assert [row, 50, 580, 12] in [[number, line[5], line[6], line[7]] for number, line in change["lines"]]
 
 
@@ -190,7 +192,7 @@ async def test_an_account_of_a_namespace_sees_its_models_and_is_refused_the_othe
     for path in ("/models/clusterbasemodels/not-theirs", "/models/basemodels/team-b/ours", "/nodes", "/nodes/node-2"):
         status, text, _ = await browser.get(path)
         assert (status, "may not" in text) == (403, True)
-    [whole] = await browser.fleet(1)
+    whole = await browser.fleet()
     assert (whole["models"], whole["nodes"]) == ([["basemodels", "team-a", "ours", 1000]], ["node-2"])
 
 
