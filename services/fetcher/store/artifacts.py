@@ -44,7 +44,7 @@ from services.fetcher.store import linux
 from services.fetcher.store.checks import Pace, has_content, status_of
 from services.fetcher.store.contents import equal_files
 from services.fetcher.store.damage import Damage
-from services.fetcher.store.evictions import Eviction, Evictions
+from services.fetcher.store.evictions import Eviction, eviction_records
 from services.fetcher.store.files import (
     DIRECTORY_MODE,
     FILE_MODE,
@@ -133,7 +133,7 @@ class Store:
         self._scopes = Scopes(self._state / "scopes")
         self._marks = Marks(self._state / "marks")
         self._releases = Releases(self._state / "releases")
-        self._evictions = Evictions(self._state / "evicted")
+        self._evictions = eviction_records(self._state / "evicted")
         self._replaced = self._state / "replaced"
         self._links = Links(directory, name)
         self._reservations = reservations
@@ -491,7 +491,7 @@ class Store:
     def readmit(self, uid: str) -> None:
         """Forget that a model has given up its copy. Idempotent."""
         with self._changed, self._file_system.errors(self._evictions.directory):
-            self._evictions.remove(uid)
+            self._evictions.remove([uid])
 
     def lacking_bytes(self, manifest: Manifest, claimant: Claimant) -> int:
         """How many bytes ingest would miss for an artifact; 0 or less when there is room for it."""

@@ -5,14 +5,14 @@ from a crash, and a record without its link only says that a publication or remo
 """
 
 import contextlib
-import json
 import os
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from services.fetcher.store.files import UNFINISHED_SUFFIX, sync_directory, write_durably
+from services.fetcher.store.records import Records
 
 # A metadata.uid of Kubernetes is a UUID; anything else that cannot leave the directory will do.
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
@@ -38,46 +38,31 @@ class Owners:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._owners: dict[str, Owner] = {}
+        self._records: Records[Owner] = Records(directory, _read)
 
     def load(self) -> None:
-        """Read all records. One that makes no sense is dropped: it can only be the work of something else than us."""
-        for unfinished in self.directory.glob(f"*{UNFINISHED_SUFFIX}"):
-            unfinished.unlink()
-        for file in self.directory.glob("*.json"):
-            try:
-                fields = json.loads(file.read_bytes())
-                owner = Owner(
-                    fields["path"],
-                    fields["digest"],
-                    tuple(fields["made_directories"]),
-                    bool(fields.get("reserved", False)),
-                    float(fields.get("reserved_seconds", 0.0)),
-                )
-            except (ValueError, KeyError, TypeError):
-                file.unlink()
-                continue
-            self._owners[file.stem] = owner
+        """Read all records."""
+        self._records.load()
 
     def all(self) -> dict[str, Owner]:
         """Every record by model uid."""
-        return dict(self._owners)
+        return self._records.all()
 
     def get(self, uid: str) -> Owner | None:
         """The record of one model."""
-        return self._owners.get(uid)
+        return self._records.get(uid)
 
     def touch(self, uid: str) -> None:
         """Note that what a model has published is used now: the record's own time says when it was last. Idempotent."""
         with contextlib.suppress(FileNotFoundError):
             # Told to the nanosecond: by itself the kernel counts in ticks, in which several models may be used.
             now = time.time_ns()
-            os.utime(self.directory / f"{uid}.json", ns=(now, now))
+            os.utime(self._records.file(uid), ns=(now, now))
 
     def touched_at(self, uid: str) -> float:
         """When what a model has published was last used or published, in seconds of the time of day; 0 if never."""
         try:
-            return (self.directory / f"{uid}.json").stat().st_mtime
+            return self._records.file(uid).stat().st_mtime
         except FileNotFoundError:
             return 0.0
 
@@ -85,11 +70,18 @@ class Owners:
         """Write a record durably."""
         if not _UID.fullmatch(uid):
             raise ValueError(f"{uid!r} is not a model uid")
-        write_durably(self.directory / f"{uid}.json", json.dumps(asdict(owner)).encode())
-        self._owners[uid] = owner
+        self._records.put(uid, owner)
 
     def remove(self, uid: str) -> None:
         """Remove a record. Idempotent."""
-        if self._owners.pop(uid, None):
-            (self.directory / f"{uid}.json").unlink(missing_ok=True)
-            sync_directory(self.directory)
+        self._records.remove([uid])
+
+
+def _read(_: str, fields: Any) -> Owner:
+    return Owner(
+        fields["path"],
+        fields["digest"],
+        tuple(fields["made_directories"]),
+        bool(fields.get("reserved", False)),
+        float(fields.get("reserved_seconds", 0.0)),
+    )

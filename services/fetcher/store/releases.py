@@ -7,12 +7,12 @@ decided in removal; here it is only kept, across restarts.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from services.fetcher.store.files import UNFINISHED_SUFFIX, sync_directory, write_durably
+from services.fetcher.store.records import Records
 
 
 @dataclass(frozen=True)
@@ -39,33 +39,15 @@ class Releases:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._releases: dict[str, Release] = {}
+        self._records: Records[Release] = Records(directory, _read)
 
     def load(self) -> None:
-        """Read all records. One that makes no sense is dropped: it can only be the work of something else than us."""
-        for unfinished in self.directory.glob(f"*{UNFINISHED_SUFFIX}"):
-            unfinished.unlink()
-        for file in self.directory.glob("*.json"):
-            try:
-                fields = json.loads(file.read_bytes())
-                release = Release(
-                    str(fields["copy"]),
-                    str(fields["digest"]),
-                    str(fields["uid"]),
-                    str(fields["path"]),
-                    float(fields["released_at"]),
-                )
-            except (ValueError, KeyError, TypeError):
-                file.unlink()
-                continue
-            if release.name != file.stem:
-                file.unlink()
-                continue
-            self._releases[release.name] = release
+        """Read all records."""
+        self._records.load()
 
     def all(self) -> list[Release]:
         """Every record, in a stable order."""
-        return [self._releases[name] for name in sorted(self._releases)]
+        return [release for _, release in sorted(self._records.all().items())]
 
     def of(self, copy: str) -> list[Release]:
         """The records of one copy."""
@@ -73,13 +55,21 @@ class Releases:
 
     def put(self, release: Release) -> None:
         """Write a record durably, in place of an earlier one of the same name and copy."""
-        write_durably(self.directory / f"{release.name}.json", json.dumps(asdict(release)).encode())
-        self._releases[release.name] = release
+        self._records.put(release.name, release)
 
     def remove(self, releases: Iterable[Release]) -> None:
         """Remove records. Idempotent."""
-        removed = [self._releases.pop(each.name) for each in releases if each.name in self._releases]
-        for release in removed:
-            (self.directory / f"{release.name}.json").unlink(missing_ok=True)
-        if removed:
-            sync_directory(self.directory)
+        self._records.remove(each.name for each in releases)
+
+
+def _read(name: str, fields: Any) -> Release:
+    release = Release(
+        str(fields["copy"]),
+        str(fields["digest"]),
+        str(fields["uid"]),
+        str(fields["path"]),
+        float(fields["released_at"]),
+    )
+    if release.name != name:
+        raise ValueError(f"the record of {release.name} is named {name}")
+    return release
