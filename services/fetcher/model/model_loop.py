@@ -61,6 +61,8 @@ from services.fetcher.model.planning import (
     Unpublish,
     describe,
     incomplete,
+    is_due,
+    next_attempt_at,
     plan,
     retry_delay_seconds,
 )
@@ -212,12 +214,20 @@ class ModelLoop:
         grace_seconds = self._remaining_grace_seconds(model_uid, desired, memory)
         if grace_seconds > 0:
             desired = _keeping(desired.revision, desired.assignment, model_uid)
-        observed = Observed(complete=False)
+        observed, planned_at = Observed(complete=False), time.monotonic()
         try:
             observed = await self._observe(model_uid, desired, memory, stored)
-            actions = plan(desired, observed, time.monotonic())
+            planned_at = time.monotonic()
+            actions = plan(desired, observed, planned_at)
             for action in actions:
                 await self._apply(model_uid, desired, action, memory)
+            if (
+                desired.assignment.goal == GOAL_ABSENT
+                and memory.setback
+                and is_due(memory.setback.retry_at, planned_at)
+            ):
+                # What was in the way is not any more; the model may still wait for Pods, and then says that.
+                memory.setback, observed = None, replace(observed, setback=None)
             if actions:
                 observed = await self._observe(model_uid, desired, memory, stored)
         except Conflict:
@@ -233,7 +243,9 @@ class ModelLoop:
             memory.setback, memory.attempts = None, 0
         await self._say(model_uid, state)
         memory.said_facts = state.facts_key
-        look_again = self._look_again_seconds(model_uid, state, memory)
+        look_again = self._look_again_seconds(
+            model_uid, state, memory, next_attempt_at(desired, memory.setback, planned_at)
+        )
         return min(look_again, grace_seconds) if look_again and grace_seconds > 0 else look_again
 
     async def _has_anything(self, model_uid: str, memory: Memory) -> bool:
@@ -619,15 +631,17 @@ class ModelLoop:
             error.retry_after_seconds if isinstance(error, Unavailable) else None,
         )
 
-    def _look_again_seconds(self, model_uid: str, state: NodeModelState, memory: Memory) -> float | None:
+    def _look_again_seconds(
+        self, model_uid: str, state: NodeModelState, memory: Memory, next_attempt: float | None
+    ) -> float | None:
         if state.phase == NodePhase.NODE_PHASE_DELETED:
             return None
         now = time.monotonic()
         # A little off, so that a thousand models are not looked at in one moment.
         times = [now + self._settings.recheck_seconds * random.uniform(0.9, 1.1)]
-        # While a transfer runs, its end is what is waited for; the time of its beginning lies in the past.
-        if memory.setback and memory.setback.retry_at and self._downloads.get(model_uid) is None:
-            times.append(memory.setback.retry_at)
+        # While a transfer runs, its end is what is waited for.
+        if next_attempt and self._downloads.get(model_uid) is None:
+            times.append(next_attempt)
         times += [each for each in (memory.repair_at, memory.spared_until) if each and each > now]
         if state.phase == NodePhase.NODE_PHASE_READY and memory.parsing and memory.parsing.retry_at:
             times.append(memory.parsing.retry_at)

@@ -195,6 +195,16 @@ def is_due(retry_at: float | None, now: float) -> bool:
     return retry_at is not None and now >= retry_at
 
 
+def next_attempt_at(desired: Desired, setback: Setback | None, planned_at: float) -> float | None:
+    """When what failed is attempted again; None when nothing failed, or all that was due has been done at planned_at.
+
+    What failed for an earlier assignment is not attempted again, whatever was appointed for it then.
+    """
+    if setback is None or setback.revision != desired.revision or is_due(setback.retry_at, planned_at):
+        return None
+    return setback.retry_at
+
+
 def retry_delay_seconds(
     attempt: int, initial_seconds: float, max_seconds: float, dice: float, retry_after_seconds: float | None
 ) -> float:

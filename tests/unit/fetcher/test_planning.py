@@ -62,6 +62,7 @@ from services.fetcher.model.planning import (
     Unpublish,
     describe,
     incomplete,
+    next_attempt_at,
     plan,
     retry_delay_seconds,
 )
@@ -567,3 +568,21 @@ def test_an_evicted_model_says_so_once_its_name_is_gone() -> None:
     assert (gone.phase, gone.problem.reason, gone.artifact.digest) == (NODE_PHASE_EVICTED, REASON_EVICTED, "")
     assert gone.problem.message == AWAY
     assert describe(HOLD, replace(PARSED, away=AWAY)).phase == NODE_PHASE_UPDATING
+
+
+ATTEMPTS = {
+    "nothing failed": (None, None),
+    "what failed is attempted when it is due": (Setback(5, BUSY, NOW + 9), NOW + 9),
+    "what was due has been done": (Setback(5, BUSY, NOW - 60), None),
+    "what failed for an earlier assignment is over": (Setback(4, BUSY, NOW + 9), None),
+    "so it is with what was due then": (Setback(4, BUSY, NOW - 60), None),
+    "what only an edit ends has no time": (Setback(5, REFUSED, None), None),
+}
+
+
+@pytest.mark.parametrize(("setback", "expected"), ATTEMPTS.values(), ids=ATTEMPTS.keys())
+def test_a_model_that_waits_is_not_looked_at_for_an_attempt_that_has_been_made(
+    setback: Setback | None, expected: float | None
+) -> None:
+    """One that is evicted, or that Pods hold, stays so for hours: what failed before must not have it looked at."""
+    assert next_attempt_at(HOLD, setback, NOW) == expected
