@@ -60,8 +60,10 @@ class Pods:
 class Ground:
     """A node with a disk of 10 MiB, and models of some MiB to put there."""
 
-    def __init__(self, folder: Path, server: OriginServer, release_time: Callable[[], float | None]) -> None:
-        self.roots = Roots(folder, [ROOT], 1.0, release_time)
+    def __init__(
+        self, folder: Path, server: OriginServer, release_time: Callable[[], float | None], roots: Sequence[str]
+    ) -> None:
+        self.roots = Roots(folder, roots, 1.0, release_time)
         self.pods = Pods()
         self.assigned: dict[str, Assignment] = {}
         self.changed: list[str] = []
@@ -87,22 +89,27 @@ class Ground:
         )
 
     async def hold(
-        self, uid: str, mebibytes: float, residency: Residency = RESIDENCY_EVICTABLE, age_seconds: float = 0.0
+        self,
+        uid: str,
+        mebibytes: float,
+        residency: Residency = RESIDENCY_EVICTABLE,
+        age_seconds: float = 0.0,
+        root: str = ROOT,
     ) -> str:
         """Fetch a model and publish it, so long ago; returns its digest."""
         content = small_model(seed=zlib.crc32(uid.encode()), weights_bytes=int(mebibytes * MIB))
         manifest = manifest_of(content)
         origin = serve(self._server, content, f"/{uid}")
-        await asyncio.to_thread(acquire, self.roots.store(ROOT), manifest, origin, StopFlag(), EVERYBODY, limits=QUICK)
-        await self.name(uid, manifest.digest, residency, age_seconds)
+        await asyncio.to_thread(acquire, self.roots.store(root), manifest, origin, StopFlag(), EVERYBODY, limits=QUICK)
+        await self.name(uid, manifest.digest, residency, age_seconds, root)
         return manifest.digest
 
-    async def name(self, uid: str, digest: str, residency: Residency, age_seconds: float) -> None:
+    async def name(self, uid: str, digest: str, residency: Residency, age_seconds: float, root: str = ROOT) -> None:
         """Publish what is there."""
-        await self.roots.publish(uid, f"{ROOT}/{uid}", digest, ())
+        await self.roots.publish(uid, f"{root}/{uid}", digest, ())
         self.assigned[uid] = Assignment(goal=GOAL_HOLD, residency=residency)
         then = time.time() - age_seconds
-        os.utime(self._folder / "models" / ".ome" / "owners" / f"{uid}.json", (then, then))
+        os.utime(self._folder / root[1:] / ".ome" / "owners" / f"{uid}.json", (then, then))
 
     async def lacking(self, mebibytes: float) -> int:
         """What a model of so many MiB would miss."""
@@ -127,10 +134,12 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(tmp_path: Path, release_time: Callable[[], float | None] = lambda: None) -> AsyncIterator[Ground]:
+async def ground(
+    tmp_path: Path, release_time: Callable[[], float | None] = lambda: None, roots: Sequence[str] = (ROOT,)
+) -> AsyncIterator[Ground]:
     (tmp_path / "models").mkdir()
     with small_disk(tmp_path / "models", 10 * MIB), OriginServer() as server:
-        made = Ground(tmp_path, server, release_time)
+        made = Ground(tmp_path, server, release_time, roots)
         async with made.roots.opened(Health()):
             yield made
 
@@ -308,3 +317,30 @@ async def test_leftovers_go_before_any_model_does(tmp_path: Path) -> None:
             assert await node.make_room(4)
             assert node.there() == {"a"}
             assert len(contents_of(tmp_path / "models" / "a")) == 4
+
+
+async def test_leftovers_that_are_enough_keep_models_above_the_high_watermark(tmp_path: Path) -> None:
+    async with ground(tmp_path) as node:
+        await node.hold("a", 4, age_seconds=7200)
+        await node.hold("gone", 5)
+        store = node.roots.store(ROOT)
+        (tmp_path / "models" / "gone").unlink()
+        (tmp_path / "models" / ".ome" / "owners" / "gone.json").unlink()
+        store.close()
+        reopened = Roots(tmp_path, [ROOT], 1.0)
+        async with reopened.opened(Health()):
+            node.roots = reopened
+            node.evictor = node.new_evictor()
+            await node.evictor.look()
+            assert node.free_mebibytes() > 5
+            assert node.there() == {"a"}
+
+
+async def test_two_roots_on_one_full_disk_give_up_what_is_over_once(tmp_path: Path) -> None:
+    roots = [f"{ROOT}/first", f"{ROOT}/second"]
+    async with ground(tmp_path, time.time, roots) as node:
+        for root in roots:
+            for number in range(2):
+                await node.hold(f"{root[8:]}-{number}", 2.2, age_seconds=7200 - number, root=root)
+        await node.evictor.look()
+        assert node.changed == ["first-0"]

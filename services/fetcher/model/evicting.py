@@ -120,25 +120,26 @@ class Evictor:
         """Look at use and watermarks every minute, until cancelled."""
         while True:
             try:
-                await self._look()
+                await self.look()
             except ServiceError as error:
                 _log.warning("watermarks_not_kept", reason=error.reason, message=error.message)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Look once at use and watermarks; see run. Raises ServiceError when a disk cannot be read."""
         evictions = await self._roots.evictions()
+        # Files go some time after their name, and roots may share a disk: one pass gives up what is over once.
+        relieved: set[int] = set()
         for capacity in await self._roots.capacities():
             if capacity.problem:
                 continue
             total, free = capacity.total_bytes, capacity.free_bytes - capacity.reserved_bytes
-            residents = await self._residents(capacity.root)
-            over = bytes_over(self._watermarks, total, free)
-            if over:
-                await self._collect()
-                async with self._lock:
-                    chosen = choose(residents, over, time.time() - SETTLED_SECONDS)
-                    await self._evict(capacity.root, chosen, "the disk is nearly full")
+            if bytes_over(self._watermarks, total, free):
+                device = self._roots.store(capacity.root).device
+                if device not in relieved and await self._relieve(capacity.root):
+                    relieved.add(device)
                 continue
+            await self._residents(capacity.root)
             fitting = (
                 uid
                 for uid, eviction in evictions.get(capacity.root, {}).items()
@@ -148,6 +149,21 @@ class Evictor:
             if (uid := next(fitting, None)) is not None:
                 self._invited.add(uid)
                 self._changed(uid)
+
+    async def _relieve(self, root: str) -> bool:
+        """Bring a root below its low watermark as far as that can be; whether a model has given up its copy for it."""
+        async with self._lock:
+            await self._collect()
+            for capacity in await self._roots.capacities():
+                if capacity.root == root and not capacity.problem:
+                    # What nothing refers to may have been enough.
+                    free = capacity.free_bytes - capacity.reserved_bytes
+                    over = bytes_over(self._watermarks, capacity.total_bytes, free)
+                    residents = await self._residents(root)
+                    chosen = choose(residents, over, time.time() - SETTLED_SECONDS) if over else ()
+                    await self._evict(root, chosen, "the disk is nearly full")
+                    return bool(chosen)
+        return False
 
     async def _residents(self, root: str) -> list[Resident]:
         """The copies in a root, and who uses them as of now. Notes the time of their use."""

@@ -213,6 +213,11 @@ class Store:
         if fd >= 0:
             os.close(fd)
 
+    @property
+    def device(self) -> int:
+        """The file system that the root is on, which it may share with other roots."""
+        return self._file_system.device
+
     def capacity(self) -> Capacity:
         """Size and free space of the root's file system."""
         return self._file_system.capacity()
