@@ -978,3 +978,28 @@ def test_a_root_whose_records_could_not_be_read_can_be_taken_when_they_can_be(tm
             store.open()
         unreadable.rmdir()
         store.open()
+
+
+def test_leftovers_that_are_removed_meanwhile_never_take_the_manifest_of_an_artifact_that_is_coming(
+    world: World,
+) -> None:
+    """Room is made while other downloads end, so both happen at once, again and again."""
+    ended = threading.Event()
+
+    def remove_leftovers() -> None:
+        while not ended.is_set():
+            world.store.collect([])
+
+    removing = threading.Thread(target=remove_leftovers)
+    removing.start()
+    try:
+        for number in range(12):
+            content = {"config.json": b"%d" % number}
+            manifest = manifest_of(content)
+            origin = serve(world.server, content, f"/{number}")
+            with world.store.kept(manifest.digest):
+                acquire(world.store, manifest, origin, StopFlag(), limits=QUICK)
+                assert world.store.manifest(manifest.digest) == manifest
+    finally:
+        ended.set()
+        removing.join()

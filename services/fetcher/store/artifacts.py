@@ -576,8 +576,9 @@ class Store:
                     self._scopes.forget(digest)
                     self._marks.forget(digest)
             for entry in self._records.directory.iterdir():
-                if not (self._artifacts / entry.stem).exists():
-                    entry.unlink()
+                # That of an artifact which is being fetched is written some moments before it appears.
+                if not (self._artifacts / entry.stem).exists() and not self._claims.get(_digest_of(entry.name)):
+                    entry.unlink(missing_ok=True)
         self._empty_trash()
         return sorted(removed)
 
