@@ -473,6 +473,8 @@ def decode_state(data: bytes) -> fetch_pb2.NodeModelState:
         update=state.update,
         content_digest=state.content_digest,
         problem=fetch_pb2.Problem(reason=state.problem.reason),
+        # What readers see there, which counts where nobody has told the node what to hold.
+        artifact=model_pb2.Artifact(digest=state.artifact.digest) if state.artifact.digest else None,
         # Whether a node has let go in answer to the present assignment.
         assignment_revision=state.assignment_revision if state.phase == model_pb2.NODE_PHASE_DELETED else 0,
     )

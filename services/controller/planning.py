@@ -310,7 +310,7 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
         _keep(intent, existing, observed, model)
         intent.report.desired_nodes.extend(sorted(existing))
         if existing:
-            intent.report.artifact.CopyFrom(_artifact_of(min(existing), observed))
+            intent.report.artifact.CopyFrom(_artifact_of(min(existing), observed, model))
         if observed.plan and observed.plan.HasField("volume"):
             intent.report.volume.CopyFrom(observed.plan.volume)
         intent.report.problem.CopyFrom(
@@ -389,12 +389,10 @@ def _keep(intent: _Intent, nodes: Iterable[str], observed: Observed, model: Mode
             intent.assign[node] = kept
 
 
-def _artifact_of(node: str, observed: Observed) -> model_pb2.Artifact:
-    """What a node is to hold or, where it was only told to keep what it has, says that it holds."""
-    held, state = observed.held.get(node), observed.states.get(node)
-    if held and held.assignment.artifact.digest:
-        return held.assignment.artifact
-    return state.artifact if state else model_pb2.Artifact()
+def _artifact_of(node: str, observed: Observed, model: ModelSpec) -> model_pb2.Artifact:
+    """What a node is to hold or, where nobody tells it, what the status says; never what the node alone says."""
+    held = observed.held.get(node)
+    return held.assignment.artifact if held and held.assignment.artifact.digest else model.recorded
 
 
 def _adopt(intent: _Intent, observed: Observed, model: ModelSpec) -> None:

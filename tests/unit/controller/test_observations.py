@@ -154,6 +154,14 @@ def test_values_that_a_fleet_shares_are_kept_once() -> None:
     assert decode_state(first.SerializeToString()) is decode_state(second.SerializeToString())
 
 
+def test_what_readers_see_on_a_node_is_kept_by_its_digest_alone() -> None:
+    artifact = model_pb2.Artifact(digest="sha256:" + "a" * 64, source_revision="r" * 40, bytes=5, files=1)
+    ready = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY, artifact=artifact)
+    kept = decode_state(ready.SerializeToString())
+    assert kept.artifact == model_pb2.Artifact(digest=artifact.digest)
+    assert not decode_state(fetch_pb2.NodeModelState().SerializeToString()).HasField("artifact")
+
+
 def test_what_a_node_answers_to_a_deletion_keeps_the_revision_that_it_answers() -> None:
     gone = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_DELETED, assignment_revision=7)
     assert decode_state(gone.SerializeToString()).assignment_revision == 7

@@ -12,6 +12,7 @@ from libs.artifact.specification import FINALIZER, RESERVE_LABEL
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning
+from services.controller.observations import decode_state
 from services.controller.planning import Held, NodeView, Observed, Rules, plan
 from services.controller.specification import SecretRef, read_model, source_of
 
@@ -475,8 +476,8 @@ def test_source_that_no_longer_has_what_was_listed_is_listed_again_and_nothing_i
 
 
 ARTIFACT = model_pb2.Artifact(digest=DIGEST, bytes=5, files=1)
-# As a fetcher says it that has found a model on its disk and no assignment of it.
-FOUND = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY, artifact=ARTIFACT)
+# As a fetcher says it that has found a model on its disk and no assignment of it, and as planning gets to see it.
+FOUND = decode_state(fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY, artifact=ARTIFACT).SerializeToString())
 
 
 def lost(model: dict[str, object] | None, *nodes: NodeView, **states: fetch_pb2.NodeModelState) -> Observed:
@@ -539,6 +540,17 @@ def test_what_was_kept_is_held_as_soon_as_the_source_is_listed() -> None:
     assert goals(settle(after)) == {"n1": fetch_pb2.GOAL_HOLD, "n2": fetch_pb2.GOAL_HOLD}
 
 
+def test_a_disabled_model_is_reported_with_what_its_status_tells_and_not_with_what_a_node_says() -> None:
+    known = lost(remembered(disabled=True), n1=FOUND)
+    after = apply(known, plan(known, RULES, NOW).actions)
+    assert after.plan is not None
+    assert after.plan.artifact == ARTIFACT
+    claimed = lost(item(disabled=True), n1=FOUND)
+    alone = apply(claimed, plan(claimed, RULES, NOW).actions)
+    assert alone.plan is not None
+    assert not alone.plan.artifact.digest
+
+
 @pytest.mark.parametrize(
     "model",
     [item(disabled=True), item({"storageUri": "ftp://x"}), item({"storageUri": "pvc://claim/m"})],
@@ -566,7 +578,11 @@ def test_what_no_object_names_is_told_to_go_as_unclaimed_and_is_forgotten_once_i
 def test_what_a_node_holds_of_a_model_that_is_being_deleted_goes_at_once() -> None:
     known = deleted(lost(item(), n1=FOUND))
     [held] = apply(known, plan(known, RULES, NOW).actions).held.values()
-    assert (held.assignment.goal, held.assignment.unclaimed, held.assignment.artifact) == (ABSENT, False, ARTIFACT)
+    assert (held.assignment.goal, held.assignment.unclaimed, held.assignment.artifact) == (
+        ABSENT,
+        False,
+        FOUND.artifact,
+    )
 
 
 def deleted(observed: Observed) -> Observed:
