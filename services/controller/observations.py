@@ -170,9 +170,7 @@ class Observations:
             or state.problem.reason in listings.CREDENTIAL_REASONS
         )
         uid = names.split_node_key(key)[1]
-        plan = self.plans.get(uid)
-        staged = plan is not None and plan.HasField("rollout")
-        if failed or staged or assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
+        if failed or self._is_rolling_out(uid) or assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
             self.holder_changed(key)
         elif self.secrets.follows(uid):
             # Perhaps nothing fails any more, and its Secret need not be looked at: there is time until the next look.
@@ -402,7 +400,7 @@ class Observations:
         if before is None or after is None or _accepts(before) != _accepts(after):
             concerned |= held | {uid for uid in self._specs if name in self._placements.nodes_of(uid)}
         elif (before.unreachable_since, before.pool) != (after.unreachable_since, after.pool):
-            concerned |= {uid for uid in held if self._is_letting_go(name, uid)}
+            concerned |= {uid for uid in held if self._is_letting_go(name, uid) or self._is_rolling_out(uid)}
             concerned |= {
                 uid for uid in self._specs if uid not in self._listings and name in self._placements.nodes_of(uid)
             }
@@ -411,6 +409,10 @@ class Observations:
                 concerned |= {uid for uid in self._specs if name in self._placements.nodes_of(uid)} - held
         for uid in concerned:
             self._changed_soon(uid)
+
+    def _is_rolling_out(self, uid: str) -> bool:
+        plan = self.plans.get(uid)
+        return plan is not None and plan.HasField("rollout")
 
     def _is_letting_go(self, node: str, uid: str) -> bool:
         assignment = self.desired.get(names.node_key(node, uid))

@@ -525,7 +525,7 @@ def _intend_nodes(
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
-    staying = _stage(intent, source, observed, model, assignment, now + observed.clock_offset)
+    staying = _stage(intent, source, observed, model, assignment, rules, now)
     _assign(intent, source, observed, model, holding, assignment, staying)
     if source.needs_listing:
         case = _listing_case(source, observed, model, desired, rules, now)
@@ -581,16 +581,18 @@ def _stage(
     observed: Observed,
     model: ModelSpec,
     assignment: fetch_pb2.Assignment,
-    wall_seconds: float,
+    rules: Rules,
+    now: float,
 ) -> frozenset[str]:
     """The nodes that stay with an earlier revision for now; the report says which and why, and gets its history."""
     report, artifact = intent.report, assignment.artifact
     if not artifact.digest:
         return frozenset()
+    wall_seconds, lost_since = now + observed.clock_offset, now - rules.node_unreachable_seconds
     pinned = report.pinned if report.HasField("pinned") and report.pinned.source_key == source.key else None
     decision = rollout.Decision()
     if pinned and pinned.artifact.digest != artifact.digest and not (model.follows or model.named_revision):
-        standings = [_standing(node, observed, artifact.digest) for node in report.desired_nodes]
+        standings = [_standing(node, observed, artifact.digest, lost_since) for node in report.desired_nodes]
         decision = rollout.keep_lost(
             [each for each in standings if _held_digest(each.node, observed) == pinned.artifact.digest],
             shown_revision(artifact),
@@ -599,7 +601,7 @@ def _stage(
     if not decision.staying:
         if not model.named_revision:
             report.pinned.CopyFrom(fetch_pb2.Revision(artifact=artifact, source_key=source.key))
-        decision = _roll_out(report, observed, model, artifact, wall_seconds)
+        decision = _roll_out(intent, observed, model, artifact, wall_seconds, lost_since)
     history = with_revision(report.history, artifact, source.key, wall_seconds)
     del report.history[:]
     report.history.extend(history)
@@ -613,23 +615,32 @@ def _stage(
 
 
 def _roll_out(
-    report: fetch_pb2.ModelPlan,
+    intent: _Intent,
     observed: Observed,
     model: ModelSpec,
     artifact: model_pb2.Artifact,
     wall_seconds: float,
+    lost_since: float,
 ) -> rollout.Decision:
+    report = intent.report
     strategy = rollout.strategy_of(model.storage or {})
     if strategy == rollout.Strategy():
         # The usual case, which costs a large fleet nothing.
         return rollout.Decision()
-    earlier = next((each.artifact for each in report.history if each.artifact.digest != artifact.digest), None)
-    before = shown_revision(earlier) if earlier else "the revision that they have"
-    standings = [_standing(node, observed, artifact.digest) for node in report.desired_nodes]
+    # Most nodes may have another one than the last, which was given up before it came to them.
+    counts = Counter(_held_digest(node, observed) for node in report.desired_nodes)
+    earlier = [each.artifact for each in report.history if each.artifact.digest != artifact.digest]
+    most = max(earlier, key=lambda each: counts[each.digest], default=None)
+    before = shown_revision(most) if most else "the revision that they have"
+    standings = [_standing(node, observed, artifact.digest, lost_since) for node in report.desired_nodes]
     last = observed.plan.rollout if observed.plan and observed.plan.rollout.digest == artifact.digest else None
     tried_at = last.tried_at if last and last.HasField("tried_at") else None
     tried_seconds = None if tried_at is None else max(0.0, wall_seconds - tried_at.ToMilliseconds() / 1000)
     decision = rollout.roll_out(standings, strategy, tried_seconds, shown_revision(artifact), before)
+    if decision.staying:
+        waited_for = (observed.nodes[each.node] for each in standings if each.told and not (each.ready or each.lost))
+        silent = [view.unreachable_since for view in waited_for if view.unreachable_since is not None]
+        intent.look_again_in(min((since - lost_since for since in silent), default=None))
     if decision.tried and tried_at is not None:
         report.rollout.tried_at.CopyFrom(tried_at)
     elif decision.tried:
@@ -637,24 +648,32 @@ def _roll_out(
     return decision
 
 
-def _standing(node: str, observed: Observed, digest: str) -> rollout.Standing:
+def _standing(node: str, observed: Observed, digest: str, lost_since: float) -> rollout.Standing:
     held, state, view = observed.held.get(node), observed.states.get(node), observed.nodes[node]
-    holds = held is not None and held.assignment.goal == fetch_pb2.GOAL_HOLD
-    told = holds and _held_digest(node, observed) == digest
+    held_digest = _held_digest(node, observed)
+    told = held_digest == digest
     answers = held is not None and state is not None and state.content_digest == held.assignment.content_digest
+    evicted = answers and state is not None and state.phase == model_pb2.NODE_PHASE_EVICTED
     return rollout.Standing(
         node=node,
         told=told,
-        earlier=holds and not told and bool(_held_digest(node, observed)),
-        ready=answers and state is not None and (_is_settled(state) or state.phase == model_pb2.NODE_PHASE_EVICTED),
+        earlier=not told and bool(held_digest),
+        ready=evicted or (answers and state is not None and _is_settled(state)),
         reason=state.problem.reason if answers and state is not None else model_pb2.REASON_UNSPECIFIED,
         available=view.accepts_new and view.unreachable_since is None,
+        evicted=evicted,
+        lost=view.unreachable_since is not None and view.unreachable_since <= lost_since,
     )
 
 
 def _held_digest(node: str, observed: Observed) -> str:
-    held = observed.held.get(node)
-    return held.assignment.artifact.digest if held else ""
+    """What a node is to hold; what it says that it serves where it was only told to keep that, as after a loss."""
+    held, state = observed.held.get(node), observed.states.get(node)
+    if held is None or held.assignment.goal == fetch_pb2.GOAL_ABSENT:
+        return ""
+    if held.assignment.goal == fetch_pb2.GOAL_KEEP:
+        return state.artifact.digest if state and _is_settled(state) else ""
+    return held.assignment.artifact.digest
 
 
 def _with_fetchers(

@@ -48,6 +48,10 @@ class Standing:
     reason: model_pb2.Reason = model_pb2.REASON_UNSPECIFIED
     # It is there, and takes something new.
     available: bool = True
+    # It has given up its copy, so it neither tries a revision nor loses one.
+    evicted: bool = False
+    # It has not been heard of for so long that nobody waits for it any more.
+    lost: bool = False
 
     @property
     def fails(self) -> bool:
@@ -82,23 +86,34 @@ def roll_out(
     have. what and before name the new and the earlier revision for people.
     """
     waiting = [each for each in standings if not each.told]
-    if strategy == Strategy() or not any(each.earlier and each.ready for each in waiting):
-        return Decision()
     told = [each for each in standings if each.told]
+    failing = [each for each in told if each.fails]
+    # What fails where it is tried does not come to a node either that mends an earlier copy just now.
+    protected = any(
+        each.earlier and not each.evicted and (each.ready or (failing and not each.fails)) for each in waiting
+    )
+    if strategy == Strategy() or not protected:
+        return Decision()
     pending = [each for each in told if not each.ready]
+    # Nobody waits for ever for a node that is gone. A revision that takes nodes with it must not spread so either, so
+    # each place is given away once.
+    lost = len([each for each in pending if each.lost and not each.fails])
     most = strategy.most_nodes or len(standings)
-    first = min(strategy.canary, len(standings))
-    tried = len(told) - len(pending) >= first
+    first = min(strategy.canary, len([each for each in standings if not each.evicted]))
+    trying = [each for each in told if not each.evicted or tried_seconds is not None]
+    tried = len([each for each in trying if each.ready]) >= first
+    room = most - len(pending) + min(lost, most)
+    candidates = waiting
     look_again = None
     if not tried:
-        stage, room = fetch_pb2.ROLLOUT_STAGE_CANARY, min(first - len(told), most - len(pending))
+        stage, room = fetch_pb2.ROLLOUT_STAGE_CANARY, min(first - len(trying) + min(lost, first), room)
+        candidates = [each for each in waiting if not each.evicted]
     elif strategy.canary and (tried_seconds or 0.0) < strategy.pause_seconds:
         stage, room = fetch_pb2.ROLLOUT_STAGE_PAUSED, 0
         look_again = strategy.pause_seconds - (tried_seconds or 0.0)
     else:
-        stage, room = fetch_pb2.ROLLOUT_STAGE_SPREADING, most - len(pending)
-    taking = sorted(each.node for each in waiting if each.available)[: max(0, room)]
-    failing = [each for each in pending if each.fails]
+        stage = fetch_pb2.ROLLOUT_STAGE_SPREADING
+    taking = sorted(each.node for each in candidates if each.available)[: max(0, room)]
     if failing and stage != fetch_pb2.ROLLOUT_STAGE_PAUSED and not taking:
         stage = fetch_pb2.ROLLOUT_STAGE_HALTED
     staying = frozenset(each.node for each in waiting) - frozenset(taking)

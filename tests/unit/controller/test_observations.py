@@ -142,6 +142,15 @@ def test_fetcher_that_falls_silent_concerns_models_that_wait_for_it_to_let_go_or
     assert known.changes() == {"unlisted", "leaving"}
 
 
+def test_a_node_that_falls_silent_concerns_a_model_that_is_being_rolled_out() -> None:
+    known = fleet()
+    rolling = fetch_pb2.ModelPlan(rollout=fetch_pb2.Rollout(staying_nodes=["n1"]))
+    known.observations.plans.entries["everywhere"] = Entry(1, rolling)
+    del known.observations.heartbeats.entries["n0"]
+    known.observations.heartbeat_changed("n0")
+    assert known.changes() == {"everywhere"}
+
+
 def test_values_that_a_fleet_shares_are_kept_once() -> None:
     data = fetch_pb2.Assignment(generation=3, path="/models/m").SerializeToString()
     assert decode_assignment(data) is decode_assignment(bytes(data))

@@ -154,6 +154,41 @@ def test_a_revision_that_fails_on_the_first_node_reaches_no_other_and_says_so() 
     assert set(held(settle(halted)).values()) == {"b"}
 
 
+def test_a_revision_that_comes_while_another_fails_is_told_with_what_nodes_really_keep() -> None:
+    failing = dict.fromkeys((B.digest, C.digest), model_pb2.REASON_CHECKSUM_MISMATCH)
+    halted = settle(lists(started(CAREFUL), B, 2), failing)
+    again = settle(lists(halted, C, 3), failing)
+    assert held(again) == {"n1": "c", "n2": "a", "n3": "a"}
+    assert again.plan is not None
+    assert "so 2 nodes keep revision aaaaaaaaaaaa" in again.plan.rollout.message
+
+
+def test_a_first_node_that_falls_silent_is_waited_for_as_long_as_any_node_and_then_another_tries() -> None:
+    rolling = lists(started(CAREFUL), B, 2)
+    told = apply(rolling, plan(rolling, RULES, NOW).actions)
+    assert held(told) == {"n1": "b", "n2": "a", "n3": "a"}
+    silent = replace(told, nodes={**told.nodes, "n1": planning.NodeView("n1", {}, False, NOW)})
+    waiting = plan(apply(silent, plan(silent, RULES, NOW + 1).actions), RULES, NOW + 1)
+    assert waiting.look_again_seconds is not None
+    assert waiting.look_again_seconds <= RULES.node_unreachable_seconds - 1
+    later = NOW + RULES.node_unreachable_seconds
+    assert held(apply(silent, plan(silent, RULES, later).actions)) == {"n1": "b", "n2": "b", "n3": "a"}
+
+
+def test_a_revision_comes_in_steps_too_where_nodes_were_told_to_keep_what_they_have() -> None:
+    """As after NATS has lost its data while the source has moved on."""
+    serving = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY, artifact=A)
+    known = observe(item(CAREFUL), *THREE, states={view.name: serving for view in THREE})
+    kept = apply(known, plan(known, RULES, NOW).actions)
+    assert {each.assignment.goal for each in kept.held.values()} == {fetch_pb2.GOAL_KEEP}
+    listed = lists(kept, B, 2)
+    after = apply(listed, plan(listed, RULES, NOW).actions)
+    goals = {node: each.assignment.goal for node, each in after.held.items()}
+    assert goals == {"n1": fetch_pb2.GOAL_HOLD, "n2": fetch_pb2.GOAL_KEEP, "n3": fetch_pb2.GOAL_KEEP}
+    assert after.plan is not None
+    assert list(after.plan.rollout.staying_nodes) == ["n2", "n3"]
+
+
 def test_the_pause_after_the_first_node_is_kept_by_a_controller_that_starts_anew() -> None:
     slow = {**FOLLOWING, "rollout": {"canary": 1, "pauseSeconds": 300}}
     paused = settle(lists(started(slow), B, 2))

@@ -14,7 +14,13 @@ from ome.fetch.v1.fetch_pb2 import (
     ROLLOUT_STAGE_SPREADING,
     ROLLOUT_STAGE_UNSPECIFIED,
 )
-from ome.model.v1.model_pb2 import REASON_CHECKSUM_MISMATCH, REASON_DOWNLOADING, REASON_INCOMPLETE, REASON_NOT_FOUND
+from ome.model.v1.model_pb2 import (
+    REASON_ARTIFACT_DAMAGED,
+    REASON_CHECKSUM_MISMATCH,
+    REASON_DOWNLOADING,
+    REASON_INCOMPLETE,
+    REASON_NOT_FOUND,
+)
 from services.controller.rollout import Decision, Standing, Strategy, keep_lost, roll_out, strategy_of
 
 CAREFUL = Strategy(most_nodes=2, canary=1, pause_seconds=60)
@@ -38,6 +44,16 @@ def fetching(*names: str) -> list[Standing]:
 def failing(*names: str) -> list[Standing]:
     """Nodes on which the new revision fails."""
     return [Standing(name, told=True, reason=REASON_CHECKSUM_MISMATCH) for name in names]
+
+
+def evicted(standing: Standing) -> Standing:
+    """The node has given up its copy."""
+    return replace(standing, evicted=True)
+
+
+def lost(standing: Standing) -> Standing:
+    """The node has not been heard of for long."""
+    return replace(standing, available=False, lost=True)
 
 
 def decide(standings: list[Standing], strategy: Strategy = CAREFUL, tried: float | None = None) -> Decision:
@@ -74,6 +90,45 @@ CASES = {
         None,
         {"a", "c"},
         ROLLOUT_STAGE_CANARY,
+    ),
+    "what fails there does not come to a node either that mends its earlier copy": (
+        [*failing("a"), Standing("b", earlier=True, reason=REASON_ARTIFACT_DAMAGED)],
+        None,
+        {"b"},
+        ROLLOUT_STAGE_HALTED,
+    ),
+    "a node that has given up its copy tries nothing": (
+        [evicted(*old("a")), *old("b", "c")],
+        None,
+        {"a", "c"},
+        ROLLOUT_STAGE_CANARY,
+    ),
+    "and has tried nothing": ([evicted(*new("a")), *old("b", "c")], None, {"c"}, ROLLOUT_STAGE_CANARY),
+    "unless it had": ([evicted(*new("a")), *old("b", "c", "d")], 60.0, {"d"}, ROLLOUT_STAGE_SPREADING),
+    "and has nothing to lose": ([evicted(*old("a")), evicted(*old("b"))], None, set(), ROLLOUT_STAGE_UNSPECIFIED),
+    "nobody waits for a first node that is gone": (
+        [lost(*fetching("a")), *old("b", "c")],
+        None,
+        {"c"},
+        ROLLOUT_STAGE_CANARY,
+    ),
+    "nor gives its place away twice": (
+        [lost(*fetching("a")), lost(*fetching("b")), *old("c", "d")],
+        None,
+        {"c", "d"},
+        ROLLOUT_STAGE_CANARY,
+    ),
+    "nor at all if it had failed": (
+        [lost(*failing("a")), *old("b", "c")],
+        None,
+        {"b", "c"},
+        ROLLOUT_STAGE_HALTED,
+    ),
+    "a node that is gone among the others holds up nobody": (
+        [*new("a"), lost(*fetching("b")), *fetching("c"), *old("d", "e")],
+        90.0,
+        {"e"},
+        ROLLOUT_STAGE_SPREADING,
     ),
     "a model that is nowhere ready goes everywhere": (
         [Standing("a"), Standing("b", earlier=True)],
