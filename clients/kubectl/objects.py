@@ -33,6 +33,8 @@ class Entry:
     reason: str
     path: str
     digest: str
+    # How the node is with another copy that is to come in place of a good one.
+    update: str = ""
 
 
 def entries_of(config_map: Mapping[str, Any] | None) -> dict[str, Entry]:
@@ -41,7 +43,7 @@ def entries_of(config_map: Mapping[str, Any] | None) -> dict[str, Entry]:
     for text in ((config_map or {}).get("data") or {}).values():
         try:
             said = json.loads(text)
-            words = [str(said.get(name, "")) for name in ("uid", "state", "reason", "path", "digest")]
+            words = [str(said.get(name, "")) for name in ("uid", "state", "reason", "path", "digest", "update")]
         except (ValueError, AttributeError):
             continue
         found[words[0]] = Entry(*words)
@@ -122,13 +124,15 @@ def _standing(
         (each for each in (status.get("progress") or {}).get("nodes") or () if each["node"] == name), {}
     )
     reason = entry.reason if entry and entry.reason else (failure or {}).get("reason", "")
+    update = entry.update if entry else ""
     return Standing(
         state=state,
         reason=reason,
         message=(failure or {}).get("message", ""),
         path=entry.path if entry else "",
         bytes_done=figures.get("bytes", 0),
-        bytes_total=(status.get("artifact") or {}).get("bytes", 0),
+        bytes_total=((update and status.get("update")) or status.get("artifact") or {}).get("bytes", 0),
         bytes_per_second=figures.get("bytesPerSecond", 0),
         eta_seconds=figures.get("etaSeconds", 0),
+        update=update,
     )

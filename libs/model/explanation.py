@@ -6,12 +6,13 @@ the status do. Imports no protobuf, so that a command line starts fast.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from libs.artifact.durations import shown_duration
 from libs.artifact.errors import InvalidValue
+from libs.artifact.labels import STORAGE_LABELS
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
 from libs.artifact.uri import VolumeClaimUri, parse_uri
@@ -29,6 +30,7 @@ _BAD = {"Degraded": "True", "Stalled": "True", "Whole": "False", "Complete": "Fa
 _HOMES = ("Whole", "Degraded", "Stalled", "Complete")
 # A weight whose base does not exist goes nowhere, whatever else there is to say of it.
 _BASE_NOT_FOUND = "BaseNotFound"
+_ROOM_COUNTED = "How much room a node has decides whether it gets a model, and not whether it keeps one."
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Standing:
     bytes_total: int = 0
     bytes_per_second: int = 0
     eta_seconds: int = 0
+    # While Ready: how the node is with another copy that is to come in place of the good one; empty if none is.
+    update: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,13 @@ def explain_node(
         return _with_standing(whole, node)
     storage: Mapping[str, Any] = placement or model["spec"]["storage"]
     rules = judge_rules(storage, node.name, node.labels)
-    missing = missing_rules(rules)
+    missing = _missing(node, rules)
     if missing:
         return _not_chosen(node, rules, missing)
     standing = node.standing
+    details = (_ROOM_COUNTED,) if missing_rules(rules) else ()
     if node.planned is False and not standing:
-        return _not_given(model, node, rules)
+        return _not_given(model, storage, node, rules)
     if not node.exists:
         verdict = f"{node.name} holds the model as far as anybody knows, but there is no such node any more."
         return Explanation(verdict, False, rules, next="OME forgets the node by itself.", todo=_NOTHING_TO_DO)
@@ -130,7 +135,7 @@ def explain_node(
         return Explanation(verdict, True, rules, last=held.strip(), next=remedy.retry, who=remedy.who, todo=remedy.what)
     if standing is None or not standing.state:
         return _not_begun(model, node, rules)
-    return _by_state(node, standing, rules, now)
+    return replace(_by_state(node, standing, rules, now), details=details)
 
 
 def explain_model(
@@ -147,9 +152,11 @@ def explain_model(
     if whole := _about_all(model):
         return whole
     storage: Mapping[str, Any] = placement or model["spec"]["storage"]
-    chosen = [node for node in known if node.exists and not missing_rules(judge_rules(storage, node.name, node.labels))]
+    chosen = [node for node in known if node.exists and not _missing(node, _rules_for(storage, node))]
     held = [node for node in chosen if node.standing and node.standing.state == READY]
-    details = [*_standing_details(chosen), *_miss_details(storage, known, with_labels)]
+    names = {node.name for node in chosen}
+    others = [node for node in known if node.name not in names]
+    details = [*_standing_details(chosen, _closed(storage)), *_miss_details(storage, others, with_labels)]
     verdict = f"{len(held):,} of {_count(len(known), 'node')} {'holds' if len(held) == 1 else 'hold'} the model"
     verdict += f"; {len(chosen):,} {'is' if len(chosen) == 1 else 'are'} chosen by its rules."
     cause = _foremost(model)
@@ -247,6 +254,23 @@ def _with_standing(whole: Explanation, node: NodeFacts) -> Explanation:
     return Explanation(whole.verdict, whole.wanted, whole.rules, details, whole.last, whole.next, whole.who, whole.todo)
 
 
+def _rules_for(storage: Mapping[str, Any], node: NodeFacts) -> tuple[Rule, ...]:
+    return judge_rules(storage, node.name, node.labels)
+
+
+def _missing(node: NodeFacts, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The rules that keep a model away from a node: those about its room do not where the model has taken of it."""
+    if node.standing is None or not node.standing.state:
+        return missing_rules(rules)
+    return missing_rules([replace(rule, satisfied=rule.satisfied or rule.key in STORAGE_LABELS) for rule in rules])
+
+
+def _closed(storage: Mapping[str, Any]) -> str:
+    """What keeps new models from a node that matches, as far as the model tells."""
+    tainted = ", or has a taint that storage.tolerations does not tolerate"
+    return f"is cordoned or not ready{tainted if storage.get('tolerations') is not None else ''}"
+
+
 def _not_chosen(node: NodeFacts, rules: tuple[Rule, ...], missing: Sequence[Rule]) -> Explanation:
     failing = " and ".join(rule.requirement for rule in missing)
     verdict = f"Node {node.name} is not meant to hold the model: it lacks {failing}."
@@ -270,7 +294,9 @@ def _not_chosen(node: NodeFacts, rules: tuple[Rule, ...], missing: Sequence[Rule
     )
 
 
-def _not_given(model: Mapping[str, Any], node: NodeFacts, rules: tuple[Rule, ...]) -> Explanation:
+def _not_given(
+    model: Mapping[str, Any], storage: Mapping[str, Any], node: NodeFacts, rules: tuple[Rule, ...]
+) -> Explanation:
     """The rules choose the node, but the controller has not told it to hold the model."""
     if node.closed:
         verdict = f"Node {node.name} matches, but {node.closed}: such a node keeps what it has and gets nothing new."
@@ -289,7 +315,11 @@ def _not_given(model: Mapping[str, Any], node: NodeFacts, rules: tuple[Rule, ...
             who=who,
             todo=todo,
         )
-    verdict = f"Node {node.name} matches, but has not been told to hold the model: it is cordoned or not ready."
+    if node.reports is False:
+        remedy = _remedy(Reason.NODE_UNREACHABLE)
+        verdict = f"Node {node.name} matches, but has not been told to hold the model: no fetcher reports from it."
+        return Explanation(verdict, False, rules, next=remedy.retry, who=remedy.who, todo=remedy.what)
+    verdict = f"Node {node.name} matches, but has not been told to hold the model: it {_closed(storage)}."
     todo = f"Look at the node: kubectl describe node {node.name}"
     return Explanation(verdict, False, rules, next=Retry.WATCHED, who=Who.ADMINISTRATOR, todo=todo)
 
@@ -317,7 +347,13 @@ def _by_state(node: NodeFacts, standing: Standing, rules: tuple[Rule, ...], now:
     remedy = _remedy(standing.reason)
     who, todo = _acts(remedy)
     last = _sentence(standing.message)
-    if standing.state == READY:
+    if standing.state == READY and standing.update:
+        verdict = f"Node {node.name} holds a good copy{where}, and "
+        verdict += "cannot get" if standing.update == FAILED else "gets"
+        verdict += f" another that is to come in its place: {standing.reason or Reason.QUEUED}."
+        if standing.reason == Reason.DOWNLOADING:
+            last = _shown_figures(standing) or last
+    elif standing.state == READY:
         verdict = f"Node {node.name} holds a copy{where}, with a problem: {standing.reason}."
     elif standing.state == FAILED:
         verdict = (
@@ -355,7 +391,7 @@ def _shown_figures(standing: Standing) -> str:
     return f"It has {share}{rate}."
 
 
-def _standing_details(chosen: Sequence[NodeFacts]) -> Iterable[str]:
+def _standing_details(chosen: Sequence[NodeFacts], closed: str) -> Iterable[str]:
     """Chosen nodes that do not hold the model, by what keeps them."""
     groups: dict[str, list[NodeFacts]] = {}
     for node in chosen:
@@ -371,7 +407,7 @@ def _standing_details(chosen: Sequence[NodeFacts]) -> Iterable[str]:
         elif standing and standing.state:
             said = f"is updating ({standing.reason or Reason.QUEUED})"
         elif node.planned is False:
-            said = node.closed or "is cordoned or not ready"
+            said = node.closed or closed
         else:
             said = "has not begun"
         groups.setdefault(said, []).append(node)

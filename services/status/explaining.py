@@ -110,6 +110,7 @@ def standing_of(state: NodeModelState, progress: Progress | None) -> Standing | 
         bytes_total=figures.bytes_total or state.artifact.bytes,
         bytes_per_second=figures.bytes_per_second,
         eta_seconds=figures.eta_seconds,
+        update=_STATES.get(state.update, ""),
     )
 
 

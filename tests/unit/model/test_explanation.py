@@ -30,6 +30,16 @@ def model(*conditions: dict[str, str], metadata: dict[str, Any] | None = None, *
 
 
 LISTED = condition("Resolved", "True")
+ROOM = "models.ome.io/available-storage"
+NOT_FOUND = remedy_of("NotFound") or pytest.fail("there is a remedy")
+
+
+def roomy() -> dict[str, Any]:
+    """A model that asks for room, as the promised example does."""
+    needed = {"key": ROOM, "operator": "Gt", "values": ["500Gi"]}
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [needed]}]}
+    affinity = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
+    return model(LISTED, storage={"storageUri": "hf://org/m", "nodeAffinity": affinity})
 
 
 def about(explained: Explanation) -> str:
@@ -44,6 +54,57 @@ CASES: dict[str, tuple[dict[str, Any], NodeFacts, str]] = {
             "Node n1 holds a verified copy at /models/m. | "
             "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | "
             "OME reads the files again from time to time and mends what is damaged. | Nobody needs to do anything."
+        ),
+    ),
+    "a node that gets another revision beside a good copy": (
+        model(LISTED),
+        replace(
+            TOLD,
+            standing=Standing("Ready", "Downloading", path="/models/m", bytes_done=1, bytes_total=4, update="Updating"),
+        ),
+        (
+            "Node n1 holds a good copy at /models/m, and gets another that is to come in its place: Downloading. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | It has 25% (1 byte of 4 bytes). | "
+            "OME goes on by itself. | Nobody needs to do anything."
+        ),
+    ),
+    "a node that cannot get another revision": (
+        model(LISTED),
+        replace(TOLD, standing=Standing("Ready", "NotFound", "it is gone", path="/models/m", update="Failed")),
+        (
+            "Node n1 holds a good copy at /models/m, and cannot get another that is to come in its place: NotFound. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | it is gone. | "
+            "The node tries again by itself, with pauses of at most 5 minutes. | "
+            f"To do, by the model's owner: {NOT_FOUND.what}"
+        ),
+    ),
+    "a node that keeps a model although its room has gone": (
+        roomy(),
+        NodeFacts("n1", {ROOM: "100Gi"}, reports=True, planned=True, standing=Standing("Ready", path="/models/m")),
+        (
+            "Node n1 holds a verified copy at /models/m. | "
+            f"storage.nodeAffinity, term 1 asks for {ROOM} > 500Gi: no, it has {ROOM}=100Gi. | "
+            "How much room a node has decides whether it gets a model, and not whether it keeps one. | "
+            "OME reads the files again from time to time and mends what is damaged. | Nobody needs to do anything."
+        ),
+    ),
+    "a matching node without a fetcher": (
+        model(LISTED),
+        NodeFacts("n1", H100, reports=False, planned=False),
+        (
+            "Node n1 matches, but has not been told to hold the model: no fetcher reports from it. | "
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | OME sees the change at once. | "
+            "To do, by the cluster's administrator: "
+            "Look at the fetcher's Pod on the node, or exclude the node by the model's selectors."
+        ),
+    ),
+    "a node that a taint may keep the model from": (
+        model(LISTED, storage={"storageUri": "hf://org/m", "tolerations": []}),
+        NodeFacts("n1", {}, reports=True, planned=False),
+        (
+            "Node n1 matches, but has not been told to hold the model: it is cordoned or not ready, or has a taint "
+            "that storage.tolerations does not tolerate. | OME sees the change at once. | "
+            "To do, by the cluster's administrator: Look at the node: kubectl describe node n1"
         ),
     ),
     "a node with another label": (
