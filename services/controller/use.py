@@ -95,13 +95,14 @@ def mounts(pod: PodView, ref: model_pb2.ModelRef | None, root: str, path: str) -
     """Whether a Pod has a model at a path by one of its volumes.
 
     One above the path counts from the model root on: many agents mount all of a node. It may be there for other models
-    than this one, which the annotation tells.
+    than this one, which the annotation tells; of a model of which there is no object any more nobody can tell.
     """
     for mounted in pod.paths:
         if mounted == path or mounted.startswith(f"{path}/"):
             return True
         inside = mounted != "/" and (mounted == root or mounted.startswith(f"{root}/"))
-        if inside and path.startswith(f"{mounted}/") and (pod.model is None or (ref and names_model(pod, ref))):
+        named = pod.model is None or ref is None or names_model(pod, ref)
+        if inside and path.startswith(f"{mounted}/") and named:
             return True
     return False
 

@@ -77,6 +77,12 @@ def test_a_model_that_is_unknown_is_used_by_its_path_all_the_same() -> None:
     assert told_use([pod(PATH)], None).users[0].name == ""
 
 
+def test_a_pod_that_has_all_of_a_root_for_a_named_model_uses_any_of_which_the_name_is_lost() -> None:
+    """As after somebody has removed the finalizer: its files go when the Pod does, or its time is over."""
+    assert uses(pod("/models", model="llama"), None)
+    assert not uses(pod("/data", model="llama"), None)
+
+
 def test_pods_of_other_namespaces_are_counted_and_not_named_to_those_who_see_a_namespaced_model() -> None:
     told = told_use([pod(PATH, namespace="team"), pod(PATH, namespace="other", since=200)], TEAM)
     assert told.pods == 2
