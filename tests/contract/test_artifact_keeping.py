@@ -200,3 +200,16 @@ def test_no_pod_loses_a_file_before_its_time_and_nothing_is_left_in_the_end(
         finally:
             for pod in world.pods:
                 os.close(pod.mounted)
+
+
+async def test_a_revision_that_is_gone_back_to_is_not_told_as_one_that_goes(tmp_path: Path) -> None:
+    with OriginServer() as server:
+        world = World(tmp_path, server)
+        async with world.roots.opened(Health()):
+            for number in (0, 1):
+                await world.publish(number)
+            assert [each.artifact.digest for each in await world.keeper.kept(UID)] == [MANIFESTS[0].digest]
+            await world.publish(0)
+            assert [each.artifact.digest for each in await world.keeper.kept(UID)] == [MANIFESTS[1].digest]
+            await world.unpublish()
+            assert len(await world.keeper.kept(UID)) == 2
