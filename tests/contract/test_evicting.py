@@ -344,3 +344,15 @@ async def test_two_roots_on_one_full_disk_give_up_what_is_over_once(tmp_path: Pa
                 await node.hold(f"{root[8:]}-{number}", 2.2, age_seconds=7200 - number, root=root)
         await node.evictor.look()
         assert node.changed == ["first-0"]
+
+
+async def test_a_model_that_is_to_be_away_takes_nobodys_turn_to_come_back(tmp_path: Path) -> None:
+    async with ground(tmp_path) as node:
+        await node.hold("asked", 4, age_seconds=900)
+        await node.hold("idle", 4, age_seconds=600)
+        assert await node.make_room(9)
+        node.assigned["asked"].residency = RESIDENCY_EVICTED
+        node.changed.clear()
+        await node.evictor.look()
+        assert node.changed == ["idle"]
+        assert await node.away("idle") == ""

@@ -143,7 +143,8 @@ class Evictor:
             fitting = (
                 uid
                 for uid, eviction in evictions.get(capacity.root, {}).items()
-                if uid in self._assignments() and fits_below(self._watermarks, total, free, eviction.bytes)
+                # One that is to be away, as somebody has asked for that, would keep its turn for ever.
+                if _may_go(self._assignments().get(uid)) and fits_below(self._watermarks, total, free, eviction.bytes)
             )
             # One at a time: the room of the next one is known when this one has come.
             if (uid := next(fitting, None)) is not None:
