@@ -1,5 +1,6 @@
 """Which Pods use which model: by volumes at, below and above its path, and by the annotation."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -7,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_CLUSTER_BASE_MODEL, ModelRef
-from services.controller.use import PodView, UseIndex, project_pod, summary, told_use, users, view_pod
+from services.controller.use import (
+    MODEL_ANNOTATION,
+    PodView,
+    UseIndex,
+    project_pod,
+    summary,
+    told_use,
+    users,
+    view_pod,
+)
 
 ROOT, PATH = "/models", "/models/meta/llama"
 CLUSTER = ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="llama", uid="c")
@@ -114,6 +124,37 @@ def test_of_a_pod_no_more_is_kept_than_is_judged() -> None:
     assert set(kept["metadata"]) == {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"}
     view = view_pod(kept)
     assert (view.paths, view.since, view.started) == ((PATH,), 1795856405, True)
+
+
+def test_nobody_makes_much_be_kept_of_a_pod() -> None:
+    deep = [{"hostPath": {"path": f"/models/{number}" + "/d" * 100_000}} for number in range(200)]
+    kept = project_pod(manifest(volumes=deep, annotations={MODEL_ANNOTATION: "m" * 200_000}), "ome")
+    assert kept is not None
+    view = view_pod(kept)
+    assert len(view.paths) <= 64
+    assert max(map(len, view.paths)) <= 1024
+    # It names no model, and so it has none by a volume above.
+    assert view.model == ""
+
+
+def test_a_pod_that_mounts_a_directory_deep_in_a_model_uses_it() -> None:
+    deep = [{"hostPath": {"path": PATH + "/d" * 2000}}]
+    kept = project_pod(manifest(volumes=deep), "ome")
+    assert kept is not None
+    assert uses(view_pod(kept))
+
+
+def test_the_index_of_deep_paths_grows_with_their_length_and_not_with_its_square() -> None:
+    index = UseIndex()
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            deep = f"/models/{number}" + "/d" * 500
+            index.model_changed(f"u{number}", ModelRef(name=f"m{number}", uid=f"u{number}"), deep)
+            index.pod_changed(("serving", f"p{number}"), pod(f"{deep}/e", name=f"p{number}"))
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20
+    finally:
+        tracemalloc.stop()
 
 
 IRRELEVANT = {
