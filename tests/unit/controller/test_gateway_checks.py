@@ -96,10 +96,11 @@ def test_a_state_of_no_model_is_refused(uid: str) -> None:
 
 def test_a_heartbeat_is_that_of_its_sender() -> None:
     heartbeat = fetch_pb2.NodeHeartbeat(node="node-1", version="v" * 999)
-    heartbeat.roots.add(root="/models", problem="p" * 9999)
+    heartbeat.roots.add(root="/models", problem="p" * 9999, reserved_bytes=7)
     bounded = bounded_heartbeat("node-1", heartbeat)
     assert len(bounded.version) == 253
     assert (bounded.roots[0].root, len(bounded.roots[0].problem)) == ("/models", 1024)
+    assert bounded.roots[0].reserved_bytes == 7
     with pytest.raises(InvalidValue):
         bounded_heartbeat("node-2", heartbeat)
 
