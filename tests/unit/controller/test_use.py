@@ -1,5 +1,6 @@
 """Which Pods use which model: by volumes at, below and above its path, and by the annotation."""
 
+import asyncio
 import tracemalloc
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from libs.chassis.health import Health
+from ome.fetch.v1 import fetch_pb2
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_CLUSTER_BASE_MODEL, ModelRef
+from services.controller.pod_watch import PodWatch
 from services.controller.use import (
     MODEL_ANNOTATION,
     PodView,
@@ -155,6 +159,26 @@ def test_the_index_of_deep_paths_grows_with_their_length_and_not_with_its_square
         assert tracemalloc.get_traced_memory()[0] < 2 << 20
     finally:
         tracemalloc.stop()
+
+
+async def test_a_node_that_asks_much_leaves_others_their_turns() -> None:
+    watch = PodWatch("ome", lambda uid: None, Health())
+    for number in range(10):
+        watch.index.pod_changed(("serving", str(number)), pod(PATH, name=str(number)))
+    questions = [fetch_pb2.UseQuestion(model_uid="c", root=ROOT, paths=[PATH])] * 256
+    turns = 0
+
+    async def work() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    working = asyncio.create_task(work())
+    told = await watch.uses("n1", questions, lambda uid: CLUSTER)
+    working.cancel()
+    assert [each.pods for each in told] == [10] * 256
+    assert turns >= 200
 
 
 IRRELEVANT = {
