@@ -241,7 +241,7 @@ class Pages:
         if request.method == "GET":
             return self._login_form(place_of(request.query_params.get("next", "/")))
         self._require_from_here(request)
-        form = parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=4)
+        form = await _form(request)
         token = "".join(form.get("token", [""])[0].split())
         place = place_of(form.get("next", ["/"])[0])
         if not token:
@@ -500,6 +500,13 @@ def _status_of(error: Exception) -> tuple[int, str]:
             return 503, _capital(error.message) + "."
         case _:
             raise error
+
+
+async def _form(request: Request) -> dict[str, list[str]]:
+    try:
+        return parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=4)
+    except ValueError as error:
+        raise HTTPException(400, "The form has too many fields.") from error
 
 
 async def _body(request: Request) -> bytes:

@@ -397,6 +397,14 @@ async def test_a_model_that_has_failed_says_what_comes_next_and_who_must_act(fle
     assert "To do, by" in failed
 
 
+async def test_what_strangers_send_that_makes_no_sense_is_their_fault(fleet: SimulatedFleet) -> None:
+    async with site(fleet) as found:
+        async with found.session.post(f"{found.address}/login", data="&".join("abcdefgh")) as answer:
+            assert answer.status == 400
+        status, _, _ = await found.get("/models/basemodels/a/b", "", Host="[")
+        assert status in (303, 400)
+
+
 HALF_REQUESTS = {
     "nothing": b"",
     "half a request": b"GET /login HTTP/1.1\r\nHost: page\r\n",
