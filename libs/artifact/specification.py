@@ -45,6 +45,8 @@ _ANNOTATIONS = (
 )
 # About 68 years: what is longer means the same.
 _LONGEST_GRACE_SECONDS = 2**31 - 1
+# What names a demand goes to each node of a model; a longer text is told by its hash.
+_DEMAND_BYTES = 64
 
 
 def skips_parsing(annotations: Mapping[str, str]) -> bool:
@@ -74,7 +76,17 @@ def in_use_grace_seconds(annotations: Mapping[str, str]) -> int | None:
     """For how long Pods may hold what the model lets go of; None when the nodes' own setting counts."""
     text = annotations.get(IN_USE_GRACE_ANNOTATION, "").strip()
     # What is no number must not take files from under a Pod.
-    return min(int(text), _LONGEST_GRACE_SECONDS) if text.isascii() and text.isdigit() else None
+    if not text.isascii() or not text.isdigit():
+        return None
+    # Python refuses to read numbers of thousands of digits, and an annotation has room for them.
+    digits = text.lstrip("0") or "0"
+    return _LONGEST_GRACE_SECONDS if len(digits) > 10 else min(int(digits), _LONGEST_GRACE_SECONDS)
+
+
+def demand_of(annotations: Mapping[str, str]) -> str:
+    """Names the last time that somebody asked for the model's files, in at most 64 bytes."""
+    text = annotations.get(REHYDRATION_ANNOTATION, "").encode()
+    return text.decode() if len(text) <= _DEMAND_BYTES else hashlib.sha256(text).hexdigest()
 
 
 def planning_digest(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> str:

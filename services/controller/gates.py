@@ -6,7 +6,7 @@ A Pod waits if it has our scheduling gate. The label beside it only helps to fin
 from collections.abc import Mapping
 from typing import Any
 
-from services.controller.use import MODEL_ANNOTATION
+from services.controller.use import MODEL_ANNOTATION, named_model
 
 # What deploy/helm/controller/templates/pods.yaml makes of what a Pod says. A test holds both together.
 GATE = "models.ome.io/ready"
@@ -20,8 +20,10 @@ Place = tuple[str, str]
 def kept_of_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
     """What is read of a Pod here."""
     metadata, spec = pod["metadata"], pod.get("spec") or {}
-    named = (metadata.get("annotations") or {}).get(MODEL_ANNOTATION)
-    kept = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "labels") if key in metadata}
+    kept = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion") if key in metadata}
+    if WAITING_LABEL in (metadata.get("labels") or {}):
+        kept["labels"] = {WAITING_LABEL: metadata["labels"][WAITING_LABEL]}
+    named = named_model(metadata)
     annotations = {MODEL_ANNOTATION: named} if named else {}
     return {
         "metadata": {**kept, "annotations": annotations},

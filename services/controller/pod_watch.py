@@ -3,7 +3,8 @@
 Owns the reflector and the subject. Which Pod uses what is decided in use; a node learns of its own Pods alone.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from google.protobuf.message import DecodeError
@@ -53,12 +54,26 @@ class PodWatch:
             try:
                 request = fetch_pb2.UseRequest.FromString(message.data)
                 self._refuse_while_behind()
-                reply.uses.extend(self._use(node, question, find_model) for question in request.questions)
+                reply.uses.extend(await self.uses(node, request.questions, find_model))
             except (DecodeError, ServiceError) as error:
                 reply.problem.CopyFrom(problem_of(error, "controller"))
             await message.respond(reply.SerializeToString())
 
         await client.subscribe(names.use_subject("*"), queue=_QUEUE, cb=answer)
+
+    async def uses(
+        self,
+        node: str,
+        questions: Iterable[fetch_pb2.UseQuestion],
+        find_model: Callable[[str], model_pb2.ModelRef | None],
+    ) -> list[fetch_pb2.Use]:
+        """One answer for each question of a node."""
+        told = []
+        for question in questions:
+            told.append(self._use(node, question, find_model))
+            # Each looks at all Pods of the node, and planning and the lease have their turns in between.
+            await asyncio.sleep(0)
+        return told
 
     def _use(
         self, node: str, question: fetch_pb2.UseQuestion, find_model: Callable[[str], model_pb2.ModelRef | None]

@@ -20,9 +20,9 @@ from libs.artifact.specification import (
     EVICTED,
     FINALIZER,
     FOLLOW,
-    REHYDRATION_ANNOTATION,
     RESIDENCY_ANNOTATION,
     REVISION_ANNOTATION,
+    demand_of,
     in_use_grace_seconds,
     keeps_files,
     planning_digest,
@@ -173,7 +173,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         base=base_reference(item),
         recorded_history=tuple(_revisions(status.get("history") or ())),
         residency=_residency(spec.get("storage") or {}, annotations),
-        demand=annotations.get(REHYDRATION_ANNOTATION, ""),
+        demand=demand_of(annotations),
         named_revision=annotations.get(REVISION_ANNOTATION, "").strip(),
     )
 

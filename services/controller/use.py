@@ -4,11 +4,12 @@ Pure. Keeps an index, so that what concerns one Pod, or one node, is found witho
 """
 
 import posixpath
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from libs.artifact.places import overlap
 from ome.fetch.v1 import fetch_pb2
@@ -19,6 +20,11 @@ MODEL_ANNOTATION = "models.ome.io/model"
 # Pods that are told of by name, of one model on one node and of one model on all.
 _MOST_USERS = 8
 _ENDED = ("Succeeded", "Failed")
+# What anybody may write is kept of a Pod no further than it can matter: a namespace, a slash and a name are no longer,
+# nor is the path of a model. No Pod of this world has as many volumes.
+_MODEL_CHARACTERS = 63 + 1 + 253
+_PATH_CHARACTERS = 1024
+_MOST_PATHS = 64
 
 PodKey = tuple[str, str]
 M = TypeVar("M")
@@ -45,13 +51,19 @@ class PodView:
         return self.namespace, self.name
 
 
+def named_model(metadata: Mapping[str, Any]) -> str | None:
+    """What a Pod's annotation says; None without one, and empty for what can be no model's name."""
+    said: str | None = (metadata.get("annotations") or {}).get(MODEL_ANNOTATION)
+    return said if said is None or len(said) <= _MODEL_CHARACTERS else ""
+
+
 def project_pod(pod: Mapping[str, Any], own_namespace: str) -> dict[str, Any] | None:
     """The parts of a Pod that are read here; None for one that can use no model, as most cannot.
 
     The Pods of OME's own namespace, fetchers among them, use none.
     """
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
-    annotation = (metadata.get("annotations") or {}).get(MODEL_ANNOTATION)
+    annotation = named_model(metadata)
     paths = [volume["hostPath"].get("path", "") for volume in spec.get("volumes") or () if volume.get("hostPath")]
     if metadata["namespace"] == own_namespace or not (paths or annotation):
         return None
@@ -62,10 +74,15 @@ def project_pod(pod: Mapping[str, Any], own_namespace: str) -> dict[str, Any] | 
             key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
         },
         "node": spec["nodeName"],
-        "paths": tuple(sorted({posixpath.normpath(path) for path in paths if path})),
+        "paths": tuple(sorted({_cut(posixpath.normpath(path)) for path in paths if path})[:_MOST_PATHS]),
         "model": annotation,
         "startTime": status.get("startTime"),
     }
+
+
+def _cut(path: str) -> str:
+    """A path, or the deepest directory above it of which the path is not too long: what is in a model stays in it."""
+    return path if len(path) <= _PATH_CHARACTERS else path[: _PATH_CHARACTERS + 1].rpartition("/")[0]
 
 
 def view_pod(kept: Mapping[str, Any]) -> PodView:
@@ -155,14 +172,12 @@ class UseIndex:
     def __init__(self) -> None:
         self._pods: defaultdict[str, dict[PodKey, PodView]] = defaultdict(dict)
         self._views: dict[PodKey, PodView] = {}
-        # Keys of Pods by what they mount, by the directories above that, and by the model that they name.
-        self._mounting: defaultdict[str, set[PodKey]] = defaultdict(set)
-        self._mounting_below: defaultdict[str, set[PodKey]] = defaultdict(set)
+        # Keys of Pods by what they mount, and by the model that they name.
+        self._mounting: _ByPath[PodKey] = _ByPath()
         self._naming: defaultdict[str, set[PodKey]] = defaultdict(set)
         self._models: dict[str, tuple[model_pb2.ModelRef, str]] = {}
-        # Uids of models by path, by the directories above it, and by name.
-        self._at: defaultdict[str, set[str]] = defaultdict(set)
-        self._below: defaultdict[str, set[str]] = defaultdict(set)
+        # Uids of models by path, and by name.
+        self._lying: _ByPath[str] = _ByPath()
         self._named: defaultdict[str, set[str]] = defaultdict(set)
         self._users: defaultdict[str, dict[PodKey, PodView]] = defaultdict(dict)
 
@@ -199,22 +214,17 @@ class UseIndex:
             return
         if before:
             del self._models[uid]
-            _discard(self._at, before[1], uid)
+            self._lying.discard(before[1], uid)
             _discard(self._named, before[0].name, uid)
-            for directory in _above(before[1]):
-                _discard(self._below, directory, uid)
             self._users.pop(uid, None)
         if ref is None:
             return
         self._models[uid] = ref, path
         self._named[ref.name].add(uid)
+        candidates = set(self._naming.get(ref.name, ()))
         if path:
-            self._at[path].add(uid)
-            for directory in _above(path):
-                self._below[directory].add(uid)
-        candidates = {*self._naming.get(ref.name, ()), *self._mounting_below.get(path, ())}
-        for directory in (path, *_above(path)) if path else ():
-            candidates |= self._mounting.get(directory, set())
+            self._lying.add(path, uid)
+            candidates.update(self._mounting.around(path))
         for key in candidates:
             if self._uses(self._views[key], uid):
                 self._users[uid][key] = self._views[key]
@@ -222,9 +232,7 @@ class UseIndex:
     def _note(self, pod: PodView) -> None:
         self._views[pod.key] = self._pods[pod.node][pod.key] = pod
         for mounted in pod.paths:
-            self._mounting[mounted].add(pod.key)
-            for directory in _above(mounted):
-                self._mounting_below[directory].add(pod.key)
+            self._mounting.add(mounted, pod.key)
         if pod.model:
             self._naming[_name_in(pod.model)].add(pod.key)
 
@@ -233,9 +241,7 @@ class UseIndex:
         if not self._pods[pod.node]:
             del self._pods[pod.node]
         for mounted in pod.paths:
-            _discard(self._mounting, mounted, pod.key)
-            for directory in _above(mounted):
-                _discard(self._mounting_below, directory, pod.key)
+            self._mounting.discard(mounted, pod.key)
         if pod.model:
             _discard(self._naming, _name_in(pod.model), pod.key)
 
@@ -244,9 +250,7 @@ class UseIndex:
             return
         candidates = set(self._named.get(_name_in(pod.model or ""), ()))
         for mounted in pod.paths:
-            candidates |= self._below.get(mounted, set())
-            for directory in (mounted, *_above(mounted)):
-                candidates |= self._at.get(directory, set())
+            candidates.update(self._lying.around(mounted))
         yield from (uid for uid in candidates if self._uses(pod, uid))
 
     def _uses(self, pod: PodView, uid: str) -> bool:
@@ -260,6 +264,39 @@ class UseIndex:
         self._users[uid].pop(key, None)
         if not self._users[uid]:
             del self._users[uid]
+
+
+class _ByPath(Generic[M]):
+    """Members by path. Keeps no more than the paths: those above each would be the square of a deep one."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, set[M]] = {}
+        self._sorted: list[str] = []
+
+    def add(self, path: str, member: M) -> None:
+        """A member is at a path."""
+        if path not in self._members:
+            self._members[path] = set()
+            insort(self._sorted, path)
+        self._members[path].add(member)
+
+    def discard(self, path: str, member: M) -> None:
+        """A member is not at a path any more. Idempotent."""
+        if path not in self._members:
+            return
+        self._members[path].discard(member)
+        if not self._members[path]:
+            del self._members[path]
+            del self._sorted[bisect_left(self._sorted, path)]
+
+    def around(self, path: str) -> Iterator[M]:
+        """The members at a path, above it and below it."""
+        for directory in (path, *_above(path)):
+            yield from self._members.get(directory, ())
+        # "0" is what comes after "/" in the order of strings.
+        begin, end = (bisect_left(self._sorted, path + sign) for sign in "/0")
+        for below in self._sorted[begin:end]:
+            yield from self._members[below]
 
 
 def _above(path: str) -> Iterator[str]:

@@ -15,7 +15,10 @@ _MOST = 64
 # Of packed weights the shape tells nothing.
 _PLAIN = frozenset(("F64", "F32", "F16", "BF16"))
 # PEFT ends in ".lora_A.weight", with the name of the adapter between them in older versions; MLX in ".lora_a".
-_LOW_RANK = re.compile(r"(?P<module>.+)\.lora_(?P<side>[ABab])(?:\.[^.]+)*$")
+_LOW_RANK = ".lora_"
+_SIDES = frozenset("ABab")
+# What is longer or wider than this is no module, and the widths must go into a message.
+_NAME_CHARACTERS, _WIDEST = 128, 2**31 - 1
 _SUFFIX = ".weight"
 _EXPERT = re.compile(r"\d+")
 
@@ -43,9 +46,11 @@ def modules_of_adapter(tensors: Mapping[str, Tensor]) -> list[LinearModule]:
 def _pairs(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, int, int]]:
     sides: dict[tuple[str, str], tuple[int, ...]] = {}
     for name, tensor in tensors.items():
-        match = _LOW_RANK.match(name)
-        if match and len(tensor.shape) == 2:
-            sides[match["module"], match["side"]] = tensor.shape
+        # No pattern: an origin chooses the name, and could have one tried for hours.
+        module, _, rest = name.rpartition(_LOW_RANK)
+        side, *others = rest.split(".")
+        if module and side in _SIDES and all(others) and len(tensor.shape) == 2:
+            sides[module, side] = tensor.shape
     for (module, side), shape in sides.items():
         if side == "A" and (other := sides.get((module, "B"))) and shape[0] == other[1]:
             yield _last(module), shape[1], other[0]
@@ -62,4 +67,6 @@ def _last(name: str) -> str:
 
 
 def _listed(found: set[tuple[str, int, int]]) -> list[LinearModule]:
+    if any(len(name) > _NAME_CHARACTERS or max(inputs, outputs) > _WIDEST for name, inputs, outputs in found):
+        return []
     return [LinearModule(name=name, inputs=inputs, outputs=outputs) for name, inputs, outputs in sorted(found)]

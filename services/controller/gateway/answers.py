@@ -6,6 +6,7 @@ Every answer gets the node from the subject. What a message says about who sends
 import asyncio
 import time
 from collections import OrderedDict, defaultdict
+from weakref import WeakValueDictionary
 
 import nats.errors
 import nats.js.errors
@@ -74,6 +75,8 @@ class Answers:
         self._desired = desired
         self._manifests: OrderedDict[str, bytes] = OrderedDict()
         self._reading: dict[str, asyncio.Lock] = {}
+        # Held by those who wait for an answer about the Pods of a node, or for their turn to ask.
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # States of models that no assignment names, as after NATS has lost its data, and records of facts.
         self._unassigned = Allowance(_MOST_KEYS)
         self._records = Allowance(_MOST_KEYS)
@@ -93,7 +96,7 @@ class Answers:
         await door.open(
             names.CREDENTIALS, fetch_pb2.CredentialsRequest, fetch_pb2.CredentialsReply, self._credentials, _SMALL_BYTES
         )
-        await door.open(names.USE, fetch_pb2.UseRequest, fetch_pb2.UseReply, self._use, _STATE_BYTES)
+        await door.open(names.USE, fetch_pb2.UseRequest, fetch_pb2.UseReply, self.use, _STATE_BYTES)
 
     async def _observed(self, node: str, state: fetch_pb2.NodeModelState, _: str) -> fetch_pb2.StateReply:
         bounded = bounded_state(state)
@@ -211,11 +214,16 @@ class Answers:
         except (TimeoutError, nats.errors.Error, DecodeError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
 
-    async def _use(self, node: str, request: fetch_pb2.UseRequest, _: str) -> fetch_pb2.UseReply:
+    async def use(self, node: str, request: fetch_pb2.UseRequest, _: str) -> fetch_pb2.UseReply:
         """Asks the controller, which hears of Pods, about those of this very node."""
         asked = bounded_questions(request).SerializeToString()
+        turn = self._asking.get(node)
+        if turn is None:
+            turn = self._asking[node] = asyncio.Lock()
         try:
-            answer = await self._ome.request(names.use_subject(node), asked, timeout=_CONTROLLER_SECONDS)
+            # Each costs the controller a look at all Pods of the node for each question.
+            async with turn:
+                answer = await self._ome.request(names.use_subject(node), asked, timeout=_CONTROLLER_SECONDS)
             return fetch_pb2.UseReply.FromString(answer.data)
         except (TimeoutError, nats.errors.Error, DecodeError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error

@@ -24,7 +24,8 @@ _INBOX_REST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _FACTS_KEY = re.compile(r"sha256-[0-9a-f]{64}\.[0-9a-f]{16}")
 _PATH_CHARACTERS = 4096
 _MOST_ROOTS = 64
-_MOST_QUESTIONS, _MOST_PATHS = 256, 16
+# As fetchers ask: by the path of a name and by that of its copy.
+_MOST_QUESTIONS, _MOST_PATHS = 256, 4
 # Copies without a name, and Pods that use one, that a state may tell of.
 _MOST_HELD, _MOST_USERS = 8, 8
 
@@ -101,6 +102,8 @@ def bounded_questions(request: fetch_pb2.UseRequest) -> fetch_pb2.UseRequest:
         check_uid(question.model_uid)
         if len(question.paths) > _MOST_PATHS:
             raise _invalid(f"a question names more than {_MOST_PATHS} paths")
+        if any(len(path) > _PATH_CHARACTERS for path in (question.root, *question.paths)):
+            raise _invalid(f"a path has more than {_PATH_CHARACTERS} characters")
     return request
 
 
@@ -140,6 +143,7 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
             root=one_line(root.root, _PATH_CHARACTERS),
             total_bytes=root.total_bytes,
             free_bytes=root.free_bytes,
+            reserved_bytes=root.reserved_bytes,
             problem=one_line(root.problem),
         )
     return bounded

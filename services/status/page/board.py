@@ -17,8 +17,17 @@ from services.status.page.sources import Reports
 BEAT_SECONDS = 1.0
 # Of the time, making rows may take this part: of a large fleet that moves throughout they come less often.
 _SHARE = 0.05
+# And what all who look are sent, this one.
+_VIEWERS_SHARE = 0.2
+# Whatever a message took, perhaps because the API server was asked: nobody is left without news for longer.
+_LONGEST_PAUSE_SECONDS = 60.0
 # A node that has gone leaves its column for so long, as nothing else tells of it.
 _BEATS_PER_LOOK_AT_COLUMNS = 10
+
+
+def pause_seconds(spent_seconds: float, viewers: int) -> float:
+    """How much longer than a beat one of so many viewers waits whose last message took so long to make."""
+    return min(_LONGEST_PAUSE_SECONDS, max(0.0, spent_seconds * viewers / _VIEWERS_SHARE - BEAT_SECONDS))
 
 
 class Board:

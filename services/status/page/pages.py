@@ -4,6 +4,7 @@ Owns addresses, the order of a request, and what becomes of an error. Writes not
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from services.status.callers import Caller, Callers, TooMany, Unauthenticated
 from services.status.messages import node_message
 from services.status.metrics import PAGE_VIEWERS, REFUSED_CALLS
 from services.status.page.assets import Assets
-from services.status.page.board import BEAT_SECONDS, Board
+from services.status.page.board import BEAT_SECONDS, Board, pause_seconds
 from services.status.page.headers import SECURITY_HEADERS
 from services.status.page.session import (
     COOKIE,
@@ -102,6 +103,7 @@ class Pages:
         burst = max(1.0, _REQUESTS_AT_ONCE * door.requests_per_second)
         self._requests: Rate[str] = Rate(door.requests_per_second, burst, _REMEMBERED_CALLERS)
         self._seats: Seats[str] = Seats(door.viewers_per_caller, _MOST_VIEWERS)
+        self._viewers = 0
         self._explained: Remembered[tuple[str, bool], Explanation] = Remembered(_MOST_EXPLAINED)
         self._templates = Environment(
             loader=PackageLoader("services.status.page"),
@@ -241,7 +243,7 @@ class Pages:
         if request.method == "GET":
             return self._login_form(place_of(request.query_params.get("next", "/")))
         self._require_from_here(request)
-        form = parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=4)
+        form = await _form(request)
         token = "".join(form.get("token", [""])[0].split())
         place = place_of(form.get("next", ["/"])[0])
         if not token:
@@ -378,20 +380,26 @@ class Pages:
     ) -> AsyncGenerator[str, None]:
         """What there is to send at each beat, until the service stops or the caller may not have it any more.
 
-        Who asks is looked at again at each beat, which costs the API server one request a minute.
+        Who asks is looked at again at each beat, which costs the API server one request a minute. Where many look at
+        much, messages come less often: what they cost together is a part of the time that the service has for others.
         """
         told, beats = None, 0
         try:
             async with self._viewer(caller), watching:
                 while not self._stop.is_set():
                     caller = await self._identify(request)
+                    started = time.perf_counter()
                     message = await next_message(caller)
+                    spent = time.perf_counter() - started
                     if (stale := self._why_stale()) != told:
                         message += event("stale", stale)
                         told = stale
                     beats += 1
-                    if message or beats % _SIGN_OF_LIFE_BEATS == 0:
+                    pause = pause_seconds(spent, self._viewers)
+                    if message or pause or beats % _SIGN_OF_LIFE_BEATS == 0:
                         yield message or SIGN_OF_LIFE
+                    if pause:
+                        await self._unless_stopped(asyncio.sleep(pause))
                     await self._unless_stopped(beat())
         except (Unauthenticated, Denied, Missing, TooMany) as error:
             kind = "expired" if isinstance(error, Unauthenticated) else "ended"
@@ -414,9 +422,11 @@ class Pages:
             REFUSED_CALLS.labels(TooMany.__name__).inc()
             raise TooMany(Reason.RATE_LIMITED, f"there are too many open pages, of {caller.name} or of all callers")
         try:
+            self._viewers += 1
             with PAGE_VIEWERS.track_inprogress():
                 yield
         finally:
+            self._viewers -= 1
             self._seats.free(caller.name)
 
     def _why_stale(self) -> str:
@@ -500,6 +510,13 @@ def _status_of(error: Exception) -> tuple[int, str]:
             return 503, _capital(error.message) + "."
         case _:
             raise error
+
+
+async def _form(request: Request) -> dict[str, list[str]]:
+    try:
+        return parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=4)
+    except ValueError as error:
+        raise HTTPException(400, "The form has too many fields.") from error
 
 
 async def _body(request: Request) -> bytes:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -15,10 +16,13 @@ from starlette.applications import Starlette
 
 from libs.chassis.health import Health, listening_socket
 from libs.chassis.tls_files import CERTIFICATE, KEY, TlsFiles, TlsIdentity
+from services.status.page.connections import BoundedConnection
 
 _PORT_CHECK = "page_port"
 _MOST_CONNECTIONS = 1000
 _IDLE_SECONDS = 30
+# For each request, and for the next part of an answer to be read.
+_PATIENCE_SECONDS = 30.0
 _DRAIN_SECONDS = 2
 _log = structlog.get_logger()
 
@@ -33,10 +37,18 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve_page(
-    application: Starlette, host: str, port: int, tls: TlsFiles | None, directory: Path, health: Health
+    application: Starlette,
+    host: str,
+    port: int,
+    tls: TlsFiles | None,
+    directory: Path,
+    health: Health,
+    patience_seconds: float = _PATIENCE_SECONDS,
+    most_connections: int = _MOST_CONNECTIONS,
 ) -> AsyncIterator[None]:
     """Serve until the block ends. With `tls`, the port opens once its files in `directory` can be used."""
-    serving = asyncio.create_task(_serve(application, host, port, tls, directory, health))
+    connection = partial(BoundedConnection, patience_seconds=patience_seconds, most_connections=most_connections)
+    serving = asyncio.create_task(_serve(application, host, port, tls, directory, health, connection))
     try:
         yield
     finally:
@@ -45,7 +57,13 @@ async def serve_page(
 
 
 async def _serve(
-    application: Starlette, host: str, port: int, tls: TlsFiles | None, directory: Path, health: Health
+    application: Starlette,
+    host: str,
+    port: int,
+    tls: TlsFiles | None,
+    directory: Path,
+    health: Health,
+    connection: partial[BoundedConnection],
 ) -> None:
     choose = None
     if tls is not None:
@@ -60,7 +78,8 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             application,
-            http="h11",
+            # Called as a class is.
+            http=connection,  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,
@@ -70,7 +89,6 @@ async def _serve(
             server_header=False,
             # Only a setting of ours says whose headers count.
             proxy_headers=False,
-            limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
             ssl_context_factory=(lambda config, default: choose.context()) if choose else None,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
+
 from libs.artifact.reasons import Reason
 from services.status.callers import Caller, Callers, Unauthenticated
 
@@ -30,14 +32,18 @@ class TrustedProxy:
     user_header: str = "X-Forwarded-User"
     groups_header: str = "X-Forwarded-Groups"
 
-    def caller(self, peer: str, headers: Mapping[str, str]) -> Caller | None:
+    def caller(self, peer: str, headers: Headers) -> Caller | None:
         """Whom the headers name, if a trusted proxy has sent them and they name anybody. Raises Unauthenticated.
 
         `peer` is the address of the connection itself, never one that a header names. Names of the cluster's own
-        accounts and groups are refused: no proxy may make anybody an administrator.
+        accounts and groups are refused: no proxy may make anybody an administrator. So are headers that are there more
+        than once: a proxy has added its own behind that of a stranger.
         """
         if not self.networks or not _is_within(peer, self.networks):
             return None
+        for each in (self.user_header, self.groups_header):
+            if len(headers.getlist(each)) > 1:
+                raise Unauthenticated(Reason.FORBIDDEN, f"the proxy sends the header {each} more than once")
         name = headers.get(self.user_header, "").strip()
         if not name:
             return None
@@ -53,7 +59,7 @@ def networks_of(ranges: Sequence[str]) -> tuple[Network, ...]:
 
 
 async def identify(
-    callers: Callers, proxy: TrustedProxy, headers: Mapping[str, str], cookies: Mapping[str, str], peer: tuple[str, int]
+    callers: Callers, proxy: TrustedProxy, headers: Headers, cookies: Mapping[str, str], peer: tuple[str, int]
 ) -> Caller:
     """Who makes a request. Raises as Callers.identify does."""
     host, port = peer

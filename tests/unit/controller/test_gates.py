@@ -52,6 +52,14 @@ def test_little_is_kept_of_a_pod() -> None:
     assert kept_of_pod({"metadata": {"name": "p"}})["metadata"] == {"name": "p", "annotations": {}}
 
 
+def test_nobody_makes_much_be_kept_of_a_pod() -> None:
+    many = {f"label-{number}": "x" for number in range(1000)}
+    kept = pod("m" * 200_000, GATE, **{WAITING_LABEL: "true"}, **many)
+    assert kept["metadata"]["labels"] == {WAITING_LABEL: "true"}
+    assert place_of_model(kept) is None
+    assert len(str(kept)) < 1000
+
+
 def test_a_pod_may_start_as_soon_as_one_node_holds_its_model() -> None:
     assert not may_start(None)
     assert not may_start({"status": {"nodesReady": [], "state": "Ready"}})

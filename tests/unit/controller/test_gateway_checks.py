@@ -1,19 +1,29 @@
 """What the gateway takes from a node, and which tokens are worth a review."""
 
+import asyncio
 import base64
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.aio.msg import Msg
 
 from libs.artifact import names
 from libs.artifact.errors import InvalidValue
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller.authorization import why_not_reviewed
-from services.controller.gateway.checks import bounded_heartbeat, bounded_state, is_own_inbox, read_subject
+from services.controller.gateway.answers import Answers
+from services.controller.gateway.checks import (
+    bounded_heartbeat,
+    bounded_questions,
+    bounded_state,
+    is_own_inbox,
+    read_subject,
+)
 from services.controller.permissions import gateway_nodes_permissions, node_permissions
 
 USER = "system:serviceaccount:ome:ome-fetcher"
@@ -94,12 +104,51 @@ def test_a_state_of_no_model_is_refused(uid: str) -> None:
         bounded_state(fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid=uid)))
 
 
+def test_a_node_asks_of_pods_no_more_than_a_fetcher_does() -> None:
+    question = fetch_pb2.UseQuestion(model_uid="u-1", root="/models", paths=["/models/a", "/models/.ome/artifacts/b"])
+    asked = fetch_pb2.UseRequest(questions=[question] * 256)
+    assert bounded_questions(asked) == asked
+    for too_much in (
+        fetch_pb2.UseRequest(questions=[question] * 257),
+        fetch_pb2.UseRequest(questions=[fetch_pb2.UseQuestion(model_uid="u-1", paths=["/models/a"] * 5)]),
+        fetch_pb2.UseRequest(questions=[fetch_pb2.UseQuestion(model_uid="u-1", paths=["/" + "a" * 5000])]),
+    ):
+        with pytest.raises(InvalidValue):
+            bounded_questions(too_much)
+
+
+class Controller:
+    """A connection on which a controller answers, after others had their turns."""
+
+    def __init__(self) -> None:
+        self.busy: Counter[str] = Counter()
+        self.most = 0
+
+    async def request(self, subject: str, data: bytes, timeout: float) -> Msg:
+        """An answer without content."""
+        self.busy[subject] += 1
+        self.most = max(self.most, self.busy[subject])
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.busy[subject] -= 1
+        return Msg(None, data=b"")  # type: ignore[arg-type]
+
+
+async def test_a_node_has_one_message_about_pods_with_the_controller_at_a_time() -> None:
+    controller = Controller()
+    answers = Answers(controller, None, None)  # type: ignore[arg-type]
+    await asyncio.gather(*(answers.use(node, fetch_pb2.UseRequest(), "") for node in ("a", "b") * 8))
+    assert controller.most == 1
+    assert controller.busy.keys() == {"ome.use.a", "ome.use.b"}
+
+
 def test_a_heartbeat_is_that_of_its_sender() -> None:
     heartbeat = fetch_pb2.NodeHeartbeat(node="node-1", version="v" * 999)
-    heartbeat.roots.add(root="/models", problem="p" * 9999)
+    heartbeat.roots.add(root="/models", problem="p" * 9999, reserved_bytes=7)
     bounded = bounded_heartbeat("node-1", heartbeat)
     assert len(bounded.version) == 253
     assert (bounded.roots[0].root, len(bounded.roots[0].problem)) == ("/models", 1024)
+    assert bounded.roots[0].reserved_bytes == 7
     with pytest.raises(InvalidValue):
         bounded_heartbeat("node-2", heartbeat)
 

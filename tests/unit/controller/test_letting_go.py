@@ -87,6 +87,9 @@ def test_a_deletion_is_hurried_by_a_word_on_the_model() -> None:
         ("1.5", None),
         ("²", None),
         ("9" * 30, 2**31 - 1),
+        # Python reads no number of more than 4,300 digits.
+        ("9" * 5000, 2**31 - 1),
+        ("0" * 5000, 0),
     ],
 )
 def test_only_a_number_shortens_the_time_for_which_pods_hold_files(text: str, seconds: int | None) -> None:

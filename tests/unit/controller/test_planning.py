@@ -745,6 +745,18 @@ def test_nodes_are_told_whether_they_may_give_a_model_up_and_when_somebody_asked
         assert (held.assignment.residency, held.assignment.demand) == (told, demand)
 
 
+def test_what_somebody_writes_to_have_a_model_again_is_not_copied_at_length_to_each_node() -> None:
+    storage = {"storageUri": "hf://org/model", "residency": "Evictable"}
+    told = set()
+    for ending in "ab":
+        annotations = {"ome.io/artifact-rehydration-id": "é" * 200_000 + ending}
+        settled = settle(resolved(observe(item(storage, metadata={"annotations": annotations}))))
+        (demand,) = {held.assignment.demand for held in settled.held.values()}
+        assert len(demand.encode()) <= 64
+        told.add(demand)
+    assert len(told) == 2
+
+
 def test_no_node_gives_up_what_somebody_waits_for() -> None:
     storage = {"storageUri": "hf://org/model", "residency": "Evictable"}
     settled = settle(resolved(observe(item(storage), demanded=True)))

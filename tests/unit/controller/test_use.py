@@ -1,13 +1,27 @@
 """Which Pods use which model: by volumes at, below and above its path, and by the annotation."""
 
+import asyncio
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from libs.chassis.health import Health
+from ome.fetch.v1 import fetch_pb2
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, MODEL_KIND_CLUSTER_BASE_MODEL, ModelRef
-from services.controller.use import PodView, UseIndex, project_pod, summary, told_use, users, view_pod
+from services.controller.pod_watch import PodWatch
+from services.controller.use import (
+    MODEL_ANNOTATION,
+    PodView,
+    UseIndex,
+    project_pod,
+    summary,
+    told_use,
+    users,
+    view_pod,
+)
 
 ROOT, PATH = "/models", "/models/meta/llama"
 CLUSTER = ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="llama", uid="c")
@@ -120,6 +134,57 @@ def test_of_a_pod_no_more_is_kept_than_is_judged() -> None:
     assert set(kept["metadata"]) == {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"}
     view = view_pod(kept)
     assert (view.paths, view.since, view.started) == ((PATH,), 1795856405, True)
+
+
+def test_nobody_makes_much_be_kept_of_a_pod() -> None:
+    deep = [{"hostPath": {"path": f"/models/{number}" + "/d" * 100_000}} for number in range(200)]
+    kept = project_pod(manifest(volumes=deep, annotations={MODEL_ANNOTATION: "m" * 200_000}), "ome")
+    assert kept is not None
+    view = view_pod(kept)
+    assert len(view.paths) <= 64
+    assert max(map(len, view.paths)) <= 1024
+    # It names no model, and so it has none by a volume above.
+    assert view.model == ""
+
+
+def test_a_pod_that_mounts_a_directory_deep_in_a_model_uses_it() -> None:
+    deep = [{"hostPath": {"path": PATH + "/d" * 2000}}]
+    kept = project_pod(manifest(volumes=deep), "ome")
+    assert kept is not None
+    assert uses(view_pod(kept))
+
+
+def test_the_index_of_deep_paths_grows_with_their_length_and_not_with_its_square() -> None:
+    index = UseIndex()
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            deep = f"/models/{number}" + "/d" * 500
+            index.model_changed(f"u{number}", ModelRef(name=f"m{number}", uid=f"u{number}"), deep)
+            index.pod_changed(("serving", f"p{number}"), pod(f"{deep}/e", name=f"p{number}"))
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_node_that_asks_much_leaves_others_their_turns() -> None:
+    watch = PodWatch("ome", lambda uid: None, Health())
+    for number in range(10):
+        watch.index.pod_changed(("serving", str(number)), pod(PATH, name=str(number)))
+    questions = [fetch_pb2.UseQuestion(model_uid="c", root=ROOT, paths=[PATH])] * 256
+    turns = 0
+
+    async def work() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    working = asyncio.create_task(work())
+    told = await watch.uses("n1", questions, lambda uid: CLUSTER)
+    working.cancel()
+    assert [each.pods for each in told] == [10] * 256
+    assert turns >= 200
 
 
 IRRELEVANT = {

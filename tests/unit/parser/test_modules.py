@@ -1,5 +1,7 @@
 """The linear modules that headers tell of, by which adapters and bases are held against each other."""
 
+import time
+
 from services.parser.modules import modules_of_adapter, modules_of_model
 from services.parser.safetensors import Tensor
 
@@ -58,3 +60,17 @@ def test_mlx_stores_the_pairs_the_other_way_round() -> None:
 def test_a_matrix_without_its_partner_or_with_one_of_another_rank_tells_nothing() -> None:
     assert modules_of_adapter(tensors(q__lora_A__weight=(8, 64))) == []
     assert modules_of_adapter(tensors(q__lora_A__weight=(8, 64), q__lora_B__weight=(64, 4))) == []
+
+
+def test_a_name_made_to_be_slow_costs_no_more_than_its_length() -> None:
+    slow = {"x" + ".lora_A" * 20_000 + ".": Tensor("F32", 1, 2, (2, 2))}
+    began = time.process_time()
+    assert modules_of_adapter(slow) == []
+    assert time.process_time() - began < 1.0
+
+
+def test_names_and_widths_that_no_module_has_give_no_list() -> None:
+    for name, shape in (("m" * 100_000, (2, 2)), ("m", (0, 2**70))):
+        assert modules_of_model({f"{name}.weight": Tensor("F32", 1, 2, shape)}) == []
+        pair = {f"{name}.lora_A": Tensor("F32", 1, 2, shape), f"{name}.lora_B": Tensor("F32", 1, 2, (2, shape[0]))}
+        assert modules_of_adapter(pair) == []

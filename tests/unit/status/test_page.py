@@ -1,12 +1,14 @@
 """The pages over HTTP: what strangers are told, what nobody can smuggle in, and how streams begin and end."""
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -108,8 +110,9 @@ async def site(
     viewers = int(str(more.get("viewers", 4)))
     door = Door(callers or Owners(), access or Rights(), TrustedProxy(), True, "ome-status", 1000.0, viewers)
     pages = Pages(sources, door, stop)
+    bounds: dict[str, Any] = {name: more[name] for name in ("patience_seconds", "most_connections") if name in more}
     async with (
-        serve_page(pages.application(), "127.0.0.1", port, None, Path(), health),
+        serve_page(pages.application(), "127.0.0.1", port, None, Path(), health, **bounds),
         aiohttp.ClientSession(read_bufsize=1 << 20) as session,
     ):
         found = Site(f"http://127.0.0.1:{port}", session, health, stop)
@@ -392,3 +395,67 @@ async def test_a_model_that_has_failed_says_what_comes_next_and_who_must_act(fle
         _, failed, _ = await here.get(model_address(failing.ref))
     assert "Revisions" in text
     assert "To do, by" in failed
+
+
+async def test_what_strangers_send_that_makes_no_sense_is_their_fault(fleet: SimulatedFleet) -> None:
+    async with site(fleet) as found:
+        async with found.session.post(f"{found.address}/login", data="&".join("abcdefgh")) as answer:
+            assert answer.status == 400
+        status, _, _ = await found.get("/models/basemodels/a/b", "", Host="[")
+        assert status in (303, 400)
+
+
+HALF_REQUESTS = {
+    "nothing": b"",
+    "half a request": b"GET /login HTTP/1.1\r\nHost: page\r\n",
+    "half a form": b"POST /login HTTP/1.1\r\nHost: page\r\nContent-Length: 1000\r\n\r\ntoken=",
+    "half a form that is not asked for": b"POST / HTTP/1.1\r\nHost: page\r\nContent-Length: 1000\r\n\r\ntoken=",
+}
+
+
+@pytest.mark.parametrize("sent", HALF_REQUESTS)
+async def test_a_stranger_who_leaves_the_page_waiting_is_cut_off(fleet: SimulatedFleet, sent: str) -> None:
+    async with site(fleet, patience_seconds=0.05) as found, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(found.address.rpartition(":")[2]))
+        writer.write(HALF_REQUESTS[sent])
+        with contextlib.suppress(ConnectionResetError):
+            while await reader.read(1 << 16):
+                pass
+        writer.close()
+
+
+async def test_a_stranger_who_reads_no_answer_is_cut_off(fleet: SimulatedFleet) -> None:
+    async with site(fleet, patience_seconds=0.2) as found, asyncio.timeout(10):
+        asset = re.findall(r"/static/[0-9a-f]+/", (await found.get("/login", ""))[1])[0] + "vendor/htmx.js"
+        _, writer = await asyncio.open_connection("127.0.0.1", int(found.address.rpartition(":")[2]), limit=1 << 10)
+
+        async def ask_on() -> None:
+            while True:
+                writer.write(f"GET {asset} HTTP/1.1\r\nHost: page\r\n\r\n".encode() * 100)
+                await writer.drain()
+
+        with pytest.raises(ConnectionError):
+            await ask_on()
+        writer.close()
+
+
+async def test_a_stream_outlives_the_patience_for_strangers(fleet: SimulatedFleet) -> None:
+    async with site(fleet, patience_seconds=0.05) as found, found.messages("/fleet/stream") as messages:
+        assert (await anext(messages))[0] == "fleet"
+        async with asyncio.timeout(10):
+            fleet.step()
+            while (await anext(messages))[0] != "cells":
+                pass
+
+
+async def test_connections_beyond_the_bound_are_refused_and_those_before_go_on(fleet: SimulatedFleet) -> None:
+    async with site(fleet, most_connections=2) as found, asyncio.timeout(10):
+        port = int(found.address.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        others = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        with contextlib.suppress(ConnectionResetError):
+            assert await others[-1][0].read(1) == b""
+        writer.write(b"GET /login HTTP/1.1\r\nHost: page\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        for each in (writer, *(other for _, other in others)):
+            each.close()

@@ -2,9 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from ome.model.v1.model_pb2 import MODEL_KIND_CLUSTER_BASE_MODEL, NODE_PHASE_READY, ModelRef
 from ome.status.v1.status_pb2 import Model, NodeStatus
-from services.status.page.board import Board
+from services.status.page.board import BEAT_SECONDS, Board, pause_seconds
 from services.status.page.cells import LEFTOVER
 from tests.support.simulated_page import SimulatedFleet
 
@@ -51,3 +53,13 @@ async def test_a_node_that_comes_with_a_model_gets_its_column_and_every_row_its_
         assert len(board.columns) == 4
         assert {len(each.cells) for each in board.rows.values()} == {4}
         assert board.rows[uid].cells[place] == LEFTOVER
+
+
+@pytest.mark.parametrize(("spent", "viewers"), [(0.05, 1), (0.05, 32), (0.05, 200)])
+def test_all_who_look_together_take_no_more_than_a_part_of_the_time(spent: float, viewers: int) -> None:
+    beat = BEAT_SECONDS + pause_seconds(spent, viewers)
+    assert viewers * spent / beat <= 0.25
+
+
+def test_few_who_look_at_little_wait_for_the_beat_alone() -> None:
+    assert pause_seconds(0.002, 20) == 0.0

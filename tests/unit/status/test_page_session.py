@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 import pytest
+from starlette.datastructures import Headers
 
 from libs.chassis.errors import ServiceError
 from services.status.callers import Caller
@@ -26,7 +27,7 @@ class Shown:
 async def who(headers: Mapping[str, str], cookies: Mapping[str, str], peer: str) -> tuple[Caller, Shown]:
     """Who a request is by, and what was shown for it."""
     shown = Shown()
-    return await identify(shown, PROXY, headers, cookies, (peer, 1)), shown
+    return await identify(shown, PROXY, Headers(headers), cookies, (peer, 1)), shown
 
 
 @pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1%eth0"])
@@ -48,7 +49,7 @@ async def test_an_address_that_a_header_names_is_not_where_somebody_connects_fro
 
 
 async def test_without_networks_no_proxy_is_trusted() -> None:
-    caller = await identify(Shown(), TrustedProxy(), {"X-Forwarded-User": "ada"}, {}, ("127.0.0.1", 1))
+    caller = await identify(Shown(), TrustedProxy(), Headers({"X-Forwarded-User": "ada"}), {}, ("127.0.0.1", 1))
     assert caller.name == "by-token"
 
 
@@ -64,6 +65,16 @@ async def test_without_networks_no_proxy_is_trusted() -> None:
 async def test_a_proxy_makes_nobody_an_administrator(headers: Mapping[str, str]) -> None:
     with pytest.raises(ServiceError, match="begins with system:"):
         await who(headers, {}, "10.1.2.3")
+
+
+@pytest.mark.parametrize("twice", ["x-forwarded-user", "x-forwarded-groups"])
+async def test_a_header_that_a_proxy_has_put_beside_that_of_a_stranger_names_nobody(twice: str) -> None:
+    named = [("x-forwarded-user", "ada"), ("x-forwarded-groups", "team-a"), (twice, "bob")]
+    headers = Headers(raw=[(name.encode(), value.encode()) for name, value in named])
+    with pytest.raises(ServiceError, match="more than once"):
+        await identify(Shown(), PROXY, headers, {}, ("10.1.2.3", 1))
+    by_token = await identify(Shown(), PROXY, headers, {}, ("192.0.2.1", 1))
+    assert by_token.name == "by-token"
 
 
 async def test_the_token_of_a_header_comes_before_that_of_the_cookie() -> None:
