@@ -74,11 +74,6 @@ def judge_rules(storage: Mapping[str, Any], node: str, labels: Mapping[str, str]
     return tuple(rules)
 
 
-def is_satisfied(rules: Sequence[Rule]) -> bool:
-    """Whether a node that stands to the rules like this is meant for the model."""
-    return not missing_rules(rules)
-
-
 def missing_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
     """The rules that a node would still have to satisfy; of several terms those of the one that it comes nearest."""
     failing = [rule for rule in rules if rule.term == 0 and not rule.satisfied]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.fetcher.store.records import Records
+from services.fetcher.store.record_folder import RecordFolder
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Eviction:
     demand: str
 
 
-def eviction_records(directory: Path) -> Records[Eviction]:
+def eviction_records(directory: Path) -> RecordFolder[Eviction]:
     """The records below one directory, by the uid of the model."""
-    return Records(directory, _read)
+    return RecordFolder(directory, _read)
 
 
 def _read(_: str, fields: Any) -> Eviction:

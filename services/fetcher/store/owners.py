@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.fetcher.store.records import Records
+from services.fetcher.store.record_folder import RecordFolder
 
 # A metadata.uid of Kubernetes is a UUID; anything else that cannot leave the directory will do.
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
@@ -38,7 +38,7 @@ class Owners:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._records: Records[Owner] = Records(directory, _read)
+        self._records: RecordFolder[Owner] = RecordFolder(directory, _read)
 
     def load(self) -> None:
         """Read all records."""

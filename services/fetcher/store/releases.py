@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.fetcher.store.records import Records
+from services.fetcher.store.record_folder import RecordFolder
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Releases:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._records: Records[Release] = Records(directory, _read)
+        self._records: RecordFolder[Release] = RecordFolder(directory, _read)
 
     def load(self) -> None:
         """Read all records."""

@@ -135,7 +135,7 @@ IN_THE_WORLD = {
     "services.fetcher.store.owners",
     "services.fetcher.store.paths",
     "services.fetcher.store.record",
-    "services.fetcher.store.records",
+    "services.fetcher.store.record_folder",
     "services.fetcher.store.releases",
     "services.fetcher.store.scopes",
     "services.fetcher.store.space",
