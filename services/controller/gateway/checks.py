@@ -143,7 +143,7 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
             root=one_line(root.root, _PATH_CHARACTERS),
             total_bytes=root.total_bytes,
             free_bytes=root.free_bytes,
-            reserved_bytes=root.reserved_bytes,
+            reserved_bytes=max(0, root.reserved_bytes),
             problem=one_line(root.problem),
         )
     return bounded

@@ -168,6 +168,7 @@ IN_THE_WORLD = {
     "services.status.node_loop",
     "services.status.observations",
     "services.status.page.board",
+    "services.status.page.connections",
     "services.status.page.opening",
     "services.status.page.pages",
     "services.status.page.server",
