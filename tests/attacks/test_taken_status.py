@@ -72,6 +72,7 @@ _OTHER_STORAGE: Object = {
             "nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]
         }
     },
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
     "downloadPolicy": "AlwaysDownload",
     "residency": "Evictable",
     "revisionPolicy": "Follow",
