@@ -520,7 +520,8 @@ class ModelLoop:
                         raise
                     # It was said. All that is the model's is gone, and nobody waits for what is not.
                     _log.warning("foreign_files_kept", model=model_uid, root=root, message=error.message)
-                if all((at, each.digest) != (root, digest) for at, each in await self._roots.releases()):
+                releases = [(at, each.digest) for at, each in await self._roots.releases() if each.uid == model_uid]
+                if (root, digest) not in releases:
                     # Otherwise it is looked at again when no Pod can use it any more.
                     memory.fetched.discard((root, digest))
 

@@ -99,6 +99,23 @@ async def test_a_pod_keeps_its_whole_revision_and_a_new_one_gets_the_next(
     assert len(artifacts(node)) == 1
 
 
+async def test_a_model_is_gone_although_another_keeps_the_same_files_for_a_pod(
+    driver: Driver, node: FetcherNode
+) -> None:
+    await hold_and_wait(driver, "a", PATH)
+    await hold_and_wait(driver, "b", "/models/b")
+    driver.pods = {"/models/b": [pod()]}
+    left = await driver.drop("b")
+    await driver.state("b", is_held)
+    gone = await driver.drop("a")
+    await driver.state("a", NODE_PHASE_DELETED, gone)
+    assert len(artifacts(node)) == 1
+
+    driver.pods = {}
+    await driver.state("b", NODE_PHASE_DELETED, left)
+    assert not artifacts(node)
+
+
 async def test_a_pod_that_started_after_the_link_moved_holds_nothing(
     driver: Driver, node: FetcherNode, hub: Hub
 ) -> None:
