@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Dataclass)
 
 
 class RecordFolder(Generic[R]):
-    """RecordFolder by name. The name is that of the file, so it must be one part of a path, which is for the caller."""
+    """Records by name. The name is that of the file, so it must be one part of a path, which is for the caller."""
 
     def __init__(self, directory: Path, read: Callable[[str, Any], R]) -> None:
         """Read makes a record of a name and the fields that stand there; ValueError, KeyError or TypeError is none."""
