@@ -25,9 +25,17 @@ READY, UPDATING, FAILED, EVICTED = "Ready", "Updating", "Failed", "Evicted"
 _NODES_NAMED, _GROUPS_NAMED = 3, 5
 _NOTHING_TO_DO = "Nobody needs to do anything."
 _UNKNOWN = Remedy(Who.OWNER, "Read the message; the reason is newer than this program.", Retry.WORKING)
-# Conditions in the order of their importance, each with the status that is bad news, and those that tell a cause first.
-_BAD = {"Degraded": "True", "Stalled": "True", "Whole": "False", "Complete": "False", "Parsed": "False"}
-_HOMES = ("Whole", "Degraded", "Stalled", "Complete")
+# The conditions that tell a cause of several, in this order; the others name the one that does.
+CAUSE_HOMES = ("Whole", "Degraded", "Stalled", "RolledOut", "Complete")
+# Conditions in the order of their importance, each with the status that is bad news.
+_BAD = {
+    "Degraded": "True",
+    "Stalled": "True",
+    "Whole": "False",
+    "RolledOut": "False",
+    "Complete": "False",
+    "Parsed": "False",
+}
 # A weight whose base does not exist goes nowhere, whatever else there is to say of it.
 _BASE_NOT_FOUND = "BaseNotFound"
 _ROOM_COUNTED = "How much room a node has decides whether it gets a model, and not whether it keeps one."
@@ -185,7 +193,7 @@ def foremost_cause(status: Mapping[str, Any]) -> tuple[str, str, str] | None:
     for each in wrong.values():
         # A cause of several conditions is told by one of them, and named by the others.
         told = next(
-            wrong[name] for name in (*_HOMES, *wrong) if name in wrong and wrong[name]["reason"] == each["reason"]
+            wrong[name] for name in (*CAUSE_HOMES, *wrong) if name in wrong and wrong[name]["reason"] == each["reason"]
         )
         return told["type"], told["reason"], told.get("message") or ""
     return None

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from libs.artifact.reasons import Reason
+from libs.model.explanation import CAUSE_HOMES
 from libs.model.reasons import reason_of
 from ome.fetch.v1 import fetch_pb2
 from ome.fetch.v1.fetch_pb2 import (
@@ -42,9 +43,8 @@ _WAITING_FOR_PEOPLE = (Reason.NO_MATCHING_NODE, Reason.BASE_NOT_FOUND)
 # Words of conditions for what is as it should be, or not known yet; all others are reasons.
 _AS_EXPECTED = "AsExpected"
 _PENDING = "Pending"
-# Conditions that are bad news while they hold, and where a cause of more than one condition is told, in this order.
+# Conditions that are bad news while they hold.
 _TROUBLE = ("Degraded", "Stalled")
-_HOMES = ("Whole", *_TROUBLE, "RolledOut", "Complete")
 
 # Status, reason and message of a condition.
 Judgement = tuple[str, str, str]
@@ -259,7 +259,7 @@ def _told_once(judged: Mapping[str, Judgement]) -> dict[str, Judgement]:
         name: judgement[1:] for name, judgement in judged.items() if (judgement[0] == "True") == (name in _TROUBLE)
     }
     homes: dict[tuple[str, str], str] = {}
-    for name in sorted(causes, key=lambda each: _HOMES.index(each) if each in _HOMES else len(_HOMES)):
+    for name in sorted(causes, key=lambda each: CAUSE_HOMES.index(each) if each in CAUSE_HOMES else len(CAUSE_HOMES)):
         homes.setdefault(causes[name], name)
     told = dict(judged)
     for name, cause in causes.items():

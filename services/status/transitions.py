@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.artifact.reasons import Reason
+from libs.model.explanation import CAUSE_HOMES
 
 # Limit of Event.note in k8s.io/api/events/v1.
 NOTE_BYTES = 1024
@@ -120,7 +121,7 @@ def _reason(name: str, conditions: Mapping[str, Mapping[str, str]]) -> str:
 def _cause(name: str, conditions: Mapping[str, Mapping[str, str]]) -> str:
     """What a condition says, or the one that tells the cause of both."""
     reason = _reason(name, conditions)
-    home = next((each for each in ("Whole", "Degraded", "Stalled", name) if _reason(each, conditions) == reason), name)
+    home = next((each for each in (*CAUSE_HOMES, name) if _reason(each, conditions) == reason), name)
     return conditions[home]["message"]
 
 

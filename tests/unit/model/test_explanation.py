@@ -314,3 +314,11 @@ def test_a_reason_that_is_newer_than_this_program_is_told_all_the_same() -> None
 def test_a_model_without_conditions_is_explained_from_its_nodes() -> None:
     assert foremost_cause({}) is None
     assert explain_model({**model(), "status": {}}, [TOLD]).lines()[0].startswith("0 of 1 node hold the model")
+
+
+def test_a_rollout_that_waits_is_told_in_its_own_words_and_not_by_a_condition_that_names_it() -> None:
+    named = condition(
+        "Complete", "False", "RollingOut", "Not every node does: the condition RolledOut tells the cause."
+    )
+    rollout = condition("RolledOut", "False", "RollingOut", "n1 goes first.")
+    assert foremost_cause({"conditions": [named, rollout]}) == ("RolledOut", "RollingOut", "n1 goes first.")
