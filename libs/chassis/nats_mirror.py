@@ -93,6 +93,14 @@ class Mirror(Generic[V]):
         return self._created.isoformat() if self._created else ""
 
     @property
+    def whole(self) -> bool:
+        """Whether all entries are of the stream that epoch names.
+
+        Not while everything is being read again, when some may be of the stream that was lost.
+        """
+        return self._synced.is_set() and self._unconfirmed is None
+
+    @property
     def sequence(self) -> int:
         """Up to which revision the stream was read."""
         return self._seen[-1][0] if self._seen else 0
@@ -223,7 +231,7 @@ class Mirror(Generic[V]):
                 del self.entries[key]
                 on_change(key)
             return
-        if known and (known.revision == delivered.sequence if anew else known.revision >= delivered.sequence):
+        if known and not anew and known.revision >= delivered.sequence:
             return
         try:
             value = self._decode(message.data)
@@ -235,4 +243,6 @@ class Mirror(Generic[V]):
                 on_change(key)
             return
         self.entries[key] = Entry(delivered.sequence, value)
-        on_change(key)
+        # The same revision of another stream says nothing.
+        if not (known and known.revision == delivered.sequence and known.value == value):
+            on_change(key)

@@ -1,6 +1,8 @@
 """How a node learns what it must hold: at once, wholly, and never an older word after a newer one."""
 
 import asyncio
+import contextlib
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from libs.artifact import names
+from libs.chassis.errors import ServiceError
 from libs.chassis.nats_client import delete_key, put_if
 from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, GOAL_HOLD, Assignment, DesiredChange, Source
 from services.controller.streams import ensure_streams
@@ -151,3 +154,75 @@ async def test_a_stream_that_was_made_anew_is_believed_although_its_revisions_ar
         await node.until(lambda found: found == {"a": 5})
         await assign(js, "a", 6)
         await node.until(lambda found: found == {"a": 6})
+
+
+async def test_a_node_that_asks_while_a_stream_made_anew_is_read_hears_what_comes_later(
+    server: NatsServer, js: JetStreamContext
+) -> None:
+    async with following(server) as node:
+        await assign_others(js, 12_000)
+        await assign(js, "a", 1)
+        await node.until(lambda found: found == {"a": 1})
+        before = node.assignments.epoch
+
+        await js.delete_stream(f"KV_{BUCKET}")
+        await ensure_streams(js, 1, 60)
+        asking = asyncio.create_task(ask_again_and_again(node, before))
+        await assign_others(js, 10_000)
+        await assign(js, "a", 2)
+
+        await node.until(lambda found: found == {"a": 2})
+        await asking
+        await assign(js, "a", 3)
+        await node.until(lambda found: found == {"a": 3})
+        await delete_key(js, BUCKET, names.node_key(NODE, "a"))
+        await node.until(lambda found: not found)
+
+
+async def test_an_older_store_that_was_restored_is_believed(server: NatsServer, js: JetStreamContext) -> None:
+    await assign(js, "a", 1)
+    backup = server.folder / "backup"
+    async with following(server) as node:
+        await node.until(lambda found: found == {"a": 1})
+        await server.stop()
+        shutil.copytree(server.folder / "jetstream", backup)
+        await server.start()
+        for priority in range(2, 20):
+            await assign_when_back(js, "a", priority)
+        await node.until(lambda found: found == {"a": 19})
+
+        await server.stop()
+        shutil.rmtree(server.folder / "jetstream")
+        shutil.copytree(backup, server.folder / "jetstream")
+        await server.start()
+        await assign_when_back(js, "a", 30)
+
+        await node.until(lambda found: found == {"a": 30})
+        await assign(js, "a", 31)
+        await node.until(lambda found: found == {"a": 31})
+
+
+async def assign_others(js: JetStreamContext, count: int) -> None:
+    """Assign models to another node, to give the gateway something to read and revisions a distance."""
+    hold = Assignment(goal=GOAL_HOLD).SerializeToString()
+    for number in range(0, count, 200):
+        keys = [names.node_key("node-2", f"m{each}") for each in range(number, number + 200)]
+        await asyncio.gather(*(js.publish(f"$KV.{BUCKET}.{key}", hold) for key in keys))
+
+
+async def ask_again_and_again(node: Node, epoch: str) -> None:
+    """Have everything read at short intervals, as nodes do that lose their connections, until it is of a new epoch."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while node.assignments.epoch == epoch:
+            node.assignments.reread()
+            await asyncio.sleep(0.002)
+
+
+async def assign_when_back(js: JetStreamContext, uid: str, priority: int) -> None:
+    """Assign a model as soon as the server that was started again takes it."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            with contextlib.suppress(ServiceError):
+                await assign(js, uid, priority)
+                return
+            await asyncio.sleep(0.05)

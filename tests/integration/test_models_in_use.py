@@ -167,11 +167,11 @@ def test_pods_read_their_whole_revision_while_the_next_one_comes_and_new_pods_re
         each.await_rounds()
     shown = Film(fleet, film, readers)
     shown.look()
-    throttle = fleet.hub.inject(Fault("throttle", path="*.safetensors", bytes_per_second=1_500_000))
+    stall = fleet.hub.inject(Fault("stall", path="*/model-00002-*", after_bytes=1000))
     revised = revise(fleet, film, "v2", seed=2)
     shown.until("what comes is told", lambda picture: picture["comes"] not in ("-", "? 0/3"))
+    stall.release()
     shown.until("the new revision is everywhere", lambda picture: picture["comes"] == "-" and picture["held"] != "-")
-    throttle.remove()
     second = served(fleet, "node-1")
     assert first != second
     readers.append(Reader(fleet, "new-1", "node-1"))

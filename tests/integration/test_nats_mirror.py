@@ -152,6 +152,27 @@ async def test_what_a_server_lost_is_lost_for_the_mirror_too(server: NatsServer)
         await watched.stop()
 
 
+async def test_another_value_at_the_same_revision_of_a_stream_made_anew_is_seen(server: NatsServer) -> None:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
+        js = client.jetstream()
+        await ensure_streams(js, 1, 30)
+        await put_if(js, BUCKET, "n1.a", b"before", None)
+        await put_if(js, BUCKET, "n1.b", b"same", None)
+        watched = Watched(client)
+        await watched.holds({"n1.a": b"before", "n1.b": b"same"})
+        watched.changes.clear()
+
+        await js.delete_stream(f"KV_{BUCKET}")
+        await ensure_streams(js, 1, 30)
+        await put_if(js, BUCKET, "n1.a", b"after", None)
+        await put_if(js, BUCKET, "n1.b", b"same", None)
+        watched.mirror.reread()
+
+        await watched.holds({"n1.a": b"after", "n1.b": b"same"})
+        assert watched.changes == ["n1.a"]
+        await watched.stop()
+
+
 async def test_streams_that_a_server_lost_are_made_again(server: NatsServer) -> None:
     async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
         js = client.jetstream()

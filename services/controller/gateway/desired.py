@@ -64,6 +64,9 @@ class DesiredByNode:
         """The next piece of what a node must hold. Raises Unavailable."""
         if request.after_uid:
             check_uid(request.after_uid)
+        if not self.mirror.whole:
+            # Revisions of two streams under the name of one would have the node ignore whatever comes later.
+            raise Unavailable(Reason.UNAVAILABLE, f"{names.DESIRED_BUCKET} is being read")
         reply = fetch_pb2.DesiredSnapshot(epoch=self.mirror.epoch, sequence=self.mirror.sequence, tells_use=True)
         reply.restored = request.epoch == reply.epoch and await self._is_ahead(request.revision)
         token, size = names.node_token(node), 0

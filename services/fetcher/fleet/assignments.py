@@ -100,9 +100,12 @@ class Assignments:
             self._wanted.set()
             return
         key = node_key(self._node, change.model_uid)
-        if change.gone and self._revision(key) <= change.revision:
+        if change.revision < self._revision(key):
+            # Of a gateway that is behind, or of an older store that was restored.
+            self._wanted.set()
+        elif change.gone:
             self._forget(key, change.revision, on_change)
-        elif not change.gone and self._revision(key) < change.revision:
+        elif change.revision > self._revision(key):
             self._take(key, change, on_change)
 
     async def _read_everything(self, on_change: Callable[[str], None]) -> None:
@@ -122,7 +125,9 @@ class Assignments:
             for change in piece.assignments:
                 key = node_key(self._node, change.model_uid)
                 listed.add(key)
-                if change.revision > self._revision(key):
+                known = self._revision(key)
+                # What the gateway has read past and does not know any more was of a store that is no more.
+                if change.revision > known or change.revision < known <= piece.sequence:
                     self._take(key, change, on_change)
                 after = change.model_uid
             if not piece.more:

@@ -241,8 +241,9 @@ class ModelLoop:
         state = describe(desired, observed)
         if state.phase == NodePhase.NODE_PHASE_READY and not state.update:
             memory.setback, memory.attempts = None, 0
-        await self._say(model_uid, state)
+        # Also when no answer comes: it may have been stored all the same, and be lost with the facts afterwards.
         memory.said_facts = state.facts_key
+        await self._say(model_uid, state)
         look_again = self._look_again_seconds(
             model_uid, state, memory, next_attempt_at(desired, memory.setback, planned_at)
         )
