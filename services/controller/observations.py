@@ -82,7 +82,10 @@ class Observations:
         )
         self.volumes = VolumeWatch(settings.parser_image, changed, health)
         # A rollout of Pods is one change of what a model's status says, not one for each of them.
-        self.pods = PodWatch(settings.namespace, lambda uid: changed_later(uid, _USE_SECONDS), health)
+        self._name_all_pods = settings.pod_names == "all"
+        self.pods = PodWatch(
+            settings.namespace, self._name_all_pods, lambda uid: changed_later(uid, _USE_SECONDS), health
+        )
         self._items: dict[str, Object] = {}
         self._specs: dict[str, ModelSpec] = {}
         self._nodes: dict[str, Object] = {}
@@ -351,7 +354,8 @@ class Observations:
         model, holders = self._specs.get(uid), self._holders.get(uid, ())
         if model is None:
             return None
-        return use.summary((pod for pod in self.pods.index.users_of(uid) if pod.node in holders), model.ref)
+        users = (pod for pod in self.pods.index.users_of(uid) if pod.node in holders)
+        return use.summary(users, model.ref, self._name_all_pods)
 
     def _awaits_listing(self, model: ModelSpec) -> bool:
         source = self.source_of(model)

@@ -31,8 +31,10 @@ _BOUND = {"fieldSelector": "spec.nodeName!=,status.phase!=Succeeded,status.phase
 class PodWatch:
     """Copies of Pods; changed is called with the uid of each model of which other Pods are users now."""
 
-    def __init__(self, own_namespace: str, changed: Callable[[str], None], health: Health) -> None:
+    def __init__(self, own_namespace: str, name_all: bool, changed: Callable[[str], None], health: Health) -> None:
+        """With name_all, a cluster-scoped model names the Pods of all namespaces."""
         self.index = use.UseIndex()
+        self._name_all = name_all
         self._changed = changed
         project = partial(use.project_pod, own_namespace=own_namespace)
         self._pods = Reflector(PODS, "pods that use models", health, _BOUND, project=project)
@@ -81,7 +83,7 @@ class PodWatch:
         ref = find_model(question.model_uid)
         before = question.before.ToMilliseconds() / 1000 if question.HasField("before") else None
         found = use.users(self.index.pods_on(node), ref, question.root, question.paths, before)
-        return use.told_use(found, ref)
+        return use.told_use(found, ref, self._name_all)
 
     def _refuse_while_behind(self) -> None:
         if not self._pods.current:

@@ -54,6 +54,11 @@ class Settings:
         choices=("any", "own"),
         help="where BaseModels may lie on nodes: at any path, or in their own folder below a model root only",
     )
+    pod_names: str = setting(
+        "all",
+        choices=("all", "own"),
+        help="Pods that a model's status names of those that use it: for a cluster-scoped model all, or none",
+    )
     secret_check_seconds: float = setting(
         2.0, help="how often a Secret is looked at while a model that names it fails", minimum=0.1
     )

@@ -139,29 +139,32 @@ def users(
     ]
 
 
-def told_use(found: Sequence[PodView], ref: model_pb2.ModelRef | None) -> fetch_pb2.Use:
-    """What a node is told: the names of Pods only where those who see the model may know them."""
+def told_use(found: Sequence[PodView], ref: model_pb2.ModelRef | None, name_all: bool = True) -> fetch_pb2.Use:
+    """What a node is told: the names of Pods only where those who see the model may know them.
+
+    With name_all, whoever sees a cluster-scoped model may know the Pods of all namespaces that use it.
+    """
     told = fetch_pb2.Use(pods=len(found))
     for pod in sorted(found, key=lambda each: (each.since, each.key))[:_MOST_USERS]:
-        told.users.append(_told_pod(pod, ref))
+        told.users.append(_told_pod(pod, ref, name_all))
     return told
 
 
-def summary(found: Iterable[PodView], ref: model_pb2.ModelRef) -> fetch_pb2.ModelUse | None:
-    """Who uses a model, for its status; None when nobody does."""
+def summary(found: Iterable[PodView], ref: model_pb2.ModelRef, name_all: bool = True) -> fetch_pb2.ModelUse | None:
+    """Who uses a model, for its status, with names as told_use gives them; None when nobody does."""
     pods = sorted(found, key=lambda each: (each.since, each.node, each.key))
     if not pods:
         return None
     told = fetch_pb2.ModelUse(nodes=len({pod.node for pod in pods}), pods=len(pods))
     for pod in pods[:_MOST_USERS]:
-        told.users.add(node=pod.node, pod=_told_pod(pod, ref))
+        told.users.add(node=pod.node, pod=_told_pod(pod, ref, name_all))
     return told
 
 
-def _told_pod(pod: PodView, ref: model_pb2.ModelRef | None) -> fetch_pb2.PodUse:
+def _told_pod(pod: PodView, ref: model_pb2.ModelRef | None, name_all: bool) -> fetch_pb2.PodUse:
     told = fetch_pb2.PodUse()
     told.since.FromSeconds(pod.since)
-    if ref and ref.namespace in ("", pod.namespace):
+    if ref and (ref.namespace == pod.namespace or (name_all and not ref.namespace)):
         told.namespace, told.name = pod.namespace, pod.name
     return told
 

@@ -103,6 +103,16 @@ def test_pods_of_other_namespaces_are_counted_and_not_named_to_those_who_see_a_n
     assert [(each.namespace, each.name) for each in told.users] == [("team", "server"), ("", "")]
 
 
+def test_pods_are_counted_and_not_named_to_those_who_see_a_cluster_scoped_model_where_the_operator_says_so() -> None:
+    found = [pod(PATH, namespace="team"), pod(PATH, namespace="other", since=200)]
+    told, summed = told_use(found, CLUSTER, name_all=False), summary(found, CLUSTER, name_all=False)
+    assert summed is not None
+    assert (told.pods, summed.pods) == (2, 2)
+    assert {each.name for each in told.users} == {each.pod.name for each in summed.users} == {""}
+    own = told_use(found, TEAM, name_all=False)
+    assert [(each.namespace, each.name) for each in own.users] == [("team", "server"), ("", "")]
+
+
 def test_of_many_pods_the_first_are_named() -> None:
     told = told_use([pod(PATH, name=f"server-{number}", since=number) for number in range(20)], CLUSTER)
     assert told.pods == 20
@@ -168,7 +178,7 @@ def test_the_index_of_deep_paths_grows_with_their_length_and_not_with_its_square
 
 
 async def test_a_node_that_asks_much_leaves_others_their_turns() -> None:
-    watch = PodWatch("ome", lambda uid: None, Health())
+    watch = PodWatch("ome", True, lambda uid: None, Health())
     for number in range(10):
         watch.index.pod_changed(("serving", str(number)), pod(PATH, name=str(number)))
     questions = [fetch_pb2.UseQuestion(model_uid="c", root=ROOT, paths=[PATH])] * 256
