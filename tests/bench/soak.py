@@ -58,6 +58,8 @@ class Soak:
         # Zone that each model selects, empty for all, and its revision.
         self._models = {f"bench-{number:04}": ("", 1) for number in range(bench.models)}
         self.happened: dict[str, int] = {}
+        # What was not as desired at the last look.
+        self.amiss: list[str] = []
 
     async def begin(self) -> None:
         """Create all nodes and models."""
@@ -94,19 +96,26 @@ class Soak:
 
     async def is_as_desired(self) -> bool:
         """Whether each model is Ready exactly where it is selected, by its status and by the nodes' labels."""
+        self.amiss = await self._differences()
+        return not self.amiss
+
+    async def _differences(self) -> list[str]:
+        """What is not as desired."""
         items = {item["metadata"]["name"]: item async for item in self._bench.items()}
         if items.keys() != self._models.keys():
-            return False
+            return [f"{name}: exists or is missing" for name in sorted(items.keys() ^ self._models.keys())]
         labels = await self._bench.labels()
+        found = []
         for name, item in items.items():
             zone, revision = self._models[name]
             wanted = sum(1 for each in self._zones.values() if zone in ("", each))
-            if not is_complete(item) or item["spec"]["storage"]["storageUri"] != _uri(name, revision):
-                return False
-            if item["status"]["nodes"]["ready"] != wanted or labels[item["metadata"]["uid"]] != wanted:
-                return False
+            ready, labelled = item.get("status", {}).get("nodes", {}).get("ready"), labels[item["metadata"]["uid"]]
+            current = is_complete(item) and item["spec"]["storage"]["storageUri"] == _uri(name, revision)
+            if not current or (ready, labelled) != (wanted, wanted):
+                found.append(f"{name}: wanted on {wanted}, ready {ready}, labelled {labelled}, complete {current}")
         # A label of a model that is gone would be one more.
-        return set(labels) <= {item["metadata"]["uid"] for item in items.values()}
+        strangers = set(labels) - {item["metadata"]["uid"] for item in items.values()}
+        return found + [f"labels of {uid}, which is gone" for uid in sorted(strangers)]
 
     async def _relabel(self) -> None:
         name = self._chance.choice(sorted(self._zones.keys() - self._away))
@@ -202,6 +211,8 @@ async def soak(arguments: argparse.Namespace) -> None:
                         break
                     await run.go_on(_ROUND_SECONDS)
             except (TimeoutError, ServiceError) as error:
+                for each in run.amiss:
+                    print(each)
                 sys.exit(f"not as desired after {time.monotonic() - started:.0f} s: {type(error).__name__} {error}")
             finally:
                 reporting.cancel()
