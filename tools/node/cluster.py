@@ -164,6 +164,11 @@ class NodeCluster:
         return self.folder / "kubeconfig"
 
     @property
+    def kubectl_program(self) -> Path:
+        """The program behind `kubectl`, for tests that follow what it prints."""
+        return self.programs["kubectl"]
+
+    @property
     def api_port(self) -> int:
         """The port of the API server at MACHINE."""
         return self._started.result()[0].port
