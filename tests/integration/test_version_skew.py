@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.support import earlier
+from tests.support.earlier import images, install
 from tests.support.fleet import LLAMA_CONFIG, Fleet, model
 from tests.support.hub import Fault, GeneratedFile, generated_model
 from tests.support.model_watch import ModelWatch
 from tools.localcluster.cluster import ALL_CHARTS, LocalCluster
+from tools.node import earlier
 
 pytestmark = pytest.mark.cluster
 
@@ -36,7 +37,7 @@ class Mixture:
 
     def install_earlier(self, *charts: str) -> None:
         """Upgrade or roll back charts to the earlier commit."""
-        earlier.install(self.fleet.cluster, self.checkout, charts, MORE)
+        install(self.fleet.cluster, self.checkout, charts, MORE)
 
     def install_present(self, *charts: str) -> None:
         """Upgrade charts to what this commit has."""
@@ -77,7 +78,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixture]:
         pytest.skip(f"the history of this clone does not reach back to {earlier.COMMIT}")
     checkout = tmp_path_factory.mktemp("earlier")
     earlier.check_out(checkout)
-    with LocalCluster(nodes=2, charts=(), images=earlier.images(checkout)) as cluster:
+    with LocalCluster(nodes=2, charts=(), images=images(checkout)) as cluster:
         mixture = Mixture(Fleet(cluster), checkout)
         mixture.install_earlier(*ALL_CHARTS)
         yield mixture

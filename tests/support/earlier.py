@@ -1,7 +1,4 @@
-"""The services and charts of an earlier commit, taken from the history of this repository, for tests of mixed versions.
-
-Stands for the release before the present one as long as there is none. Its processes run on the present requirements.
-"""
+"""The services and charts of an earlier commit in a local cluster. Its processes run on the present requirements."""
 
 import json
 import subprocess
@@ -13,22 +10,7 @@ from typing import Any
 from tools.localcluster.charts import SERVICES, images_of, merged
 from tools.localcluster.cluster import LocalCluster
 
-ROOT = Path(__file__).parents[2]
-# The last one before nodes learned of Pods, revisions and evictions, with everything that a site needs to install it.
-COMMIT = "07d561894eef63fa9b83645515d21fdc09f0c3cb"
 REPOSITORY = "earlier"
-
-
-def is_in_history() -> bool:
-    """Whether the commit is in this clone; a shallow one, or an export, does not have it."""
-    command = ["git", "cat-file", "-e", f"{COMMIT}^{{commit}}"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
-
-
-def check_out(folder: Path) -> None:
-    """Write the files of the commit into an empty folder. Nothing of the clone changes."""
-    archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, capture_output=True, check=True).stdout
-    subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
 
 
 def images(folder: Path) -> dict[str, list[str]]:

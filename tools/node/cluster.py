@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
@@ -104,6 +104,21 @@ class Node:
         """SIGKILL a program of the node, which is then started again."""
         [pid] = self.processes(name)
         os.kill(pid, signal.SIGKILL)
+
+    def load(self, images: Iterable[Path]) -> None:
+        """Import further images, each an archive, while the node is on (seconds for each)."""
+        assert self._process is not None
+        [first] = _children(self._process.pid)
+        for image in images:
+            command = ("images", "import", str(image))
+            _run(
+                "nsenter",
+                f"--target={first}",
+                "--mount",
+                self.plan.programs["ctr"],
+                *configuration.CTR_OPTIONS,
+                *command,
+            )
 
     def log(self, lines: int = 40) -> str:
         """The ends of the logs of its programs."""

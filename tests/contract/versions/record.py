@@ -1,6 +1,6 @@
 """Records into `data` what an earlier commit says and keeps: `python -m tests.contract.versions.record`.
 
-Runs a local cluster in which everything is of `tests.support.earlier.COMMIT`, until one model is Ready and another has
+Runs a local cluster in which everything is of `tools.node.earlier.COMMIT`, until one model is Ready and another has
 failed. Then `buckets.json` has each value in NATS, as it is stored and as that commit itself reads it, and
 `models.tar.gz` has the model root of a node.
 """
@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 
 from libs.artifact import names
-from tests.support import earlier
+from tests.support.earlier import images, install
 from tests.support.fleet import LLAMA_CONFIG, Fleet, model
 from tests.support.hub import GeneratedFile
 from tests.support.nats_server import connect_trusting
 from tools.localcluster.cluster import ALL_CHARTS, LocalCluster
+from tools.node import earlier
 
 DATA = Path(__file__).parent / "data"
 # What the values of each bucket are.
@@ -49,8 +50,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         checkout = Path(name)
         earlier.check_out(checkout)
-        with LocalCluster(nodes=1, charts=(), images=earlier.images(checkout)) as cluster:
-            earlier.install(cluster, checkout, ALL_CHARTS)
+        with LocalCluster(nodes=1, charts=(), images=images(checkout)) as cluster:
+            install(cluster, checkout, ALL_CHARTS)
             _fill(Fleet(cluster))
             values = asyncio.run(_values(cluster))
             _pack(cluster.node_root("node-1"), DATA / "models.tar.gz")
