@@ -86,7 +86,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         slots = Slots(settings.parallel_downloads, settings.small_model_bytes)
         sharing = Sharing(settings.bandwidth_bytes_per_second, settings.connections_per_origin)
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
-        use = UseClient(gateway)
+        use = UseClient(gateway, assignments)
 
         async def collect() -> None:
             if model_loop.knows_what_is_wanted():

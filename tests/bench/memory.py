@@ -24,6 +24,7 @@ from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, NODE_PHASE_READY
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.journal import Journal
 from services.fetcher.transfer.limits import Limits
+from tests.support.chart_memory import charted_memory
 from tests.support.fetcher_node import FetcherNode, connected_driver, nats_configuration, running_parser
 from tests.support.hub import Hub
 from tests.support.nats_server import NatsServer
@@ -53,6 +54,10 @@ def main() -> None:
         rows = {"engine": [measure_many(directory, count) for count in counts]}
         rows["fetcher"] = [asyncio.run(_fetcher(directory / str(count), count)) for count in counts]
         _print("files", counts, rows)
+        most, limit = max(max(peaks.values()) for peaks in rows["fetcher"]), charted_memory("fetcher").limit
+        print(f"\nmost of a fetcher {most / 1e6:.0f} MB, limit of its chart {limit / 1e6:.0f} MB")
+        if most > limit:
+            sys.exit("a fetcher has taken more than its chart permits")
 
 
 def _options() -> argparse.Namespace:

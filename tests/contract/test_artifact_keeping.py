@@ -58,6 +58,8 @@ class World:
     server: OriginServer
     seconds: float = 1_000_000.0
     silent: bool = False
+    # False after a rollback of the controller to a version that knows nothing of Pods.
+    tells: bool = True
     pods: list[Pod] = field(default_factory=list)
     number: int | None = None
 
@@ -213,3 +215,22 @@ async def test_a_revision_that_is_gone_back_to_is_not_told_as_one_that_goes(tmp_
             assert [each.artifact.digest for each in await world.keeper.kept(UID)] == [MANIFESTS[1].digest]
             await world.unpublish()
             assert len(await world.keeper.kept(UID)) == 2
+
+
+async def test_files_go_with_their_name_once_a_controller_says_that_it_knows_of_no_pods(tmp_path: Path) -> None:
+    with OriginServer() as server:
+        world = World(tmp_path, server)
+        async with world.roots.opened(Health()):
+            await world.publish(0)
+            await world.unpublish()
+            world.seconds += 2.0
+            world.silent = True
+            wait = await world.keeper.look()
+            assert wait is not None
+            assert world.roots.store(ROOT).holds(MANIFESTS[0].digest)
+
+            world.tells = False
+            world.seconds += wait
+
+            assert await world.keeper.look() is None
+            assert not world.roots.store(ROOT).holds(MANIFESTS[0].digest)

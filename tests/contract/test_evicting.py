@@ -48,6 +48,7 @@ class Pods:
     def __init__(self) -> None:
         self.using: set[str] = set()
         self.silent = False
+        self.tells = True
 
     async def ask(self, questions: Sequence[UseQuestion]) -> list[Use]:
         """The answers."""

@@ -18,7 +18,7 @@ Object = dict[str, Any]
 NAMESPACE = "ome"
 CONFIG = json.dumps(LLAMA_CONFIG)
 _SMALL_BYTES = 200_000
-_CHART = str(ROOT / "deploy" / "helm" / "ome")
+CHART = ROOT / "deploy" / "helm" / "ome"
 _WORKLOADS = (
     "statefulset/ome-nats",
     "deployment/ome-parser",
@@ -41,17 +41,19 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 class Installation:
-    """The release `ome` in the namespace of the same name."""
+    """The release `ome` in the namespace of the same name, from a chart whose images have names of a registry."""
 
-    def __init__(self, cluster: NodeCluster, hub_url: str) -> None:
+    def __init__(self, cluster: NodeCluster, hub_url: str, chart: Path = CHART, registry: str = REGISTRY) -> None:
         self.cluster = cluster
         self._hub_url = hub_url
+        self._chart = chart
+        self._registry = registry
 
     def values(self) -> Object:
         """What this cluster needs beside the defaults: images on the node, a source of models, one node's disk."""
         policy = {"apiServerPorts": [self.cluster.api_port]}
         return {
-            "global": {"imageRegistry": REGISTRY},
+            "global": {"imageRegistry": self._registry},
             "ome-nats": {
                 "image": {"repository": NATS_IMAGE[0], "tag": NATS_IMAGE[1]},
                 "jetstream": {"size": "4Gi"},
@@ -92,7 +94,7 @@ class Installation:
             self.cluster.kubectl("rollout", "status", "-n", NAMESPACE, workload, "--timeout=180s")
 
     def _helm(self, command: str, *more: str) -> str:
-        arguments = (command, "ome", _CHART, "-n", NAMESPACE, "--values", "-", *more)
+        arguments = (command, "ome", str(self._chart), "-n", NAMESPACE, "--values", "-", *more)
         return self.cluster.helm(*arguments, input=json.dumps(self.values()))
 
     def model(self, manifest: Object) -> Object:

@@ -1,18 +1,29 @@
 """Keeps every state in which a model was seen, however briefly: state and nodes, as in Ready:["node-1"]."""
 
+import os
 import subprocess
 import threading
+from pathlib import Path
+from typing import Protocol
 
-from tools.node.cluster import NodeCluster
+
+class Watched(Protocol):
+    """A cluster with a kubectl of its own."""
+
+    @property
+    def kubectl_program(self) -> Path: ...
+
+    @property
+    def kubeconfig(self) -> Path: ...
 
 
 class ModelWatch:
     """Follows a ClusterBaseModel with kubectl. `seen` is complete when the context has ended."""
 
-    def __init__(self, cluster: NodeCluster, name: str) -> None:
-        self._command = [str(cluster.programs["kubectl"]), "get", "clusterbasemodel", name, "--watch"]
+    def __init__(self, cluster: Watched, name: str) -> None:
+        self._command = [str(cluster.kubectl_program), "get", "clusterbasemodel", name, "--watch"]
         self._command += ["-o", "jsonpath={.status.state}:{.status.nodesReady}{'\\n'}"]
-        self._environment = cluster.environment
+        self._environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
         self.seen: list[str] = []
 
     def __enter__(self) -> "ModelWatch":

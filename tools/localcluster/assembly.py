@@ -11,6 +11,7 @@ from typing import Any
 from libs.chassis.kube import KubeClient, Object
 from tools.localcluster.addresses import AddressPlan, claimed_plan
 from tools.localcluster.charts import (
+    CHARTS,
     CRDS,
     FETCHER,
     NAMESPACE,
@@ -90,12 +91,16 @@ class Cluster:
         defaults = local_values(
             self.nats.url, self.hub_url, lambda service: self.addresses.name_address(NAMESPACE, service)
         )
-        settings = {name: merged(defaults.get(name, {}), values.get(name, {})) for name in names}
+        await self.install_from(CHARTS, {name: merged(defaults.get(name, {}), values.get(name, {})) for name in names})
+
+    async def install_from(self, charts: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Install or upgrade charts of a folder with these values alone, and wait until everything in them is ready."""
+        names = list(values)
         # NATS lets no fetcher in before the controller can vouch for it: started together, each waits for the other's
         # share of the processor and for the end of a refused connection.
         for stage in ([name for name in names if name != FETCHER], [name for name in names if name == FETCHER]):
             if stage:
-                await self.charts.install(stage, settings)
+                await self.charts.install(stage, values, charts)
                 await self.until_ready(CRDS in names)
         await write_certificates(self.kube, self.folder)
 

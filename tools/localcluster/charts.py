@@ -88,22 +88,22 @@ class Charts:
         self._kubeconfig = kubeconfig
         self._folder = folder
 
-    async def install(self, names: Sequence[str], values: Mapping[str, Values]) -> None:
-        """Install or upgrade the charts `deploy/helm/<name>` as releases of the same names; the CRDs go first."""
+    async def install(self, names: Sequence[str], values: Mapping[str, Values], charts: Path = CHARTS) -> None:
+        """Install or upgrade charts, folders of `charts`, as releases of the same names; the CRDs go first."""
         if CRDS in names:
-            await self._install(CRDS, values.get(CRDS, {}))
+            await self._install(charts / CRDS, values.get(CRDS, {}))
         async with asyncio.TaskGroup() as group:
             for name in names:
                 if name != CRDS:
-                    group.create_task(self._install(name, values.get(name, {})))
+                    group.create_task(self._install(charts / name, values.get(name, {})))
 
-    async def _install(self, name: str, values: Values) -> None:
+    async def _install(self, chart: Path, values: Values) -> None:
         # helm keeps repositories and plugins of its user there; this one brings none.
         home = self._folder / "helm"
         home.mkdir(exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             self._programs["helm"],
-            *("upgrade", "--install", name, CHARTS / name, "--namespace", NAMESPACE, "--values", "-"),
+            *("upgrade", "--install", chart.name, chart, "--namespace", NAMESPACE, "--values", "-"),
             env={"PATH": os.environ.get("PATH", ""), "HOME": str(home), "KUBECONFIG": str(self._kubeconfig)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -111,7 +111,7 @@ class Charts:
         )
         output, _ = await process.communicate(json.dumps(values).encode())
         if process.returncode != 0:
-            raise InstallFailed(f"helm cannot install {name}:\n{output.decode()}")
+            raise InstallFailed(f"helm cannot install {chart.name}:\n{output.decode()}")
 
 
 async def prepare_namespace(kube: KubeClient, identities: Identities, nats_authority: str) -> None:

@@ -221,6 +221,15 @@ class LocalCluster:
         """Install or upgrade charts of deploy/helm and wait until all of them are ready (seconds)."""
         self._call(self._cluster.install(names, values or {}))
 
+    def install_from(self, charts: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Install or upgrade charts of another folder with these values alone, by chart, and wait until ready."""
+        self._call(self._cluster.install_from(charts, values))
+
+    @property
+    def kubectl_program(self) -> Path:
+        """The program behind `kubectl`, for tests that follow what it prints."""
+        return Path(self._cluster.programs["kubectl"])
+
     def wait_ready(self) -> None:
         """Wait until every workload in namespace `ome` is rolled out (seconds)."""
         self._call(self._cluster.until_ready())

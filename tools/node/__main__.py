@@ -7,6 +7,7 @@ processes and control groups of its own; when it ends or is killed, so does ever
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -31,16 +32,36 @@ def main(command: list[str]) -> int:
     try:
         programs()
         userland.obtain(cache_folder(os.environ))
-        archives.build_services(lambda line: print(line, file=sys.stderr, flush=True))
+        archives.build_services(_announce)
     except (BuildFailed, PackagesUnavailable, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1
+    return run_apart(["unshare", *_NAMESPACES, "--propagation", "private", *command])
+
+
+def run_apart(command: list[str], cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """The exit code of a command that makes control groups, of which none is left when it ends or this is terminated.
+
+    Those of earlier runs that were killed go as well.
+    """
+    for run in {folder.name.split("-")[1] for folder in _cgroups("*", cgroups)}:
+        if not Path(f"/proc/{run}").exists():
+            _remove_cgroups(run, cgroups)
     run = f"{os.getpid()}"
-    inside = ["unshare", *_NAMESPACES, "--propagation", "private", *command]
-    try:
-        return subprocess.run(inside, env={**os.environ, RUN: run}, check=False).returncode
-    finally:
-        _remove_cgroups(run)
+    with subprocess.Popen(command, env={**os.environ, RUN: run}) as process:
+        # SIGTERM alone would end this process without what comes after the command.
+        before = signal.signal(signal.SIGTERM, lambda *_: process.kill())
+        try:
+            return process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            _remove_cgroups(run, cgroups)
+            signal.signal(signal.SIGTERM, before)
+
+
+def _announce(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def programs() -> Programs:
@@ -70,10 +91,14 @@ def hierarchies(table: str) -> dict[str, int]:
     return {name: int(number) for name, number, *_ in rows}
 
 
-def _remove_cgroups(run: str) -> None:
+def _cgroups(run: str, cgroups: Path) -> list[Path]:
+    return list(cgroups.glob(f"**/ome-{run}-*"))
+
+
+def _remove_cgroups(run: str, cgroups: Path) -> None:
     """The folders of control groups outlive their processes, which may still be about to end."""
     deadline = time.monotonic() + _END_SECONDS
-    for found in list(Path("/sys/fs/cgroup").glob(f"**/ome-{run}-*")):
+    for found in _cgroups(run, cgroups):
         for folder in sorted((found, *(path for path in found.rglob("*") if path.is_dir())), reverse=True):
             while not _removed(folder):
                 if time.monotonic() > deadline:

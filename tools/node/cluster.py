@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
@@ -105,6 +105,21 @@ class Node:
         [pid] = self.processes(name)
         os.kill(pid, signal.SIGKILL)
 
+    def load(self, images: Iterable[Path]) -> None:
+        """Import further images, each an archive, while the node is on (seconds for each)."""
+        assert self._process is not None
+        [first] = _children(self._process.pid)
+        for image in images:
+            command = ("images", "import", str(image))
+            _run(
+                "nsenter",
+                f"--target={first}",
+                "--mount",
+                self.plan.programs["ctr"],
+                *configuration.CTR_OPTIONS,
+                *command,
+            )
+
     def log(self, lines: int = 40) -> str:
         """The ends of the logs of its programs."""
         logs = [Path(self.plan.folder) / "start.log", *sorted((Path(self.plan.folder) / "logs").glob("*.log"))]
@@ -162,6 +177,11 @@ class NodeCluster:
     def kubeconfig(self) -> Path:
         """The administrator's."""
         return self.folder / "kubeconfig"
+
+    @property
+    def kubectl_program(self) -> Path:
+        """The program behind `kubectl`, for tests that follow what it prints."""
+        return self.programs["kubectl"]
 
     @property
     def api_port(self) -> int:

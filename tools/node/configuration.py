@@ -18,6 +18,8 @@ SOURCES = "10.99.0.2"
 CLUSTER_RANGES = ("10.1.128.0/18", "10.200.0.0/16", "10.99.0.0/24")
 PAUSE_IMAGE = "localhost/pause:1"
 SOCKET = "/run/containerd/containerd.sock"
+# With which ctr speaks to the node's containerd of the kubelet's images.
+CTR_OPTIONS = ("--address", SOCKET, "--namespace", "k8s.io")
 KUBELET_FOLDER = "/var/lib/kubelet"
 CLUSTER_DOMAIN = "cluster.local"
 # The kubelet ends when it cannot have these values. The machine keeps its own, so the node sees files with the

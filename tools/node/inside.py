@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tools.node import configuration
-from tools.node.configuration import CGROUPS, SOCKET, SYSCTLS, NodePlan
+from tools.node.configuration import CGROUPS, SYSCTLS, NodePlan
 
 # Of the machine's folders, those that the node has as its own, or has no use for.
 _OWN = ("boot", "lost+found", "media", "mnt", "opt", "proc", "run", "srv", "sys", "var")
@@ -121,7 +121,7 @@ def _write_files(plan: NodePlan) -> None:
 
 def _import(plan: NodePlan) -> None:
     """Give containerd the images, once it answers."""
-    client = [plan.programs["ctr"], "--address", SOCKET, "--namespace", "k8s.io"]
+    client = [plan.programs["ctr"], *configuration.CTR_OPTIONS]
     deadline = time.monotonic() + _CONTAINERD_SECONDS
     while subprocess.run([*client, "version"], capture_output=True, check=False).returncode:
         if time.monotonic() > deadline:

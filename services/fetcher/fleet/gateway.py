@@ -21,6 +21,10 @@ _TIMEOUT_SECONDS = 6.0
 R = TypeVar("R", bound=Message)
 
 
+class NobodyListens(Unavailable):
+    """No gateway takes such questions: none runs, or those that do are of a version that does not know them."""
+
+
 class Gateway:
     """Request and reply on the node's own subjects, which is how the gateway knows who asks."""
 
@@ -29,12 +33,14 @@ class Gateway:
         self._node = node
 
     async def ask(self, verb: str, request: Message, reply: type[R], timeout_seconds: float = _TIMEOUT_SECONDS) -> R:
-        """The answer, whatever it says. Raises Unavailable when there is none."""
+        """The answer, whatever it says. Raises Unavailable when there is none, NobodyListens when nobody was asked."""
         try:
             message = await self._client.request(
                 node_subject(self._node, verb), request.SerializeToString(), timeout=timeout_seconds
             )
             return reply.FromString(message.data)
+        except nats.errors.NoRespondersError as error:
+            raise NobodyListens(Reason.UNAVAILABLE, f"no gateway listens ({verb})") from error
         except (TimeoutError, nats.errors.Error, DecodeError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"no gateway answers ({verb}): {type(error).__name__}") from error
 

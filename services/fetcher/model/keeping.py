@@ -37,6 +37,11 @@ def hold_seconds(most_seconds: float, assignment: fetch_pb2.Assignment | None) -
 class UseSource(Protocol):
     """Whoever knows which Pods use something on this node."""
 
+    @property
+    def tells(self) -> bool:
+        """Whether there is anybody who knows; False only by the word of a controller that does not."""
+        ...
+
     async def ask(self, questions: Sequence[fetch_pb2.UseQuestion]) -> list[fetch_pb2.Use]:
         """One answer for each question. Raises a ServiceError when there are none."""
         ...
@@ -106,7 +111,10 @@ class Keeper:
         return tuple(kept)
 
     async def name_use(self, model_uid: str, paths: Sequence[str]) -> Use | None:
-        """Who uses a model by names that still stand, as the node sees them; None if that cannot be learnt now."""
+        """Who uses a model by names that still stand, as the node sees them; None if that cannot be learnt now.
+
+        Nobody, by a controller that knows of none.
+        """
         places = map(self._roots.place, paths)
         questions = [
             fetch_pb2.UseQuestion(model_uid=model_uid, root=place.root, paths=[place.path]) for place in places
@@ -115,7 +123,7 @@ class Keeper:
             return _merged(await self._use.ask(questions))
         except ServiceError as error:
             _log.info("use_unknown", model=model_uid, message=error.message)
-            return None
+            return None if self._use.tells else Use()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -177,6 +185,11 @@ class Keeper:
         try:
             answers = await self._use.ask([_question(case) for case in cases])
         except ServiceError as error:
+            if not self._use.tells:
+                # After a rollback of the controller nobody would ever answer: files go with their name, as before.
+                for case in cases:
+                    case.use = Use()
+                return
             # What is not known to be unused stays.
             self._unanswered_until = self._clock() + _RETRY_SECONDS
             _log.warning("use_unknown", questions=len(cases), reason=error.reason, message=error.message)

@@ -562,6 +562,8 @@ class Store:
             referenced = self._referenced()
             for directory in (self._staging, self._artifacts):
                 for entry in directory.iterdir():
+                    if directory == self._artifacts and _is_set_aside(entry):
+                        continue
                     digest = _digest_of(entry.name)
                     # Staging beside a held artifact is a repair that was cut short: it begins anew.
                     finished = directory == self._staging and is_digest(digest) and self.holds(digest)
@@ -596,8 +598,9 @@ class Store:
                     self._owners.remove(uid)
             with self._file_system.errors(self._state):
                 for entry in (*self._staging.iterdir(), *self._artifacts.iterdir(), *self._replaced.iterdir()):
-                    self._discard(entry)
-                    failpoint("leftover-trashed")
+                    if entry.parent != self._artifacts or not _is_set_aside(entry):
+                        self._discard(entry)
+                        failpoint("leftover-trashed")
             stuck = list(self._empty_trash().values())
             if not stuck and (found := _remove_tree(self._state)):
                 stuck = [found]
@@ -611,7 +614,8 @@ class Store:
         """
         own = digest_directory(wanted.digest)
         with self._file_system.errors(self._artifacts):
-            names = [name for name in os.listdir(self._artifacts) if name != own]
+            present = (entry.name for entry in self._artifacts.iterdir() if not _is_set_aside(entry))
+            names = [name for name in present if name != own]
         held = [name for name in names if self.may_share(_digest_of(name), claimant)]
         return equal_files(wanted, self._held_records(held)) if held else {}
 
@@ -855,10 +859,17 @@ class Store:
 
     def _discard(self, directory: Path) -> None:
         # Renaming takes a moment whatever the size; the bytes are freed after the lock is given back.
+        name = f"{directory.name}.{uuid.uuid4().hex}"
         try:
-            os.rename(directory, self._trash / f"{directory.name}.{uuid.uuid4().hex}")
+            os.rename(directory, self._trash / name)
         except FileNotFoundError:
             return
+        except PermissionError:
+            # Only its owner may take a directory elsewhere, as that changes what its ".." leads to. It may have another
+            # name where it is.
+            if directory.parent != self._artifacts or _is_set_aside(directory):
+                raise
+            os.rename(directory, directory.with_name(name))
 
     def _empty_trash(self) -> dict[str, tuple[str, int]]:
         """Remove what is in the trash; what belongs to somebody else and stays, with its owner, by name of the entry.
@@ -867,7 +878,7 @@ class Store:
         """
         stuck: dict[str, tuple[str, int]] = {}
         with contextlib.suppress(OSError):
-            for entry in self._trash.iterdir():
+            for entry in (*self._trash.iterdir(), *filter(_is_set_aside, self._artifacts.iterdir())):
                 if not entry.is_dir() or entry.is_symlink():
                     entry.unlink(missing_ok=True)
                 elif found := _remove_tree(entry):
@@ -885,6 +896,11 @@ def _remove_tree(directory: Path) -> tuple[str, int] | None:
 
     shutil.rmtree(directory, onerror=note)
     return found[0] if found else None
+
+
+def _is_set_aside(entry: Path) -> bool:
+    """Of an entry of artifacts: whether it is trash of somebody else, which could not be moved from there."""
+    return "." in entry.name
 
 
 def _digest_of(name: str) -> str:

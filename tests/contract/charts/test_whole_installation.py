@@ -274,6 +274,16 @@ def test_requests_hold_what_was_measured_with_a_thousand_nodes_and_limits_twice_
         assert memory.limit >= 2 * int(megabytes) * 10**6, process
 
 
+@pytest.mark.parametrize("process", ["fetcher", "resolver", "parser"])
+def test_requests_hold_what_was_measured_on_a_node_at_rest_and_limits_twice_the_most(process: str) -> None:
+    text = (ROOT / "docs" / "guides" / "sizing.md").read_text()
+    [(at_rest, most)] = re.findall(rf"^\| {process} \| (\d+) MB \| (\d+) MB", text, re.MULTILINE)
+
+    memory = charted_memory(process)
+    assert memory.request >= int(at_rest) * 10**6
+    assert memory.limit >= 2 * int(most) * 10**6
+
+
 def test_the_limit_of_the_resolver_holds_the_listings_that_it_may_make() -> None:
     values = yaml.safe_load((CHARTS / "fetcher" / "values.yaml").read_text())["resolver"]
 

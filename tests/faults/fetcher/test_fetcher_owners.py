@@ -24,23 +24,34 @@ async def hold(driver: Driver, node: FetcherNode) -> str:
     return artifact.digest.replace(":", "-")
 
 
-async def test_an_artifact_that_was_given_to_somebody_else_is_named_until_it_can_be_removed(
+async def test_an_artifact_that_was_given_to_somebody_else_is_named_and_holds_no_deletion_up(
     driver: Driver, node: FetcherNode
 ) -> None:
     name = await hold(driver, node)
     artifact = node.path(f"/models/.ome/artifacts/{name}")
-    os.chown(artifact, STRANGER, STRANGER)
+    given = [artifact, *artifact.iterdir()]
+    for path in given:
+        os.chown(path, STRANGER, STRANGER)
 
     revision = await driver.drop("a")
     state = await driver.state("a", NODE_PHASE_FAILED, revision)
     assert state.problem.reason == REASON_DISK_ERROR
-    assert f"/models/.ome/artifacts/{name} belongs to uid {STRANGER}" in state.problem.message
+    assert f"/models/.ome/artifacts/{name}." in state.problem.message
+    assert f" belongs to uid {STRANGER}" in state.problem.message
     assert str(node.host) not in state.problem.message
     assert not os.path.lexists(node.path("/models/a")), "readers are told at once"
-    assert artifact.exists()
-
-    os.chown(artifact, os.geteuid(), -1)
     await driver.state("a", NODE_PHASE_DELETED, revision)
+    assert not artifact.exists()
+    [aside] = artifact.parent.iterdir()
+    assert len(list(aside.iterdir())) == len(given) - 1
+
+    # The same files can come again beside them.
+    await driver.state("a", NODE_PHASE_READY, await driver.hold("a", URI, await driver.artifact(URI), "/models/a"))
+    await driver.state("a", NODE_PHASE_DELETED, await driver.drop("a"))
+
+    os.chown(aside, os.geteuid(), -1)
+    await node.stop()
+    await node.start(AS_IN_ITS_CONTAINER)
     assert node.leftovers() == []
 
 

@@ -1,6 +1,9 @@
 """What a machine must have for real nodes, and which programs they run."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,25 @@ def test_every_program_that_a_configuration_names_is_built() -> None:
 def test_packages_of_the_node_are_pinned() -> None:
     locked = debian.read_lock(userland.LOCK.read_text())
     assert tuple(package.name for package in locked) == userland.PACKAGES
+
+
+def test_no_control_group_is_left_when_a_run_is_terminated_or_an_earlier_one_was_killed(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / "memory" / f"ome-{ended.pid}-node-1" / "kubepods").mkdir(parents=True)
+    script = (
+        "import sys; from pathlib import Path; from tools.node.__main__ import run_apart\n"
+        "sys.exit(run_apart(sys.argv[2:], Path(sys.argv[1])))"
+    )
+    makes = f"mkdir -p {tmp_path}/memory/ome-$OME_NODES-node-1/kubepods && echo made && exec sleep 600"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), "sh", "-c", makes], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "made\n"
+        assert [folder.name for folder in (tmp_path / "memory").iterdir()] == [f"ome-{process.pid}-node-1"]
+
+        process.terminate()
+
+        assert process.wait(timeout=30) == 256 - signal.SIGKILL
+    assert list((tmp_path / "memory").iterdir()) == []
