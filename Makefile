@@ -16,6 +16,8 @@ NODES ?= 3
 ONCE ?=
 # Models of `make bench-fleet`, whose nodes are those of NODES as given.
 MODELS ?=
+# Port of `make docs` on this machine.
+PORT ?= 8000
 # Arguments for pytest: `make test T=tests/unit/parser` or `make test T="-k resume"`.
 T ?=
 # Folder of model configurations with answers, for `make accuracy` and `make bench-parser`.
@@ -116,6 +118,14 @@ fuzz: venv ## Feed the parser hostile input for minutes
 .PHONY: protos
 protos: venv ## Generate the Python code of proto/ again
 	@$(PYTHON) -m tools.bootstrap.protos proto
+
+.PHONY: docs
+docs: venv ## Build the site of the documentation and show it on this machine (PORT=8000)
+	@$(PYTHON) -m tools.docs serve --port $(PORT)
+
+.PHONY: docs-build
+docs-build: venv ## Build the site of the documentation into dist/docs/site
+	@$(PYTHON) -m tools.docs build
 
 .PHONY: kustomize
 kustomize: venv ## Write deploy/kustomize from the charts again
