@@ -39,6 +39,10 @@ programs: venv ## Find or build the programs of the local cluster (the targets t
 up: venv ## Start a whole cluster on this machine and bring a sample model to Ready (NODES=3, ONCE=1 ends then)
 	@$(PYTHON) -m tools.localcluster up --nodes $(NODES) $(if $(ONCE),--once)
 
+.PHONY: broken
+broken: venv ## Start a cluster on this machine in which five things are wrong, to find out which
+	@$(PYTHON) -m tests.support.broken_clusters
+
 .PHONY: down
 down: venv ## Stop a cluster that was started with --detach
 	@$(PYTHON) -m tools.localcluster down

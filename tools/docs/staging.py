@@ -50,7 +50,13 @@ NAVIGATION = (
     ),
     Section(
         "See and ask",
-        ("guides/page", "guides/kubectl-plugin", "guides/python-client", "guides/troubleshooting"),
+        (
+            "guides/page",
+            "guides/kubectl-plugin",
+            "guides/python-client",
+            "guides/broken-clusters",
+            "guides/troubleshooting",
+        ),
     ),
     Section(
         "Run OME",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.unit.repo.checkout import ROOT, files
 
-_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(bash|sh|shell|console|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PROMPT = "$ "
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 # What a shell reads itself. A loop or a function is read for the commands inside.
 _SHELL = {"set", ".", "for", "do", "done", "in", "{", "}", "export", "cd", "wait"}
@@ -45,10 +46,18 @@ def commands() -> Iterator[Command]:
 def commands_of(document: Path | str, text: str) -> Iterator[Command]:
     """The commands of one document."""
     for block in _BLOCK.finditer(text):
-        first = text[: block.start(1)].count("\n") + 1
-        for number, line in _whole_lines(block[1]):
+        first = text[: block.start(2)].count("\n") + 1
+        lines = _after_prompts(block[2]) if block[1] == "text" else _whole_lines(block[2])
+        for number, line in lines:
             for words in _simple_commands(line):
                 yield Command(str(document), first + number, words)
+
+
+def _after_prompts(capture: str) -> Iterator[tuple[int, str]]:
+    """The commands of what a terminal showed."""
+    for number, line in enumerate(capture.splitlines()):
+        if line.startswith(_PROMPT):
+            yield number, line.removeprefix(_PROMPT)
 
 
 def _whole_lines(script: str) -> Iterator[tuple[int, str]]:

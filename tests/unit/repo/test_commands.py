@@ -90,10 +90,15 @@ for x in a b; do
     more | second > out   # a remark
 done && third $(inner one) <file
 ```
+
+```text
+$ fourth "a b"
+what it said
+```
 """
     words = [command.words for command in commands_of("d.md", text)]
     first = ("first", "--flag=two words", "more")
-    assert words == [first, ("second",), ("third", "OUTPUT"), ("inner", "one")]
+    assert words == [first, ("second",), ("third", "OUTPUT"), ("inner", "one"), ("fourth", "a b")]
     assert [command.line for command in commands_of("d.md", text)][:3] == [3, 3, 5]
 
 
