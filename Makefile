@@ -16,6 +16,8 @@ NODES ?= 3
 ONCE ?=
 # Models of `make bench-fleet`, whose nodes are those of NODES as given.
 MODELS ?=
+# Port of `make docs` on this machine.
+PORT ?= 8000
 # Arguments for pytest: `make test T=tests/unit/parser` or `make test T="-k resume"`.
 T ?=
 # Folder of model configurations with answers, for `make accuracy` and `make bench-parser`.
@@ -36,6 +38,10 @@ programs: venv ## Find or build the programs of the local cluster (the targets t
 .PHONY: up
 up: venv ## Start a whole cluster on this machine and bring a sample model to Ready (NODES=3, ONCE=1 ends then)
 	@$(PYTHON) -m tools.localcluster up --nodes $(NODES) $(if $(ONCE),--once)
+
+.PHONY: broken
+broken: venv ## Start a cluster on this machine in which five things are wrong, to find out which
+	@$(PYTHON) -m tests.support.broken_clusters
 
 .PHONY: down
 down: venv ## Stop a cluster that was started with --detach
@@ -116,6 +122,14 @@ fuzz: venv ## Feed the parser hostile input for minutes
 .PHONY: protos
 protos: venv ## Generate the Python code of proto/ again
 	@$(PYTHON) -m tools.bootstrap.protos proto
+
+.PHONY: docs
+docs: venv ## Build the site of the documentation and show it on this machine (PORT=8000)
+	@$(PYTHON) -m tools.docs serve --port $(PORT)
+
+.PHONY: docs-build
+docs-build: venv ## Build the site of the documentation into dist/docs/site
+	@$(PYTHON) -m tools.docs build
 
 .PHONY: kustomize
 kustomize: venv ## Write deploy/kustomize from the charts again

@@ -78,6 +78,12 @@ def why_closed(node: Mapping[str, Any]) -> str:
     return "is cordoned" if (node.get("spec") or {}).get("unschedulable") else ""
 
 
+def silent_nodes(models: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Nodes whose fetcher does not report, as far as a model is meant for them and says so."""
+    failures = (each for model in models for each in (model.get("status") or {}).get("failures") or ())
+    return {each["node"] for each in failures if each["reason"] == "NodeUnreachable"}
+
+
 def disk_by_model(entries: Mapping[str, Mapping[str, Entry]], sizes: Mapping[str, int]) -> dict[str, int]:
     """Bytes that each model takes on all nodes, by uid. Models of one digest share a copy: the first by uid has it.
 

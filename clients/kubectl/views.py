@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from clients.kubectl.objects import Entry, by_name, disk_by_model, shown_name, size_of, why_closed
+from clients.kubectl.objects import Entry, by_name, disk_by_model, shown_name, silent_nodes, size_of, why_closed
 from clients.kubectl.tables import Column, bar, painted
 from libs.artifact.durations import shown_duration
 from libs.artifact.sizes import shown_size
@@ -46,9 +46,11 @@ TOP_COLUMNS = (
     Column("BYTES", "diskBytes", wide=True),
 )
 HISTORY_COLUMNS = (Column("TIME", "time"), Column("WHAT", "what"), Column("MESSAGE", "message"))
+# A node whose fetcher does not report, whatever it said before.
+SILENT = "Silent"
 # Nodes of one model that are listed one by one, those in trouble first.
 _NODES_SHOWN = 20
-_RANKS = {FAILED: 0, UPDATING: 1, READY: 2}
+_RANKS = {FAILED: 0, SILENT: 1, UPDATING: 2, READY: 3}
 
 
 def model_rows(models: Iterable[Mapping[str, Any]], now: datetime) -> list[Row]:
@@ -64,6 +66,7 @@ def node_rows(
     """One row for each node, by its name."""
     sizes = {model["metadata"]["uid"]: size_of(model) for model in models}
     names = {model["metadata"]["uid"]: model["metadata"]["name"] for model in models}
+    silent = silent_nodes(models)
     rows = []
     for node in sorted(nodes, key=lambda each: str(each["metadata"]["name"])):
         name = node["metadata"]["name"]
@@ -75,7 +78,7 @@ def node_rows(
             {
                 "id": f"node/{name}",
                 "name": name,
-                "status": closed.removeprefix("is ").capitalize() if closed else "Ready",
+                "status": closed.removeprefix("is ").capitalize() if closed else SILENT if name in silent else "Ready",
                 "ready": states.count(READY),
                 "updating": states.count(UPDATING),
                 "failed": states.count(FAILED),
@@ -134,7 +137,10 @@ def status_lines(model: Mapping[str, Any], nodes: Sequence[NodeFacts], colour: b
     lines = [f"{shown_name(model)}  {painted(state) if colour else state}  nodes {counts}{_size(model)}"]
     if cause := foremost_cause(status):
         lines.append(f"  {cause[0]}: {cause[1]}. {cause[2]}")
-    mine = sorted((node for node in nodes if node.standing), key=lambda node: (_RANKS.get(_state(node), 3), node.name))
+    mine = sorted(
+        (node for node in nodes if node.standing or node.reports is False),
+        key=lambda node: (_RANKS.get(_state(node), 4), node.name),
+    )
     width = max((len(node.name) for node in mine[:_NODES_SHOWN]), default=0)
     lines += [f"  {node.name.ljust(width)}  {_node_line(node, size_of(model), colour)}" for node in mine[:_NODES_SHOWN]]
     if len(mine) > _NODES_SHOWN:
@@ -166,7 +172,8 @@ def _named(model: Mapping[str, Any]) -> Row:
 
 def _node_line(node: NodeFacts, size: int, colour: bool) -> str:
     standing = node.standing
-    assert standing
+    if node.reports is False or not standing:
+        return f"{painted(SILENT) if colour else SILENT}  NodeUnreachable. The node's fetcher does not report."
     state = (painted(standing.state.ljust(8)) if colour else standing.state.ljust(8)).rstrip()
     if standing.state == READY:
         return f"{bar(1, 1)}  {state}"
@@ -178,6 +185,8 @@ def _node_line(node: NodeFacts, size: int, colour: bool) -> str:
 
 
 def _state(node: NodeFacts) -> str:
+    if node.reports is False:
+        return SILENT
     return node.standing.state if node.standing else ""
 
 

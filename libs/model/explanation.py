@@ -18,7 +18,7 @@ from libs.artifact.sizes import shown_size
 from libs.artifact.uri import VolumeClaimUri, parse_uri
 from libs.model.matching import Rule, group_misses, judge_rules, missing_rules, shown_group
 from libs.model.placement import check_placement
-from libs.model.remedies import Remedy, Retry, Who, remedy_of, retry_of_listing
+from libs.model.remedies import CREDENTIALS_PLACE, Remedy, Retry, Who, remedy_of, retry_of_listing
 
 READY, UPDATING, FAILED, EVICTED = "Ready", "Updating", "Failed", "Evicted"
 # Of many nodes in one state, and of many groups that fail different rules, so many are named.
@@ -180,7 +180,8 @@ def explain_model(
     remedy = _remedy(cause.reason)
     retry = _retry_of(cause, remedy)
     who, todo = _acts(remedy)
-    last = f"{cause.condition} says {cause.reason}: {cause.message}"
+    last = f"{cause.condition} says {cause.reason}{'' if _is_told(cause.message, details) else f': {cause.message}'}"
+    last, todo = _sentence(last), _with_secret(todo, storage)
     return Explanation(verdict, bool(chosen), details=tuple(details), last=last, next=retry, who=who, todo=todo)
 
 
@@ -339,6 +340,7 @@ def _not_begun(model: Mapping[str, Any], node: NodeFacts, rules: tuple[Rule, ...
         return Explanation(verdict, True, rules, next=_remedy(Reason.QUEUED).retry, todo=_NOTHING_TO_DO)
     remedy = _remedy(cause.reason)
     who, todo = _acts(remedy)
+    todo = _with_secret(todo, model["spec"]["storage"])
     return Explanation(verdict, True, rules, last=cause.message, next=_retry_of(cause, remedy), who=who, todo=todo)
 
 
@@ -435,6 +437,19 @@ def _miss_details(storage: Mapping[str, Any], nodes: Sequence[NodeFacts], with_l
         yield f"Not chosen: {shown_group(group, with_labels)}."
     if rest := sum(len(group.nodes) for group in groups[_GROUPS_NAMED:]):
         yield f"Not chosen: {_count(rest, 'more node')}, for other rules."
+
+
+def _is_told(message: str, details: Iterable[str]) -> bool:
+    """Whether one of the details ends in what the message says, which then need not be read twice."""
+    ends = (detail.rpartition(": ")[2].rstrip(".").casefold() for detail in details)
+    return any(end and end in message.casefold() for end in ends)
+
+
+def _with_secret(todo: str, storage: Mapping[str, Any]) -> str:
+    """What to do, with the name of the model's Secret where that is what has to be changed."""
+    if key := storage.get("storageKey"):
+        return todo.replace(CREDENTIALS_PLACE, f"Secret {key}, which the model names")
+    return todo.replace(CREDENTIALS_PLACE, "a Secret, and name it in storage.storageKey")
 
 
 def _more_nodes(storage: Mapping[str, Any], chosen: int, known: int) -> str:

@@ -28,6 +28,7 @@ class Retry(StrEnum):
     ROOM = "The node tries again as soon as another model leaves it, and by itself with pauses of at most 5 minutes."
     LISTING = "OME lists the source again by itself, with pauses of at most 10 minutes."
     WATCHED = "OME sees the change at once."
+    HEARD = "OME notices by itself when the fetcher reports again."
     WORKING = "OME goes on by itself."
 
 
@@ -40,6 +41,8 @@ class Remedy:
     retry: Retry = Retry.NODE
 
 
+# Who knows the model says which Secret that is.
+CREDENTIALS_PLACE = "the Secret that the model names"
 _NOTHING = "Nobody needs to do anything."
 
 # By word, as conditions have them: among them those of what a weight is made for, and of waiting without a cause yet.
@@ -64,7 +67,7 @@ _REMEDIES: dict[str, Remedy] = {
     Reason.NOT_FOUND: Remedy(
         Who.OWNER, "Correct storage.storageUri, or give the token the right to read the source.", Retry.NODE
     ),
-    Reason.FORBIDDEN: Remedy(Who.OWNER, "Put a valid credential into the Secret that the model names."),
+    Reason.FORBIDDEN: Remedy(Who.OWNER, f"Put a valid credential into {CREDENTIALS_PLACE}."),
     Reason.GATED: Remedy(Who.OWNER, "Accept the terms on the repository's page, with the account that owns the token."),
     Reason.SECRET_NOT_FOUND: Remedy(
         Who.OWNER, "Create the Secret or the key in it, in a namespace in which OME may read Secrets."
@@ -114,8 +117,8 @@ _REMEDIES: dict[str, Remedy] = {
     ),
     Reason.NODE_UNREACHABLE: Remedy(
         Who.ADMINISTRATOR,
-        "Look at the fetcher's Pod on the node, or exclude the node by the model's selectors.",
-        Retry.WATCHED,
+        "Look whether a fetcher's Pod runs on the node, or exclude the node by the model's selectors.",
+        Retry.HEARD,
     ),
     Reason.DELETING: Remedy(Who.NOBODY, _NOTHING, Retry.WORKING),
     Reason.INTERNAL: Remedy(Who.ADMINISTRATOR, "Report the defect with the log that the message names."),

@@ -19,6 +19,7 @@ compile "$@" --output-file lint.lock lint.in
 compile "$@" --output-file tools.lock tools.in
 compile "$@" --output-file pytest.lock pytest.in
 compile "$@" --output-file browser.lock browser.in
+compile "$@" --output-file docs.lock docs.in
 
 # These are taken without their requirements, which pip-compile cannot express.
 downloads="$(mktemp -d)"

@@ -3,8 +3,8 @@
 import os
 import sys
 
+from tools.bootstrap.packages import installed_packages
 from tools.browser.chromium import NoBrowser, find_browser
-from tools.browser.driver import installed_driver
 from tools.localcluster.programs import cache_folder
 
 
@@ -15,7 +15,7 @@ def main(command: list[str]) -> None:
         browser = find_browser(cache, os.environ)
     except NoBrowser as error:
         sys.exit(str(error))
-    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(installed_driver(cache)))))
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(installed_packages("browser.lock", cache)))))
     # The libraries are for the browser alone: those of this process are its own.
     libraries = browser.environ.get("LD_LIBRARY_PATH", "")
     variables = {"PYTHONPATH": path, "OME_CHROMIUM": str(browser.program), "OME_CHROMIUM_LIBRARIES": libraries}

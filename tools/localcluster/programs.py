@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +193,14 @@ class Programs:
             link = folder / name
             link.unlink(missing_ok=True)
             link.symlink_to(path.absolute())
+        _write_plugin(folder / "kubectl-ome_models")
+
+
+def _write_plugin(path: Path) -> None:
+    """The plugin of kubectl, run from the checkout."""
+    repository = MODULES.parent.parent
+    path.write_text(f'#!/bin/sh\nPYTHONPATH="{repository}" exec "{sys.executable}" -m clients.kubectl "$@"\n')
+    path.chmod(0o755)
 
 
 def obtain(

@@ -97,11 +97,13 @@ def test_models_of_one_digest_share_a_copy() -> None:
 def test_nodes_are_listed_with_what_they_hold() -> None:
     entries = {"n1": {"uid-a": entry("uid-a"), "uid-b": entry("uid-b", "Failed")}}
     nodes = [node("n2", ready="False"), node("n1"), node("n3", unschedulable=True)]
-    rows = views.node_rows(nodes, entries, [model("a"), model("b")])
+    silent = model("b", failures=[{"node": "n4", "reason": "NodeUnreachable", "message": "It does not report."}])
+    rows = views.node_rows([*nodes, node("n4")], entries, [model("a"), silent])
     assert [(row["name"], row["status"], row["ready"], row["failed"], row["disk"]) for row in rows] == [
         ("n1", "Ready", 1, 1, "1 GiB"),
         ("n2", "Not ready", 0, 0, "0 bytes"),
         ("n3", "Cordoned", 0, 0, "0 bytes"),
+        ("n4", "Silent", 0, 0, "0 bytes"),
     ]
 
 
@@ -148,6 +150,14 @@ def test_a_model_is_shown_with_a_bar_for_each_node_and_those_in_trouble_first() 
         "  n2  [===============>              ]  50%  Updating  Downloading  1 MiB/s  9 minutes left",
         "  n1  [==============================] 100%  Ready",
     ]
+
+
+def test_a_node_that_says_nothing_is_shown_all_the_same() -> None:
+    failure = {"node": "n1", "reason": "NodeUnreachable", "message": "The node's fetcher does not report."}
+    item = model("a", failures=[failure])
+    for said in (None, entry("uid-a")):
+        lines = views.status_lines(item, [node_facts(item, node("n1"), said)], colour=False)
+        assert lines[-1] == "  n1  Silent  NodeUnreachable. The node's fetcher does not report."
 
 
 def test_a_config_map_that_somebody_spoiled_is_read_as_far_as_it_can_be() -> None:

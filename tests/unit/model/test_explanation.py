@@ -93,9 +93,9 @@ CASES: dict[str, tuple[dict[str, Any], NodeFacts, str]] = {
         NodeFacts("n1", H100, reports=False, planned=False),
         (
             "Node n1 matches, but has not been told to hold the model: no fetcher reports from it. | "
-            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | OME sees the change at once. | "
-            "To do, by the cluster's administrator: "
-            "Look at the fetcher's Pod on the node, or exclude the node by the model's selectors."
+            "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | "
+            "OME notices by itself when the fetcher reports again. | To do, by the cluster's administrator: "
+            "Look whether a fetcher's Pod runs on the node, or exclude the node by the model's selectors."
         ),
     ),
     "a node that a taint may keep the model from": (
@@ -176,8 +176,8 @@ CASES: dict[str, tuple[dict[str, Any], NodeFacts, str]] = {
         (
             "Node n1 is meant to hold the model, but its fetcher does not report. | "
             "storage.nodeSelector asks for gpu=H100: yes, it has gpu=H100. | It was Ready when it was last heard of. | "
-            "OME sees the change at once. | To do, by the cluster's administrator: "
-            "Look at the fetcher's Pod on the node, or exclude the node by the model's selectors."
+            "OME notices by itself when the fetcher reports again. | To do, by the cluster's administrator: "
+            "Look whether a fetcher's Pod runs on the node, or exclude the node by the model's selectors."
         ),
     ),
     "a cordoned node": (
@@ -283,6 +283,29 @@ def test_a_model_that_is_complete_says_how_to_have_it_on_more_nodes() -> None:
     assert explained.lines()[0] == "1 of 2 nodes holds the model; 1 is chosen by its rules."
     assert explained.todo == "To have it on more nodes, label them as the rules ask, or change the rules."
     assert explained.who == ""
+
+
+def test_what_the_nodes_have_told_is_not_told_again() -> None:
+    silent = replace(TOLD, reports=False)
+    said = condition("Degraded", "True", "NodeUnreachable", "The fetcher on node n1 does not report.")
+    assert explain_model(model(LISTED, said), [silent]).lines()[1:3] == (
+        "Node n1 does not report.",
+        "Degraded says NodeUnreachable.",
+    )
+    full = replace(TOLD, standing=Standing("Failed", "InsufficientDisk", "/models has 1 GiB free"))
+    said = condition("Degraded", "True", "InsufficientDisk", "1 of 1 nodes failed. On n1: /models has 1 GiB free.")
+    assert explain_model(model(LISTED, said), [full]).last == "Degraded says InsufficientDisk."
+
+
+def test_the_secret_that_has_to_be_changed_is_named() -> None:
+    refused = condition("Degraded", "True", "Forbidden", "The hub does not accept the token.")
+    private = model(refused, storage={"storageUri": "hf://org/m", "storageKey": "hub-token"})
+    wanted = "Put a valid credential into Secret hub-token, which the model names."
+    assert explain_model(private, [TOLD]).todo == wanted
+    assert explain_node(private, TOLD, NOW).todo == wanted
+    open_to_nobody = model(refused, storage={"storageUri": "hf://org/m"})
+    wanted = "Put a valid credential into a Secret, and name it in storage.storageKey."
+    assert explain_model(open_to_nobody, [TOLD]).todo == wanted
 
 
 def test_a_weight_goes_by_the_rules_of_its_base_where_these_are_given() -> None:

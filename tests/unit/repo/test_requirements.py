@@ -10,6 +10,7 @@ FOLDER = ROOT / "3rdparty" / "python"
 INPUTS = {
     "browser.lock": ["browser.in"],
     "data.lock": ["data.in"],
+    "docs.lock": ["docs.in"],
     "default.lock": ["requirements.in", "stubs.in", "tests.in"],
     "lint.lock": ["lint.in"],
     "pants.lock": ["pants.in"],
