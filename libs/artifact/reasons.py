@@ -52,6 +52,7 @@ class Reason(StrEnum):
     BASE_NOT_FOUND = "BaseNotFound"
     INCOMPATIBLE_BASE = "IncompatibleBase"
     EVICTED = "Evicted"
+    BUDGET_EXCEEDED = "BudgetExceeded"
 
 
 def reason_named(word: str) -> Reason | None:

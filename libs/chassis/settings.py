@@ -5,6 +5,7 @@ files; nothing here reads them.
 """
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -33,12 +34,14 @@ def setting(
     name: str = "",
     minimum: float | None = None,
     choices: tuple[str, ...] = (),
+    pattern: str = "",
 ) -> Any:
     """Declare a field of a settings dataclass.
 
-    name replaces the variable's usual name; minimum bounds numbers, inclusive; choices bounds strings.
+    name replaces the variable's usual name; minimum bounds numbers, inclusive; choices bounds strings; each
+    entry of a tuple is wholly as the regular expression pattern says.
     """
-    metadata = {"help": help, "name": name, "minimum": minimum, "choices": choices}
+    metadata = {"help": help, "name": name, "minimum": minimum, "choices": choices, "pattern": pattern}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -102,7 +105,11 @@ def _parse(hint: Any, text: str, metadata: Mapping[str, Any]) -> Any:
     if hint is Path:
         return Path(text)
     if typing.get_origin(hint) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        parts = tuple(part.strip() for part in text.split(",") if part.strip())
+        pattern = metadata.get("pattern")
+        if pattern and (wrong := [part for part in parts if not re.fullmatch(pattern, part)]):
+            raise ValueError(f"holds {wrong[0]!r}, which cannot be understood")
+        return parts
     choices = metadata.get("choices") or ()
     if choices and text not in choices:
         raise ValueError(f"must be one of {', '.join(choices)}")

@@ -144,6 +144,12 @@ _REMEDIES: dict[str, Remedy] = {
         "Have a Pod use the model, give it another ome.io/artifact-rehydration-id, or set storage.residency: Always.",
         Retry.WORKING,
     ),
+    Reason.BUDGET_EXCEEDED: Remedy(
+        Who.OWNER,
+        "Delete models of the namespace or have them select fewer nodes, or ask an administrator to raise "
+        "namespaceBudgets of the controller's chart.",
+        Retry.WATCHED,
+    ),
     Reason.INCOMPLETE: Remedy(
         Who.PUBLISHER, 'Publish the missing files, or set storage.parameters.allowIncomplete: "true".', Retry.LISTING
     ),

@@ -57,6 +57,7 @@ class ModelLoop:
         observed = known.observed_of(uid)
         decided = planning.plan(observed, known.rules, time.monotonic())
         self._budget.spent(uid, time.perf_counter() - started)
+        known.decided(observed, decided.actions)
         known.secrets.follow(uid, decided.awaited_secret)
         # What is told to one node does not depend on another; everything else happens in order.
         for told, actions in groupby(decided.actions, lambda action: isinstance(action, _TOLD_TO_NODES)):

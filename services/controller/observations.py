@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import prometheus_client
@@ -26,6 +26,7 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning, use
 from services.controller.bases import placement_of
+from services.controller.budgets import Account, Budgets, charge_of, limits_of
 from services.controller.gate_watch import GateWatch
 from services.controller.gates import Place
 from services.controller.placements import Placements
@@ -42,6 +43,8 @@ _POOL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _SHARED_VALUES = 20_000
 # After so long the status of a model says which Pods have come and gone. Nodes are told of Pods when they ask.
 _USE_SECONDS = 5.0
+# After so long a model that waits for its namespace's budget is looked at again: what goes, goes from many nodes.
+_ROOM_SECONDS = 0.5
 _models = prometheus_client.Gauge("ome_controller_models", "Model objects known.")
 
 
@@ -91,6 +94,7 @@ class Observations:
         self._nodes: dict[str, Object] = {}
         self._placements = Placements()
         self._bases = Bases()
+        self._budgets = Budgets(limits_of(settings.namespace_budgets))
         self.services = ServiceWatch(changed, health)
         self.gates = GateWatch(health, self._model_at, self._demand_changed)
         # When a node's heartbeat was found missing, and when the node itself was found not ready. By the monotonic
@@ -120,6 +124,7 @@ class Observations:
             uid = after["metadata"]["uid"]
             self._items[uid], self._specs[uid] = after, read_model(after)
             self._place(uid)
+            self._refresh_waiting(uid)
             self.volumes.model_changed(uid, self._specs[uid])
             self.pods.index.model_changed(uid, self._specs[uid].ref, _path_of(after))
             self._changed(uid)
@@ -160,6 +165,7 @@ class Observations:
         else:
             _remove(self._holders, uid, node)
             _remove(self._held_by, node, uid)
+        self._charge(node, uid)
         self._changed_soon(uid)
 
     def state_changed(self, key: str) -> None:
@@ -194,6 +200,7 @@ class Observations:
 
     def plan_changed(self, key: str) -> None:
         """A decision was stored."""
+        self._refresh_waiting(key)
         self._changed(key)
 
     def look_at_everything(self) -> None:
@@ -272,7 +279,8 @@ class Observations:
     def forget_object(self, uid: str) -> None:
         """The object has gone, or goes without more to do, before the watch says so."""
         self._items.pop(uid, None)
-        self._specs.pop(uid, None)
+        if model := self._specs.pop(uid, None):
+            self._look_for_room(self._budgets.wait(uid, model.ref.namespace, "", 0))
         self._placements.model_changed(uid, None)
         self.pods.index.model_changed(uid, None, "")
 
@@ -284,6 +292,7 @@ class Observations:
         """An assignment was written, before its echo comes."""
         self.desired.remember(names.node_key(node, uid), revision, assignment)
         self._holds(node, uid)
+        self._charge(node, uid)
 
     def listing_asked(self, uid: str, task: fetch_pb2.ResolveTask, secret_version: str) -> None:
         """A listing was asked for. What was asked about an earlier source of the model no longer matters."""
@@ -321,8 +330,47 @@ class Observations:
             staying=self._placements.staying_of(uid),
             base=self._base_of(uid),
             use=self._use_of(uid),
+            budget=self._budget_of(uid),
             demanded=self._is_demanded(uid),
         )
+
+    def decided(self, observed: planning.Observed, actions: Iterable[planning.Action]) -> None:
+        """A plan was made, of which others must know what it takes of a budget before it is applied."""
+        if observed.budget is None:
+            return
+        uid, namespace, created = observed.uid, observed.budget.namespace, observed.budget.created
+        holding = {node: held.assignment for node, held in observed.held.items()}
+        for action in actions:
+            match action:
+                case planning.Assign(node, assignment):
+                    holding[node] = assignment
+                case planning.Report(report):
+                    self._look_for_room(self._budgets.wait(uid, namespace, created, report.awaited_bytes))
+        for node in {*holding, *self._budgets.charged_nodes(uid)}:
+            charge = charge_of(holding[node].artifact) if node in holding else None
+            self._look_for_room(self._budgets.charge(uid, namespace, node, charge))
+
+    def _charge(self, node: str, uid: str) -> None:
+        """Count what a node is to hold of a model against the budget of its namespace."""
+        assignment = self.desired.get(names.node_key(node, uid))
+        namespace = assignment.model.namespace if assignment else ""
+        charge = charge_of(assignment.artifact) if assignment else None
+        self._look_for_room(self._budgets.charge(uid, namespace, node, charge))
+
+    def _refresh_waiting(self, uid: str) -> None:
+        """Count what a model waits for by its stored plan, as after a restart."""
+        model, plan = self._specs.get(uid), self.plans.get(uid)
+        if model:
+            awaited = plan.awaited_bytes if plan else 0
+            self._look_for_room(self._budgets.wait(uid, model.ref.namespace, model.created, awaited))
+
+    def _look_for_room(self, waiting: Iterable[str]) -> None:
+        for uid in waiting:
+            self._changed_later(uid, _ROOM_SECONDS)
+
+    def _budget_of(self, uid: str) -> Account | None:
+        model = self._specs.get(uid)
+        return self._budgets.account(uid, model.ref.namespace, model.created) if model else None
 
     def _model_at(self, place: Place) -> Object | None:
         return self._items.get(self._bases.base_at(*place) or "")

@@ -24,6 +24,7 @@ from libs.model.tolerations import Taint, untolerated
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import bases, listings, rollout, volumes
+from services.controller.budgets import Account
 from services.controller.revisions import named_revision, shown_revision, with_revision
 from services.controller.specification import (
     ModelSource,
@@ -88,6 +89,8 @@ class Observed:
     base: ModelSpec | None = None
     # The Pods that use the model now, on nodes that have something of it; None when there are none.
     use: fetch_pb2.ModelUse | None = None
+    # The budget of the model's namespace, if it has one.
+    budget: Account | None = None
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,7 @@ def _plan_removal(observed: Observed, rules: Rules, now: float) -> Plan:
             report = fetch_pb2.ModelPlan()
             report.CopyFrom(observed.plan)
             report.deleting = True
+            report.ClearField("awaited_bytes")
             _set_use(report, observed)
             if report != observed.plan:
                 actions.append(Report(report, "the model is deleted"))
@@ -525,11 +529,43 @@ def _intend_nodes(
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
-    staying = _stage(intent, source, observed, model, assignment, rules, now)
-    _assign(intent, source, observed, model, holding, assignment, staying)
+    withheld = _withheld(intent, observed, artifact)
+    if withheld:
+        staying = withheld & holding
+        _keep(intent, staying, observed, model)
+        _assign(intent, source, observed, model, holding, assignment, frozenset(), excluded=withheld)
+    else:
+        staying = _stage(intent, source, observed, model, assignment, rules, now)
+        _assign(intent, source, observed, model, holding, assignment, staying)
     if source.needs_listing:
         case = _listing_case(source, observed, model, desired, rules, now)
         _look_for_revisions(intent, case, observed, model, (assignment, *_held_by(staying, observed)), rules)
+
+
+def _withheld(intent: _Intent, observed: Observed, artifact: model_pb2.Artifact) -> frozenset[str]:
+    """The nodes that do not get an artifact because the budget of the namespace lacks room: all that need bytes for it.
+
+    What a node holds already stays, however small the budget has become.
+    """
+    if observed.budget is None:
+        return frozenset()
+    lacking = [
+        node
+        for node in intent.report.desired_nodes
+        if _assigned_digest(node, observed) != artifact.digest
+        and not _is_ready_with(observed.states.get(node), artifact.digest)
+    ]
+    shortage = observed.budget.shortage(artifact, lacking)
+    if shortage is None:
+        return frozenset()
+    intent.report.awaited_bytes = shortage.needed_bytes
+    intent.report.problem.CopyFrom(new_problem(Reason.BUDGET_EXCEEDED, shortage.message))
+    return frozenset(lacking)
+
+
+def _assigned_digest(node: str, observed: Observed) -> str:
+    held = observed.held.get(node)
+    return held.assignment.artifact.digest if held and held.assignment.goal != fetch_pb2.GOAL_ABSENT else ""
 
 
 def _residency(model: ModelSpec, observed: Observed) -> fetch_pb2.Residency:
@@ -738,8 +774,9 @@ def _assign(
     holding: set[str],
     assignment: fetch_pb2.Assignment,
     staying: Set[str],
+    excluded: Set[str] = frozenset(),
 ) -> None:
-    """Give the nodes that must hold the model their assignment, each with its credentials.
+    """Give the nodes that must hold the model, but for those excluded, their assignment with their credentials.
 
     Those that stay are left alone; of these, a node that holds nothing gets what the others stay with.
     """
@@ -747,6 +784,8 @@ def _assign(
     # Nodes differ in nothing else, and there may be thousands of them.
     by_version: dict[str, fetch_pb2.Assignment] = {}
     for node in intent.report.desired_nodes:
+        if node in excluded:
+            continue
         if node in holding and not observed.nodes[node].accepts_new:
             # A cordoned or unready node keeps what it has and gets nothing new.
             _keep(intent, {node}, observed, model)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from libs.chassis.logs import FORMATS, LEVELS
 from libs.chassis.settings import setting
+from services.controller.budgets import BUDGET_PATTERN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,11 @@ class Settings:
     )
     identity_namespaces: tuple[str, ...] = setting(
         (), help="namespaces whose BaseModels may use the cloud identity of OME's Pods, as in team-a or team-b=s3://b-*"
+    )
+    namespace_budgets: tuple[str, ...] = setting(
+        (),
+        pattern=BUDGET_PATTERN,
+        help="bytes that BaseModels of a namespace may take on all nodes together, as in team-a=2Ti; * for all others",
     )
     insecure_hosts: tuple[str, ...] = setting(
         (), help="hosts to which credentials may go over plain http, if a model's endpoint says so; *.suffix for many"

@@ -102,6 +102,8 @@ class ModelSpec:
     # Whether nodes may give it up, or are to; and what names the last time that somebody asked for it.
     residency: fetch_pb2.Residency = fetch_pb2.RESIDENCY_UNSPECIFIED
     demand: str = ""
+    # metadata.creationTimestamp, by which the older of two models is known.
+    created: str = ""
 
     @property
     def follows(self) -> bool:
@@ -175,6 +177,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         residency=_residency(spec.get("storage") or {}, annotations),
         demand=demand_of(annotations),
         named_revision=annotations.get(REVISION_ANNOTATION, "").strip(),
+        created=metadata.get("creationTimestamp", ""),
     )
 
 

@@ -35,11 +35,12 @@ _NEUTRAL = (
     Reason.NO_MATCHING_NODE,
     Reason.NO_STORAGE,
     Reason.BASE_NOT_FOUND,
+    Reason.BUDGET_EXCEEDED,
     Reason.RESOLVING,
     Reason.QUEUED,
 )
 # Those of them that nothing but an edit ends.
-_WAITING_FOR_PEOPLE = (Reason.NO_MATCHING_NODE, Reason.BASE_NOT_FOUND)
+_WAITING_FOR_PEOPLE = (Reason.NO_MATCHING_NODE, Reason.BASE_NOT_FOUND, Reason.BUDGET_EXCEEDED)
 # Words of conditions for what is as it should be, or not known yet; all others are reasons.
 _AS_EXPECTED = "AsExpected"
 _PENDING = "Pending"

@@ -68,6 +68,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_BASE_NOT_FOUND: _ClassVar[Reason]
     REASON_INCOMPATIBLE_BASE: _ClassVar[Reason]
     REASON_EVICTED: _ClassVar[Reason]
+    REASON_BUDGET_EXCEEDED: _ClassVar[Reason]
 
 class Finding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -148,6 +149,7 @@ REASON_IN_USE: Reason
 REASON_BASE_NOT_FOUND: Reason
 REASON_INCOMPATIBLE_BASE: Reason
 REASON_EVICTED: Reason
+REASON_BUDGET_EXCEEDED: Reason
 FINDING_UNSPECIFIED: Finding
 FINDING_MISSING_SHARDS: Finding
 FINDING_MISSING_FILES: Finding
