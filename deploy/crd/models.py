@@ -5,6 +5,7 @@ from typing import Any
 from deploy.crd.revisions import history_field
 from deploy.crd.schema import Schema, flag, free_form, integer, listing, mapping, number, structure, text
 from deploy.crd.storage import storage
+from deploy.crd.verification import verification_field
 
 
 def _matching(what: str, example_names: str) -> Schema:
@@ -420,6 +421,7 @@ def model_status(*, weights: bool = False) -> Schema:
                 },
             ),
             "history": history_field(),
+            "verification": verification_field(),
             "progress": structure(
                 "How far the nodes are that fetch the model, together; absent while none does. OME writes it at most "
                 "twice a minute.",

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from libs.artifact.requests import short_word
 from libs.artifact.uri import TOKEN_PARAMETER
 
 SKIP_PARSING_ANNOTATION = "ome.io/skip-config-parsing"
@@ -45,8 +46,6 @@ _ANNOTATIONS = (
 )
 # About 68 years: what is longer means the same.
 _LONGEST_GRACE_SECONDS = 2**31 - 1
-# What names a demand goes to each node of a model; a longer text is told by its hash.
-_DEMAND_BYTES = 64
 
 
 def skips_parsing(annotations: Mapping[str, str]) -> bool:
@@ -85,8 +84,7 @@ def in_use_grace_seconds(annotations: Mapping[str, str]) -> int | None:
 
 def demand_of(annotations: Mapping[str, str]) -> str:
     """Names the last time that somebody asked for the model's files, in at most 64 bytes."""
-    text = annotations.get(REHYDRATION_ANNOTATION, "").encode()
-    return text.decode() if len(text) <= _DEMAND_BYTES else hashlib.sha256(text).hexdigest()
+    return short_word(annotations.get(REHYDRATION_ANNOTATION, ""))
 
 
 def planning_digest(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> str:

@@ -782,7 +782,7 @@ def _assign(
     """
     earlier = _earlier(staying, observed)
     # Nodes differ in nothing else, and there may be thousands of them.
-    by_version: dict[str, fetch_pb2.Assignment] = {}
+    by_word: dict[tuple[str, _NodePart], fetch_pb2.Assignment] = {}
     for node in intent.report.desired_nodes:
         if node in excluded:
             continue
@@ -800,9 +800,38 @@ def _assign(
             if state and listings.awaits_credentials(source, state.problem):
                 intent.awaited_secret = source.secret
             version = _secret_version(source, observed, node, node in holding)
-            if version not in by_version:
-                by_version[version] = _with_credentials(assignment, version)
-            intent.assign[node] = by_version[version]
+            part = _part_of(node, model, observed, assignment)
+            if (version, part) not in by_word:
+                by_word[version, part] = part.of(_with_credentials(assignment, version))
+            intent.assign[node] = by_word[version, part]
+
+
+@dataclass(frozen=True)
+class _NodePart:
+    """What one node's assignment says on its own."""
+
+    verify: str
+    demand: str
+    residency: fetch_pb2.Residency
+
+    def of(self, assignment: fetch_pb2.Assignment) -> fetch_pb2.Assignment:
+        """The assignment of such a node."""
+        own = fetch_pb2.Assignment()
+        own.CopyFrom(assignment)
+        own.verify, own.demand, own.residency = self.verify, self.demand, self.residency
+        return own
+
+
+def _part_of(node: str, model: ModelSpec, observed: Observed, assignment: fetch_pb2.Assignment) -> _NodePart:
+    """What is asked of a node: one gives its copy up only if all might, and as long as no Pod is known to use it."""
+    residency = assignment.residency
+    if node in model.requests.evicted and residency == fetch_pb2.RESIDENCY_EVICTABLE:
+        users = observed.use.users if observed.use else ()
+        told = observed.use is None or observed.use.pods == len(users)
+        if told and all(each.node != node for each in users):
+            residency = fetch_pb2.RESIDENCY_EVICTED
+    verify = model.requests.verify_on(node) if assignment.artifact.digest else ""
+    return _NodePart(verify, model.requests.demand_on(node, assignment.demand), residency)
 
 
 def _earlier(staying: Set[str], observed: Observed) -> fetch_pb2.Assignment | None:

@@ -15,6 +15,7 @@ from libs.artifact.digest import is_digest
 from libs.artifact.errors import InvalidValue
 from libs.artifact.places import STATE_DIRECTORY, leads_into_state, namespace_folder
 from libs.artifact.reasons import Reason
+from libs.artifact.requests import NodeRequests, read_requests
 from libs.artifact.specification import (
     EVICTABLE,
     EVICTED,
@@ -104,6 +105,8 @@ class ModelSpec:
     demand: str = ""
     # metadata.creationTimestamp, by which the older of two models is known.
     created: str = ""
+    # What is asked of nodes one by one.
+    requests: NodeRequests = field(default_factory=NodeRequests)
 
     @property
     def follows(self) -> bool:
@@ -176,6 +179,7 @@ def read_model(item: Mapping[str, Any]) -> ModelSpec:
         recorded_history=tuple(_revisions(status.get("history") or ())),
         residency=_residency(spec.get("storage") or {}, annotations),
         demand=demand_of(annotations),
+        requests=read_requests(annotations),
         named_revision=annotations.get(REVISION_ANNOTATION, "").strip(),
         created=metadata.get("creationTimestamp", ""),
     )

@@ -32,6 +32,7 @@ from services.fetcher.model.roots import Roots
 from services.fetcher.model.scrubbing import scrub_artifacts
 from services.fetcher.model.shares import Pace
 from services.fetcher.model.triggers import Triggers
+from services.fetcher.model.verifying import Verifier
 from services.fetcher.settings import Settings
 from services.fetcher.sources.catalogue import Sources
 from services.fetcher.sources.trust import trust_also
@@ -114,7 +115,14 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             return hold_seconds(settings.in_use_grace_seconds, entry.value if entry else None)
 
         keeper = Keeper(roots, use, grace_seconds, queue.add)
-        model_loop = ModelLoop(settings, assignments, roots, downloads, reports, parser, facts, keeper, evictor)
+
+        def damaged(digest: str) -> None:
+            triggers.artifact_damaged(digest)
+
+        verifier = Verifier(roots, damaged, queue.add)
+        model_loop = ModelLoop(
+            settings, assignments, roots, downloads, reports, parser, facts, keeper, evictor, verifier
+        )
         triggers = Triggers(queue, assignments, roots, reports, model_loop, keeper, settings.orphan_grace_seconds)
 
         async def reconcile() -> None:
@@ -164,6 +172,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             scrub_artifacts(
                 roots, settings.scrub_interval_seconds, settings.scrub_bytes_per_second, triggers.artifact_damaged
             ),
+            verifier.run(),
             publish_progress(gateway, downloads.progress),
             send_heartbeats(gateway, node, VERSION, settings.pool, settings.heartbeat_seconds, roots.capacities),
         ]

@@ -23,6 +23,9 @@ PARSES = Counter("ome_fetcher_parses_total", "Requests to the parser, by reason 
 ROOT_FREE_BYTES = Gauge("ome_fetcher_root_free_bytes", "Free space of a model root.", ["root"])
 ROOT_USABLE = Gauge("ome_fetcher_root_usable", "1 if models can lie in a model root, and 0 if not.", ["root"])
 SCRUBS = Counter("ome_fetcher_scrubs_total", "Artifacts that were read and hashed anew, by result.", ["result"])
+VERIFIED_BYTES = Counter(
+    "ome_fetcher_verified_bytes_total", "Bytes of artifacts on disk that were read and hashed anew."
+)
 TRANSFERS_QUEUED = Gauge("ome_fetcher_transfers_queued", "Transfers that wait for a free slot.")
 THROTTLED_SECONDS = Counter(
     "ome_fetcher_throttled_seconds_total",

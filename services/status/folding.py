@@ -51,6 +51,7 @@ from services.status.progress import download_document, progress_document
 from services.status.relations import NO_RELATIONS, Relations, relation_conditions, relation_fields
 from services.status.serving import served_document, update_document, use_document
 from services.status.transitions import EventDraft, transitions
+from services.status.verifying import verification_document
 
 FAILURES_LIMIT = 50
 
@@ -123,6 +124,7 @@ def fold(
     if generation:
         status["observedGeneration"] = generation
     told = {"artifact": served, "update": update, "inUse": use_document(plan, states)}
+    told["verification"] = verification_document(_annotations(model), situation.desired, states)
     status |= {name: document for name, document in told.items() if document}
     status |= relation_fields(model, relations, metadata)
     if history := history_document(plan, previous):

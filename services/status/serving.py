@@ -86,7 +86,7 @@ def use_document(plan: ModelPlan | None, states: Mapping[str, NodeModelState]) -
     if plan and plan.use.pods:
         document["nodes"], document["pods"] = plan.use.nodes, plan.use.pods
         document["users"] = [
-            {"node": each.node, "pod": _pod(each.pod), "since": _time(each.pod.since)}
+            {"node": each.node, "pod": _pod(each.pod), "since": shown_time(each.pod.since)}
             for each in plan.use.users[:USERS_LIMIT]
         ]
     held = [
@@ -106,7 +106,7 @@ def _held_document(node: str, copy: HeldCopy) -> Document:
         "digest": copy.artifact.digest,
         "sourceRevision": one_line(copy.artifact.source_revision),
         "path": one_line(copy.path, _PATH_CHARACTERS),
-        "until": _time(copy.until),
+        "until": shown_time(copy.until),
         "pods": max(0, min(copy.use.pods, 2**31 - 1)),
         "users": [_pod(each) for each in copy.use.users[:USERS_LIMIT]],
     }
@@ -136,7 +136,8 @@ def _pod(use: PodUse) -> str:
     return one_line(f"{use.namespace}/{use.name}") if use.name else "a Pod of another namespace"
 
 
-def _time(time: Timestamp) -> str:
+def shown_time(time: Timestamp) -> str:
+    """A time that a node has told, as .status has it."""
     # Whatever a node says, the API server takes the years of four digits alone.
     seconds = max(0, min(time.seconds, 253402300799))
     return Timestamp(seconds=seconds).ToJsonString()

@@ -28,6 +28,8 @@ _MOST_ROOTS = 64
 _MOST_QUESTIONS, _MOST_PATHS = 256, 4
 # Copies without a name, and Pods that use one, that a state may tell of.
 _MOST_HELD, _MOST_USERS = 8, 8
+# Damaged files that a state may name.
+_MOST_FILES = 3
 
 
 def read_subject(subject: str) -> tuple[str, str, str]:
@@ -87,11 +89,23 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
         for user in held.use.users:
             user.namespace = one_line(user.namespace, WORD_CHARACTERS)
             user.name = one_line(user.name, WORD_CHARACTERS)
+    if state.HasField("verification"):
+        _bound_verification(bounded.verification)
     for problem in (bounded.problem, bounded.parse_problem):
         # Reading a field of a message does not set it.
         if problem.message:
             problem.message = one_line(problem.message)
     return bounded
+
+
+def _bound_verification(found: fetch_pb2.Verification) -> None:
+    check_digest(found.digest)
+    found.request = one_line(found.request, WORD_CHARACTERS)
+    found.bytes, found.damaged = max(0, found.bytes), max(0, found.damaged)
+    found.problem = one_line(found.problem)
+    files = [one_line(file, _PATH_CHARACTERS) for file in found.files[:_MOST_FILES]]
+    del found.files[:]
+    found.files.extend(files)
 
 
 def bounded_questions(request: fetch_pb2.UseRequest) -> fetch_pb2.UseRequest:

@@ -31,7 +31,7 @@ _LOOK_SECONDS = 60.0
 # How long files may take to go after their name: until it is known that no Pod has followed it in the last moment.
 _GOING_SECONDS = 15.0
 _TICK_SECONDS = 0.1
-_ASKED = "evicted, as the annotation ome.io/artifact-residency says; remove that to have it again"
+_ASKED = "evicted, as the annotation ome.io/artifact-residency or models.ome.io/evicted-nodes says; remove it to return"
 _log = structlog.get_logger()
 
 

@@ -68,6 +68,7 @@ from services.fetcher.model.planning import (
 )
 from services.fetcher.model.removal import Fate, Leaving, judge, seconds_until_question
 from services.fetcher.model.roots import Roots
+from services.fetcher.model.verifying import Verifier
 from services.fetcher.settings import Settings
 from services.fetcher.store.artifacts import ForeignLeftovers, PathTaken
 from services.fetcher.store.paths import Place, Tenant, check_owner, default_path, is_foreign
@@ -130,6 +131,7 @@ class ModelLoop:
         facts: FactsExchange,
         keeper: Keeper,
         evictor: Evictor,
+        verifier: Verifier,
     ) -> None:
         self._settings = settings
         self._assignments = assignments
@@ -140,6 +142,7 @@ class ModelLoop:
         self._facts = facts
         self._keeper = keeper
         self._evictor = evictor
+        self._verifier = verifier
         self._memory: dict[str, Memory] = {}
         self._phases: dict[str, NodePhase] = {}
 
@@ -200,6 +203,7 @@ class ModelLoop:
             await self._evictor.forget(model_uid)
         if entry is None and not await self._has_anything(model_uid, memory):
             self._reports.forget(model_uid)
+            self._verifier.forget(model_uid)
             self._count(model_uid, None)
             del self._memory[model_uid]
             return None
@@ -241,6 +245,8 @@ class ModelLoop:
         state = describe(desired, observed)
         if state.phase == NodePhase.NODE_PHASE_READY and not state.update:
             memory.setback, memory.attempts = None, 0
+        if verified := self._verifier.heed(model_uid, desired.assignment, observed.root, state, stored):
+            state.verification.CopyFrom(verified)
         # Also when no answer comes: it may have been stored all the same, and be lost with the facts afterwards.
         memory.said_facts = state.facts_key
         await self._say(model_uid, state)

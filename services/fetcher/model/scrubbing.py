@@ -6,6 +6,7 @@ Must not repair anything: what is found damaged is noted, and the models that ho
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import structlog
 
@@ -17,6 +18,14 @@ from services.fetcher.stop import StopFlag, Stopped
 # A fetcher that is restarted often makes a pass all the same.
 _FIRST_PASS_SECONDS = 600.0
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found when an artifact was read: how much it is, and which files are not what they should be."""
+
+    bytes: int
+    damaged: tuple[str, ...]
 
 
 async def scrub_artifacts(
@@ -36,6 +45,35 @@ async def scrub_artifacts(
             stop.set()
 
 
+async def read_artifact(
+    roots: Roots,
+    executor: ThreadPoolExecutor,
+    stop: StopFlag,
+    root: str,
+    digest: str,
+    bytes_per_second: float | None,
+) -> Reading:
+    """Read and hash an artifact once; what is damaged is noted in its root. Raises Stopped, ServiceError or OSError."""
+    loop = asyncio.get_running_loop()
+    try:
+        store = roots.store(root)
+        size = (await roots.run(store.manifest, digest)).size_bytes
+        damaged = await loop.run_in_executor(executor, store.scrub, digest, stop, bytes_per_second)
+    except (ServiceError, OSError):
+        metrics.SCRUBS.labels(result="Skipped").inc()
+        raise
+    metrics.SCRUBS.labels(result="Damaged" if damaged else "Ok").inc()
+    metrics.VERIFIED_BYTES.inc(size)
+    if damaged:
+        _log.error("artifact_damaged", root=root, digest=digest, files=damaged[:10])
+        try:
+            await roots.note_damage(root, digest, damaged)
+        except ServiceError as error:
+            # It is known to this process all the same.
+            _log.warning("damage_unrecorded", root=root, digest=digest, reason=error.reason, message=error.message)
+    return Reading(size, damaged)
+
+
 async def _pass(
     roots: Roots,
     executor: ThreadPoolExecutor,
@@ -43,25 +81,15 @@ async def _pass(
     bytes_per_second: float,
     on_damage: Callable[[str], None],
 ) -> None:
-    loop = asyncio.get_running_loop()
     for root, digest in await roots.published_artifacts():
         try:
-            scrub = roots.store(root).scrub
-            damaged = await loop.run_in_executor(executor, scrub, digest, stop, bytes_per_second)
+            reading = await read_artifact(roots, executor, stop, root, digest, bytes_per_second)
         except Stopped:
             return
         except (ServiceError, OSError) as error:
             # Unpublished meanwhile, or unreadable, which the model's own loop reports.
             _log.info("scrub_skipped", root=root, digest=digest, error=str(error))
-            metrics.SCRUBS.labels(result="Skipped").inc()
             on_damage(digest)
             continue
-        metrics.SCRUBS.labels(result="Damaged" if damaged else "Ok").inc()
-        if damaged:
-            _log.error("artifact_damaged", root=root, digest=digest, files=damaged[:10])
-            try:
-                await roots.note_damage(root, digest, damaged)
-            except ServiceError as error:
-                # It is known to this process all the same.
-                _log.warning("damage_unrecorded", root=root, digest=digest, reason=error.reason, message=error.message)
+        if reading.damaged:
             on_damage(digest)

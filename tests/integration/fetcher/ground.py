@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_READY,
@@ -43,9 +44,9 @@ def artifacts(node: FetcherNode, root: str = "/models") -> list[str]:
     return sorted(path.name for path in node.path(f"{root}/.ome/artifacts").iterdir())
 
 
-async def hold_and_wait(driver: Driver, uid: str, path: str = "", uri: str = URI) -> Artifact:
+async def hold_and_wait(driver: Driver, uid: str, path: str = "", uri: str = URI, **fields: Any) -> Artifact:
     artifact = await driver.artifact(uri)
-    revision = await driver.hold(uid, uri, artifact, path)
+    revision = await driver.hold(uid, uri, artifact, path, **fields)
     await driver.state(uid, NODE_PHASE_READY, revision)
     return artifact
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from libs.artifact.names import FACTS_BUCKET, OBSERVED_BUCKET, progress_subject
-from ome.fetch.v1.fetch_pb2 import Progress
+from ome.fetch.v1.fetch_pb2 import Progress, Verification
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_DELETED,
     NODE_PHASE_FAILED,
@@ -202,12 +202,8 @@ async def test_a_truncated_file_is_noticed_and_repaired_alone(driver: Driver, no
     assert fetched_bytes(hub, "*/model-00002-*") == 0
 
 
-async def test_a_flipped_bit_is_found_by_the_scrub_and_repaired(driver: Driver, node: FetcherNode, hub: Hub) -> None:
-    await node.stop()
-    await node.start(OME_SCRUB_INTERVAL_SECONDS="1", OME_SCRUB_BYTES_PER_SECOND="1e9")
-    await hold_and_wait(driver, "a", "/models/a")
-    intact = digests(node.path("/models/a"))
-
+def flip_a_bit(node: FetcherNode) -> Path:
+    """Damage a file of the model a, which keeps its size."""
     shard = next(node.path("/models/a").glob("model-00001-*"))
     os.chmod(shard, 0o600)
     with shard.open("r+b") as content:
@@ -215,7 +211,53 @@ async def test_a_flipped_bit_is_found_by_the_scrub_and_repaired(driver: Driver, 
         byte = content.read(1)
         content.seek(SHARD // 2)
         content.write(bytes([byte[0] ^ 1]))
+    return shard
+
+
+async def test_a_flipped_bit_is_found_by_the_scrub_and_repaired(driver: Driver, node: FetcherNode, hub: Hub) -> None:
+    await node.stop()
+    await node.start(OME_SCRUB_INTERVAL_SECONDS="1", OME_SCRUB_BYTES_PER_SECOND="1e9")
+    await hold_and_wait(driver, "a", "/models/a")
+    intact = digests(node.path("/models/a"))
+
+    flip_a_bit(node)
     await driver.state("a", lambda state: state.problem.reason == REASON_ARTIFACT_DAMAGED)
     await driver.state("a", NODE_PHASE_READY)
 
     assert digests(node.path("/models/a")) == intact
+
+
+async def test_a_copy_is_read_once_for_each_request_and_damage_is_told_and_repaired(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    await hold_and_wait(driver, "a", "/models/a")
+    intact = digests(node.path("/models/a"))
+
+    async def ask(request: str) -> Verification:
+        await hold_and_wait(driver, "a", "/models/a", verify=request)
+        answered = await driver.state("a", lambda state: state.verification.request == request)
+        return answered.verification
+
+    sound = await ask("dawn")
+    assert (sound.damaged, sound.problem) == (0, "")
+    assert sound.bytes == sum(path.stat().st_size for path in node.path("/models/a").iterdir())
+
+    before = next(node.path("/models/a").glob("model-00001-*")).stat()
+    # As a disk loses a bit: no time of the file tells of it.
+    os.utime(flip_a_bit(node), ns=(before.st_atime_ns, before.st_mtime_ns))
+    damaged = await ask("noon")
+    assert damaged.damaged == 1
+    assert damaged.files[0].startswith("model-00001-")
+    assert damaged.finished_at.seconds >= sound.finished_at.seconds
+    repaired = await driver.state("a", lambda state: state.phase == NODE_PHASE_READY and not state.update)
+    assert repaired.verification == damaged, "what was found is told on"
+    assert digests(node.path("/models/a")) == intact
+
+    # Neither a restart nor another assignment asks again.
+    read = (await node.metrics())["ome_fetcher_verified_bytes_total"]
+    assert read == sound.bytes + damaged.bytes
+    await node.stop()
+    await node.start()
+    await hold_and_wait(driver, "a", "/models/a", verify="noon", priority=7)
+    assert (await node.metrics())["ome_fetcher_verified_bytes_total"] == 0
+    assert (await driver.state("a", NODE_PHASE_READY)).verification == damaged

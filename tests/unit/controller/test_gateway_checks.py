@@ -197,3 +197,18 @@ def test_what_a_node_may_publish_names_the_node_and_the_gateway_may_publish_none
     assert all(subject.startswith("ome.node.node-1.") for subject in permissions.publish)
     denied = gateway_nodes_permissions().deny_publish
     assert {subject.replace("node-1", "*") for subject in permissions.publish} <= set(denied)
+
+
+def test_what_a_node_has_found_is_bounded_and_of_an_artifact() -> None:
+    state = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="u-1"))
+    state.verification.CopyFrom(
+        fetch_pb2.Verification(
+            request="r" * 9000, digest=DIGEST, damaged=-1, bytes=-1, files=["f" * 9000] * 99, problem="p" * 9000
+        )
+    )
+    found = bounded_state(state).verification
+    assert (found.damaged, found.bytes, len(found.files)) == (0, 0, 3)
+    assert max(map(len, (found.request, found.problem, *found.files))) <= 4096
+    state.verification.digest = "sha256:x"
+    with pytest.raises(InvalidValue):
+        bounded_state(state)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -763,6 +764,53 @@ def test_no_node_gives_up_what_somebody_waits_for() -> None:
     assert {held.assignment.residency for held in settled.held.values()} == {fetch_pb2.RESIDENCY_UNSPECIFIED}
     left = settle(replace(settled, demanded=False))
     assert {held.assignment.residency for held in left.held.values()} == {fetch_pb2.RESIDENCY_EVICTABLE}
+
+
+def assigned(storage: dict[str, Any], annotations: dict[str, str], **more: Any) -> dict[str, fetch_pb2.Assignment]:
+    """What each node is told of a model with annotations."""
+    settled = settle(resolved(observe(item(storage, metadata={"annotations": annotations}), **more)))
+    return {node: held.assignment for node, held in settled.held.items()}
+
+
+def test_a_request_to_verify_reaches_its_node_and_changes_nothing_else() -> None:
+    settled = settle(resolved(observe(item())))
+    first, *others = sorted(settled.held)
+    asked = {"models.ome.io/verify-requested-at": "noon", "models.ome.io/verify-node": first}
+    annotated = replace(settled, model=read_model(item(metadata={"annotations": asked})))
+    assert kinds(plan(annotated, RULES, NOW)) == ["Assign"]
+    told = {node: held.assignment for node, held in settle(annotated).held.items()}
+    assert told[first].verify == "noon"
+    assert [told[node].verify for node in others] == [""] * len(others)
+    assert {each.content_digest for each in told.values()} == {
+        held.assignment.content_digest for held in settled.held.values()
+    }
+
+
+def test_a_node_gives_a_model_up_alone_if_its_rules_allow_that_and_no_pod_uses_it_there() -> None:
+    storage = {"storageUri": "hf://org/model", "residency": "Evictable"}
+    first, second = sorted(assigned(storage, {}))
+    asked = {"models.ome.io/evicted-nodes": first}
+
+    def residencies(storage: dict[str, Any], **more: Any) -> list[int]:
+        told = assigned(storage, asked, **more)
+        return [told[node].residency for node in (first, second)]
+
+    evictable = fetch_pb2.RESIDENCY_EVICTABLE
+    assert residencies(storage) == [fetch_pb2.RESIDENCY_EVICTED, evictable]
+    assert residencies({**storage, "residency": "Always"}) == [fetch_pb2.RESIDENCY_UNSPECIFIED] * 2
+    assert residencies(storage, demanded=True) == [fetch_pb2.RESIDENCY_UNSPECIFIED] * 2
+    here, there = (fetch_pb2.ModelUse(pods=1, users=[fetch_pb2.NodeUse(node=node)]) for node in (first, second))
+    assert residencies(storage, use=here) == [evictable, evictable]
+    assert residencies(storage, use=there) == [fetch_pb2.RESIDENCY_EVICTED, evictable]
+    # Not all Pods are told, so one may be there.
+    assert residencies(storage, use=fetch_pb2.ModelUse(pods=9, users=there.users)) == [evictable, evictable]
+
+
+def test_asking_for_a_model_on_one_node_is_a_demand_on_that_node() -> None:
+    storage = {"storageUri": "hf://org/model", "residency": "Evictable"}
+    first, second = sorted(assigned(storage, {}))
+    told = assigned(storage, {"models.ome.io/pulled-nodes": f"{first}=noon"})
+    assert (told[first].demand, told[second].demand) == ("+noon", "")
 
 
 def test_asking_for_an_evicted_model_is_a_new_plan_and_moves_no_other_node() -> None:

@@ -95,6 +95,7 @@ IN_THE_WORLD = {
     "services.fetcher.model.roots",
     "services.fetcher.model.scrubbing",
     "services.fetcher.model.triggers",
+    "services.fetcher.model.verifying",
     "services.fetcher.resolver",
     "services.fetcher.settings",
     "services.fetcher.sources.admission",

@@ -95,7 +95,7 @@ class Source(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., has_secret: _Optional[bool] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed", "reserve", "trust_scopes", "confined", "unselected_since", "in_use_grace_seconds", "residency", "demand")
+    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed", "reserve", "trust_scopes", "confined", "unselected_since", "in_use_grace_seconds", "residency", "demand", "verify")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +115,7 @@ class Assignment(_message.Message):
     IN_USE_GRACE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     DEMAND_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     goal: Goal
     generation: int
@@ -134,7 +135,8 @@ class Assignment(_message.Message):
     in_use_grace_seconds: int
     residency: Residency
     demand: str
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ..., reserve: _Optional[bool] = ..., trust_scopes: _Optional[_Iterable[str]] = ..., confined: _Optional[bool] = ..., unselected_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_use_grace_seconds: _Optional[int] = ..., residency: _Optional[_Union[Residency, str]] = ..., demand: _Optional[str] = ...) -> None: ...
+    verify: str
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ..., reserve: _Optional[bool] = ..., trust_scopes: _Optional[_Iterable[str]] = ..., confined: _Optional[bool] = ..., unselected_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_use_grace_seconds: _Optional[int] = ..., residency: _Optional[_Union[Residency, str]] = ..., demand: _Optional[str] = ..., verify: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("reason", "message", "problem_class", "retry_at")
@@ -149,7 +151,7 @@ class Problem(_message.Message):
     def __init__(self, reason: _Optional[_Union[_model_pb2.Reason, str]] = ..., message: _Optional[str] = ..., problem_class: _Optional[_Union[ProblemClass, str]] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class NodeModelState(_message.Message):
-    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held", "update")
+    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held", "update", "verification")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -165,6 +167,7 @@ class NodeModelState(_message.Message):
     FACTS_KEY_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
+    VERIFICATION_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     phase: _model_pb2.NodePhase
     assignment_revision: int
@@ -180,7 +183,26 @@ class NodeModelState(_message.Message):
     facts_key: str
     held: _containers.RepeatedCompositeFieldContainer[HeldCopy]
     update: _model_pb2.NodePhase
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ..., update: _Optional[_Union[_model_pb2.NodePhase, str]] = ...) -> None: ...
+    verification: Verification
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ..., update: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ...) -> None: ...
+
+class Verification(_message.Message):
+    __slots__ = ("request", "finished_at", "digest", "bytes", "damaged", "files", "problem")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    request: str
+    finished_at: _timestamp_pb2.Timestamp
+    digest: str
+    bytes: int
+    damaged: int
+    files: _containers.RepeatedScalarFieldContainer[str]
+    problem: str
+    def __init__(self, request: _Optional[str] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., damaged: _Optional[int] = ..., files: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class HeldCopy(_message.Message):
     __slots__ = ("artifact", "path", "released_at", "until", "use")
