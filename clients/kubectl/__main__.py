@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from clients.kubectl.apiserver import ApiServer, Refused
-from clients.kubectl.commands import NO_ANSWER, OK, WRONG_USAGE, Commands, Usage
+from clients.kubectl.commands import HAS_FAILED, NO_ANSWER, OK, WRONG_USAGE, Commands, Unfit, Usage
 from clients.kubectl.usage import kubectl_flags, offered, parser, wants_models
 
 _INTERRUPTED = 130
@@ -22,6 +22,9 @@ def main(arguments: Sequence[str]) -> int:
     except Usage as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USAGE
+    except Unfit as error:
+        print(f"error: {error}", file=sys.stderr)
+        return HAS_FAILED
     except Refused as error:
         print(f"error: {error}", file=sys.stderr)
         return NO_ANSWER

@@ -27,7 +27,9 @@ from clients.kubectl.objects import (
     node_facts,
     shown_name,
 )
+from clients.kubectl.parsing import Unreadable, parsed
 from clients.kubectl.tables import Column, documents, table
+from libs.model import actions
 from libs.model.explanation import explain_model, explain_node
 from libs.model.placement import placed_like
 
@@ -40,6 +42,10 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 class Usage(Exception):
     """The user has to ask in another way; the message says how."""
+
+
+class Unfit(Exception):
+    """The model's state or rules are against what the user asks for; the message says why."""
 
 
 class Commands:
@@ -88,16 +94,76 @@ class Commands:
                 return verdict
         return NOT_YET
 
-    def _versions(self, model: Object) -> Iterator[Object]:
+    def _verify(self) -> int:
+        model, node = self._model(), self._options.node
+        self._refuse("verify", model, actions.why_not_verified(model, node))
+        word = _now()
+        model = self._patched(model, actions.verify_patch(word, node))
+        told: set[str] = set()
+        verified: Mapping[str, Any] = {}
+        deadline = time.monotonic() + self._options.timeout
+        for seen in self._versions(model, deadline):
+            verified = (seen.get("status") or {}).get("verification") or {}
+            answers = views.verified_lines(verified, word, node)
+            self._draw([line for name, line in answers.items() if name not in told])
+            told |= answers.keys()
+            if views.is_verified(verified, word):
+                break
+        else:
+            self._draw(views.unverified_lines(model, told, node))
+            return NOT_YET
+        more = verified["nodesDone"] - len(told)
+        self._draw([f"and {more} more nodes, which found no damage"] if more > 0 else [])
+        return HAS_FAILED if views.found_damage(verified, word) else OK
+
+    def _evict(self) -> int:
+        model, node = self._model(), self._options.node
+        self._refuse("evict", model, actions.why_not_evicted(model, node))
+        self._patched(model, actions.evict_patch(model, node))
+        where = f"node {node}" if node else "all nodes"
+        self._draw([f"{shown_name(model)} is to leave {where}; status {self._options.model} tells when it has."])
+        return OK
+
+    def _pull(self) -> int:
+        model, node = self._model(), self._options.node
+        self._refuse("pull", model, actions.why_not_pulled(model, node))
+        self._patched(model, actions.pull_patch(model, _now(), node))
+        where = f"node {node}" if node else "all nodes that have given it up"
+        self._draw([f"{shown_name(model)} comes back to {where}; status {self._options.model} -w shows how far it is."])
+        return OK
+
+    def _refuse(self, what: str, model: Object, why: str) -> None:
+        """Raise Unfit when the model's own state or rules are against something."""
+        if why:
+            raise Unfit(f"cannot {what} {shown_name(model)}: {why}")
+
+    def _patched(self, model: Object, patch: Object) -> Object:
+        metadata = model["metadata"]
+        resource = f"{PLURALS[model['kind']]}.{GROUP_VERSION.partition('/')[0]}"
+        changed = self._api.patch(resource, metadata["name"], metadata.get("namespace", ""), patch)
+        return {**changed, "kind": model["kind"]}
+
+    def _parse(self) -> int:
+        try:
+            facts = parsed(self._options.source)
+        except Unreadable as error:
+            raise Unfit(f"cannot parse {self._options.source}: {error}") from error
+        self._out.write(documents([facts], "json" if self._options.output == "json" else "yaml") + "\n")
+        return OK
+
+    def _versions(self, model: Object, deadline: float = math.inf) -> Iterator[Object]:
+        """The model as it is, and after each change; to the end of time, or of the monotonic clock's deadline."""
         path, name = _collection(model["kind"], model["metadata"].get("namespace", "")), model["metadata"]["name"]
         while True:
             yield model
+            if (left := deadline - time.monotonic()) < 1:
+                return
             version = model["metadata"]["resourceVersion"]
             events = self._api.watch(
                 path,
                 fieldSelector=f"metadata.name={name}",
                 resourceVersion=version,
-                timeoutSeconds=str(_WATCH_SECONDS),
+                timeoutSeconds=str(int(min(_WATCH_SECONDS, left))),
             )
             for event in events:
                 if event["type"] == "DELETED":
@@ -263,6 +329,11 @@ class Commands:
 def _collection(kind: str, namespace: str) -> str:
     scope = f"namespaces/{namespace}/" if namespace else ""
     return f"/apis/{GROUP_VERSION}/{scope}{PLURALS[kind]}"
+
+
+def _now() -> str:
+    """Names a request: no other one is made in the same microsecond."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _height(line: str) -> int:

@@ -14,13 +14,21 @@ COMMANDS = {
     "nodes": "list nodes with the models on them",
     "top": "list models by the disk that they take, with their traffic",
     "history": "show what is still known of a model's past",
+    "verify": "have nodes read their copies and compare them with their checksums, and say what they find",
+    "evict": "have nodes give a model up that they may give up and no Pod uses",
+    "pull": "have nodes fetch a model again that they have given up",
+    "parse": "say what a directory or a repository of Hugging Face declares about its model",
     "completion": "print the script by which kubectl completes words",
 }
+# Commands that need the name of a model, and those that may be about one of its nodes.
+_NAMING = ("why", "history", "verify", "evict", "pull")
+_ON_NODES = ("why", "verify", "evict", "pull")
 _EPILOG = """exit codes:
-  0  done; for status: the model is there
-  1  status: the model has failed
+  0  done; for status: the model is there; for verify: no copy is damaged
+  1  status: the model has failed; verify: a copy is damaged or unreadable;
+     verify, evict, pull, parse: the model's state or rules do not allow it
   2  the command is wrong
-  3  status: the model is not there yet
+  3  status: the model is not there yet; verify: not all nodes have answered
   4  the API server refuses the request, or cannot be reached
 """
 # Flags of kubectl that choose the cluster and the user, with values.
@@ -49,15 +57,21 @@ def parser() -> argparse.ArgumentParser:
         each = commands.add_parser(name, help=does, description=f"{does.capitalize()}.", parents=[common])
         if name in ("get", "status"):
             each.add_argument("model", nargs="?", default="", metavar="MODEL", help="NAME or KIND/NAME")
-        if name in ("why", "history"):
+        if name in _NAMING:
             each.add_argument("model", metavar="MODEL", help="NAME or KIND/NAME")
         if name == "status":
             each.add_argument("-w", "--watch", action="store_true", help="go on until the model is there or has failed")
             each.add_argument(
                 "--until", choices=("ready", "complete"), default="ready", help="one node holds it, or all that must"
             )
-        if name == "why":
+        if name in _ON_NODES:
             each.add_argument("--node", default="", help="name of a node")
+        if name == "verify":
+            each.add_argument(
+                "--timeout", type=float, default=3600.0, metavar="SECONDS", help="how long to wait; 0 asks and ends"
+            )
+        if name == "parse":
+            each.add_argument("source", metavar="DIR|hf://OWNER/NAME[@REVISION]", help="what to look at")
     return whole
 
 
@@ -69,7 +83,7 @@ def kubectl_flags(options: argparse.Namespace) -> tuple[str, ...]:
 
 def wants_models(words: Sequence[str]) -> bool:
     """Whether the last of some words, which the user has begun, is the name of a model."""
-    return len(words) >= 2 and words[0] in ("get", "status", "why", "history") and not words[-1].startswith("-")
+    return len(words) >= 2 and words[0] in ("get", "status", *_NAMING) and not words[-1].startswith("-")
 
 
 def offered(words: Sequence[str]) -> list[str]:

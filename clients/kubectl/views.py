@@ -148,6 +148,46 @@ def status_lines(model: Mapping[str, Any], nodes: Sequence[NodeFacts], colour: b
     return lines
 
 
+def verified_lines(verified: Mapping[str, Any], request: str, node: str) -> dict[str, str]:
+    """What each node has found that has answered a request, by node."""
+    lines = {}
+    for each in verified.get("results") or ():
+        if each.get("request") == request and node in ("", each["node"]):
+            lines[each["node"]] = f"{each['node']}  {_finding(each)}"
+    return lines
+
+
+def is_verified(verified: Mapping[str, Any], request: str) -> bool:
+    """Whether all nodes that were asked have answered a request."""
+    asked = int(verified.get("nodes") or 0)
+    return verified.get("request") == request and 0 < asked <= int(verified.get("nodesDone") or 0)
+
+
+def found_damage(verified: Mapping[str, Any], request: str) -> bool:
+    """Whether a node has answered a request with damage; those that have are told before all others."""
+    results = [each for each in verified.get("results") or () if each.get("request") == request]
+    return any(each.get("damaged") or each.get("problem") for each in results)
+
+
+def unverified_lines(model: Mapping[str, Any], told: set[str], node: str) -> list[str]:
+    """Nodes that hold a model and have not answered in time."""
+    holding = (model.get("status") or {}).get("nodesReady") or ()
+    late = [each for each in holding if each not in told and node in ("", each)]
+    lines = [f"{each}  has not answered yet" for each in late[:_NODES_SHOWN]]
+    return lines + ([f"and {len(late) - _NODES_SHOWN} more nodes"] if len(late) > _NODES_SHOWN else [])
+
+
+def _finding(result: Mapping[str, Any]) -> str:
+    if result.get("problem"):
+        return f"Unreadable  {result['problem']}"
+    if not result.get("damaged"):
+        return f"Ok  {shown_size(result.get('bytes', 0))} read"
+    files = list(result.get("files") or ())
+    more = result["damaged"] - len(files)
+    named = ", ".join(files) + (f" and {more} more" if more > 0 else "")
+    return f"Damaged  {named}: the node fetches them again"
+
+
 def _model_row(model: Mapping[str, Any], now: datetime) -> Row:
     status, storage = model.get("status") or {}, (model.get("spec") or {}).get("storage") or {}
     return {

@@ -5,19 +5,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from ome.fetch.v1.fetch_pb2 import Problem
+from ome.fetch.v1.fetch_pb2 import Problem, Verification
 from ome.model.v1.model_pb2 import (
+    NODE_PHASE_EVICTED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
     NODE_PHASE_UPDATING,
     REASON_DOWNLOADING,
+    REASON_EVICTED,
     REASON_INSUFFICIENT_DISK,
     Artifact,
 )
@@ -27,6 +29,7 @@ from tools.localcluster.certificates import KeyPair
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
+VERIFY = "models.ome.io/verify-requested-at"
 ARTIFACT = Artifact(digest="sha256:" + "1" * 64, source_revision="c0ffee", bytes=2**30, files=9)
 
 
@@ -149,6 +152,91 @@ async def test_a_model_that_is_watched_ends_the_command_when_it_is_there(
     assert not watching.done()
     await cluster.observed(model, "node-1", NODE_PHASE_READY, artifact=ARTIFACT)
     assert (await watching).rstrip().splitlines()[0].startswith("clusterbasemodel.ome.io/awaited")
+
+
+async def test_copies_are_verified_on_request_and_the_command_tells_what_each_node_found(
+    cluster: StatusCluster, plugin: Plugin
+) -> None:
+    model = await held_model(cluster, "verified")
+    digest, path = ARTIFACT.digest, path_of(model)
+
+    async def answer(node: str, request: str, **found: Any) -> None:
+        verification = Verification(request=request, digest=digest, bytes=2**30, **found)
+        verification.finished_at.GetCurrentTime()
+        await cluster.observed(model, node, NODE_PHASE_READY, artifact=ARTIFACT, verification=verification)
+
+    async def requested() -> Any:
+        return ((await cluster.get(path) or {})["metadata"].get("annotations") or {}).get(VERIFY)
+
+    assert "node-1  has not answered yet" in await plugin("verify", "verified", "--timeout", "0", code=3)
+    first = await requested()
+    verifying = asyncio.create_task(plugin("verify", "verified", code=1))
+    await eventually(lambda: is_new(requested, first), "nodes are asked")
+    request = await requested()
+    await answer("node-1", request)
+    await answer("node-2", request, damaged=1, files=["model.safetensors"])
+    assert set((await verifying).splitlines()) == {
+        "node-1  Ok  1 GiB read",
+        "node-2  Damaged  model.safetensors: the node fetches them again",
+    }
+
+    verifying = asyncio.create_task(plugin("verify", "verified", "--node", "node-1"))
+    await eventually(lambda: is_new(requested, request), "the node is asked")
+    await answer("node-1", await requested())
+    assert (await verifying).splitlines() == ["node-1  Ok  1 GiB read"]
+    assert "node-9 holds no copy" in await plugin("verify", "verified", "--node", "node-9", code=1)
+    status = (await cluster.get(path) or {})["status"]["verification"]
+    assert (status["nodes"], status["nodesDone"], status["nodesDamaged"]) == (1, 1, 1)
+
+
+async def is_new(asked: Callable[[], Awaitable[Any]], before: Any) -> bool:
+    """Whether something else is asked than before."""
+    return await asked() not in (None, before)
+
+
+async def test_a_model_is_evicted_and_pulled_by_its_own_rules_with_the_rights_of_the_user(
+    cluster: StatusCluster, plugin: Plugin
+) -> None:
+    await held_model(cluster, "kept")
+    assert "its storage.residency is Always" in await plugin("evict", "kept", code=1)
+    model = await held_model(cluster, "given", residency="Evictable")
+
+    async def annotations() -> dict[str, str]:
+        found: dict[str, str] = (await cluster.get(path_of(model)) or {})["metadata"].get("annotations") or {}
+        return found
+
+    assert "no node has given it up" in await plugin("pull", "given", code=1)
+    assert "is to leave node node-1" in await plugin("evict", "given", "--node", "node-1")
+    assert await annotations() == {"models.ome.io/evicted-nodes": "node-1"}
+    problem = Problem(reason=REASON_EVICTED, message="evicted")
+    await cluster.observed(model, "node-1", NODE_PHASE_EVICTED, problem=problem)
+
+    async def evicted() -> bool:
+        return "nodesEvicted" in ((await cluster.get(path_of(model)) or {}).get("status") or {})
+
+    await eventually(evicted, "the node has given it up")
+    assert "comes back to node node-1" in await plugin("pull", "given", "--node", "node-1")
+    assert (await annotations())["models.ome.io/pulled-nodes"].startswith("node-1=")
+    assert "is to leave all nodes" in await plugin("evict", "given")
+    assert (await annotations())["ome.io/artifact-residency"] == "Evicted"
+    assert "comes back to all nodes" in await plugin("pull", "given")
+    assert list(await annotations()) == ["ome.io/artifact-rehydration-id"]
+    assert "forbidden" in (await plugin("evict", "cbm/given", "--as", "nobody", code=4)).lower()
+
+
+async def held_model(cluster: StatusCluster, name: str, **storage: str) -> Object:
+    """A model that two nodes hold."""
+    model = await cluster.model(name, storage={"storageUri": "hf://org/m", **storage})
+    await cluster.plan(model, ["node-1", "node-2"], ARTIFACT)
+    for node in ("node-1", "node-2"):
+        await cluster.observed(model, node, NODE_PHASE_READY, artifact=ARTIFACT)
+
+    async def held() -> bool:
+        status = (await cluster.get(path_of(model)) or {}).get("status") or {}
+        return status.get("nodesReady") == ["node-1", "node-2"]
+
+    await eventually(held, "both nodes hold the model")
+    return model
 
 
 async def test_what_cannot_be_answered_ends_with_a_code_and_a_sentence(cluster: StatusCluster, plugin: Plugin) -> None:

@@ -175,3 +175,41 @@ def test_kinds_are_spelled_as_kubectl_takes_them(word: str) -> None:
 def test_the_plugin_knows_the_kinds_that_there_are() -> None:
     assert {kind.name: kind.plural for kind in KINDS} == PLURALS
     assert shown_name(model("a")).endswith(f".{GROUP_VERSION.partition('/')[0]}/a")
+
+
+def result(node: str, request: str = "noon", **more: Any) -> dict[str, Any]:
+    return {"node": node, "request": request, "bytes": 2**30, "damaged": 0, **more}
+
+
+def test_what_each_node_has_found_is_a_line_and_an_earlier_answer_is_none() -> None:
+    results = [
+        result("n1", damaged=3, files=["a", "b"]),
+        result("n2", problem="no such file"),
+        result("n3"),
+        result("n4", request="dawn"),
+    ]
+    verified = {"request": "noon", "nodes": 4, "nodesDone": 3, "results": results}
+    assert list(views.verified_lines(verified, "noon", "").values()) == [
+        "n1  Damaged  a, b and 1 more: the node fetches them again",
+        "n2  Unreadable  no such file",
+        "n3  Ok  1 GiB read",
+    ]
+    assert list(views.verified_lines(verified, "noon", "n3")) == ["n3"]
+    assert not views.is_verified(verified, "noon")
+    assert views.is_verified({**verified, "nodesDone": 4}, "noon")
+    assert not views.is_verified({**verified, "nodesDone": 4}, "dusk")
+    assert views.found_damage(verified, "noon")
+    assert not views.found_damage({"results": [result("n3")]}, "noon")
+
+
+def test_before_the_status_has_the_request_nothing_is_verified() -> None:
+    assert not views.is_verified({}, "noon")
+    assert not views.is_verified({"request": "noon", "nodes": 0, "nodesDone": 0}, "noon")
+
+
+def test_nodes_that_have_not_answered_are_named_up_to_a_number() -> None:
+    many = model("m", nodesReady=[f"n{number:02}" for number in range(30)])
+    lines = views.unverified_lines(many, {"n00"}, "")
+    assert lines[0] == "n01  has not answered yet"
+    assert lines[-1] == "and 9 more nodes"
+    assert views.unverified_lines(many, set(), "n07") == ["n07  has not answered yet"]
