@@ -62,7 +62,11 @@ class Rate(Generic[K]):
 
 
 class Seats(Generic[K]):
-    """A number of things at a time, for each key and for all together."""
+    """A number of things at a time, for each key and for all together.
+
+    Nobody takes more than are left: so few who want everything leave room for whoever comes later. Of n such callers
+    each has a share of 1/(n + 1).
+    """
 
     def __init__(self, most_each: int, most: int) -> None:
         self._most_each = most_each
@@ -72,7 +76,7 @@ class Seats(Generic[K]):
     def take(self, key: K) -> bool:
         """Take one if there is one left for this key."""
         taken = self._taken.get(key, 0)
-        if taken >= self._most_each or sum(self._taken.values()) >= self._most:
+        if taken >= min(self._most_each, self._most - sum(self._taken.values())):
             return False
         self._taken[key] = taken + 1
         return True

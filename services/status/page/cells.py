@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ome.fetch.v1.fetch_pb2 import Progress
 from ome.model.v1.model_pb2 import (
+    NODE_PHASE_EVICTED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
     NODE_PHASE_UPDATING,
@@ -21,7 +22,7 @@ from services.status.page.figures import percent
 NOTHING = 0
 # A download is its percentage above this.
 MOVING = 1
-WAITING, READY, FAILED, UNREACHABLE, LEFTOVER = 110, 111, 112, 113, 114
+WAITING, READY, FAILED, UNREACHABLE, LEFTOVER, EVICTED = 110, 111, 112, 113, 114, 115
 CODES = {
     "moving": MOVING,
     "waiting": WAITING,
@@ -29,6 +30,7 @@ CODES = {
     "failed": FAILED,
     "unreachable": UNREACHABLE,
     "leftover": LEFTOVER,
+    "evicted": EVICTED,
 }
 # A node may say anything, and must not spoil the sums.
 _MOST_BYTES_PER_SECOND = 10**12
@@ -58,6 +60,8 @@ def cell(status: NodeStatus, desired: bool, progress: Progress | None) -> int:
         return LEFTOVER
     if status.phase == NODE_PHASE_READY:
         return READY
+    if status.phase == NODE_PHASE_EVICTED:
+        return EVICTED
     if status.phase == NODE_PHASE_UPDATING and status.reason == REASON_DOWNLOADING:
         done = max(status.bytes_done, progress.bytes_done if progress else 0)
         return MOVING + percent(done, status.bytes_total)

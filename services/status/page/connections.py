@@ -5,6 +5,7 @@ must not keep a file descriptor of the process that also serves gRPC. uvicorn bo
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -13,8 +14,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class BoundedConnection(H11Protocol):
     """A connection that gets on, or is aborted after once to twice the patience."""
 
-    def __init__(self, *arguments: Any, patience_seconds: float, most_connections: int, **named: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        patience_seconds: float,
+        most_connections: int,
+        entered: Callable[[int], None],
+        **named: Any,
+    ) -> None:
+        """entered is called with the number of the file descriptor, once the handshake is done where there is one."""
         super().__init__(*arguments, **named)
+        self._entered = entered
         self._patience_seconds = patience_seconds
         self._most_connections = most_connections
         self._steps = 0
@@ -24,6 +34,8 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has connected."""
         super().connection_made(transport)
+        if (connection := transport.get_extra_info("socket")) is not None:
+            self._entered(connection.fileno())
         if len(self.connections) > self._most_connections:
             # Those who are there keep what they have.
             transport.abort()

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from libs.chassis.health import Health, listening_socket
 from libs.chassis.tls_files import CERTIFICATE, KEY, TlsFiles, TlsIdentity
 from services.status.page.connections import BoundedConnection
+from services.status.page.handshakes import Doorway
 
 _PORT_CHECK = "page_port"
 _MOST_CONNECTIONS = 1000
@@ -24,6 +25,9 @@ _IDLE_SECONDS = 30
 # For each request, and for the next part of an answer to be read.
 _PATIENCE_SECONDS = 30.0
 _DRAIN_SECONDS = 2
+# For a handshake, which takes a browser some round trips.
+_HANDSHAKE_SECONDS = 10.0
+_MOST_HANDSHAKES = 200
 _log = structlog.get_logger()
 
 
@@ -45,10 +49,13 @@ async def serve_page(
     health: Health,
     patience_seconds: float = _PATIENCE_SECONDS,
     most_connections: int = _MOST_CONNECTIONS,
+    handshake_seconds: float = _HANDSHAKE_SECONDS,
+    most_handshakes: int = _MOST_HANDSHAKES,
 ) -> AsyncIterator[None]:
     """Serve until the block ends. With `tls`, the port opens once its files in `directory` can be used."""
     connection = partial(BoundedConnection, patience_seconds=patience_seconds, most_connections=most_connections)
-    serving = asyncio.create_task(_serve(application, host, port, tls, directory, health, connection))
+    doorway = partial(Doorway, patience_seconds=handshake_seconds, most=most_handshakes)
+    serving = asyncio.create_task(_serve(application, host, port, tls, directory, health, connection, doorway))
     try:
         yield
     finally:
@@ -64,13 +71,14 @@ async def _serve(
     directory: Path,
     health: Health,
     connection: partial[BoundedConnection],
+    doorway: partial[Doorway],
 ) -> None:
     choose = None
     if tls is not None:
         await tls.usable()
         choose = _Certificates(tls, directory)
     try:
-        listener = listening_socket(host, port)
+        listener = doorway(listening_socket(host, port))
     except OSError as error:
         _log.error("page_port_not_opened", port=port, error=str(error))
         health.fail(_PORT_CHECK, f"port {port} of the page cannot be opened: {error}")
@@ -79,7 +87,7 @@ async def _serve(
         uvicorn.Config(
             application,
             # Called as a class is.
-            http=connection,  # type: ignore[arg-type]
+            http=partial(connection, entered=listener.entered),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,

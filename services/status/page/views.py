@@ -22,14 +22,25 @@ from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, Progress
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, NODE_PHASE_UPDATING, ModelRef
 from ome.parser.v1.parser_pb2 import ModelFacts, ParameterCount
 from ome.status.v1.status_pb2 import Condition, ConditionStatus, Model, NodeStatus
-from services.status.page.cells import CODES, FAILED, LEFTOVER, MOVING, READY, UNREACHABLE, WAITING, cell, in_order
+from services.status.page.cells import (
+    CODES,
+    EVICTED,
+    FAILED,
+    LEFTOVER,
+    MOVING,
+    READY,
+    UNREACHABLE,
+    WAITING,
+    cell,
+    in_order,
+)
 from services.status.page.figures import duration, rate
 from services.status.page.sight import state_word, why_of
 
 # A browser lays out so many rows at once; of a large fleet the others are mostly Ready, and the matrix shows them all.
 _MOST_ROWS = 200
 _NAMES = {code: name for name, code in CODES.items()}
-_ORDER = (FAILED, UNREACHABLE, MOVING, WAITING, READY, LEFTOVER)
+_ORDER = (FAILED, UNREACHABLE, MOVING, WAITING, EVICTED, READY, LEFTOVER)
 _SHOWN = {
     "moving": "Downloading",
     "waiting": "Waiting",
@@ -37,6 +48,7 @@ _SHOWN = {
     "failed": "Failed",
     "unreachable": "Unreachable",
     "leftover": "No longer wanted",
+    "evicted": "Evicted",
 }
 # What passes by itself.
 _ON_ITS_WAY = (Reason.DOWNLOADING, Reason.QUEUED, Reason.RESOLVING)

@@ -170,6 +170,7 @@ IN_THE_WORLD = {
     "services.status.observations",
     "services.status.page.board",
     "services.status.page.connections",
+    "services.status.page.handshakes",
     "services.status.page.opening",
     "services.status.page.pages",
     "services.status.page.server",

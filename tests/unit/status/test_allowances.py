@@ -53,8 +53,22 @@ def test_nobody_gets_more_than_burst_and_rate(pauses: list[float]) -> None:
 
 
 def test_seats_are_bounded_for_each_and_for_all() -> None:
-    seats: Seats[str] = Seats(2, 3)
+    seats: Seats[str] = Seats(2, 5)
     assert [seats.take("a") for _ in range(3)] == [True, True, False]
-    assert [seats.take("b") for _ in range(2)] == [True, False]
+    assert [seats.take("b") for _ in range(2)] == [True, True]
+    assert [seats.take(key) for key in "cd"] == [True, False]
     seats.free("a")
-    assert seats.take("b")
+    assert seats.take("d")
+
+
+@given(st.integers(1, 100), st.integers(1, 60))
+def test_callers_who_take_all_they_can_leave_a_seat_for_one_who_comes_later(most_each: int, greedy: int) -> None:
+    seats: Seats[int] = Seats(most_each, 500)
+    taken = [0] * greedy
+    for _ in range(most_each):
+        for key in range(greedy):
+            taken[key] += seats.take(key)
+    assert sum(taken) < 500
+    assert max(taken) - min(taken) <= 1
+    assert min(taken) >= min(most_each, 500 // (greedy + 1))
+    assert seats.take(-1)

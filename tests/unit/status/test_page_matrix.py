@@ -9,16 +9,19 @@ from ome.fetch.v1.fetch_pb2 import Progress
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
     MODEL_KIND_CLUSTER_BASE_MODEL,
+    NODE_PHASE_EVICTED,
     NODE_PHASE_FAILED,
     NODE_PHASE_READY,
     NODE_PHASE_UPDATING,
     REASON_DOWNLOADING,
+    REASON_EVICTED,
     REASON_NODE_UNREACHABLE,
     REASON_QUEUED,
     ModelRef,
 )
 from ome.status.v1.status_pb2 import CONDITION_STATUS_TRUE, MODEL_STATE_READY, Condition, Model, NodeStatus
 from services.status.page.cells import (
+    EVICTED,
     FAILED,
     LEFTOVER,
     MOVING,
@@ -77,6 +80,8 @@ def decoded(text: str) -> list[int]:
         (NodeStatus(phase=NODE_PHASE_FAILED), False, None, FAILED),
         (NodeStatus(phase=NODE_PHASE_READY, reason=REASON_NODE_UNREACHABLE), True, None, UNREACHABLE),
         (NodeStatus(phase=NODE_PHASE_UPDATING, reason=REASON_QUEUED), True, None, WAITING),
+        (NodeStatus(phase=NODE_PHASE_EVICTED, reason=REASON_EVICTED), True, None, EVICTED),
+        (NodeStatus(phase=NODE_PHASE_EVICTED, reason=REASON_EVICTED), False, None, LEFTOVER),
         (DOWNLOADING, True, None, MOVING + 5),
         (DOWNLOADING, True, Progress(bytes_done=100), MOVING + 50),
         # What was stored may be newer than the last figures.

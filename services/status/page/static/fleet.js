@@ -16,6 +16,7 @@ const SHOWN = {
   failed: "failed",
   unreachable: "unreachable",
   leftover: "no longer wanted",
+  evicted: "evicted",
 };
 const [STATE, READY, DESIRED, FAILED, MOVING, RATE, LEFT, ETA, REASON, WHY] = Array(10).keys();
 let models = [];

@@ -47,7 +47,7 @@ export class Matrix {
     const token = (name) => style.getPropertyValue(`--${name}`).trim();
     this.colours = Object.fromEntries(
       ["surface", "sunken", "line", "line-strong", "ink", "ink-soft", "ink-faint", "focus", "ready", "moving", "moving-pale",
-        "failed", "waiting", "unreachable", "leftover"].map((name) => [name, token(name)]),
+        "failed", "waiting", "unreachable", "leftover", "evicted"].map((name) => [name, token(name)]),
     );
     this.font = `12px ${token("font")}`;
     this.strongFont = `600 12px ${token("font")}`;
@@ -250,7 +250,7 @@ export class Matrix {
           pale.push(left, top, cell - gap, height - 2 - filled);
           full.push(left, top + height - 2 - filled, cell - gap, filled);
         } else if (code === codes.failed) crosses.push(x + column * cell, y + row * height);
-        else if (code === codes.unreachable) frames.push(x + column * cell, y + row * height);
+        else if (code === codes.unreachable || code === codes.evicted) frames.push(x + column * cell, y + row * height);
       }
     }
     for (const [colour, boxes] of [[colours["moving-pale"], pale], [colours.moving, full]]) {
