@@ -20,7 +20,7 @@ import nats.errors
 from google.protobuf.message import Message
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
+from nats.js import JetStreamContext, api
 
 from libs.artifact import names
 from libs.artifact.reasons import Reason
@@ -72,7 +72,12 @@ class SharedConnectionGateway(Gateway):
 
         async def answered(message: Msg) -> None:
             answer = self._answers.pop(message.subject, None)
-            if answer and not answer.done():
+            if answer is None or answer.done():
+                return
+            if (message.headers or {}).get(api.Header.STATUS) == api.StatusCode.SERVICE_UNAVAILABLE:
+                # Otherwise an answer without a word, as after a report that was stored.
+                answer.set_exception(nats.errors.NoRespondersError)
+            else:
                 answer.set_result(message.data)
 
         await self._connection.subscribe(f"{names.inbox_prefix(self._name)}.*", cb=answered)

@@ -41,7 +41,7 @@ KUBERNETES = {
 }  # fmt: skip
 # Verbs whose first word after them is a kind, or kind/name.
 ON_KINDS = {"annotate", "create", "delete", "describe", "get", "label", "patch", "wait"}
-OTHER_VERBS = {"apply", "auth", "cordon", "drain", "logs", "port-forward", "rollout", "ome-models"}
+OTHER_VERBS = {"apply", "auth", "cordon", "drain", "logs", "krew", "port-forward", "rollout", "ome-models"}
 WITH_VALUE = {"-n", "-o", "-l", "-p", "-f", "-k", "--set", "--field-selector", "--namespace"}
 ALL = tuple(commands())
 
