@@ -58,6 +58,8 @@ def images_of(ome: Installation, service: str) -> set[str]:
     }
 
 
+# Three times everything is rolled out, one part after the other.
+@pytest.mark.timeout(600)
 def test_an_upgrade_from_an_earlier_version_and_its_rollback_keep_models_ready(
     earlier_ome: Installation, hub: Hub
 ) -> None:

@@ -84,6 +84,8 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixture]:
         yield mixture
 
 
+# Five rounds, and four upgrades of charts.
+@pytest.mark.timeout(600)
 def test_models_stay_ready_and_new_ones_come_through_an_upgrade_and_its_rollback(mixture: Mixture) -> None:
     fleet = mixture.fleet
     fleet.hub.add_model("org/kept", SMALL, generated=generated_model(1 << 20))
