@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.earlier import images, install
-from tests.support.fleet import LLAMA_CONFIG, Fleet, model
+from tests.support.fleet import LLAMA_CONFIG, Fleet, condition, model
 from tests.support.hub import Fault, GeneratedFile, generated_model
 from tests.support.model_watch import ModelWatch
 from tools.localcluster.cluster import ALL_CHARTS, LocalCluster
@@ -84,6 +84,8 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixture]:
         yield mixture
 
 
+# Five rounds, and four upgrades of charts.
+@pytest.mark.timeout(600)
 def test_models_stay_ready_and_new_ones_come_through_an_upgrade_and_its_rollback(mixture: Mixture) -> None:
     fleet = mixture.fleet
     fleet.hub.add_model("org/kept", SMALL, generated=generated_model(1 << 20))
@@ -110,6 +112,7 @@ def test_models_stay_ready_and_new_ones_come_through_an_upgrade_and_its_rollback
     assert {node: fleet.files(node, "/models/kept") for node in BOTH} == files
     assert mixture.sent("org/kept") == 0
     after: dict[str, Any] = fleet.await_state(kept, "Ready", BOTH)
+    assert condition(after, "Available")["lastTransitionTime"] == condition(item, "Available")["lastTransitionTime"]
     assert after["status"]["artifact"] == item["status"]["artifact"]
     assert after["status"]["metadata"] == item["status"]["metadata"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tools.images.debian import PackagesUnavailable
 from tools.localcluster.builds import Builder, BuildFailed
 from tools.localcluster.programs import PROGRAMS, Programs, cache_folder, obtain
-from tools.node import archives, userland
+from tools.node import archives, earlier, userland
 from tools.node.configuration import CGROUPS, RUN
 from tools.node.programs import NODE_PROGRAMS
 
@@ -33,6 +33,7 @@ def main(command: list[str]) -> int:
         programs()
         userland.obtain(cache_folder(os.environ))
         archives.build_services(_announce)
+        earlier.build(_announce)
     except (BuildFailed, PackagesUnavailable, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1
