@@ -54,6 +54,17 @@ class KubeClient:
         self._url = url
         self._token = token
 
+    def as_bearer(self, token: str) -> "KubeClient":
+        """The same server, asked with the token of somebody else. Raises Invalid.
+
+        Not where the connection itself is the identity: its certificate would count before the token.
+        """
+        if self._token is None:
+            raise Invalid(Reason.FORBIDDEN, "this connection to the API server speaks for us, whatever token is shown")
+        if not token or not token.isascii() or not token.isprintable():
+            raise Invalid(Reason.FORBIDDEN, "there is no token to act with")
+        return KubeClient(self._session, self._url, lambda: token)
+
     async def request(
         self,
         method: str,

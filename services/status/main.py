@@ -96,7 +96,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         sources = Sources(catalog, observations, explainer, cluster.models.get, synced, health)
-        await stack.enter_async_context(opened_page(settings, sources, callers, access, stop, tls, health))
+        await stack.enter_async_context(opened_page(settings, sources, callers, access, kube, stop, tls, health))
         client = await stack.enter_async_context(
             connect_nats(
                 settings.nats_url,

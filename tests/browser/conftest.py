@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from libs.chassis.health import Health
 from services.status.page.server import serve_page
-from tests.support.simulated_page import SimulatedFleet, simulated_pages
+from tests.support.simulated_page import Patches, SimulatedFleet, simulated_pages
 from tools.localcluster.addresses import free_port
 
 # Nothing of it may want the network, and without root's rights it would have a sandbox of its own.
@@ -33,10 +33,10 @@ class Page:
 
 
 @asynccontextmanager
-async def served_page(models: int, nodes: int, port: int = 0) -> AsyncIterator[Page]:
-    """Serve a simulated fleet."""
+async def served_page(models: int, nodes: int, port: int = 0, patches: Patches | None = None) -> AsyncIterator[Page]:
+    """Serve a simulated fleet; with patches for those who sign in and act on it."""
     fleet, health, stop, port = SimulatedFleet(models, nodes), Health(), asyncio.Event(), port or free_port()
-    pages = simulated_pages(fleet, stop, health)
+    pages = simulated_pages(fleet, stop, health, patches)
     async with serve_page(pages.application(), "127.0.0.1", port, None, Path(), health):
         address = f"http://127.0.0.1:{port}"
         async with asyncio.timeout(20), aiohttp.ClientSession() as session:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Page, served_page
+from tests.support.simulated_page import Patches
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -64,19 +65,24 @@ async def until(tab: Any, expression: str) -> None:
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("path", ["/", MODEL, FAILING, "/nodes", "/nodes/gpu-a-1", "/sources", "/login", "/nowhere"])
 async def test_axe_finds_no_barrier(chromium: Any, served: Page, path: str, size: tuple[int, int], theme: str) -> None:
-    import axe_playwright_python  # pants: no-infer-dep
-
-    script = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
     async with opened(chromium, served, path, theme, size) as tab:
         if await tab.query_selector("#connection"):
             await live(tab)
-        # By the driver, as the page's own policy lets no script in.
-        await tab.evaluate(script + "; null")
-        found = await tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        shown = [(each["id"], [node["html"][:150] for node in each["nodes"][:3]]) for each in found["violations"]]
-        assert not shown, json.dumps(shown, indent=1)
+        await barriers(tab)
         width = await tab.evaluate("document.documentElement.scrollWidth")
         assert width <= size[0], "the page scrolls sideways"
+
+
+async def barriers(tab: Any) -> None:
+    """Have axe find none."""
+    import axe_playwright_python  # pants: no-infer-dep
+
+    script = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
+    # By the driver, as the page's own policy lets no script in.
+    await tab.evaluate(script + "; null")
+    found = await tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    shown = [(each["id"], [node["html"][:150] for node in each["nodes"][:3]]) for each in found["violations"]]
+    assert not shown, json.dumps(shown, indent=1)
 
 
 async def test_the_matrix_is_used_by_keys_alone(chromium: Any, served: Page) -> None:
@@ -198,3 +204,28 @@ async def test_a_fleet_without_models_and_a_filter_without_matches_say_so(chromi
         assert "Nothing matches the filter" in await text(tab, "#empty")
         await tab.keyboard.press("Escape")
         await asyncio.wait_for(tab.wait_for_selector("#empty", state="hidden"), 10)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_a_model_is_verified_by_keys_alone_and_axe_finds_no_barrier(chromium: Any, theme: str) -> None:
+    patches = Patches()
+    async with served_page(3, 9, patches=patches) as page, opened(chromium, page, "/login", theme) as tab:
+        # The cookie wants HTTPS, which a browser takes an address of its own machine for only in parts.
+        await tab.set_extra_http_headers({"Authorization": "Bearer ada"})
+        await tab.goto(page.address + MODEL)
+        await live(tab)
+        await barriers(tab)
+        await tab.focus('nav[aria-label="Actions"] a')
+        await tab.keyboard.press("Enter")
+        await tab.wait_for_selector("#choice")
+        await barriers(tab)
+        await tab.keyboard.press("ArrowDown")
+        node = await tab.input_value("#choice")
+        await tab.keyboard.press("Tab")
+        assert patches.sent == []
+        await tab.keyboard.press("Enter")
+        await live(tab)
+        [(token, name, annotations)] = patches.sent
+        assert (token, name) == ("ada", MODEL.rpartition("/")[2])
+        assert annotations["models.ome.io/verify-node"] == node
+        assert node

@@ -24,11 +24,12 @@ from ome.model.v1.model_pb2 import (
 from services.status.page.cells import FAILED, MOVING, READY
 from services.status.page.session import COOKIE
 from tests.support.mounted_secret import usual_sides
-from tests.support.status_process import StatusCluster, eventually, running_status_cluster
+from tests.support.status_process import StatusCluster, eventually, path_of, running_status_cluster
 from tools.localcluster.status_client import AUDIENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
+VERIFY = "models.ome.io/verify-requested-at"
 ARTIFACT = Artifact(digest="sha256:" + "1" * 64, source_revision="c0ffee", bytes=1000, files=3)
 
 
@@ -236,3 +237,48 @@ async def test_headers_of_a_proxy_count_where_a_setting_names_it(
             await eventually(answered, f"{headers} get {expected}")
     finally:
         await cluster.replicas.pop().process.stop(5.0)
+
+
+async def test_an_action_is_a_patch_by_the_one_who_confirms_it_and_never_by_the_service(
+    cluster: StatusCluster, session: aiohttp.ClientSession
+) -> None:
+    model = await cluster.model("acted-on", storage={"storageUri": "hf://org/m"})
+    await cluster.plan(model, ["node-1"], ARTIFACT)
+    await cluster.observed(model, "node-1", NODE_PHASE_READY, artifact=ARTIFACT)
+    path = "/models/clusterbasemodels/acted-on"
+    await Browser(cluster, session, await cluster.reader_token()).until_shown(path, "node-1")
+    names = {"namespace": "default", "name": "operator"}
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "operator"}
+    verbs = ["get", "list", "watch", "patch"]
+    rules = [{"apiGroups": ["ome.io"], "resources": ["clusterbasemodels"], "verbs": verbs}]
+    for where, body in (
+        ("/api/v1/namespaces/default/serviceaccounts", {"metadata": names}),
+        (f"{rbac}/clusterroles", {"metadata": {"name": "operator"}, "rules": rules}),
+        (
+            f"{rbac}/clusterrolebindings",
+            {
+                "metadata": {"name": "operator"},
+                "roleRef": role,
+                "subjects": [{"kind": "ServiceAccount", **names}],
+            },
+        ),
+    ):
+        await cluster.kube.request("POST", where, body)
+
+    async def confirm(token: str) -> tuple[int, str]:
+        address = f"{cluster.replicas[0].page_address}/act/verify{path}"
+        sent = {"Cookie": f"{COOKIE}={token}", "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+        async with session.post(address, data={"choice": ""}, headers=sent, allow_redirects=False) as answer:
+            return answer.status, await answer.text()
+
+    # For the service alone: the API server does not take it, and the service does not lend its own.
+    status, text = await confirm(await cluster.token_of("operator", "default", AUDIENCE))
+    assert (status, "a second --audience" in text) == (403, True)
+    assert (await confirm(await cluster.reader_token()))[0] == 403
+    assert "annotations" not in (await cluster.get(path_of(model)) or {})["metadata"]
+
+    both = await cluster.token_of("operator", "default", AUDIENCE, "https://kubernetes.default.svc.cluster.local")
+    assert (await confirm(both))[0] == 303
+    assert (await cluster.get(path_of(model)) or {})["metadata"]["annotations"].keys() == {VERIFY}
+    assert both.partition(".")[2][:40] not in cluster.replicas[0].log.read_text()

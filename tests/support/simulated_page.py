@@ -7,10 +7,12 @@ the matrix and the pages are the real ones; only what nodes say is made up, and 
 import argparse
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from libs.artifact.reasons import Reason as Word
+from libs.chassis.errors import ServiceError
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.model.explanation import (
@@ -53,8 +55,9 @@ from ome.status.v1.status_pb2 import (
     NodeStatus,
 )
 from services.status.access import EveryAccess
-from services.status.callers import Anyone
+from services.status.callers import Anyone, Caller, Unauthenticated, bearer_token
 from services.status.catalog import Catalog
+from services.status.page.acting import Acts
 from services.status.page.pages import Door, Pages
 from services.status.page.server import serve_page
 from services.status.page.session import TrustedProxy
@@ -127,15 +130,18 @@ class SimulatedFleet:
         return {
             "apiVersion": "ome.io/v1beta1",
             "kind": "ClusterBaseModel",
-            "metadata": {"name": model.ref.name, "uid": uid},
+            "metadata": {"name": model.ref.name, "uid": uid, "resourceVersion": "1"},
             "spec": {
                 "storage": {
                     "storageUri": model.storage_uri,
                     "path": f"/raid/models/{model.ref.name}",
                     "nodeSelector": {"pool": "inference"},
+                    "residency": "Evictable",
                 }
             },
             "status": {
+                "artifact": {"digest": _digest(3), "bytes": model.artifact.bytes},
+                "nodesReady": [node for node, each in self._statuses[uid].items() if each.phase == NODE_PHASE_READY],
                 "conditions": [
                     {
                         "type": each.type,
@@ -147,6 +153,7 @@ class SimulatedFleet:
                 ],
                 "history": [
                     {
+                        "digest": _digest(number),
                         "sourceRevision": f"{number:040x}",
                         "bytes": model.artifact.bytes,
                         "since": f"2026-0{number}-01T09:00:00Z",
@@ -282,6 +289,10 @@ class SimulatedFleet:
         self.catalog.put(model)
 
 
+def _digest(number: int) -> str:
+    return f"sha256:{number:064x}"
+
+
 def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
     condition = Condition(
         type=kind,
@@ -293,11 +304,36 @@ def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
     return condition
 
 
-def simulated_pages(fleet: SimulatedFleet, stop: asyncio.Event, health: Health) -> Pages:
-    """The pages on a simulated fleet, for everybody."""
+def simulated_pages(fleet: SimulatedFleet, stop: asyncio.Event, health: Health, acts: Acts | None = None) -> Pages:
+    """The pages on a simulated fleet, for everybody; to act on it, they have to sign in by any name."""
     sources = Sources(fleet.catalog, fleet, fleet, fleet.model_object, lambda: True, health)
-    door = Door(Anyone(), EveryAccess(), TrustedProxy(), False, "ome-status", 1000.0, 32)
+    callers = Named() if acts else Anyone()
+    door = Door(callers, EveryAccess(), TrustedProxy(), bool(acts), "ome-status", 1000.0, 32, acts)
     return Pages(sources, door, stop)
+
+
+class Named:
+    """Takes a token for the name of its owner."""
+
+    async def identify(self, metadata: Iterable[tuple[str, str | bytes]], peer: str) -> Caller:
+        """Whoever the token says."""
+        if not (token := bearer_token(metadata)):
+            raise Unauthenticated(Word.FORBIDDEN, "there is no token")
+        return Caller(token)
+
+
+class Patches:
+    """Keeps what somebody wants to have changed."""
+
+    def __init__(self, refusal: ServiceError | None = None) -> None:
+        self.sent: list[tuple[str, str, Object]] = []
+        self._refusal = refusal
+
+    async def patch(self, token: str, ref: ModelRef, patch: Object) -> None:
+        """Note the token, the name of the model and the annotations."""
+        if self._refusal:
+            raise self._refusal
+        self.sent.append((token, ref.name, patch["metadata"]["annotations"]))
 
 
 async def main() -> None:

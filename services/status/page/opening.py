@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from libs.chassis.health import Health
+from libs.chassis.kube import KubeClient
 from libs.chassis.settings import SettingsError
 from libs.chassis.tls_files import TlsFiles
 from services.status.access import Access
@@ -19,6 +20,7 @@ async def opened_page(
     sources: Sources,
     callers: Callers,
     access: Access,
+    kube: KubeClient,
     stop: asyncio.Event,
     tls: TlsFiles | None,
     health: Health,
@@ -28,6 +30,7 @@ async def opened_page(
         yield
         return
     # Whoever wants no page need not pay for its libraries.
+    from services.status.page.acting import KubeActs
     from services.status.page.pages import Door, Pages
     from services.status.page.server import serve_page
     from services.status.page.session import TrustedProxy, networks_of
@@ -44,6 +47,7 @@ async def opened_page(
         settings.audience,
         settings.calls_per_second,
         settings.watches_per_caller,
+        KubeActs(kube),
     )
     application = Pages(sources, door, stop).application()
     async with serve_page(application, settings.listen_host, settings.page_port, tls, settings.grpc_tls_dir, health):

@@ -1,6 +1,7 @@
 """The web page: who asks, what may they see, and which template shows it. Reads the same memory as StatusService.
 
-Owns addresses, the order of a request, and what becomes of an error. Writes nothing.
+Owns addresses, the order of a request, and what becomes of an error. Writes nothing but what a person confirms, with
+that person's own token.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -24,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
-from libs.chassis.errors import Missing, ServiceError, Unavailable
+from libs.chassis.errors import Conflict, Invalid, Missing, ServiceError, Unavailable
 from libs.model.explanation import Explanation
 from libs.model.kinds import KINDS, shown_ref
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, ModelRef
@@ -34,6 +36,8 @@ from services.status.allowances import Rate, Remembered, Seats
 from services.status.callers import Caller, Callers, TooMany, Unauthenticated
 from services.status.messages import node_message
 from services.status.metrics import PAGE_VIEWERS, REFUSED_CALLS
+from services.status.page.acting import Acts, own_token
+from services.status.page.actions import ACTIONS
 from services.status.page.assets import Assets
 from services.status.page.board import BEAT_SECONDS, Board, pause_seconds
 from services.status.page.headers import SECURITY_HEADERS
@@ -87,6 +91,8 @@ class Door:
     audience: str
     requests_per_second: float
     viewers_per_caller: int
+    # Changes models as the person who asks; None where nobody has a token.
+    acts: Acts | None = None
 
 
 class Pages:
@@ -131,6 +137,7 @@ class Pages:
                 Route("/stream" + model, self.model_stream, methods=get),
                 Route("/manifest" + model, self.model_manifest, methods=get),
                 Route("/cell" + model, self.cell, methods=get),
+                Route("/act/{action}" + model, self.act, methods=["GET", "POST"]),
                 Route(model, self.model, methods=get),
                 Route("/nodes", self.nodes, methods=get),
                 Route("/nodes/{name}", self.node, methods=get),
@@ -162,9 +169,57 @@ class Pages:
         """One model."""
         caller = await self._admit(request)
         found = await self._model(request, caller)
+        view, why_not = await self._model_view(found, caller), await self._why_no_actions(request, caller, found.ref)
+        may_act = why_not is None
         return self._page(
-            "model.html", caller, title=found.ref.name, place="fleet", view=await self._model_view(found, caller)
+            "model.html",
+            caller,
+            title=found.ref.name,
+            place="fleet",
+            view=view,
+            actions=ACTIONS.values() if may_act else (),
+            why_no_actions=why_not,
         )
+
+    async def act(self, request: Request) -> Response:
+        """Asks for a confirmation, and does what was confirmed."""
+        caller = await self._admit(request)
+        action = ACTIONS.get(request.path_params["action"])
+        if action is None:
+            raise HTTPException(404)
+        found = await self._model(request, caller)
+        model = self._sources.model_object(found.ref.uid)
+        if model is None:
+            raise Missing(Reason.NOT_FOUND, f"{shown_ref(found.ref)} is being deleted")
+        if (why_not := await self._why_no_actions(request, caller, found.ref)) is not None:
+            raise Denied(Reason.FORBIDDEN, why_not or f"{caller.name} may not patch {scope_of(found.ref)}")
+        address = model_address(found.ref)
+        if request.method == "GET":
+            choices = action.offered(model)
+            return self._page(
+                "act.html",
+                caller,
+                title=action.title,
+                action=action,
+                ref=found.ref,
+                address=address,
+                choices=choices,
+                why=action.why_not(model, ""),
+            )
+        self._require_from_here(request)
+        choice = (await _form(request)).get("choice", [""])[0]
+        if why := action.why_not(model, choice):
+            raise HTTPException(409, f"{shown_ref(found.ref)}: {why}.")
+        assert self._door.acts
+        patch = action.patch(model, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), choice)
+        try:
+            await self._door.acts.patch(self._token(request), found.ref, patch)
+        except (Invalid, Missing) as error:
+            raise HTTPException(403, self._refused_patch(error)) from error
+        except Conflict as error:
+            raise HTTPException(409, "Somebody else has changed the model in this moment. Try again.") from error
+        _log.info("page_action", action=action.word, model=found.ref.uid, user=caller.name)
+        return RedirectResponse(address, 303)
 
     async def model_stream(self, request: Request) -> Response:
         """The parts of a model's page, each whenever it has changed."""
@@ -291,6 +346,32 @@ class Pages:
     async def _identify(self, request: Request) -> Caller:
         peer = (request.client.host, request.client.port) if request.client else ("", 0)
         return await identify(self._door.callers, self._door.proxy, request.headers, request.cookies, peer)
+
+    def _token(self, request: Request) -> str:
+        peer = request.client.host if request.client else ""
+        return own_token(self._door.proxy, peer, request.headers, request.cookies)
+
+    async def _why_no_actions(self, request: Request, caller: Caller, ref: ModelRef) -> str | None:
+        """Why a caller cannot act on a model, empty if it may not; None when it can."""
+        if self._door.acts is None or not self._door.needs_login:
+            return ""
+        if not self._token(request):
+            return (
+                "a proxy signs you in by name and brings no token of yours, and the page acts for nobody with its own "
+                "rights: use kubectl ome-models"
+            )
+        permitted = await self._door.access.permits(caller, "patch", scope_of(ref), ref.name)
+        return None if permitted else ""
+
+    def _refused_patch(self, error: ServiceError) -> str:
+        """What the API server says, and what may help."""
+        message = f"{_capital(error.message)}."
+        if self._door.audience == "api-server":
+            return message
+        return (
+            f"{message} Unless your account lacks a right, the token is for {self._door.audience} alone: sign in with "
+            "one that is for the API server as well, which kubectl create token makes with a second --audience."
+        )
 
     async def _model(self, request: Request, caller: Caller) -> Model:
         """The model that an address names. Raises Denied, Missing or Unavailable."""

@@ -168,6 +168,7 @@ IN_THE_WORLD = {
     "services.status.model_loop",
     "services.status.node_loop",
     "services.status.observations",
+    "services.status.page.acting",
     "services.status.page.board",
     "services.status.page.connections",
     "services.status.page.handshakes",
