@@ -18,6 +18,10 @@ class Refused(Exception):
     """kubectl could not do what it was asked; the message is its own."""
 
 
+class NotAdmitted(Exception):
+    """The API server would not take an object; the message is its own."""
+
+
 @dataclass(frozen=True)
 class ApiServer:
     """flags are those of kubectl that say which cluster is meant and who asks."""
@@ -55,6 +59,38 @@ class ApiServer:
         command = [_kubectl(), *self.flags, "config", "view", "--minify", "--output=jsonpath={..namespace}"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         return found.stdout.strip() or "default"
+
+    def dry_run(self, file: str, namespace: str) -> list[Object]:
+        """What the API server would make of a file, were it applied: one object or several.
+
+        Raises Refused, or NotAdmitted where the objects are at fault.
+        """
+        scope = [f"--namespace={namespace}"] if namespace else []
+        command = ["apply", "--dry-run=server", f"--filename={file}", "--output=json", *scope]
+        ended = self._run(command)
+        if ended.returncode:
+            said = "\n".join(ended.stderr.strip().splitlines())
+            if " is invalid" in said or "denied request" in said or "BadRequest" in said:
+                raise NotAdmitted(said)
+            raise Refused(_reason(ended.stderr))
+        found = json.loads(ended.stdout)
+        return list(found["items"]) if found["kind"] == "List" else [found]
+
+    def token(self, account: str, namespace: str, audience: str) -> str:
+        """A token of a ServiceAccount, for ten minutes. Raises Refused."""
+        ended = self._run(
+            ["create", "token", account, f"--namespace={namespace}", f"--audience={audience}", "--duration=10m"]
+        )
+        if ended.returncode:
+            raise Refused(_reason(ended.stderr))
+        return ended.stdout.strip()
+
+    def _run(self, arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        command = [_kubectl(), *self.flags, *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise Refused(f"{command[0]} cannot be started: {error.strerror}") from error
 
     def show(self, arguments: Sequence[str]) -> int:
         """Have kubectl itself print something; returns its exit code."""

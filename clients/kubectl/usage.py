@@ -11,16 +11,17 @@ COMMANDS = {
     "get": "list models",
     "status": "show how a model stands on its nodes; with -w, until it is there",
     "why": "say why a model is, or is not, on a node or on more nodes",
+    "plan": "say what would come of a manifest, before it is applied",
     "nodes": "list nodes with the models on them",
     "top": "list models by the disk that they take, with their traffic",
     "history": "show what is still known of a model's past",
     "completion": "print the script by which kubectl completes words",
 }
 _EPILOG = """exit codes:
-  0  done; for status: the model is there
-  1  status: the model has failed
+  0  done; for status: the model is there; for plan: nothing is in its way
+  1  status: the model has failed; plan: it would not come to be everywhere that it is meant for
   2  the command is wrong
-  3  status: the model is not there yet
+  3  status: the model is not there yet; plan: not all of it is known
   4  the API server refuses the request, or cannot be reached
 """
 # Flags of kubectl that choose the cluster and the user, with values.
@@ -56,6 +57,20 @@ def parser() -> argparse.ArgumentParser:
             each.add_argument(
                 "--until", choices=("ready", "complete"), default="ready", help="one node holds it, or all that must"
             )
+        if name == "plan":
+            each.add_argument(
+                "-f", "--filename", required=True, metavar="FILE", help="the manifest; - for what is piped"
+            )
+            each.add_argument(
+                "--status", default="", metavar="URL", help="address of OME's page; OME_STATUS if left out"
+            )
+            each.add_argument(
+                "--account",
+                default="",
+                metavar="[NAMESPACE/]NAME",
+                help="ServiceAccount whose rights count; OME_STATUS_TOKEN holds a token if left out",
+            )
+            each.add_argument("--audience", default="ome-status", help="audience of its token, if it is not ome-status")
         if name == "why":
             each.add_argument("--node", default="", help="name of a node")
     return whole

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from libs.artifact.reasons import Reason as Word
+from libs.chassis.errors import Invalid
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.model.explanation import (
@@ -37,6 +39,7 @@ from ome.model.v1.model_pb2 import (
     REASON_NODE_UNREACHABLE,
     REASON_QUEUED,
     Artifact,
+    Forecast,
     ModelRef,
     NodePhase,
     Reason,
@@ -53,7 +56,7 @@ from ome.status.v1.status_pb2 import (
     NodeStatus,
 )
 from services.status.access import EveryAccess
-from services.status.callers import Anyone
+from services.status.callers import Anyone, Caller
 from services.status.catalog import Catalog
 from services.status.page.pages import Door, Pages
 from services.status.page.server import serve_page
@@ -155,6 +158,12 @@ class SimulatedFleet:
                 ],
             },
         }
+
+    async def plan(self, caller: Caller, manifest: str) -> Forecast:
+        """A forecast that says who has asked, of a manifest that is not read."""
+        if not manifest.startswith("{"):
+            raise Invalid(Word.INVALID_PARAMETER, "the manifest is no JSON")
+        return Forecast(source="hf://org/model", credentials=f"what {caller.name} may use", listed=True)
 
     def on_node(self, uid: str, node: str) -> Explanation | None:
         """As for a real model."""
@@ -295,7 +304,7 @@ def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
 
 def simulated_pages(fleet: SimulatedFleet, stop: asyncio.Event, health: Health) -> Pages:
     """The pages on a simulated fleet, for everybody."""
-    sources = Sources(fleet.catalog, fleet, fleet, fleet.model_object, lambda: True, health)
+    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet.model_object, lambda: True, health)
     door = Door(Anyone(), EveryAccess(), TrustedProxy(), False, "ome-status", 1000.0, 32)
     return Pages(sources, door, stop)
 
