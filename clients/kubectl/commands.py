@@ -12,7 +12,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from clients.kubectl import plans, views
 from clients.kubectl.apiserver import ApiServer, NotAdmitted, Object, Refused, address
@@ -28,10 +28,12 @@ from clients.kubectl.objects import (
     node_facts,
     shown_name,
 )
-from clients.kubectl.status_page import StatusPage
 from clients.kubectl.tables import Column, documents, table
 from libs.model.explanation import explain_model, explain_node
 from libs.model.placement import placed_like
+
+if TYPE_CHECKING:
+    from clients.kubectl.status_page import StatusPage
 
 OK, HAS_FAILED, WRONG_USAGE, NOT_YET, NO_ANSWER = 0, 1, 2, 3, 4
 # After which a watch is begun anew: proxies end longer ones in their own ways.
@@ -176,11 +178,14 @@ class Commands:
         verdicts = {row["verdict"] for row in rows}
         return HAS_FAILED if plans.FAILS in verdicts else NOT_YET if plans.UNKNOWN in verdicts else OK
 
-    def _page(self) -> StatusPage | None:
+    def _page(self) -> "StatusPage | None":
         """OME's page, as the user names it; None if it is not named."""
         address = self._options.status or os.environ.get("OME_STATUS", "")
         if not address:
             return None
+        # It takes a tenth of a second to import, which no other command needs.
+        from clients.kubectl.status_page import StatusPage
+
         namespace, _, account = self._options.account.rpartition("/")
         token = os.environ.get("OME_STATUS_TOKEN", "")
         if account:
