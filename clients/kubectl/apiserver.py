@@ -18,6 +18,10 @@ class Refused(Exception):
     """kubectl could not do what it was asked; the message is its own."""
 
 
+class NotAdmitted(Exception):
+    """The API server would not take an object; the message is its own."""
+
+
 @dataclass(frozen=True)
 class ApiServer:
     """flags are those of kubectl that say which cluster is meant and who asks."""
@@ -54,11 +58,10 @@ class ApiServer:
         """Merge a patch into an object as the user who calls; returns the object as it is then. Raises Refused."""
         where = [f"--namespace={namespace}"] if namespace else []
         change = ["--type=merge", f"--patch={json.dumps(patch)}", "--output=json"]
-        with self._run(["patch", resource, name, *where, *change]) as process:
-            out, said = process.communicate()
-        if process.returncode:
-            raise Refused(_reason(said))
-        return dict(json.loads(out))
+        ended = self._run(["patch", resource, name, *where, *change])
+        if ended.returncode:
+            raise Refused(_reason(ended.stderr))
+        return dict(json.loads(ended.stdout))
 
     def namespace(self) -> str:
         """The namespace of the user's context."""
@@ -66,19 +69,48 @@ class ApiServer:
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         return found.stdout.strip() or "default"
 
+    def dry_run(self, file: str, namespace: str) -> list[Object]:
+        """What the API server would make of a file, were it applied: one object or several.
+
+        Raises Refused, or NotAdmitted where the objects are at fault.
+        """
+        scope = [f"--namespace={namespace}"] if namespace else []
+        command = ["apply", "--dry-run=server", f"--filename={file}", "--output=json", *scope]
+        ended = self._run(command)
+        if ended.returncode:
+            said = "\n".join(ended.stderr.strip().splitlines())
+            if " is invalid" in said or "denied request" in said or "BadRequest" in said:
+                raise NotAdmitted(said)
+            raise Refused(_reason(ended.stderr))
+        found = json.loads(ended.stdout)
+        return list(found["items"]) if found["kind"] == "List" else [found]
+
+    def token(self, account: str, namespace: str, audience: str) -> str:
+        """A token of a ServiceAccount, for ten minutes. Raises Refused."""
+        ended = self._run(
+            ["create", "token", account, f"--namespace={namespace}", f"--audience={audience}", "--duration=10m"]
+        )
+        if ended.returncode:
+            raise Refused(_reason(ended.stderr))
+        return ended.stdout.strip()
+
+    def _run(self, arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        command = [_kubectl(), *self.flags, *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise _cannot_start(command, error) from error
+
     def show(self, arguments: Sequence[str]) -> int:
         """Have kubectl itself print something; returns its exit code."""
         return subprocess.run([_kubectl(), *self.flags, *arguments], check=False).returncode
 
     def _start(self, where: str) -> "subprocess.Popen[str]":
-        return self._run(["get", "--raw", where])
-
-    def _run(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
-        command = [_kubectl(), *self.flags, *arguments]
+        command = [_kubectl(), *self.flags, "get", "--raw", where]
         try:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         except OSError as error:
-            raise Refused(f"{command[0]} cannot be started: {error.strerror}") from error
+            raise _cannot_start(command, error) from error
 
 
 def address(path: str, **query: str) -> str:
@@ -89,6 +121,10 @@ def address(path: str, **query: str) -> str:
 def _kubectl() -> str:
     # kubectl does not say by which file it was started; KUBECTL is for those who have it under another name.
     return os.environ.get("KUBECTL", "kubectl")
+
+
+def _cannot_start(command: Sequence[str], error: OSError) -> Refused:
+    return Refused(f"{command[0]} cannot be started: {error.strerror}")
 
 
 def _reason(said: str) -> str:

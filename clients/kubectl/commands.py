@@ -4,6 +4,7 @@ Owns the order of requests. What is shown is decided in views, why something is 
 """
 
 import math
+import os
 import re
 import shutil
 import sys
@@ -11,10 +12,10 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from clients.kubectl import views
-from clients.kubectl.apiserver import ApiServer, Object, Refused, address
+from clients.kubectl import plans, views
+from clients.kubectl.apiserver import ApiServer, NotAdmitted, Object, Refused, address
 from clients.kubectl.objects import (
     GROUP_VERSION,
     NAMESPACED,
@@ -33,9 +34,13 @@ from libs.model import actions
 from libs.model.explanation import explain_model, explain_node
 from libs.model.placement import placed_like
 
+if TYPE_CHECKING:
+    from clients.kubectl.status_page import StatusPage
+
 OK, HAS_FAILED, WRONG_USAGE, NOT_YET, NO_ANSWER = 0, 1, 2, 3, 4
 # After which a watch is begun anew: proxies end longer ones in their own ways.
 _WATCH_SECONDS = 300
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _CLEAR_LINE, _LINE_UP = "\x1b[2K", "\x1b[1A"
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -217,6 +222,50 @@ class Commands:
         found = self._api.get(f"{_collection(base['kind'], base.get('namespace', ''))}/{base['name']}")
         return placed_like(storage, (found.get("spec") or {}).get("storage") or {})
 
+    def _plan(self) -> int:
+        try:
+            objects = self._api.dry_run(self._options.filename, self._options.namespace)
+        except NotAdmitted as error:
+            self._draw(["The API server would not take it:", *str(error).splitlines()])
+            return HAS_FAILED
+        if any(each["kind"] not in PLURALS for each in objects):
+            raise Usage("plan takes files of models alone: BaseModel, ClusterBaseModel or FineTunedWeight")
+        page = self._page()
+        if page is None:
+            self._draw([f"{shown_name(each)}: the API server would take it." for each in objects])
+            sys.stderr.write("The rest is not known: name OME's page by --status, and an account by --account.\n")
+            return NOT_YET
+        rows = [plans.plan_row(each, page.plan(_applied(each))) for each in objects]
+        if self._options.output in ("table", "wide"):
+            for row in rows:
+                self._draw(plans.plan_lines(row, self._options.output == "wide", self._colour))
+        else:
+            self._out.write(documents(rows, self._options.output) + "\n")
+        verdicts = {row["verdict"] for row in rows}
+        return HAS_FAILED if plans.FAILS in verdicts else NOT_YET if plans.UNKNOWN in verdicts else OK
+
+    def _page(self) -> "StatusPage | None":
+        """OME's page, as the user names it; None if it is not named."""
+        address = self._options.status or os.environ.get("OME_STATUS", "")
+        if not address:
+            return None
+        # It takes a tenth of a second to import, which no other command needs.
+        from clients.kubectl.status_page import StatusPage
+
+        namespace, _, account = self._options.account.rpartition("/")
+        token = os.environ.get("OME_STATUS_TOKEN", "")
+        if account:
+            token = self._api.token(account, namespace or self._namespace(), self._options.audience)
+        if not token:
+            raise Usage("name a ServiceAccount by --account, or put a token for OME into OME_STATUS_TOKEN")
+        own = self._options.ome_namespace
+        try:
+            authority = self._api.get(f"/api/v1/namespaces/{own}/configmaps/ome-status-ca")["data"]["ca.crt"]
+        except (Refused, KeyError):
+            # The page has a certificate that everybody knows, or the user may not see whose it is.
+            return StatusPage(address, token)
+        return StatusPage(address, token, authority, f"ome-status.{own}.svc")
+
     def _nodes(self) -> int:
         nodes, entries, models = self._fleet()
         self._print(views.node_rows(nodes, entries, models), views.NODE_COLUMNS)
@@ -334,6 +383,16 @@ def _collection(kind: str, namespace: str) -> str:
 def _now() -> str:
     """Names a request: no other one is made in the same microsecond."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _applied(item: Mapping[str, Any]) -> Object:
+    """What of an object is the user's word, and not the API server's."""
+    said = ("name", "namespace", "labels", "annotations")
+    metadata = {key: item["metadata"][key] for key in said if key in item["metadata"]}
+    # kubectl's own copy of the manifest.
+    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != _LAST_APPLIED}
+    metadata |= {"annotations": annotations} if annotations else {}
+    return {**{key: item[key] for key in ("apiVersion", "kind", "spec") if key in item}, "metadata": metadata}
 
 
 def _height(line: str) -> int:

@@ -11,6 +11,7 @@ COMMANDS = {
     "get": "list models",
     "status": "show how a model stands on its nodes; with -w, until it is there",
     "why": "say why a model is, or is not, on a node or on more nodes",
+    "plan": "say what would come of a manifest, before it is applied",
     "nodes": "list nodes with the models on them",
     "top": "list models by the disk that they take, with their traffic",
     "history": "show what is still known of a model's past",
@@ -24,11 +25,12 @@ COMMANDS = {
 _NAMING = ("why", "history", "verify", "evict", "pull")
 _ON_NODES = ("why", "verify", "evict", "pull")
 _EPILOG = """exit codes:
-  0  done; for status: the model is there; for verify: no copy is damaged
-  1  status: the model has failed; verify: a copy is damaged or unreadable;
-     verify, evict, pull, parse: the model's state or rules do not allow it
+  0  done; for status: the model is there; for plan: nothing is in its way; for verify: no copy is damaged
+  1  status: the model has failed; plan: it would not come to be everywhere that it is meant for;
+     verify: a copy is damaged or unreadable; verify, evict, pull, parse: the model's state or rules do
+     not allow it
   2  the command is wrong
-  3  status: the model is not there yet; verify: not all nodes have answered
+  3  status: the model is not there yet; plan: not all of it is known; verify: not all nodes have answered
   4  the API server refuses the request, or cannot be reached
 """
 # Flags of kubectl that choose the cluster and the user, with values.
@@ -64,6 +66,20 @@ def parser() -> argparse.ArgumentParser:
             each.add_argument(
                 "--until", choices=("ready", "complete"), default="ready", help="one node holds it, or all that must"
             )
+        if name == "plan":
+            each.add_argument(
+                "-f", "--filename", required=True, metavar="FILE", help="the manifest; - for what is piped"
+            )
+            each.add_argument(
+                "--status", default="", metavar="URL", help="address of OME's page; OME_STATUS if left out"
+            )
+            each.add_argument(
+                "--account",
+                default="",
+                metavar="[NAMESPACE/]NAME",
+                help="ServiceAccount whose rights count; OME_STATUS_TOKEN holds a token if left out",
+            )
+            each.add_argument("--audience", default="ome-status", help="audience of its token, if it is not ome-status")
         if name in _ON_NODES:
             each.add_argument("--node", default="", help="name of a node")
         if name == "verify":

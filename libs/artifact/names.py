@@ -65,6 +65,13 @@ MANIFEST, FACTS, CREDENTIALS, USE = "manifest", "facts", "credentials", "use"
 LISTING_CREDENTIALS_SUBJECT = "ome.listing.credentials"
 # On which they ask whether a listing that takes long is still wanted.
 LISTING_WANTED_SUBJECT = "ome.listing.wanted"
+# On which the status service asks the controller what would come of a manifest.
+FORECAST_SUBJECT = "ome.forecast"
+
+
+def trial_subject(pool: str) -> str:
+    """Subject on which the controller has a resolver of a pool list a source that no model has yet; "*" for any."""
+    return f"ome.trial.{pool}"
 
 
 def node_subject(node: str, verb: str, model_uid: str = "") -> str:

@@ -5,7 +5,7 @@ by which rule, what happened last, what happens next and when, and who must do w
 the status do. Imports no protobuf, so that a command line starts fast.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -164,7 +164,7 @@ def explain_model(
     held = [node for node in chosen if node.standing and node.standing.state == READY]
     names = {node.name for node in chosen}
     others = [node for node in known if node.name not in names]
-    details = [*_standing_details(chosen, _closed(storage)), *_miss_details(storage, others, with_labels)]
+    details = [*_standing_details(chosen, _closed(storage)), *missed_details(storage, _places(others), with_labels)]
     verdict = f"{len(held):,} of {_count(len(known), 'node')} {'holds' if len(held) == 1 else 'hold'} the model"
     verdict += f"; {len(chosen):,} {'is' if len(chosen) == 1 else 'are'} chosen by its rules."
     cause = _foremost(model)
@@ -431,8 +431,15 @@ def _standing_details(chosen: Sequence[NodeFacts], closed: str) -> Iterable[str]
         )
 
 
-def _miss_details(storage: Mapping[str, Any], nodes: Sequence[NodeFacts], with_labels: bool) -> Iterable[str]:
-    groups = group_misses(storage, ((node.name, node.labels) for node in nodes if node.exists))
+def _places(nodes: Iterable[NodeFacts]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    return ((node.name, node.labels) for node in nodes if node.exists)
+
+
+def missed_details(
+    storage: Mapping[str, Any], nodes: Iterable[tuple[str, Mapping[str, str]]], with_labels: bool
+) -> Iterator[str]:
+    """The nodes, given by name and labels, that the rules do not choose, and which rule each fails; nearest first."""
+    groups = group_misses(storage, nodes)
     for group in groups[:_GROUPS_NAMED]:
         yield f"Not chosen: {shown_group(group, with_labels)}."
     if rest := sum(len(group.nodes) for group in groups[_GROUPS_NAMED:]):

@@ -91,17 +91,25 @@ class CredentialsServer:
             if source and source_digest(source.source) != asked_for:
                 # Where credentials may go is decided of the source as it is now, not of one that is still asked.
                 raise Conflict(Reason.CONFLICT, f"the source of model {model.ref.name} has changed: look again")
-        if source and source.secret:
+        if source:
+            await self.read(reply, model, source)
+        _log.info("credentials_handed_out", node=node, model=model.ref.name)
+
+    async def read(self, reply: fetch_pb2.CredentialsReply, model: ModelSpec, source: ModelSource) -> None:
+        """Put the credentials of a model into a reply, if they may go where its source is.
+
+        Raises Missing SecretNotFound or SecretRefused, InvalidValue for an endpoint that is none, or Unavailable.
+        """
+        if source.secret:
             secret = await read_secret(self._kube, *source.secret.place)
             # Before anything is found wrong: what was wrong is tried again when this has changed.
             reply.secret_version = source.secret.version(secret.state if secret else "")
             reply.values.update(self._select(secret, source, source.secret))
-        elif source and source.token_version:
+        elif source.token_version:
             parameters = (model.storage or {}).get("parameters") or {}
             reply.secret_version = source.token_version
             check_transport(source.source, self._destinations)
             reply.values[TOKEN_KEY] = parameters[TOKEN_PARAMETER].encode()
-        _log.info("credentials_handed_out", node=node, model=model.ref.name)
 
     async def _find(self, node: str, uid: str) -> tuple[ModelSpec, ModelSource | None]:
         """The model and its source as they are now. Raises Missing Forbidden when it is none of the node's business."""

@@ -16,6 +16,7 @@ from libs.chassis.tasks import run_until
 from services.controller.askings import AskingsServer
 from services.controller.credentials import CredentialsServer
 from services.controller.destinations import DestinationRules
+from services.controller.forecasts import ForecastServer
 from services.controller.kube import MODEL_COLLECTIONS, NODES
 from services.controller.manifests import ManifestSweep
 from services.controller.model_loop import ModelLoop
@@ -113,6 +114,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(loop.queue.run(reconcile, workers=_WORKERS))
                 group.create_task(known.gates.queue.run(lift, workers=_LIFTERS))
+                group.create_task(ForecastServer(client, known, credentials).run())
 
         async def sweep() -> None:
             for mirror, _ in mirrors:

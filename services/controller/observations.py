@@ -10,6 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import prometheus_client
@@ -21,6 +22,8 @@ from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.chassis.nats_mirror import Mirror
 from libs.model.bases import Bases
+from libs.model.eviction import Resident
+from libs.model.kinds import model_ref
 from libs.model.tolerations import taints_of
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -45,6 +48,7 @@ _SHARED_VALUES = 20_000
 _USE_SECONDS = 5.0
 # After so long a model that waits for its namespace's budget is looked at again: what goes, goes from many nodes.
 _ROOM_SECONDS = 0.5
+_WRITTEN_BY_PEOPLE = ("name", "namespace", "labels", "annotations")
 _models = prometheus_client.Gauge("ome_controller_models", "Model objects known.")
 
 
@@ -371,6 +375,67 @@ class Observations:
     def _budget_of(self, uid: str) -> Account | None:
         model = self._specs.get(uid)
         return self._budgets.account(uid, model.ref.namespace, model.created) if model else None
+
+    def observed_if(self, item: Object) -> planning.Observed:
+        """What planning would decide from, were an object applied as it is here: as a new model, or as an edit of one.
+
+        May raise any error of the wrong type, where the object is not as the CRD has it.
+        """
+        reference = model_ref({**item, "metadata": {**item["metadata"], "uid": ""}})
+        uid = self._uid_of(reference)
+        known = self._items.get(uid, {"metadata": {}})["metadata"]
+        # What the API server writes is not for a manifest to say.
+        metadata = {key: item["metadata"][key] for key in _WRITTEN_BY_PEOPLE if key in item["metadata"]}
+        metadata |= {"uid": uid, "generation": known.get("generation", 0) + 1}
+        model = read_model({"kind": item["kind"], "metadata": metadata, "spec": item.get("spec")})
+        # One that does not exist yet would be the youngest.
+        created = known.get("creationTimestamp") or "9999"
+        places = model.base.places if model.base else ()
+        base = next((found for place in places if (found := self._bases.base_at(*place))), "")
+        return replace(
+            self.observed_of(uid),
+            model=model,
+            # As it is, while others go on.
+            nodes=dict(self._views),
+            base=self._specs.get(base),
+            budget=self._budgets.account(uid, model.ref.namespace, created),
+            resolutions={},
+            asked={},
+            heard={},
+            plan=None,
+            placed=None,
+            staying=frozenset(),
+        )
+
+    def residents(self, node: str) -> list[Resident]:
+        """The copies on a node that models lead to, as far as it is known here: when one was used last is not."""
+        by_digest: defaultdict[str, list[tuple[str, fetch_pb2.Assignment]]] = defaultdict(list)
+        for uid in self._held_by.get(node, ()):
+            key = names.node_key(node, uid)
+            assignment, state = self.desired.get(key), self.observed.get(key)
+            if assignment and state and state.phase == model_pb2.NODE_PHASE_READY and state.artifact.digest:
+                by_digest[state.artifact.digest].append((uid, assignment))
+        return [
+            Resident(
+                digest=digest,
+                models=tuple(uid for uid, _ in holders),
+                bytes=holders[0][1].artifact.bytes,
+                last_used=0.0,
+                evictable=all(each.residency == fetch_pb2.RESIDENCY_EVICTABLE for _, each in holders),
+                used=any(pod.node == node for uid, _ in holders for pod in self.pods.index.users_of(uid)),
+            )
+            for digest, holders in by_digest.items()
+        ]
+
+    def path_on_nodes(self, uid: str) -> str:
+        """Where a model's storage says that it lies; empty where that is left to the nodes."""
+        model = self._specs.get(uid)
+        return str((model.storage or {}).get("path") or "") if model else ""
+
+    def _uid_of(self, ref: model_pb2.ModelRef) -> str:
+        named = (ref.kind, ref.namespace, ref.name)
+        refs = (spec.ref for spec in self._specs.values() if not spec.deleting)
+        return next((each.uid for each in refs if (each.kind, each.namespace, each.name) == named), "")
 
     def _model_at(self, place: Place) -> Object | None:
         return self._items.get(self._bases.base_at(*place) or "")

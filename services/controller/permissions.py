@@ -25,6 +25,9 @@ _NODE_VERBS = (
 # no notice of a limit in the user's own claims when an auth callout has placed it.
 NODES_LIMITS = {"max_subscriptions": 64, "max_payload": 1 << 20}
 
+# Longer than a listing on trial may take.
+_ANSWER_TIME = "60s"
+
 
 @dataclass(frozen=True)
 class Permissions:
@@ -33,13 +36,16 @@ class Permissions:
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     deny_publish: tuple[str, ...] = ()
+    # Whether it may answer what it is asked, once each, wherever the answer is to go.
+    answers: bool = False
 
     def document(self) -> dict[str, object]:
         """As the server's configuration has it."""
         publish: object = list(self.publish)
         if self.deny_publish:
             publish = {"allow": publish, "deny": list(self.deny_publish)}
-        return {"publish": publish, "subscribe": list(self.subscribe)}
+        document = {"publish": publish, "subscribe": list(self.subscribe)}
+        return document | ({"allow_responses": {"max": 1, "expires": _ANSWER_TIME}} if self.answers else {})
 
 
 def node_permissions(node: str) -> Permissions:
@@ -105,14 +111,15 @@ def resolver_permissions() -> Permissions:
             names.LISTING_CREDENTIALS_SUBJECT,
             names.LISTING_WANTED_SUBJECT,
         ),
-        subscribe=("_INBOX_resolver.>",),
+        subscribe=("_INBOX_resolver.>", names.trial_subject("*")),
+        answers=True,
     )
 
 
 def _reported() -> dict[str, tuple[str, str]]:
     """What the status service may ask the fleet's account: by the subject there, its own subject for it, and whether
     one answer comes or several."""
-    asked = {}
+    asked = {names.FORECAST_SUBJECT: (names.FORECAST_SUBJECT, "single")}
     for bucket in names.REPORTED_BUCKETS:
         for verb, answers in (
             (f"STREAM.INFO.KV_{bucket}", "single"),
@@ -126,7 +133,7 @@ def _reported() -> dict[str, tuple[str, str]]:
 
 
 def status_permissions() -> Permissions:
-    """The status service reads four buckets and progress, and writes nothing.
+    """The status service reads four buckets and progress, asks what would come of manifests, and writes nothing.
 
     It is in an account of its own: whatever place it names for an answer is in that account, where nothing is stored
     and nobody listens. It may make no consumer, as that would deliver in the fleet's account; the gateway makes them.

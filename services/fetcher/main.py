@@ -11,6 +11,7 @@ from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
 from libs.chassis.tls_files import tls_files
 from libs.chassis.work import KeyedQueue
+from libs.model.eviction import Watermarks
 from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.credentials import NodeCredentials
 from services.fetcher.fleet.gateway import Gateway
@@ -22,7 +23,6 @@ from services.fetcher.fleet.shared_facts import FactsExchange
 from services.fetcher.fleet.use import UseClient
 from services.fetcher.model.downloads import Downloads, Slots
 from services.fetcher.model.evicting import Evictor
-from services.fetcher.model.eviction import Watermarks
 from services.fetcher.model.fetching import Fetching
 from services.fetcher.model.keeping import Keeper, hold_seconds
 from services.fetcher.model.model_loop import ModelLoop
@@ -174,7 +174,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             ),
             verifier.run(),
             publish_progress(gateway, downloads.progress),
-            send_heartbeats(gateway, node, VERSION, settings.pool, settings.heartbeat_seconds, roots.capacities),
+            send_heartbeats(gateway, node, VERSION, settings.pool, settings.heartbeat_seconds, evictor.capacities),
         ]
         async with asyncio.TaskGroup() as group:
             for loop in loops:

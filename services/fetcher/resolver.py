@@ -17,6 +17,7 @@ from services.fetcher.fleet.askings import Askings
 from services.fetcher.fleet.credentials import ListingCredentials
 from services.fetcher.fleet.listing import ListingLoop
 from services.fetcher.fleet.manifests import ManifestStore
+from services.fetcher.fleet.trials import TrialServer
 from services.fetcher.listers.listers import Listers
 from services.fetcher.settings import ListingSettings
 from services.fetcher.sources.catalogue import Sources
@@ -70,4 +71,5 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         credentials, manifests, askings = ListingCredentials(client), ManifestStore(js), Askings(client)
         parallel = settings.parallel_listings
         loops.append(ListingLoop(js, settings.pool, parallel, sources, listers, credentials, manifests, askings))
-        await run_until(stop, loops[0].run())
+        trials = TrialServer(client, settings.pool, sources, listers, loops[0])
+        await run_until(stop, loops[0].run(), trials.run())

@@ -20,6 +20,7 @@ from services.status.catalog import Catalog
 from services.status.cluster import Cluster
 from services.status.explaining import Explainer
 from services.status.facts import FIELD_MANAGER
+from services.status.forecasts import Forecaster
 from services.status.kube import Writer
 from services.status.metrics import LEADER, MODELS, NODES
 from services.status.model_loop import ModelLoop
@@ -84,7 +85,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         shares = Shares(settings.calls_per_second, settings.watches_per_caller)
         cluster = Cluster(health, settings.namespace, listener)
         explainer = Explainer(cluster, observations)
-        servicer = StatusServicer(catalog, observations, explainer, synced, stop, callers, access, shares)
+        forecaster = Forecaster(cluster, observations, access)
+        servicer = StatusServicer(catalog, observations, explainer, forecaster, synced, stop, callers, access, shares)
         await stack.enter_async_context(
             serve_grpc(
                 settings.listen_host,
@@ -95,7 +97,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 options=_OPTIONS,
             )
         )
-        sources = Sources(catalog, observations, explainer, cluster.models.get, synced, health)
+        sources = Sources(catalog, observations, explainer, forecaster, cluster.models.get, synced, health)
         await stack.enter_async_context(opened_page(settings, sources, callers, access, kube, stop, tls, health))
         client = await stack.enter_async_context(
             connect_nats(
@@ -109,6 +111,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 on_reconnect=observations.reread,
             )
         )
+        forecaster.connected(client)
         writer = Writer(kube, FIELD_MANAGER)
 
         def look_at_everything() -> None:

@@ -29,6 +29,8 @@ from ome.status.v1.status_pb2 import (
     ListNodesRequest,
     ListNodesResponse,
     Model,
+    PlanRequest,
+    PlanResponse,
     Synced,
     WatchModelsRequest,
     WatchModelsResponse,
@@ -40,6 +42,7 @@ from services.status.allowances import Rate, Seats
 from services.status.callers import Caller, Callers, TooMany
 from services.status.catalog import Catalog, Subscription
 from services.status.explaining import Explainer, explanation_message
+from services.status.forecasts import Forecaster
 from services.status.listing import is_listed, sorted_after, token_after
 from services.status.messages import node_message, node_models, page_of, with_progress
 from services.status.metrics import REFUSED_CALLS, WATCHERS
@@ -93,6 +96,7 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         catalog: Catalog,
         observations: Observations,
         explainer: Explainer,
+        forecaster: Forecaster,
         synced: Callable[[], bool],
         stop: asyncio.Event,
         callers: Callers,
@@ -102,6 +106,7 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         self._catalog = catalog
         self._observations = observations
         self._explainer = explainer
+        self._forecaster = forecaster
         self._tokens = Tokens(secrets.token_hex(16))
         self._synced = synced
         self._stop = stop
@@ -227,6 +232,12 @@ class StatusServicer(status_pb2_grpc.StatusServiceServicer):
         if explained is None:
             raise Missing(Reason.NOT_FOUND, f"{shown_ref(model.ref)} does not exist")
         return explanation_message(explained)
+
+    async def Plan(self, request: PlanRequest, context: Context) -> PlanResponse:
+        """What would come of a manifest, were it applied now."""
+        caller = await self._admit(context)
+        self._require_synced()
+        return PlanResponse(forecast=await self._forecaster.plan(caller, request.manifest))
 
     async def WatchProgress(
         self, request: WatchProgressRequest, context: Context

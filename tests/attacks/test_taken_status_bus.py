@@ -43,6 +43,7 @@ REPLIES = (
     names.credentials_subject("node-1"),
     names.use_subject("node-1"),
     names.LISTING_CREDENTIALS_SUBJECT,
+    names.trial_subject("default"),
     f"$JS.API.STREAM.DELETE.KV_{names.DESIRED_BUCKET}",
     f"$JS.API.STREAM.PURGE.KV_{names.DESIRED_BUCKET}",
     f"$JS.API.STREAM.CREATE.{MINE}",

@@ -7,14 +7,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import nats.errors
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from libs.artifact import names
 from libs.chassis.nats_client import read_key
 from libs.chassis.settings import load_settings
-from ome.fetch.v1.fetch_pb2 import CredentialsReply, ListingQuery, ListingReply, Resolution, ResolveTask, Source
+from ome.fetch.v1.fetch_pb2 import (
+    CredentialsReply,
+    ListingQuery,
+    ListingReply,
+    Resolution,
+    ResolveTask,
+    Source,
+    TrialReply,
+    TrialTask,
+)
 from ome.model.v1 import model_pb2
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher import resolver
@@ -34,6 +45,7 @@ DEADLINE_SECONDS = 30.0
 class Fleet:
     """A resolver, what asks it, and the hub that it is led to."""
 
+    client: Client
     js: JetStreamContext
     hub: HostileHub
     # Keys of listings that are no longer asked for, as the controller says.
@@ -51,6 +63,16 @@ class Fleet:
         task = ResolveTask(source_key=f"{uid}.0000000000000000", source=source, model=model, attempt=1)
         await self.js.publish(names.resolve_subject("default"), task.SerializeToString())
         return task.source_key
+
+    async def attempt(self, repository: str, namespace: str = "evil") -> TrialReply:
+        """Have a repository of the hub listed on trial, as the controller does for a plan."""
+        source = Source(uri=f"hf://{repository}", parameters={"endpoint": self.hub.url}, has_secret=True)
+        task = TrialTask(source=source, namespace=namespace, credentials=CredentialsReply(secret_version="v1"))
+        task.credentials.values["token"] = SECRET.encode()
+        message = await self.client.request(
+            names.trial_subject("default"), task.SerializeToString(), timeout=DEADLINE_SECONDS
+        )
+        return TrialReply.FromString(message.data)
 
     async def answer(self, key: str) -> Resolution:
         """Wait for what a listing has found."""
@@ -86,7 +108,7 @@ async def fleet(server: NatsServer) -> AsyncIterator[Fleet]:
     await client.subscribe(names.LISTING_CREDENTIALS_SUBJECT, cb=credentials)
     await client.subscribe(names.LISTING_WANTED_SUBJECT, cb=wanted)
     async with hub.serving():
-        yield Fleet(js, hub, withdrawn)
+        yield Fleet(client, js, hub, withdrawn)
     await client.close()
 
 
@@ -236,6 +258,37 @@ async def test_slow_listings_of_one_namespace_leave_others_their_turn(server: Na
         for key in keys:
             assert (await fleet.answer(key)).artifact.files == 2
         assert fleet.hub.count() == 1
+
+
+async def test_trials_of_one_namespace_take_its_one_turn_and_are_stored_nowhere(
+    server: NatsServer, fleet: Fleet
+) -> None:
+    async with resolving(server):
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            # Until the resolver hears them.
+            while True:
+                try:
+                    good = await fleet.attempt("org/good", "good")
+                    break
+                except nats.errors.NoRespondersError:
+                    await asyncio.sleep(0.02)
+        slow = [asyncio.create_task(fleet.attempt(f"org/slow-{number}")) for number in range(10)]
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await fleet.hub.opened(1)
+        key = await fleet.ask("org/good", "evil")
+        again = await fleet.attempt("org/good", "another")
+        assert [each.resolution.artifact.files for each in (good, again)] == [2, 2]
+        assert again.files
+        assert again.disk_bytes
+        assert fleet.hub.count() == 1
+        assert not any(each.done() for each in slow)
+        assert (await read_key(fleet.js, names.RESOLVED_BUCKET, key))[1] is None, "it waits for its namespace's turn"
+        for stream in (f"KV_{names.RESOLVED_BUCKET}", f"OBJ_{names.MANIFESTS_BUCKET}"):
+            assert (await fleet.js.stream_info(stream)).state.messages == 0
+    for each in slow:
+        each.cancel()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await fleet.hub.opened(0)
 
 
 async def test_a_listing_ends_when_its_model_has_gone(server: NatsServer, fleet: Fleet) -> None:

@@ -13,6 +13,7 @@ import pytest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from libs.chassis.health import Health
+from libs.model.eviction import Watermarks
 from ome.fetch.v1.fetch_pb2 import (
     GOAL_HOLD,
     RESIDENCY_EVICTABLE,
@@ -25,7 +26,6 @@ from ome.fetch.v1.fetch_pb2 import (
     UseQuestion,
 )
 from services.fetcher.model.evicting import Evictor
-from services.fetcher.model.eviction import Watermarks
 from services.fetcher.model.keeping import Keeper
 from services.fetcher.model.roots import Roots
 from services.fetcher.stop import StopFlag

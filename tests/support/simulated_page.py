@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from libs.artifact.reasons import Reason as Word
-from libs.chassis.errors import ServiceError
+from libs.chassis.errors import Invalid, ServiceError
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.model.explanation import (
@@ -39,6 +39,7 @@ from ome.model.v1.model_pb2 import (
     REASON_NODE_UNREACHABLE,
     REASON_QUEUED,
     Artifact,
+    Forecast,
     ModelRef,
     NodePhase,
     Reason,
@@ -162,6 +163,12 @@ class SimulatedFleet:
                 ],
             },
         }
+
+    async def plan(self, caller: Caller, manifest: str) -> Forecast:
+        """A forecast that says who has asked, of a manifest that is not read."""
+        if not manifest.startswith("{"):
+            raise Invalid(Word.INVALID_PARAMETER, "the manifest is no JSON")
+        return Forecast(source="hf://org/model", credentials=f"what {caller.name} may use", listed=True)
 
     def on_node(self, uid: str, node: str) -> Explanation | None:
         """As for a real model."""
@@ -306,7 +313,7 @@ def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
 
 def simulated_pages(fleet: SimulatedFleet, stop: asyncio.Event, health: Health, acts: Acts | None = None) -> Pages:
     """The pages on a simulated fleet, for everybody; to act on it, they have to sign in by any name."""
-    sources = Sources(fleet.catalog, fleet, fleet, fleet.model_object, lambda: True, health)
+    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet.model_object, lambda: True, health)
     callers = Named() if acts else Anyone()
     door = Door(callers, EveryAccess(), TrustedProxy(), bool(acts), "ome-status", 1000.0, 32, acts)
     return Pages(sources, door, stop)

@@ -3,7 +3,7 @@
 `Models` blocks, `AsyncModels` is for asyncio; both have the same methods. Answers are the messages of ome.status.v1.
 """
 
-from ome.model.v1.model_pb2 import ModelKind, ModelRef, NodePhase, Reason
+from ome.model.v1.model_pb2 import Forecast, ForecastNode, ModelKind, ModelRef, NodePhase, Reason, RoomVerdict
 from ome.status.v1.status_pb2 import (
     Condition,
     ExplainResponse,
@@ -28,6 +28,8 @@ __all__ = [
     "Condition",
     "Denied",
     "ExplainResponse",
+    "Forecast",
+    "ForecastNode",
     "GetNodeResponse",
     "Missing",
     "Model",
@@ -42,6 +44,7 @@ __all__ = [
     "NodeStatus",
     "Reason",
     "Refused",
+    "RoomVerdict",
     "Transfer",
     "Unauthenticated",
     "Unavailable",

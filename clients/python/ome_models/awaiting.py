@@ -1,12 +1,14 @@
 """The client for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
 
+from ome.model.v1.model_pb2 import Forecast
 from ome.status.v1 import status_pb2, status_pb2_grpc
 from ome.status.v1.status_pb2 import (
     MODEL_ORDER_UNSPECIFIED,
@@ -19,7 +21,7 @@ from ome.status.v1.status_pb2 import (
     Node,
     Transfer,
 )
-from ome_models.connection import SERVICE_NAME, connection
+from ome_models.connection import PLAN_SECONDS, SERVICE_NAME, connection
 from ome_models.errors import Unavailable, error_of
 from ome_models.following import Change, Following
 from ome_models.questions import kind_filter, kind_of
@@ -122,6 +124,12 @@ class AsyncModels:
         answer: ExplainResponse = await self._ask(self._stub.Explain, request)
         return answer
 
+    async def plan(self, manifest: Mapping[str, Any]) -> Forecast:
+        """What would come of a manifest, were it applied now. Its source is listed, which may take half a minute."""
+        request = status_pb2.PlanRequest(manifest=json.dumps(dict(manifest)))
+        answer: status_pb2.PlanResponse = await self._ask(self._stub.Plan, request, PLAN_SECONDS)
+        return answer.forecast
+
     async def nodes(self) -> Sequence[Node]:
         """All nodes that run a fetcher, sorted by name."""
         answer: status_pb2.ListNodesResponse = await self._ask(self._stub.ListNodes, status_pb2.ListNodesRequest())
@@ -132,8 +140,9 @@ class AsyncModels:
         answer: GetNodeResponse = await self._ask(self._stub.GetNode, status_pb2.GetNodeRequest(name=name))
         return answer
 
-    async def _ask(self, call: Any, request: Any) -> Any:
+    async def _ask(self, call: Any, request: Any, least_seconds: float = 0.0) -> Any:
+        seconds = max(least_seconds, self._connection.timeout_seconds)
         try:
-            return await call(request, metadata=self._connection.metadata(), timeout=self._connection.timeout_seconds)
+            return await call(request, metadata=self._connection.metadata(), timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise error_of(error) from error

@@ -9,6 +9,8 @@ import grpc
 
 # The certificate names the Service, whatever address leads to it.
 SERVICE_NAME = "ome-status.ome.svc"
+# How long a plan is waited for, at least: a source may be slow.
+PLAN_SECONDS = 40.0
 
 
 @dataclass(frozen=True)

@@ -159,8 +159,14 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
             free_bytes=root.free_bytes,
             reserved_bytes=max(0, root.reserved_bytes),
             problem=one_line(root.problem),
+            high_watermark_percent=_percent(root.high_watermark_percent),
+            low_watermark_percent=_percent(root.low_watermark_percent),
         )
     return bounded
+
+
+def _percent(number: int) -> int:
+    return max(0, min(number, 100))
 
 
 def _invalid(why: str) -> InvalidValue:

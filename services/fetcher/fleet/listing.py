@@ -8,6 +8,8 @@ Must not retry: a listing that failed is an answer too, and the controller decid
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import nats.errors
@@ -46,6 +48,14 @@ _MOST_DELIVERIES = 5
 _MOST_WAITING = 2000
 _AWAY_SECONDS = 30.0
 _log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class _Guest:
+    """Something else that takes a turn beside the tasks, such as a listing on trial."""
+
+    begins: asyncio.Event = field(default_factory=asyncio.Event)
+    crowded_out: bool = False
 
 
 @dataclass(eq=False)
@@ -91,7 +101,7 @@ class ListingLoop:
         self._credentials = credentials
         self._manifests = manifests
         self._askings = askings
-        self._turns: Turns[_Held] = Turns(parallel, _MOST_WAITING)
+        self._turns: Turns[_Held | _Guest] = Turns(parallel, _MOST_WAITING)
         self._held: dict[tuple[str, int], _Held] = {}
         self._free = asyncio.Event()
         self._reconnected = asyncio.Event()
@@ -151,14 +161,40 @@ class ListingLoop:
         self._held[held.name] = held
         crowded = self._turns.add(held.task.model.namespace, held)
         self._start()
-        if crowded is not None:
+        await self._send_away(crowded)
+
+    @asynccontextmanager
+    async def turn(self, namespace: str) -> AsyncIterator[None]:
+        """Wait for a turn of a namespace as a task does, and have its slot inside the block. Raises Unavailable."""
+        guest = _Guest()
+        try:
+            crowded = self._turns.add(namespace, guest)
+            self._start()
+            await self._send_away(crowded)
+            await guest.begins.wait()
+            if guest.crowded_out:
+                raise Unavailable(Reason.OVERLOADED, "too many sources wait for being listed: ask again later")
+            yield
+        finally:
+            self._turns.done(guest)
+            self._start()
+
+    async def _send_away(self, crowded: _Held | _Guest | None) -> None:
+        """Have what must give up waiting come again later."""
+        if isinstance(crowded, _Guest):
+            crowded.crowded_out = True
+            crowded.begins.set()
+        elif crowded is not None:
             del self._held[crowded.name]
             await crowded.message.nak(delay=_AWAY_SECONDS)
 
     def _start(self) -> None:
         """Begin what has its turn."""
-        while self._group and (held := self._turns.next()):
-            held.worker = self._group.create_task(self._work(held))
+        while self._group and (next_one := self._turns.next()):
+            if isinstance(next_one, _Guest):
+                next_one.begins.set()
+            else:
+                next_one.worker = self._group.create_task(self._work(next_one))
         if self._turns.wants_more:
             self._free.set()
         else:

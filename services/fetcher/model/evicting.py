@@ -13,8 +13,7 @@ import structlog
 
 from libs.artifact.sizes import shown_size
 from libs.chassis.errors import ServiceError
-from ome.fetch.v1 import fetch_pb2
-from services.fetcher.model.eviction import (
+from libs.model.eviction import (
     SETTLED_SECONDS,
     Resident,
     Watermarks,
@@ -23,6 +22,8 @@ from services.fetcher.model.eviction import (
     comes_back,
     fits_below,
 )
+from ome.fetch.v1 import fetch_pb2
+from ome.fetch.v1.fetch_pb2 import RootCapacity
 from services.fetcher.model.keeping import UseSource
 from services.fetcher.model.roots import Roots
 
@@ -115,6 +116,14 @@ class Evictor:
                 # A Pod has followed a name in the last moment, or nobody tells. What it uses stays, and is counted.
                 _log.info("evicted_files_stay", root=root, lacking=needed)
             return needed <= 0
+
+    async def capacities(self) -> list[RootCapacity]:
+        """What the roots have, and the watermarks that this node keeps."""
+        found = await self._roots.capacities()
+        for each in found:
+            each.high_watermark_percent = round(100 * self._watermarks.high)
+            each.low_watermark_percent = round(100 * self._watermarks.low)
+        return found
 
     async def run(self) -> None:
         """Look at use and watermarks every minute, until cancelled."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
 from libs.chassis.errors import Unavailable
+from libs.model.eviction import lacking_bytes
 from services.fetcher.store.files import foreign_owner
 
 # The block size of the file systems that models lie on: a file takes whole blocks.
@@ -67,7 +68,7 @@ class FileSystem:
         """Promise room, or raise Unavailable with reason InsufficientDisk and the numbers."""
         with self._reservations.lock:
             reserved = self._reservations.reserved.get(self.device, 0)
-            if needed > self.capacity().free_bytes - reserved:
+            if lacking_bytes(needed, self.capacity().free_bytes, reserved):
                 raise self._insufficient(needed, reserved)
             self._reservations.reserved[self.device] = reserved + needed
         return Reservation(self, needed)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 import structlog
+from google.protobuf.json_format import MessageToJson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -143,6 +144,7 @@ class Pages:
                 Route("/nodes/{name}", self.node, methods=get),
                 Route("/stream/nodes/{name}", self.node_stream, methods=get),
                 Route("/sources", self.source_page, methods=get),
+                Route("/plan", self.plan, methods=["POST"]),
                 Route("/session", self.session, methods=get),
                 Route("/login", self.login, methods=["GET", "POST"]),
                 Route("/logout", self.logout, methods=["POST"]),
@@ -287,6 +289,18 @@ class Pages:
         self._require_synced()
         found = source_views(await self._permitted(caller, "list"), self._reports.progress)
         return self._page("sources.html", caller, title="Sources", place="sources", sources=found)
+
+    async def plan(self, request: Request) -> Response:
+        """What would come of a manifest of JSON: for programs that have HTTP and no gRPC, such as the plugin."""
+        self._require_from_here(request)
+        caller = await self._admit(request)
+        self._require_synced()
+        try:
+            text = (await _body(request)).decode()
+        except UnicodeDecodeError as error:
+            raise HTTPException(400, "The manifest is no JSON.") from error
+        forecast = await self._sources.forecaster.plan(caller, text)
+        return Response(MessageToJson(forecast), media_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def session(self, request: Request) -> Response:
         """Whether who asks may still look, for a page that has lost its stream."""
@@ -583,6 +597,8 @@ def _status_of(error: Exception) -> tuple[int, str]:
             return 401, _capital(error.message) + "."
         case Denied():
             return 403, _capital(error.message) + "."
+        case Invalid():
+            return 400, _capital(error.message) + "."
         case Missing():
             return 404, _capital(error.message) + "."
         case TooMany():

@@ -8,6 +8,8 @@ from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.model.explanation import Explanation
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
+from ome.model.v1.model_pb2 import Forecast
+from services.status.callers import Caller
 from services.status.catalog import Catalog
 
 
@@ -55,6 +57,14 @@ class Explains(Protocol):
         ...
 
 
+class Plans(Protocol):
+    """Says what would come of manifests."""
+
+    async def plan(self, caller: Caller, manifest: str) -> Forecast:
+        """What would come of a manifest, as far as the caller may know it; raises ServiceErrors."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sources:
     """Views of models, reports of nodes, the objects themselves, and whether and why it may all be out of date."""
@@ -62,6 +72,7 @@ class Sources:
     catalog: Catalog
     reports: Reports
     explainer: Explains
+    forecaster: Plans
     model_object: Callable[[str], Object | None]
     synced: Callable[[], bool]
     health: Health

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.fetcher.model.eviction import (
+from libs.model.eviction import (
     Resident,
     Watermarks,
     bytes_over,

@@ -106,7 +106,7 @@ async def site(
     """A page for ada and bob on a fleet."""
     health, stop, port = Health(), asyncio.Event(), free_port()
     synced: Callable[[], bool] = more.get("synced") or (lambda: True)  # type: ignore[assignment]
-    sources = Sources(fleet.catalog, fleet, fleet, fleet.model_object, synced, health)
+    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet.model_object, synced, health)
     viewers = int(str(more.get("viewers", 4)))
     door = Door(callers or Owners(), access or Rights(), TrustedProxy(), True, "ome-status", 1000.0, viewers)
     pages = Pages(sources, door, stop)
@@ -375,6 +375,22 @@ async def test_a_manifest_can_be_applied_again(fleet: SimulatedFleet) -> None:
         _, text, _ = await here.get("/manifest/models/clusterbasemodels/llama-4-maverick-17b-128e")
     assert text.startswith("apiVersion: ome.io/v1beta1\nkind: ClusterBaseModel\nmetadata:\n  name: llama-4-maverick")
     assert "uid" not in text
+
+
+async def test_a_plan_is_made_for_the_owner_of_the_token_and_for_no_other_site(fleet: SimulatedFleet) -> None:
+    async with site(fleet) as page:
+
+        async def post(body: str, token: str = "ada", **headers: str) -> tuple[int, str]:
+            sent = {**({"Authorization": f"Bearer {token}"} if token else {}), **headers}
+            async with page.session.post(f"{page.address}/plan", data=body, headers=sent) as answer:
+                return answer.status, await answer.text()
+
+        status, text = await post("{}")
+        assert (status, json.loads(text)["credentials"]) == (200, "what ada may use")
+        assert (await post("{}", ""))[0] == 401
+        assert await post("[]") == (400, "The manifest is no JSON.\n")
+        assert (await post("{" + "x" * (65 << 10)))[0] == 413
+        assert (await post("{}", **{"Sec-Fetch-Site": "cross-site"}))[0] == 403
 
 
 async def test_why_a_model_is_not_on_a_node_is_told_to_those_who_may_see_the_node(fleet: SimulatedFleet) -> None:

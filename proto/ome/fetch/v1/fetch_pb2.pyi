@@ -263,18 +263,22 @@ class UseReply(_message.Message):
     def __init__(self, uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
 class RootCapacity(_message.Message):
-    __slots__ = ("root", "total_bytes", "free_bytes", "problem", "reserved_bytes")
+    __slots__ = ("root", "total_bytes", "free_bytes", "problem", "reserved_bytes", "high_watermark_percent", "low_watermark_percent")
     ROOT_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     RESERVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HIGH_WATERMARK_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    LOW_WATERMARK_PERCENT_FIELD_NUMBER: _ClassVar[int]
     root: str
     total_bytes: int
     free_bytes: int
     problem: str
     reserved_bytes: int
-    def __init__(self, root: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., reserved_bytes: _Optional[int] = ...) -> None: ...
+    high_watermark_percent: int
+    low_watermark_percent: int
+    def __init__(self, root: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., reserved_bytes: _Optional[int] = ..., high_watermark_percent: _Optional[int] = ..., low_watermark_percent: _Optional[int] = ...) -> None: ...
 
 class NodeHeartbeat(_message.Message):
     __slots__ = ("node", "version", "started_at", "roots", "pool", "peer_address")
@@ -644,3 +648,39 @@ class FollowReply(_message.Message):
     pending: int
     problem: Problem
     def __init__(self, pending: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+
+class ForecastRequest(_message.Message):
+    __slots__ = ("manifest", "tells_nodes")
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    TELLS_NODES_FIELD_NUMBER: _ClassVar[int]
+    manifest: str
+    tells_nodes: bool
+    def __init__(self, manifest: _Optional[str] = ..., tells_nodes: _Optional[bool] = ...) -> None: ...
+
+class ForecastReply(_message.Message):
+    __slots__ = ("forecast", "problem")
+    FORECAST_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    forecast: _model_pb2.Forecast
+    problem: Problem
+    def __init__(self, forecast: _Optional[_Union[_model_pb2.Forecast, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+
+class TrialTask(_message.Message):
+    __slots__ = ("source", "namespace", "credentials")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    source: Source
+    namespace: str
+    credentials: CredentialsReply
+    def __init__(self, source: _Optional[_Union[Source, _Mapping]] = ..., namespace: _Optional[str] = ..., credentials: _Optional[_Union[CredentialsReply, _Mapping]] = ...) -> None: ...
+
+class TrialReply(_message.Message):
+    __slots__ = ("resolution", "files", "disk_bytes")
+    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    resolution: Resolution
+    files: _containers.RepeatedCompositeFieldContainer[_model_pb2.ForecastFile]
+    disk_bytes: int
+    def __init__(self, resolution: _Optional[_Union[Resolution, _Mapping]] = ..., files: _Optional[_Iterable[_Union[_model_pb2.ForecastFile, _Mapping]]] = ..., disk_bytes: _Optional[int] = ...) -> None: ...

@@ -96,6 +96,14 @@ class Wholeness(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WHOLENESS_UNSPECIFIED: _ClassVar[Wholeness]
     WHOLENESS_WHOLE: _ClassVar[Wholeness]
     WHOLENESS_INCOMPLETE: _ClassVar[Wholeness]
+
+class RoomVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROOM_VERDICT_UNSPECIFIED: _ClassVar[RoomVerdict]
+    ROOM_VERDICT_HELD: _ClassVar[RoomVerdict]
+    ROOM_VERDICT_FITS: _ClassVar[RoomVerdict]
+    ROOM_VERDICT_EVICTS: _ClassVar[RoomVerdict]
+    ROOM_VERDICT_LACKS: _ClassVar[RoomVerdict]
 MODEL_KIND_UNSPECIFIED: ModelKind
 MODEL_KIND_BASE_MODEL: ModelKind
 MODEL_KIND_CLUSTER_BASE_MODEL: ModelKind
@@ -171,6 +179,11 @@ FINDING_ODD_FILE: Finding
 WHOLENESS_UNSPECIFIED: Wholeness
 WHOLENESS_WHOLE: Wholeness
 WHOLENESS_INCOMPLETE: Wholeness
+ROOM_VERDICT_UNSPECIFIED: RoomVerdict
+ROOM_VERDICT_HELD: RoomVerdict
+ROOM_VERDICT_FITS: RoomVerdict
+ROOM_VERDICT_EVICTS: RoomVerdict
+ROOM_VERDICT_LACKS: RoomVerdict
 
 class ModelRef(_message.Message):
     __slots__ = ("kind", "namespace", "name", "uid")
@@ -213,3 +226,81 @@ class Artifact(_message.Message):
     bytes: int
     files: int
     def __init__(self, digest: _Optional[str] = ..., source_revision: _Optional[str] = ..., bytes: _Optional[int] = ..., files: _Optional[int] = ...) -> None: ...
+
+class ForecastNode(_message.Message):
+    __slots__ = ("node", "room", "root", "total_bytes", "free_bytes", "reserved_bytes", "over_watermark", "evictable", "evictable_bytes", "bytes_per_second", "seconds")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ROOM_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OVER_WATERMARK_FIELD_NUMBER: _ClassVar[int]
+    EVICTABLE_FIELD_NUMBER: _ClassVar[int]
+    EVICTABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    room: RoomVerdict
+    root: str
+    total_bytes: int
+    free_bytes: int
+    reserved_bytes: int
+    over_watermark: bool
+    evictable: _containers.RepeatedCompositeFieldContainer[ModelRef]
+    evictable_bytes: int
+    bytes_per_second: int
+    seconds: int
+    def __init__(self, node: _Optional[str] = ..., room: _Optional[_Union[RoomVerdict, str]] = ..., root: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., reserved_bytes: _Optional[int] = ..., over_watermark: _Optional[bool] = ..., evictable: _Optional[_Iterable[_Union[ModelRef, _Mapping]]] = ..., evictable_bytes: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., seconds: _Optional[int] = ...) -> None: ...
+
+class ForecastFile(_message.Message):
+    __slots__ = ("path", "bytes")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    bytes: int
+    def __init__(self, path: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class Forecast(_message.Message):
+    __slots__ = ("model", "exists", "reason", "message", "source", "credentials", "listed", "source_reason", "source_message", "artifact", "files", "remarks", "completeness", "disk_bytes", "node_count", "nodes", "misses", "lacking_nodes", "fetching_nodes", "egress_bytes")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXISTS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    LISTED_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_REASON_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    REMARKS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NODE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    LACKING_NODES_FIELD_NUMBER: _ClassVar[int]
+    FETCHING_NODES_FIELD_NUMBER: _ClassVar[int]
+    EGRESS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    model: ModelRef
+    exists: bool
+    reason: Reason
+    message: str
+    source: str
+    credentials: str
+    listed: bool
+    source_reason: Reason
+    source_message: str
+    artifact: Artifact
+    files: _containers.RepeatedCompositeFieldContainer[ForecastFile]
+    remarks: _containers.RepeatedCompositeFieldContainer[Remark]
+    completeness: Completeness
+    disk_bytes: int
+    node_count: int
+    nodes: _containers.RepeatedCompositeFieldContainer[ForecastNode]
+    misses: _containers.RepeatedScalarFieldContainer[str]
+    lacking_nodes: int
+    fetching_nodes: int
+    egress_bytes: int
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., exists: _Optional[bool] = ..., reason: _Optional[_Union[Reason, str]] = ..., message: _Optional[str] = ..., source: _Optional[str] = ..., credentials: _Optional[str] = ..., listed: _Optional[bool] = ..., source_reason: _Optional[_Union[Reason, str]] = ..., source_message: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., files: _Optional[_Iterable[_Union[ForecastFile, _Mapping]]] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., completeness: _Optional[_Union[Completeness, _Mapping]] = ..., disk_bytes: _Optional[int] = ..., node_count: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[ForecastNode, _Mapping]]] = ..., misses: _Optional[_Iterable[str]] = ..., lacking_nodes: _Optional[int] = ..., fetching_nodes: _Optional[int] = ..., egress_bytes: _Optional[int] = ...) -> None: ...

@@ -322,3 +322,15 @@ class Transfer(_message.Message):
     eta_seconds: int
     ended: bool
     def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., node: _Optional[str] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., files_done: _Optional[int] = ..., files_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
+
+class PlanRequest(_message.Message):
+    __slots__ = ("manifest",)
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    manifest: str
+    def __init__(self, manifest: _Optional[str] = ...) -> None: ...
+
+class PlanResponse(_message.Message):
+    __slots__ = ("forecast",)
+    FORECAST_FIELD_NUMBER: _ClassVar[int]
+    forecast: _model_pb2.Forecast
+    def __init__(self, forecast: _Optional[_Union[_model_pb2.Forecast, _Mapping]] = ...) -> None: ...

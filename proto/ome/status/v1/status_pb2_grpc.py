@@ -75,6 +75,11 @@ class StatusServiceStub:
                 request_serializer=ome_dot_status_dot_v1_dot_status__pb2.WatchProgressRequest.SerializeToString,
                 response_deserializer=ome_dot_status_dot_v1_dot_status__pb2.WatchProgressResponse.FromString,
                 _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/ome.status.v1.StatusService/Plan',
+                request_serializer=ome_dot_status_dot_v1_dot_status__pb2.PlanRequest.SerializeToString,
+                response_deserializer=ome_dot_status_dot_v1_dot_status__pb2.PlanResponse.FromString,
+                _registered_method=True)
 
 
 class StatusServiceServicer:
@@ -161,6 +166,20 @@ class StatusServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Plan(self, request, context):
+        """Plan says what would come of a manifest, were it applied now: whether OME can use it, what the source has, which nodes
+        get it, whether it fits there, and what that costs. Nothing is stored, and nothing is fetched but the listing.
+
+        Needs the right to create (for a model that exists: also to update) such a model in its namespace; of nodes and of
+        other models, the answer tells what the caller may list. Idempotent. What is wrong with the model or its source is
+        told in the answer. INVALID_ARGUMENT for what is no manifest of a model; RESOURCE_EXHAUSTED while too many plans are
+        made, of the caller, of its namespace or of all; UNAVAILABLE before the service has synchronised, or when no controller
+        answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +217,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.WatchProgress,
                     request_deserializer=ome_dot_status_dot_v1_dot_status__pb2.WatchProgressRequest.FromString,
                     response_serializer=ome_dot_status_dot_v1_dot_status__pb2.WatchProgressResponse.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=ome_dot_status_dot_v1_dot_status__pb2.PlanRequest.FromString,
+                    response_serializer=ome_dot_status_dot_v1_dot_status__pb2.PlanResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -395,6 +419,33 @@ class StatusService:
             '/ome.status.v1.StatusService/WatchProgress',
             ome_dot_status_dot_v1_dot_status__pb2.WatchProgressRequest.SerializeToString,
             ome_dot_status_dot_v1_dot_status__pb2.WatchProgressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ome.status.v1.StatusService/Plan',
+            ome_dot_status_dot_v1_dot_status__pb2.PlanRequest.SerializeToString,
+            ome_dot_status_dot_v1_dot_status__pb2.PlanResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,4 +1,4 @@
-"""Decides which copies a node gives up when its disk is full, and when one comes back.
+"""Decides whether a copy fits on a disk, which copies a node gives up when it is full, and when one comes back.
 
 What nothing refers to goes first, which the store knows by itself. Then go copies of models that may be evicted, those
 first that have not been used for longest; never one that a Pod uses, or of which it is not known. Pure.
@@ -33,6 +33,11 @@ class Resident:
     evictable: bool
     # Whether a Pod uses it; None as long as that is not known.
     used: bool | None
+
+
+def lacking_bytes(needed: int, free: int, reserved: int) -> int:
+    """How many bytes are missing for so many, where of the free ones some are promised to others; 0 if they fit."""
+    return max(0, needed - (free - reserved))
 
 
 def bytes_over(watermarks: Watermarks, total: int, free: int) -> int:

@@ -1,0 +1,106 @@
+"""Lists a source once for who asks what would come of a model, before there is one. For the resolver.
+
+Nothing of it is stored. A trial takes its turn among the listings of the fleet, as one of its namespace.
+"""
+
+import asyncio
+import heapq
+import time
+
+import nats.errors
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from libs.artifact.errors import InvalidValue
+from libs.artifact.manifest import Manifest
+from libs.artifact.names import trial_subject
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import ServiceError, Unavailable
+from libs.model.problems import problem_of
+from libs.model.reasons import word_of
+from ome.fetch.v1.fetch_pb2 import Resolution, TrialReply, TrialTask
+from ome.model.v1.model_pb2 import Artifact, ForecastFile
+from services.fetcher.fleet.listing import ListingLoop
+from services.fetcher.listers.listers import Listers
+from services.fetcher.sources.catalogue import Sources
+from services.fetcher.store.space import on_disk_bytes
+
+_QUEUE = "ome-trials"
+# Who asks waits for it.
+_MOST_SECONDS = 20.0
+# That wait or run at one time.
+_MOST_TRIALS = 16
+_FILES_TOLD = 20
+_log = structlog.get_logger()
+
+
+class TrialServer:
+    """Answers trials of one pool; its resolvers share them."""
+
+    def __init__(self, client: Client, pool: str, sources: Sources, listers: Listers, listings: ListingLoop) -> None:
+        self._client = client
+        self._pool = pool
+        self._sources = sources
+        self._listers = listers
+        self._listings = listings
+        self._running = 0
+
+    async def run(self) -> None:
+        """Answer until cancelled, which ends the trials under way."""
+        async with asyncio.TaskGroup() as group:
+
+            async def begin(message: Msg) -> None:
+                group.create_task(self._answer(message))
+
+            await self._client.subscribe(trial_subject(self._pool), queue=_QUEUE, cb=begin)
+            await asyncio.Event().wait()
+
+    async def _answer(self, message: Msg) -> None:
+        reply = TrialReply()
+        self._running += 1
+        try:
+            task = TrialTask.FromString(message.data)
+            if self._running > _MOST_TRIALS:
+                raise Unavailable(Reason.OVERLOADED, "too many plans are made at this time: ask again later")
+            async with asyncio.timeout(_MOST_SECONDS), self._listings.turn(task.namespace):
+                await self._list(task, reply)
+        except TimeoutError:
+            late = f"the source was not listed within {_MOST_SECONDS:g} seconds, for which a plan waits"
+            reply.resolution.problem.CopyFrom(problem_of(Unavailable(Reason.UNAVAILABLE, late), "resolver"))
+        except (DecodeError, InvalidValue, ServiceError) as error:
+            reply.resolution.problem.CopyFrom(problem_of(error, "resolver"))
+        finally:
+            self._running -= 1
+        _log.info("source_tried", result=word_of(reply.resolution.problem.reason) or "Ok")
+        reply.resolution.resolved_at.FromMilliseconds(int(time.time() * 1000))
+        try:
+            await message.respond(reply.SerializeToString())
+        except nats.errors.Error as error:
+            _log.warning("trial_unanswered", error=f"{type(error).__name__}: {error}")
+
+    async def _list(self, task: TrialTask, reply: TrialReply) -> None:
+        source = task.source
+        if self._sources.read_in_place(source.uri):
+            reply.resolution.artifact.CopyFrom(Artifact())
+            return
+        credentials = dict(task.credentials.values)
+        listed = await self._listers.list(source.uri, source.parameters, credentials, bool(task.namespace))
+        reply.resolution.CopyFrom(_resolution(listed.manifest))
+        reply.resolution.secret_version = task.credentials.secret_version
+        reply.resolution.warnings.extend(listed.warnings)
+        reply.resolution.completeness.CopyFrom(listed.completeness)
+        largest = heapq.nlargest(_FILES_TOLD, listed.manifest.files, key=lambda file: file.size_bytes)
+        reply.files.extend(ForecastFile(path=file.path, bytes=file.size_bytes) for file in largest)
+        reply.disk_bytes = sum(on_disk_bytes(file.size_bytes) for file in listed.manifest.files)
+
+
+def _resolution(manifest: Manifest) -> Resolution:
+    artifact = Artifact(
+        digest=manifest.digest,
+        source_revision=manifest.source_revision,
+        bytes=manifest.size_bytes,
+        files=len(manifest.files),
+    )
+    return Resolution(artifact=artifact)

@@ -1,0 +1,162 @@
+"""Asks the controller what would come of a manifest, and adds what is known here: how long it would take.
+
+For the page as well as for gRPC. Owns who may ask, and how many do at a time; who asks, others have found out.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import nats.errors
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+
+from libs.artifact.names import FORECAST_SUBJECT
+from libs.artifact.reasons import Reason
+from libs.chassis.errors import Invalid, Unavailable
+from libs.model.kinds import KINDS, kind_numbered
+from libs.model.problems import error_of
+from ome.fetch.v1.fetch_pb2 import ForecastReply, ForecastRequest
+from ome.model.v1.model_pb2 import (
+    MODEL_KIND_BASE_MODEL,
+    ROOM_VERDICT_HELD,
+    ROOM_VERDICT_UNSPECIFIED,
+    Forecast,
+    ModelRef,
+)
+from services.status.access import NODES, Access, Viewer, scope_of
+from services.status.allowances import Rate, Seats
+from services.status.callers import Caller, TooMany
+from services.status.cluster import Cluster
+from services.status.observations import Observations
+
+# A controller answers within 25 seconds.
+_SECONDS = 30.0
+_AT_A_TIME = 4
+# Each plan has a source listed, perhaps that of a stranger.
+_PER_SECOND, _AT_ONCE = 0.5, 20.0
+_REMEMBERED_CALLERS = 10_000
+_MANIFEST_BYTES = 48 << 10
+
+
+class Forecaster:
+    """Has manifests planned for callers who may apply them: one of a namespace, and one of a caller, at a time."""
+
+    def __init__(self, cluster: Cluster, observations: Observations, access: Access) -> None:
+        self._cluster = cluster
+        self._observations = observations
+        self._access = access
+        self._client: Client | None = None
+        self._plans: Rate[str] = Rate(_PER_SECOND, _AT_ONCE, _REMEMBERED_CALLERS)
+        self._namespaces: Seats[str] = Seats(1, _AT_A_TIME)
+        self._callers: Seats[str] = Seats(1, _AT_A_TIME)
+
+    def connected(self, client: Client) -> None:
+        """Ask by this connection from now on."""
+        self._client = client
+
+    async def plan(self, caller: Caller, manifest: str) -> Forecast:
+        """What would come of a manifest, as far as the caller may know it.
+
+        Raises Invalid for what is no manifest, Denied, TooMany, or Unavailable.
+        """
+        ref = named_model(manifest)
+        # Whoever may make the model may have its source listed with the Secret that it names, and nobody else.
+        await Viewer(self._access, caller, "create").require(scope_of(ref))
+        if self._exists(ref):
+            await Viewer(self._access, caller, "update").require(scope_of(ref), ref.name)
+        now = asyncio.get_running_loop().time()
+        if wait := self._plans.wait_seconds(caller.name, now):
+            raise TooMany(Reason.RATE_LIMITED, f"{caller.name} asks for plans too often", wait)
+        self._plans.take(caller.name, now)
+        tells_nodes = await self._access.permits(caller, "list", NODES)
+        with _seat(self._callers, caller.name, caller.name), _seat(self._namespaces, ref.namespace, _place(ref)):
+            forecast = await self._ask(ForecastRequest(manifest=manifest, tells_nodes=tells_nodes))
+        self._add_times(forecast)
+        await _hide_models(forecast, Viewer(self._access, caller, "list"))
+        return forecast
+
+    async def _ask(self, request: ForecastRequest) -> Forecast:
+        if self._client is None:
+            raise Unavailable(Reason.UNAVAILABLE, "the service is not connected yet", retry_after_seconds=1)
+        try:
+            message = await self._client.request(FORECAST_SUBJECT, request.SerializeToString(), timeout=_SECONDS)
+            reply = ForecastReply.FromString(message.data)
+        except (TimeoutError, nats.errors.Error, DecodeError) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
+        if reply.HasField("problem"):
+            raise error_of(reply.problem)
+        return reply.forecast
+
+    def _exists(self, ref: ModelRef) -> bool:
+        wanted = (kind_numbered(ref.kind).name, ref.namespace, ref.name)
+        return any(
+            (model["kind"], model["metadata"].get("namespace", ""), model["metadata"]["name"]) == wanted
+            for model in self._cluster.models.values()
+        )
+
+    def _add_times(self, forecast: Forecast) -> None:
+        """How long each node would take, at the rate that it had last from a source of the same kind."""
+        now, scheme = asyncio.get_running_loop().time(), _scheme(forecast.source)
+        for node in forecast.nodes:
+            if node.room in (ROOM_VERDICT_UNSPECIFIED, ROOM_VERDICT_HELD):
+                continue
+            seen = self._observations.rates.of_node(node.node, now)
+            rate = next((rate for uid, rate in seen if self._scheme_of(uid) == scheme), 0)
+            if rate:
+                node.bytes_per_second = rate
+                node.seconds = max(1, forecast.artifact.bytes // rate)
+
+    def _scheme_of(self, uid: str) -> str:
+        model = self._cluster.models.get(uid) or {}
+        storage = (model.get("spec") or {}).get("storage") or {}
+        return _scheme(storage.get("storageUri") or "")
+
+
+def named_model(manifest: str) -> ModelRef:
+    """The model that a manifest is of. Raises Invalid."""
+    if len(manifest.encode()) > _MANIFEST_BYTES:
+        raise Invalid(Reason.INVALID_PARAMETER, f"the manifest has more than {_MANIFEST_BYTES >> 10} KiB")
+    try:
+        item = json.loads(manifest)
+    except (ValueError, RecursionError) as error:
+        raise Invalid(Reason.INVALID_PARAMETER, "the manifest is no JSON") from error
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    number = next((kind.number for kind in KINDS if isinstance(item, dict) and kind.name == item.get("kind")), None)
+    words = [metadata.get(key, "") for key in ("namespace", "name")] if isinstance(metadata, dict) else [None]
+    if number is None or not all(isinstance(word, str) for word in words) or not words[-1]:
+        raise Invalid(Reason.INVALID_PARAMETER, "the manifest must be that of one model, with its kind and name")
+    if (number == MODEL_KIND_BASE_MODEL) != bool(words[0]):
+        raise Invalid(Reason.INVALID_PARAMETER, "the manifest of a BaseModel, and of no other, names a namespace")
+    return ModelRef(kind=number, namespace=words[0], name=words[1])
+
+
+async def _hide_models(forecast: Forecast, viewer: Viewer) -> None:
+    """Leave out other models that the caller may not list."""
+    scopes = {scope_of(ref) for node in forecast.nodes for ref in node.evictable}
+    permitted = await viewer.permitted(scopes) if scopes else frozenset()
+    for node in forecast.nodes:
+        shown = [ref for ref in node.evictable if scope_of(ref) in permitted]
+        del node.evictable[:]
+        node.evictable.extend(shown)
+
+
+@contextmanager
+def _seat(seats: Seats[str], key: str, whose: str) -> Iterator[None]:
+    if not seats.take(key):
+        raise TooMany(
+            Reason.RATE_LIMITED, f"another plan of {whose} is being made, or too many of others: ask again", 1
+        )
+    try:
+        yield
+    finally:
+        seats.free(key)
+
+
+def _place(ref: ModelRef) -> str:
+    return f"namespace {ref.namespace}" if ref.namespace else "the cluster"
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition("://")[0]
