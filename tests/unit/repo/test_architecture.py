@@ -65,6 +65,7 @@ IN_THE_WORLD = {
     "services.controller.service_watch",
     "services.controller.settings",
     "services.controller.streams",
+    "services.controller.trail",
     "services.controller.volume_watch",
     "services.fetcher.cleaning",
     "services.fetcher.failpoints",
@@ -94,6 +95,7 @@ IN_THE_WORLD = {
     "services.fetcher.model.room",
     "services.fetcher.model.roots",
     "services.fetcher.model.scrubbing",
+    "services.fetcher.model.trail",
     "services.fetcher.model.triggers",
     "services.fetcher.resolver",
     "services.fetcher.settings",
@@ -178,6 +180,7 @@ IN_THE_WORLD = {
     "services.status.service_loop",
     "services.status.servicer",
     "services.status.settings",
+    "services.status.trail",
 }
 
 
