@@ -25,7 +25,7 @@ from ome.model.v1.model_pb2 import (
     Forecast,
     ModelRef,
 )
-from services.status.access import NODES, Access, Viewer, scope_of
+from services.status.access import NODES, Access, Denied, EveryAccess, Viewer, scope_of
 from services.status.allowances import Rate, Seats
 from services.status.callers import Caller, TooMany
 from services.status.cluster import Cluster
@@ -61,6 +61,9 @@ class Forecaster:
 
         Raises Invalid for what is no manifest, Denied, TooMany, or Unavailable.
         """
+        if isinstance(self._access, EveryAccess):
+            # Whoever reaches the port could have sources listed with any Secret that a model may name.
+            raise Denied(Reason.FORBIDDEN, "there are no plans with callers: anyone, as nobody's rights are known")
         ref = named_model(manifest)
         # Whoever may make the model may have its source listed with the Secret that it names, and nobody else.
         await Viewer(self._access, caller, "create").require(scope_of(ref))

@@ -226,6 +226,7 @@ def plugin(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
         "PATH": f"{folder}:{os.environ['PATH']}",
         "KUBECONFIG": str(fleet.cluster.kubeconfig),
         "PYTHONPATH": str(ROOT),
+        "HOME": str(folder),
         "OME_STATUS": f"https://{fleet.cluster.service_address('ome-status', 8443)}",
     }
 
