@@ -152,6 +152,11 @@ class SimulatedFleet:
                     }
                     for each in (self.catalog.get(uid) or model).conditions
                 ],
+                "inUse": {
+                    "nodes": 1,
+                    "pods": 1,
+                    "users": [{"node": self.nodes[0], "pod": f"serving/{model.ref.name}-0"}] if self.nodes else [],
+                },
                 "history": [
                     {
                         "digest": _digest(number),
