@@ -27,6 +27,9 @@ VERIFIED_BYTES = Counter(
     "ome_fetcher_verified_bytes_total", "Bytes of artifacts on disk that were read and hashed anew."
 )
 TRANSFERS_QUEUED = Gauge("ome_fetcher_transfers_queued", "Transfers that wait for a free slot.")
+QUEUE_AGE_SECONDS = Gauge(
+    "ome_fetcher_queue_age_seconds", "For how long the oldest of the transfers has waited that wait for a free slot."
+)
 THROTTLED_SECONDS = Counter(
     "ome_fetcher_throttled_seconds_total",
     "Time that connections waited for the bandwidth limit of the node, summed over connections.",

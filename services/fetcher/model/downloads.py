@@ -114,6 +114,8 @@ class Job:
     slow: bool = False
     # It has given up its slot because it was slow: others go first until then.
     rests_until: float = 0.0
+    # Since when it waits for a slot.
+    waits_since: float = 0.0
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -184,7 +186,7 @@ class Downloads:
         """
         job = self._jobs.get(order.key)
         if job is None:
-            job = Job(order, next(self._numbers))
+            job = Job(order, next(self._numbers), waits_since=self._clock())
             self._jobs[order.key] = job
             self._waiting.add(job)
         job.models[order.model_uid] = Claim(order.namespace, order.priority)
@@ -332,6 +334,7 @@ class Downloads:
             self._running.discard(job)
         if stopped and job.phase is TransferPhase.YIELDING:
             job.phase, job.stop, job.progress, job.resumed_bytes = TransferPhase.QUEUED, StopFlag(), None, 0
+            job.waits_since = self._clock()
             self._waiting.add(job)
             self._tell(job)
             self._fill()
@@ -352,6 +355,8 @@ class Downloads:
         namespaces = {claim.namespace for job in self._jobs.values() for claim in job.claims}
         self._shares.forget_all_but(namespaces)
         metrics.TRANSFERS_QUEUED.set(len(self._waiting))
+        now = self._clock()
+        metrics.QUEUE_AGE_SECONDS.set(max((now - job.waits_since for job in self._waiting), default=0.0))
 
 
 def _count_end(job: Job, result: str, seconds: float) -> None:

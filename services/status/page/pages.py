@@ -425,7 +425,11 @@ class Pages:
             model for model in await self._permitted(caller, "list") if model.ref.uid in reports.models_of_node(name)
         ]
         reachable = reports.reachable(name) is not False
-        return node_view(name, reachable, heartbeat, models, reports.desired_nodes, reports.progress)
+
+        def status_of(uid: str) -> Mapping[str, Any]:
+            return (self._sources.model_object(uid) or {}).get("status") or {}
+
+        return node_view(name, reachable, heartbeat, models, reports.desired_nodes, reports.progress, status_of)
 
     async def _permitted(self, caller: Caller, verb: str) -> list[Model]:
         """The models on which the caller has the right."""

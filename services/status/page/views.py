@@ -6,7 +6,7 @@ Decides what comes first: what is wrong before what moves before what is well. T
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -77,6 +77,8 @@ class Standing:
     path: str
     code: int
     bytes_per_second: int = 0
+    # The Pods that use it there, as far as whoever may see the model may know them.
+    users: tuple[str, ...] = ()
 
     @property
     def model_address(self) -> str:
@@ -229,8 +231,9 @@ def node_view(
     models: Sequence[Model],
     desired_of: Callable[[str], frozenset[str]],
     progress_of: ProgressOf,
+    status_of: Callable[[str], Mapping[str, Any]] = lambda uid: {},
 ) -> NodeView:
-    """A node and those of the models that are on it, or are meant to be."""
+    """A node and those of the models that are on it, or are meant to be; status_of has the .status of a model."""
     standings: list[Standing] = []
     held: dict[str, tuple[Standing, int]] = {}
     for model in models:
@@ -238,6 +241,7 @@ def node_view(
         if each is None:
             continue
         one = standing(model.ref, each, name in desired_of(model.ref.uid), progress_of(name, model.ref.uid))
+        one = replace(one, users=_users(status_of(model.ref.uid), name))
         standings.append(one)
         if each.phase == NODE_PHASE_READY and model.artifact.bytes:
             # Models of one artifact share its bytes.
@@ -385,6 +389,14 @@ def _counts(standings: Iterable[Standing]) -> tuple[tuple[str, str, int], ...]:
 
 def _name(code: int) -> str:
     return _NAMES[code]
+
+
+def _users(status: Mapping[str, Any], node: str) -> tuple[str, ...]:
+    """Pods on a node that use a model: those by its name, and those that hold a copy which has lost it."""
+    in_use = status.get("inUse") or {}
+    named = [str(each["pod"]) for each in in_use.get("users") or () if each["node"] == node]
+    held = [str(pod) for each in in_use.get("held") or () if each["node"] == node for pod in each.get("users") or ()]
+    return tuple(dict.fromkeys([*named, *held]))
 
 
 def _revision(entry: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
@@ -88,6 +89,33 @@ async def test_transfers_beyond_the_slots_wait(downloads: Downloads, origin: Ori
     await origin.ended(downloads, "one")
 
     assert phase(downloads, "two") is TransferPhase.RUNNING
+
+
+async def test_the_age_of_the_queue_is_that_of_its_oldest_transfer(origin: Origin) -> None:
+    now = 100.0
+    downloads = Downloads(Slots(1), origin.fetch, origin.changes.put_nowait, clock=lambda: now)
+    running = asyncio.create_task(downloads.run())
+    await asyncio.sleep(0)
+
+    def age() -> float | None:
+        downloads.look()
+        return REGISTRY.get_sample_value("ome_fetcher_queue_age_seconds")
+
+    downloads.start(order("one", "a"))
+    now = 150.0
+    assert age() == 0.0, "what runs does not wait"
+    downloads.start(order("two", "b"))
+    now = 200.0
+    downloads.start(order("three", "c"))
+    now = 210.0
+    assert age() == 60.0
+    downloads.give_up("two")
+    assert age() == 10.0
+    downloads.give_up("three")
+    assert age() == 0.0
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_two_models_share_the_transfer_of_one_artifact(downloads: Downloads, origin: Origin) -> None:

@@ -403,6 +403,16 @@ async def test_why_a_model_is_not_on_a_node_is_told_to_those_who_may_see_the_nod
         assert "pool" not in own[1]
 
 
+async def test_a_node_tells_which_pods_use_its_models_to_those_who_may_see_these(fleet: SimulatedFleet) -> None:
+    async with site(fleet) as found:
+        _, first, _ = await found.get(f"/nodes/{fleet.nodes[0]}")
+        _, second, _ = await found.get(f"/nodes/{fleet.nodes[1]}")
+    pods = re.findall(r"in use by (serving/[a-z0-9-]+-0)", first)
+    assert pods
+    assert len(pods) == len(set(pods))
+    assert "in use by" not in second
+
+
 async def test_a_model_that_has_failed_says_what_comes_next_and_who_must_act(fleet: SimulatedFleet) -> None:
     bigger = SimulatedFleet(12, 12)
     async with site(bigger) as here:

@@ -11,14 +11,13 @@ import pytest
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Missing, ServiceError
 from libs.chassis.health import Health
-from services.status.access import EveryAccess, Scope
-from services.status.callers import Caller
+from services.status.access import EveryAccess
 from services.status.page.pages import Door, Pages
 from services.status.page.server import serve_page
 from services.status.page.session import COOKIE, TrustedProxy, networks_of
 from services.status.page.sources import Sources
 from services.status.page.views import model_address
-from tests.support.simulated_page import Named, Patches, SimulatedFleet
+from tests.support.simulated_page import EveryRight, Named, Patches, SimulatedFleet
 from tools.localcluster.addresses import free_port
 
 pytestmark = pytest.mark.asyncio
@@ -26,14 +25,6 @@ pytestmark = pytest.mark.asyncio
 UID = "00000000-0000-4000-8000-000000000000"
 HERE = {"Sec-Fetch-Site": "same-origin"}
 VERIFY = "models.ome.io/verify-requested-at"
-
-
-class Readers(EveryAccess):
-    """Lets everybody see everything and change nothing."""
-
-    async def permits(self, caller: Caller, verb: str, scope: Scope, name: str = "") -> bool:
-        """Whether it only looks."""
-        return verb != "patch"
 
 
 class Browser:
@@ -68,7 +59,7 @@ async def browser(
     fleet, health, stop, port = SimulatedFleet(3, 9), Health(), asyncio.Event(), free_port()
     proxy = TrustedProxy(networks_of(["127.0.0.0/8"] if proxied else []))
     sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet.model_object, lambda: True, health)
-    door = Door(Named(), access or EveryAccess(), proxy, True, "ome-status", 1000.0, 4, patches)
+    door = Door(Named(), access or EveryRight(), proxy, True, "ome-status", 1000.0, 4, patches)
     found = fleet.catalog.get(UID)
     assert found
     async with (
@@ -144,7 +135,7 @@ async def test_another_site_has_nothing_done(headers: dict[str, str]) -> None:
 
 async def test_who_may_only_look_finds_no_button_and_no_form() -> None:
     patches = Patches()
-    async with browser(patches, Readers()) as one:
+    async with browser(patches, EveryAccess()) as one:
         assert "/act/" not in (await one.get(one.path))[1]
         assert (await one.get(f"/act/verify{one.path}"))[0] == 403
         assert (await one.confirm("verify"))[0] == 403
