@@ -38,6 +38,11 @@ def node_key(node: str, model_uid: str) -> str:
     return f"{node_token(node)}.{model_uid}"
 
 
+def trace_key(model_uid: str, digest: str, node: str) -> str:
+    """What the trace of one revision of a model on one node is known by, to each service alike."""
+    return f"{model_uid} {digest} {node}"
+
+
 def split_node_key(key: str) -> tuple[str, str]:
     """Return (node name, model uid) of a key that node_key made."""
     token, separator, model_uid = key.partition(".")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,6 +14,7 @@ from libs.chassis.nats_client import connect_nats
 from libs.chassis.nats_mirror import Mirror
 from libs.chassis.reflector import Reflector
 from libs.chassis.tasks import run_until
+from libs.chassis.traces import open_traces
 from services.controller.askings import AskingsServer
 from services.controller.credentials import CredentialsServer
 from services.controller.destinations import DestinationRules
@@ -24,6 +26,7 @@ from services.controller.observations import project_node
 from services.controller.planning import DEFAULT_POOL
 from services.controller.settings import Settings
 from services.controller.streams import ensure_pool, ensure_streams, keep_streams
+from services.controller.trail import Trail
 
 LEASE = "ome-controller"
 _SYNCED = "synced"
@@ -40,7 +43,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         health.declare(_SYNCED, "not everything has been read yet")
         await stack.enter_async_context(serve_http(health, settings.listen_host, settings.http_port))
         kube = await stack.enter_async_context(connect_kube(settings.service_account_dir, os.environ))
-        loop = ModelLoop(settings, health)
+        traces = open_traces("controller", settings.pod_name, settings.traces_endpoint, settings.traces_ratio)
+        loop = ModelLoop(settings, health, Trail(await stack.enter_async_context(traces), time.time, time.monotonic))
         known = loop.observations
         mirrors: list[tuple[Mirror[Any], Callable[[str], None]]] = [
             (known.desired, known.holder_changed),

@@ -21,6 +21,7 @@ from services.controller.kube import add_finalizer, remove_finalizer
 from services.controller.observations import Observations
 from services.controller.settings import Settings
 from services.controller.streams import ensure_pool
+from services.controller.trail import Trail
 
 _TOLD_TO_NODES = (planning.Assign, planning.Forget)
 # Writes of one model that wait for their acknowledgements at a time. As many models are worked on as there are workers.
@@ -34,7 +35,8 @@ _actions = prometheus_client.Counter("ome_controller_actions", "Actions applied,
 class ModelLoop:
     """Brings the fleet's desired state in line with the model objects."""
 
-    def __init__(self, settings: Settings, health: Health) -> None:
+    def __init__(self, settings: Settings, health: Health, trail: Trail) -> None:
+        self._trail = trail
         self.queue: KeyedQueue[str] = KeyedQueue("models")
         self._budget: Budget[str] = Budget(_PLANNING_SHARE, _LONGEST_SECONDS)
         self.observations = Observations(settings, health, self.queue.add, self.queue.add_later, self._changed_soon)
@@ -53,16 +55,20 @@ class ModelLoop:
 
         For the leader alone: two that write would undo each other's work.
         """
-        known, started = self.observations, time.perf_counter()
+        known, started, began = self.observations, time.perf_counter(), self._trail.now()
         observed = known.observed_of(uid)
         decided = planning.plan(observed, known.rules, time.monotonic())
         self._budget.spent(uid, time.perf_counter() - started)
+        planned = self._trail.now()
         known.decided(observed, decided.actions)
         known.secrets.follow(uid, decided.awaited_secret)
         # What is told to one node does not depend on another; everything else happens in order.
         for told, actions in groupby(decided.actions, lambda action: isinstance(action, _TOLD_TO_NODES)):
             steps = [partial(self._apply, kube, js, uid, action) for action in actions]
             await run_pipelined(steps, _IN_FLIGHT if told else 1)
+        for action in decided.actions:
+            if isinstance(action, planning.Assign):
+                self._trail.assigned(observed, action.node, action.assignment, began, planned)
         if decided.actions:
             counts = Counter(f"{type(action).__name__}: {action.reason}" for action in decided.actions)
             _log.info(

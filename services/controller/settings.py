@@ -29,6 +29,10 @@ class Settings:
     http_port: int = setting(8080, help="port of /healthz, /readyz and /metrics", minimum=0)
     log_level: str = setting("info", help="least severe level to log", choices=LEVELS)
     log_format: str = setting("json", help="form of log lines", choices=FORMATS)
+    traces_endpoint: str = setting(
+        "", help="address of a collector that takes traces by OTLP over gRPC, such as http://otel:4317; none if empty"
+    )
+    traces_ratio: float = setting(1.0, help="share of the traces that is sent, from 0 to 1", minimum=0)
     parser_image: str = setting(help="image of the parser, which the Jobs that look into volumes run")
     lease_seconds: float = setting(15.0, help="a leader that is silent for so long has lost the Lease", minimum=1)
     heartbeat_ttl_seconds: float = setting(30.0, help="a fetcher without a heartbeat for so long is away", minimum=1)

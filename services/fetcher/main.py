@@ -10,6 +10,7 @@ from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
 from libs.chassis.tls_files import tls_files
+from libs.chassis.traces import open_traces
 from libs.chassis.work import KeyedQueue
 from libs.model.eviction import Watermarks
 from services.fetcher.fleet.assignments import Assignments
@@ -31,6 +32,7 @@ from services.fetcher.model.retention import expire_reserved
 from services.fetcher.model.roots import Roots
 from services.fetcher.model.scrubbing import scrub_artifacts
 from services.fetcher.model.shares import Pace
+from services.fetcher.model.trail import Trail
 from services.fetcher.model.triggers import Triggers
 from services.fetcher.model.verifying import Verifier
 from services.fetcher.settings import Settings
@@ -106,7 +108,9 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             Fetching(slots.total, roots, manifests, credentials, sources, sharing, evictor.make_room)
         )
         pace = Pace(settings.priority_across_namespaces, settings.least_bytes_per_second, settings.slow_seconds)
-        downloads = Downloads(slots, fetching.fetch, queue.add, pace)
+        traces = open_traces("fetcher", node, settings.traces_endpoint, settings.traces_ratio)
+        trail = Trail(await stack.enter_async_context(traces), node, time.time)
+        downloads = Downloads(slots, trail.followed(fetching.fetch), queue.add, pace)
         reports = Reports(gateway)
         facts = FactsExchange(gateway, node, FACTS_VERSION)
 
@@ -121,7 +125,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
 
         verifier = Verifier(roots, damaged, queue.add)
         model_loop = ModelLoop(
-            settings, assignments, roots, downloads, reports, parser, facts, keeper, evictor, verifier
+            settings, assignments, roots, downloads, reports, parser, facts, keeper, evictor, verifier, trail
         )
         triggers = Triggers(queue, assignments, roots, reports, model_loop, keeper, settings.orphan_grace_seconds)
 

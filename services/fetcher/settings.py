@@ -148,3 +148,7 @@ class Settings(SourceSettings):
     http_port: int = setting(8080, minimum=0, help="Port of /healthz, /readyz and /metrics.")
     log_level: str = setting("info", choices=LEVELS, help="Least severe level that is logged.")
     log_format: str = setting("json", choices=FORMATS, help="Form of a log line.")
+    traces_endpoint: str = setting(
+        "", help="Address of a collector that takes traces by OTLP over gRPC, such as http://otel:4317; none if empty."
+    )
+    traces_ratio: float = setting(1.0, help="Share of the traces that is sent, from 0 to 1.", minimum=0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -12,6 +13,7 @@ from libs.chassis.leadership import Leadership
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.tasks import run_until
 from libs.chassis.tls_files import tls_files
+from libs.chassis.traces import open_traces
 from libs.chassis.work import KeyedQueue
 from ome.status.v1.status_pb2_grpc import add_StatusServiceServicer_to_server
 from services.status.access import Access, EveryAccess, ReviewedAccess
@@ -31,6 +33,7 @@ from services.status.page.sources import Sources
 from services.status.service_loop import ServiceLoop
 from services.status.servicer import SERVICE, Shares, StatusServicer
 from services.status.settings import API_SERVER, Settings
+from services.status.trail import Trail
 
 LEASE = "ome-status"
 _SYNCED = "synced"
@@ -128,7 +131,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         def leading() -> bool:
             return leadership.leading
 
-        model_loop = ModelLoop(writer, cluster, observations, catalog, leading, settings.pod_name)
+        traces = open_traces("status", settings.pod_name, settings.traces_endpoint, settings.traces_ratio)
+        trail = Trail(await stack.enter_async_context(traces), time.time)
+        model_loop = ModelLoop(writer, cluster, observations, catalog, leading, settings.pod_name, trail)
         service_loop = ServiceLoop(writer, cluster, leading)
         node_loop = NodeLoop(writer, cluster, observations, leading, settings.namespace)
 

@@ -15,7 +15,7 @@ from libs.chassis.budget import Budget
 from libs.chassis.errors import Invalid, Missing, ServiceError
 from libs.chassis.kube import Object
 from libs.model.reasons import word_of
-from ome.model.v1.model_pb2 import NODE_PHASE_FAILED
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY
 from services.status.catalog import Catalog
 from services.status.cluster import MODELS, Cluster
 from services.status.folding import StatusView, fold
@@ -31,6 +31,7 @@ from services.status.pacing import (
     status_patience_seconds,
 )
 from services.status.tally import Tally, waited_seconds
+from services.status.trail import Trail
 from services.status.transitions import NOTE_BYTES, EventDraft
 
 EVENTS = Resource("events.k8s.io/v1", "events", "Event")
@@ -59,6 +60,7 @@ class ModelLoop:
         catalog: Catalog,
         leading: Callable[[], bool],
         instance: str,
+        trail: Trail,
     ) -> None:
         self._writer = writer
         self._cluster = cluster
@@ -66,6 +68,7 @@ class ModelLoop:
         self._catalog = catalog
         self._leading = leading
         self._instance = instance
+        self._trail = trail
         self._tally = Tally()
         self._pacer: Pacer[str] = Pacer()
         self._progress: ProgressPacer[str] = ProgressPacer()
@@ -93,14 +96,14 @@ class ModelLoop:
         if model is None:
             self._forget(uid)
             return None
-        view = self._fold(model)
+        folding, view = self._trail.now(), self._fold(model)
         if not self._leading():
             return None
         try:
             if view.spec_facts is not None and view.spec_facts != self._refused.get(uid):
                 model = await self._apply_facts(uid, model, view.spec_facts)
-                view = self._fold(model)
-            return await self._write_status(uid, model, view)
+                folding, view = self._trail.now(), self._fold(model)
+            return await self._write_status(uid, model, view, folding)
         except Missing as error:
             if error.reason is not Reason.NOT_FOUND:
                 raise
@@ -161,7 +164,7 @@ class ModelLoop:
         self._cluster.absorb_model(applied)
         return applied
 
-    async def _write_status(self, uid: str, model: Object, view: StatusView) -> float | None:
+    async def _write_status(self, uid: str, model: Object, view: StatusView, folding: float) -> float | None:
         before, now = model.get("status") or {}, asyncio.get_running_loop().time()
         if "progress" not in view.status:
             self._progress.ended(uid)
@@ -181,6 +184,7 @@ class ModelLoop:
         if remaining > 0:
             return remaining
         body = {"metadata": _address(model), "status": view.status}
+        ready, writing = self._ready_nodes(uid) if self._trail.heard else [], self._trail.now()
         applied = await self._writer.apply(MODELS[model["kind"]], body, "status", force=True)
         ended = asyncio.get_running_loop().time()
         self._pacer.written(uid, now, ended)
@@ -189,6 +193,7 @@ class ModelLoop:
         self._writes.spent(uid, ended - now)
         self._written[uid] = (view.status, applied.get("status") or {})
         self._cluster.absorb_model(applied)
+        self._trail.written(applied, before, ready, folding, writing)
         if (waited := waited_seconds(model, before, view.status)) is not None:
             READY_SECONDS.observe(waited)
         counts = view.status["nodes"]
@@ -196,6 +201,11 @@ class ModelLoop:
         for draft in view.events:
             await self._record(model, draft)
         return self._next_progress_seconds(uid, view, ended)
+
+    def _ready_nodes(self, uid: str) -> list[tuple[str, str]]:
+        """Each node that says that it is Ready, with the digest of its copy."""
+        states = self._observations.states_of_model(uid).items()
+        return [(node, state.artifact.digest) for node, state in states if state.phase == NODE_PHASE_READY]
 
     def _next_progress_seconds(self, uid: str, view: StatusView, now: float) -> float | None:
         """When to look how far the nodes are: nothing else tells of bytes that arrive."""
@@ -237,6 +247,7 @@ class ModelLoop:
         self._writes.forget(uid)
         self._written.pop(uid, None)
         self._refused.pop(uid, None)
+        self._trail.forget(uid)
 
 
 def _address(model: Object) -> Object:

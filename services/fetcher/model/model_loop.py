@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -39,6 +38,7 @@ from ome.model.v1.model_pb2 import (
     ModelRef,
     NodePhase,
 )
+from ome.parser.v1.parser_pb2 import ModelFacts
 from services.fetcher import metrics
 from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.reports import Reports
@@ -68,6 +68,7 @@ from services.fetcher.model.planning import (
 )
 from services.fetcher.model.removal import Fate, Leaving, judge, seconds_until_question
 from services.fetcher.model.roots import Roots
+from services.fetcher.model.trail import Trail
 from services.fetcher.model.verifying import Verifier
 from services.fetcher.settings import Settings
 from services.fetcher.store.artifacts import ForeignLeftovers, PathTaken
@@ -95,6 +96,8 @@ class Memory:
     setback: Setback | None = None
     # Roots and digests that transfers were begun for.
     fetched: set[tuple[str, str]] = field(default_factory=set)
+    # Seconds since the epoch when the last pass began.
+    looked_at: float = 0.0
     # Time of the monotonic clock when the last of them was.
     fetch_began: float = 0.0
     parse_attempts: int = 0
@@ -132,6 +135,7 @@ class ModelLoop:
         keeper: Keeper,
         evictor: Evictor,
         verifier: Verifier,
+        trail: Trail,
     ) -> None:
         self._settings = settings
         self._assignments = assignments
@@ -143,6 +147,7 @@ class ModelLoop:
         self._keeper = keeper
         self._evictor = evictor
         self._verifier = verifier
+        self._trail = trail
         self._memory: dict[str, Memory] = {}
         self._phases: dict[str, NodePhase] = {}
 
@@ -199,6 +204,7 @@ class ModelLoop:
         """Bring one model closer to what is desired; in how many seconds to look again, if at all."""
         entry = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
         memory = self._memory.setdefault(model_uid, Memory())
+        memory.looked_at = time.time()
         if entry is None or entry.value.goal == GOAL_ABSENT:
             await self._evictor.forget(model_uid)
         if entry is None and not await self._has_anything(model_uid, memory):
@@ -497,13 +503,16 @@ class ModelLoop:
                 memory.fetched.add((root, digest))
                 memory.fetch_began = time.monotonic()
                 self._downloads.start(_order(model_uid, desired, root, digest, damaged))
+                self._trail.received(model_uid, digest, desired.revision, memory.looked_at)
             case Prioritize(priority):
                 self._downloads.prioritize(model_uid, priority)
             case Publish(_, path, digest):
-                await self._roots.publish(model_uid, path, digest, self._leaving(model_uid, path))
+                with self._trail.part("fetcher.publish", model_uid, digest):
+                    await self._roots.publish(model_uid, path, digest, self._leaving(model_uid, path))
                 _log.info("model_published", model=model_uid, path=path, digest=digest)
             case Parse():
-                await self._parse(desired, memory)
+                with self._trail.part("fetcher.parse", model_uid, desired.assignment.artifact.digest):
+                    await self._parse(desired, memory)
             case _:
                 await self._remove(model_uid, action, memory)
 
@@ -536,8 +545,12 @@ class ModelLoop:
         assignment = desired.assignment
         directory = await self._model_directory(desired)
         try:
-            parse = partial(self._parser.parse, directory, assignment.schema_path)
-            digest = assignment.artifact.digest
+            digest, uid = assignment.artifact.digest, assignment.model.uid
+
+            async def parse() -> ModelFacts:
+                with self._trail.part("parser.Parse", uid, digest):
+                    return await self._parser.parse(directory, assignment.schema_path)
+
             if digest:
                 shared = await self._facts.get(digest, assignment.schema_path, parse)
                 parsing = Parsing(facts_key=shared.key) if shared.key else Parsing(shared.facts)

@@ -66,6 +66,7 @@ IN_THE_WORLD = {
     "services.controller.service_watch",
     "services.controller.settings",
     "services.controller.streams",
+    "services.controller.trail",
     "services.controller.volume_watch",
     "services.fetcher.cleaning",
     "services.fetcher.failpoints",
@@ -96,6 +97,7 @@ IN_THE_WORLD = {
     "services.fetcher.model.room",
     "services.fetcher.model.roots",
     "services.fetcher.model.scrubbing",
+    "services.fetcher.model.trail",
     "services.fetcher.model.triggers",
     "services.fetcher.model.verifying",
     "services.fetcher.resolver",
@@ -184,6 +186,7 @@ IN_THE_WORLD = {
     "services.status.service_loop",
     "services.status.servicer",
     "services.status.settings",
+    "services.status.trail",
 }
 
 

@@ -55,6 +55,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   value: {{ .Values.logFormat | quote }}
 {{- end }}
 
+{{- define "ome.tracesEnv" -}}
+- name: OME_TRACES_ENDPOINT
+  value: {{ .Values.traces.endpoint | quote }}
+- name: OME_TRACES_RATIO
+  value: {{ .Values.traces.ratio | quote }}
+{{- end }}
+
 {{- define "ome.extraEnv" -}}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
