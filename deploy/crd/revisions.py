@@ -39,6 +39,12 @@ def revision_fields() -> dict[str, Schema]:
             minimum=30,
             maximum=2592000,
         ),
+        "revisionHistoryLimit": integer(
+            "How many earlier revisions nodes keep beside the present one, so that going back to them needs no "
+            "download. A node that needs the room gives them up first. Default: 0.",
+            minimum=0,
+            maximum=REMEMBERED - 1,
+        ),
         "rollout": structure(
             "In which order nodes take a new revision while others keep the earlier one. Without rollout, all take it "
             "at once. It does not delay the first revision.",

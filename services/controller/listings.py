@@ -79,6 +79,14 @@ class Case:
     now: float
     # When the last listing was made, as far as the clock of the node that made it can be believed.
     resolved_at: float = 0.0
+    # The source at the revision that it was listed with before all listings were lost, if it can be asked for that.
+    pinned_source: fetch_pb2.Source | None = None
+
+    @property
+    def asked_source(self) -> fetch_pb2.Source:
+        """What to list first: what it was pinned to, unless the source said that it does not have that any more."""
+        gone = self.resolution is not None and self.resolution.problem.reason == model_pb2.REASON_NOT_FOUND
+        return self.source.source if self.pinned_source is None or gone else self.pinned_source
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def await_listing(case: Case) -> Decision:
     """What to do while no listing of the source has succeeded."""
     if case.resolution is None:
         waiting = new_problem(Reason.RESOLVING, "waiting for a fetcher to list the source")
-        ask, again = _ask(case, 1, "the source is not listed yet")
+        ask, again = _ask(case, 1, "the source is not listed yet", case.asked_source)
         return Decision(ask, waiting, again)
     problem = fetch_pb2.Problem()
     problem.CopyFrom(case.resolution.problem)
@@ -109,7 +117,7 @@ def await_listing(case: Case) -> Decision:
     if due > case.now and not renewed:
         return Decision(None, problem, due - case.now, awaited)
     why = "the credentials have changed since the listing failed" if renewed else "the listing failed"
-    ask, again = _ask(case, case.resolution.attempt + 1, why)
+    ask, again = _ask(case, case.resolution.attempt + 1, why, case.asked_source)
     return Decision(ask, problem, again, awaited)
 
 
@@ -120,7 +128,7 @@ def list_again(case: Case, why: str) -> Decision:
     due = case.heard_at + _pause_seconds(case, case.resolution)
     if due > case.now:
         return Decision(look_again_seconds=due - case.now)
-    ask, again = _ask(case, case.resolution.attempt + 1, why)
+    ask, again = _ask(case, case.resolution.attempt + 1, why, case.source.source)
     return Decision(ask, look_again_seconds=again)
 
 
@@ -143,7 +151,7 @@ def follow(case: Case, interval_seconds: float) -> Decision:
         due = listed_at + _jittered(f"{case.source.key}/{resolution.attempt}", interval_seconds)
     if due > case.now:
         return Decision(look_again_seconds=due - case.now)
-    ask, again = _ask(case, resolution.attempt + 1, "the model follows its source")
+    ask, again = _ask(case, resolution.attempt + 1, "the model follows its source", case.source.source)
     return Decision(ask, look_again_seconds=again)
 
 
@@ -184,14 +192,12 @@ def _has_new_credentials(case: Case, resolution: fetch_pb2.Resolution) -> bool:
     return case.secret_version not in ("", resolution.secret_version)
 
 
-def _ask(case: Case, attempt: int, why: str) -> tuple[AskForListing | None, float]:
+def _ask(case: Case, attempt: int, why: str, source: fetch_pb2.Source) -> tuple[AskForListing | None, float]:
     """The question, unless this attempt was asked for and may still be answered; after how many seconds to look."""
     asked = case.asked
     if asked and asked.attempt == attempt and case.now - asked.at < _ASK_AGAIN_SECONDS:
         return None, asked.at + _ASK_AGAIN_SECONDS - case.now
-    task = fetch_pb2.ResolveTask(
-        source_key=case.source.key, source=case.source.source, model=case.model, attempt=attempt
-    )
+    task = fetch_pb2.ResolveTask(source_key=case.source.key, source=source, model=case.model, attempt=attempt)
     message_id = f"{task.source_key}/{case.generation}/{attempt}"
     return AskForListing(case.pool, task, why, message_id, case.secret_version), _ASK_AGAIN_SECONDS
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from libs.artifact.errors import InvalidValue
@@ -25,7 +25,14 @@ from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import bases, listings, rollout, volumes
 from services.controller.budgets import Account
-from services.controller.revisions import named_revision, shown_revision, with_revision
+from services.controller.revisions import (
+    kept_revisions,
+    named_revision,
+    recorded_pinned,
+    shown_revision,
+    source_at,
+    with_revision,
+)
 from services.controller.specification import (
     ModelSource,
     ModelSpec,
@@ -348,8 +355,18 @@ def _intend(observed: Observed, model: ModelSpec, rules: Rules, now: float) -> _
     if placement is None:
         _await_base(intent, observed, model, holding)
         return intent
+    _restore_pinned(intent, intent.source, observed, model)
     _intend_nodes(intent, intent.source, observed, model, placement, holding, rules, now)
     return intent
+
+
+def _restore_pinned(intent: _Intent, source: ModelSource, observed: Observed, model: ModelSpec) -> None:
+    """Take the revision that a model is pinned to from its status where the plan has been lost, as with NATS's data."""
+    if observed.plan is not None or model.follows or model.named_revision:
+        return
+    same = model.recorded if model.recorded_generation == model.generation else model_pb2.Artifact()
+    if pinned := recorded_pinned(model.recorded_history, same, source.key):
+        intent.report.pinned.CopyFrom(pinned)
 
 
 def _await_base(intent: _Intent, observed: Observed, model: ModelSpec, holding: set[str]) -> None:
@@ -382,8 +399,14 @@ def _keep(intent: _Intent, nodes: Iterable[str], observed: Observed, model: Mode
 
     What a node claims earns it nothing but this: no credentials, and no say in what others hold.
     """
+    history = intent.report.history
+    present = model.recorded if model.recorded.digest or not history else history[0].artifact
     kept = fetch_pb2.Assignment(
-        model=model.ref, goal=fetch_pb2.GOAL_KEEP, generation=model.generation, artifact=model.recorded
+        model=model.ref,
+        goal=fetch_pb2.GOAL_KEEP,
+        generation=model.generation,
+        artifact=model.recorded,
+        kept_revisions=kept_revisions(history, present, model.kept_revisions),
     )
     for node in nodes:
         held = observed.held.get(node)
@@ -488,7 +511,9 @@ def _intend_nodes(
         resolution = observed.resolutions.get(source.key)
         if resolution is None or not resolution.HasField("artifact"):
             _keep(intent, {node for node in desired if node in holding or model.recorded.digest}, observed, model)
-            _heed(intent, listings.await_listing(_listing_case(source, observed, model, desired, rules, now)))
+            case = _listing_case(source, observed, model, desired, rules, now)
+            pinned_source = _pinned_source(intent, source, model)
+            _heed(intent, listings.await_listing(replace(case, pinned_source=pinned_source)))
             _adopt(intent, observed, model)
             return
         try:
@@ -526,6 +551,7 @@ def _intend_nodes(
         in_use_grace_seconds=model.in_use_grace_seconds,
         residency=_residency(model, observed),
         demand=model.demand,
+        kept_revisions=kept_revisions(intent.report.history, artifact, model.kept_revisions),
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
@@ -625,12 +651,12 @@ def _stage(
     if not artifact.digest:
         return frozenset()
     wall_seconds, lost_since = now + observed.clock_offset, now - rules.node_unreachable_seconds
-    pinned = report.pinned if report.HasField("pinned") and report.pinned.source_key == source.key else None
+    pinned = _pinned(intent, source)
     decision = rollout.Decision()
     if pinned and pinned.artifact.digest != artifact.digest and not (model.follows or model.named_revision):
         standings = [_standing(node, observed, artifact.digest, lost_since) for node in report.desired_nodes]
         decision = rollout.keep_lost(
-            [each for each in standings if _held_digest(each.node, observed) == pinned.artifact.digest],
+            _holding_pinned(standings, pinned.artifact.digest, observed),
             shown_revision(artifact),
             shown_revision(pinned.artifact),
         )
@@ -648,6 +674,33 @@ def _stage(
         report.rollout.staying_nodes.extend(sorted(decision.staying))
     intent.look_again_in(decision.look_again_seconds)
     return decision.staying
+
+
+def _pinned(intent: _Intent, source: ModelSource) -> fetch_pb2.Revision | None:
+    report = intent.report
+    return report.pinned if report.HasField("pinned") and report.pinned.source_key == source.key else None
+
+
+def _pinned_source(intent: _Intent, source: ModelSource, model: ModelSpec) -> fetch_pb2.Source | None:
+    """The source at the revision that the model is pinned to, which is to be listed again."""
+    pinned = _pinned(intent, source)
+    if pinned is None or model.follows or model.named_revision:
+        return None
+    return source_at(source.source, pinned.artifact.source_revision)
+
+
+def _holding_pinned(standings: Iterable[rollout.Standing], digest: str, observed: Observed) -> list[rollout.Standing]:
+    """The nodes that hold the revision which the model is pinned to; also those that are told to keep it, after a loss,
+    and have not said yet what they have.
+    """
+    found = []
+    for each in standings:
+        held = observed.held.get(each.node)
+        if _held_digest(each.node, observed) == digest:
+            found.append(each)
+        elif held and each.node not in observed.states and held.assignment.goal == fetch_pb2.GOAL_KEEP:
+            found += [replace(each, earlier=True)] if held.assignment.artifact.digest == digest else []
+    return found
 
 
 def _roll_out(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.specification import REVISION_ANNOTATION
+from libs.artifact.uri import HuggingFaceUri, ModelScopeUri, parse_uri
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
@@ -32,6 +33,12 @@ def with_revision(
     return [newest, *(each for each in known if each.artifact.digest != artifact.digest)][:REMEMBERED]
 
 
+def kept_revisions(history: Iterable[fetch_pb2.Revision], artifact: model_pb2.Artifact, limit: int) -> list[str]:
+    """Digests of the earlier revisions that nodes are to keep beside an artifact, those held last first."""
+    digests = [each.artifact.digest for each in history if each.artifact.digest != artifact.digest]
+    return digests[: max(0, limit)]
+
+
 def named_revision(history: Sequence[fetch_pb2.Revision], named: str, source_key: str) -> fetch_pb2.Revision | None:
     """The revision of the history that an annotation names, by the beginning of its digest or of the source's word.
 
@@ -50,6 +57,30 @@ def named_revision(history: Sequence[fetch_pb2.Revision], named: str, source_key
         f"the annotation {REVISION_ANNOTATION} {why} in status.history; there are: {possible}. "
         "To hold a revision of another source, write that into storage.storageUri",
     )
+
+
+def recorded_pinned(
+    history: Sequence[fetch_pb2.Revision], recorded: model_pb2.Artifact, source_key: str
+) -> fetch_pb2.Revision | None:
+    """The revision that nodes were to hold, as the object's status says, for a pinned model whose plan has been lost.
+
+    recorded is an artifact that status tells of the present generation; empty where it tells none.
+    """
+    if history:
+        return history[0] if history[0].source_key == source_key else None
+    return fetch_pb2.Revision(artifact=recorded, source_key=source_key) if recorded.digest else None
+
+
+def source_at(source: fetch_pb2.Source, revision: str) -> fetch_pb2.Source | None:
+    """The source as it was at a revision, where its hub can still be asked for that; None where it cannot."""
+    uri = parse_uri(source.uri)
+    if not revision or not isinstance(uri, HuggingFaceUri | ModelScopeUri):
+        return None
+    at = fetch_pb2.Source()
+    at.CopyFrom(source)
+    at.uri = f"{source.uri.partition('@')[0]}@{revision}"
+    at.parameters.pop("revision", None)
+    return at
 
 
 def shown_revision(artifact: model_pb2.Artifact) -> str:

@@ -109,6 +109,11 @@ class ModelSpec:
     requests: NodeRequests = field(default_factory=NodeRequests)
 
     @property
+    def kept_revisions(self) -> int:
+        """How many earlier revisions nodes keep."""
+        return int((self.storage or {}).get("revisionHistoryLimit") or 0)
+
+    @property
     def follows(self) -> bool:
         """Whether the model goes with its source."""
         return (self.storage or {}).get("revisionPolicy") == FOLLOW

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 
 from libs.artifact.names import inbox_prefix, node_key
 from libs.artifact.version import FACTS_VERSION, VERSION
@@ -28,6 +29,7 @@ from services.fetcher.model.fetching import Fetching
 from services.fetcher.model.keeping import Keeper, hold_seconds
 from services.fetcher.model.model_loop import ModelLoop
 from services.fetcher.model.parser_client import connect_parser
+from services.fetcher.model.removal import Stay
 from services.fetcher.model.retention import expire_reserved
 from services.fetcher.model.roots import Roots
 from services.fetcher.model.scrubbing import scrub_artifacts
@@ -56,6 +58,12 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await run_until(stop, _serve(settings, sources, health))
 
 
+def _grace_seconds(settings: Settings, assignments: Assignments, model_uid: str) -> float:
+    """How long Pods may hold what a model has let go of."""
+    entry = assignments.entries.get(node_key(settings.node_name, model_uid))
+    return hold_seconds(settings.in_use_grace_seconds, entry.value if entry else None)
+
+
 async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
     node = settings.node_name
     reconnected, renewed = asyncio.Event(), asyncio.Event()
@@ -63,7 +71,8 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
 
         def release_time() -> float | None:
             # Without a controller that tells who uses what, nothing would end the time for which copies are kept.
-            return time.time() if settings.in_use_grace_seconds and assignments.tells_use else None
+            released = settings.in_use_grace_seconds or assignments.keep_revisions
+            return time.time() if released and assignments.tells_use else None
 
         roots = Roots(settings.host_root, settings.model_roots, settings.retry_max_seconds, release_time)
         await stack.enter_async_context(roots.opened(health))
@@ -95,6 +104,10 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             if model_loop.knows_what_is_wanted():
                 await roots.collect(model_loop.wanted_digests())
 
+        def stay(model_uid: str, digest: str) -> Stay:
+            return model_loop.stay(model_uid, digest)
+
+        keeper = Keeper(roots, use, partial(_grace_seconds, settings, assignments), queue.add, stay=stay)
         evictor = Evictor(
             roots,
             use,
@@ -103,6 +116,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             collect,
             queue.add,
             Watermarks(settings.high_watermark_percent / 100, settings.low_watermark_percent / 100),
+            keeper.give_up_revisions,
         )
         fetching = stack.enter_context(
             Fetching(slots.total, roots, manifests, credentials, sources, sharing, evictor.make_room)
@@ -113,12 +127,6 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         downloads = Downloads(slots, trail.followed(fetching.fetch), queue.add, pace)
         reports = Reports(gateway)
         facts = FactsExchange(gateway, node, FACTS_VERSION)
-
-        def grace_seconds(model_uid: str) -> float:
-            entry = assignments.entries.get(node_key(node, model_uid))
-            return hold_seconds(settings.in_use_grace_seconds, entry.value if entry else None)
-
-        keeper = Keeper(roots, use, grace_seconds, queue.add)
 
         def damaged(digest: str) -> None:
             triggers.artifact_damaged(digest)

@@ -27,6 +27,7 @@ from ome.fetch.v1.fetch_pb2 import (
 )
 from services.fetcher.model.evicting import Evictor
 from services.fetcher.model.keeping import Keeper
+from services.fetcher.model.removal import Stay
 from services.fetcher.model.roots import Roots
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.scopes import Claimant
@@ -71,6 +72,13 @@ class Ground:
         self.busy: set[str] = set()
         self._folder = folder
         self._server = server
+        self.keeper = Keeper(
+            self.roots,
+            self.pods,
+            lambda _: 3600.0,
+            lambda _: None,
+            stay=lambda uid, digest: Stay.REVISION if digest in self.assigned[uid].kept_revisions else Stay.NOT,
+        )
         self.evictor = self.new_evictor()
 
     def new_evictor(self) -> Evictor:
@@ -87,6 +95,7 @@ class Ground:
             collect,
             self.changed.append,
             Watermarks(),
+            self.keeper.give_up_revisions,
         )
 
     async def hold(
@@ -98,11 +107,16 @@ class Ground:
         root: str = ROOT,
     ) -> str:
         """Fetch a model and publish it, so long ago; returns its digest."""
+        digest = await self.fetch(uid, mebibytes, root)
+        await self.name(uid, digest, residency, age_seconds, root)
+        return digest
+
+    async def fetch(self, uid: str, mebibytes: float, root: str = ROOT) -> str:
+        """Fetch a model; returns its digest."""
         content = small_model(seed=zlib.crc32(uid.encode()), weights_bytes=int(mebibytes * MIB))
         manifest = manifest_of(content)
         origin = serve(self._server, content, f"/{uid}")
         await asyncio.to_thread(acquire, self.roots.store(root), manifest, origin, StopFlag(), EVERYBODY, limits=QUICK)
-        await self.name(uid, manifest.digest, residency, age_seconds, root)
         return manifest.digest
 
     async def name(self, uid: str, digest: str, residency: Residency, age_seconds: float, root: str = ROOT) -> None:
@@ -284,6 +298,58 @@ async def test_a_watermark_takes_nothing_that_was_fetched_a_moment_ago_nor_what_
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         assert node.there() == {"new", "used"}
+
+
+async def revise(node: Ground, uid: str, mebibytes: float, kept: int) -> None:
+    """Give a model another revision, and have it keep so many earlier ones."""
+    earlier = [(await node.roots.publications(uid))[0].artifact.digest, *node.assigned[uid].kept_revisions]
+    digest = await node.fetch(uid, mebibytes)
+    await node.roots.publish(uid, f"{ROOT}/{uid}", digest, ())
+    node.assigned[uid].kept_revisions[:] = earlier[:kept]
+
+
+async def test_earlier_revisions_go_before_any_model_and_those_first_that_were_left_first(tmp_path: Path) -> None:
+    moments = iter(range(1_000_000, 2_000_000))
+    async with ground(tmp_path, lambda: float(next(moments))) as node:
+        await node.hold("idle", 2, age_seconds=9000)
+        await node.hold("m", 2, RESIDENCY_UNSPECIFIED)
+        first = (await node.roots.publications("m"))[0].artifact.digest
+        await revise(node, "m", 2.5, kept=2)
+        second = (await node.roots.publications("m"))[0].artifact.digest
+        await revise(node, "m", 1.5, kept=2)
+        await node.keeper.look()
+        store = node.roots.store(ROOT)
+        assert store.holds(first)
+        assert store.holds(second)
+        assert await node.make_room(3)
+        assert (store.holds(first), store.holds(second)) == (False, True)
+        assert await node.make_room(6)
+        assert not store.holds(second)
+        assert node.there() == {"idle", "m"}
+
+
+async def test_an_earlier_revision_that_a_pod_uses_makes_no_room(tmp_path: Path) -> None:
+    async with ground(tmp_path, time.time) as node:
+        await node.hold("m", 4, RESIDENCY_UNSPECIFIED)
+        first = (await node.roots.publications("m"))[0].artifact.digest
+        await revise(node, "m", 4.5, kept=1)
+        node.pods.using = {"m"}
+        assert not await node.make_room(4)
+        assert node.roots.store(ROOT).holds(first)
+
+
+async def test_an_earlier_revision_goes_when_it_is_not_to_be_kept_any_more(tmp_path: Path) -> None:
+    async with ground(tmp_path, time.time) as node:
+        await node.hold("m", 2, RESIDENCY_UNSPECIFIED)
+        first = (await node.roots.publications("m"))[0].artifact.digest
+        await revise(node, "m", 2.5, kept=1)
+        await node.keeper.look()
+        assert [each.revision for each in await node.keeper.kept("m") if each.artifact.digest == first] == [True]
+        node.assigned["m"].kept_revisions[:] = []
+        keeping = asyncio.create_task(node.keeper.run())
+        await until(lambda: not node.roots.store(ROOT).holds(first), "the earlier revision is gone")
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 async def test_files_go_by_the_rule_for_all_that_loses_its_name_and_room_is_there_when_the_answer_comes(

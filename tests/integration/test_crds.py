@@ -280,6 +280,7 @@ REFUSED = {
         stored(downloadPriority="high"),
         'supported values: "Background", "Standard", "High"',
     ),
+    "more earlier revisions than are remembered": (stored(revisionHistoryLimit=5), "should be less than or equal to 4"),
     "a revision policy in small letters": (stored(revisionPolicy="follow"), 'supported values: "Pinned", "Follow"'),
     "an interval for a model that is pinned": (
         stored(followIntervalSeconds=600),
@@ -440,6 +441,7 @@ ADMITTED = {
         residency="Evictable",
         revisionPolicy="Follow",
         followIntervalSeconds=600,
+        revisionHistoryLimit=4,
         rollout={"maxConcurrentNodes": 2, "canary": 1, "pauseSeconds": 300},
     ),
     "a packing of the weights that is young": model(quantization="nvfp4"),

@@ -52,6 +52,11 @@ class Assignments:
         return {split_node_key(key)[1]: entry.value for key, entry in self.entries.items()}
 
     @property
+    def keep_revisions(self) -> bool:
+        """Whether any model keeps earlier revisions; to be asked from any thread."""
+        return any(entry.value.kept_revisions for entry in list(self.entries.values()))
+
+    @property
     def epoch(self) -> str:
         """Names the history that the revisions are of."""
         return self._epoch

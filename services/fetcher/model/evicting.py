@@ -48,9 +48,11 @@ class Evictor:
         collect: Callable[[], Awaitable[None]],
         changed: Callable[[str], None],
         watermarks: Watermarks,
+        give_up_revisions: Callable[[str, Callable[[], Awaitable[int]]], Awaitable[None]],
     ) -> None:
         """busy tells whether something is fetched for a model; collect removes what nothing refers to; changed is
-        called with the uid of a model about which there is something else to say or to do.
+        called with the uid of a model about which there is something else to say or to do. give_up_revisions removes
+        earlier revisions from a root until nothing is lacking.
         """
         self._roots = roots
         self._use = use
@@ -59,6 +61,7 @@ class Evictor:
         self._collect = collect
         self._changed = changed
         self._watermarks = watermarks
+        self._give_up_revisions = give_up_revisions
         # Models that a Pod uses or names, as was said last.
         self._used: set[str] = set()
         # Evicted models whose turn it is to come back by themselves.
@@ -104,6 +107,7 @@ class Evictor:
                 # Another one has made it meanwhile.
                 return True
             await self._collect()
+            await self._give_up_revisions(root, lacking)
             needed = await lacking()
             if needed <= 0:
                 return True
@@ -164,16 +168,22 @@ class Evictor:
         """Bring a root below its low watermark as far as that can be; whether a model has given up its copy for it."""
         async with self._lock:
             await self._collect()
-            for capacity in await self._roots.capacities():
-                if capacity.root == root and not capacity.problem:
-                    # What nothing refers to may have been enough.
-                    free = capacity.free_bytes - capacity.reserved_bytes
-                    over = bytes_over(self._watermarks, capacity.total_bytes, free)
-                    residents = await self._residents(root)
-                    chosen = choose(residents, over, time.time() - SETTLED_SECONDS) if over else ()
-                    await self._evict(root, chosen, "the disk is nearly full")
-                    return bool(chosen)
-        return False
+            if await self._bytes_over(root):
+                await self._give_up_revisions(root, lambda: self._bytes_over(root))
+            # All this may have been enough.
+            over = await self._bytes_over(root)
+            residents = await self._residents(root)
+            chosen = choose(residents, over, time.time() - SETTLED_SECONDS) if over else ()
+            await self._evict(root, chosen, "the disk is nearly full")
+            return bool(chosen)
+
+    async def _bytes_over(self, root: str) -> int:
+        """How many bytes are to go from a root's disk now; 0 of one that cannot be read."""
+        for capacity in await self._roots.capacities():
+            if capacity.root == root and not capacity.problem:
+                free = capacity.free_bytes - capacity.reserved_bytes
+                return bytes_over(self._watermarks, capacity.total_bytes, free)
+        return 0
 
     async def _residents(self, root: str) -> list[Resident]:
         """The copies in a root, and who uses them as of now. Notes the time of their use."""

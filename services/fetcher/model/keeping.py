@@ -7,7 +7,7 @@ in removal, and what there is to be decided about is kept by the store.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from libs.artifact.places import STATE_DIRECTORY
 from libs.chassis.errors import ServiceError
 from ome.fetch.v1 import fetch_pb2
 from services.fetcher.model.observed import Kept
-from services.fetcher.model.removal import Fate, Holder, Leaving, Use, Verdict, judge, seconds_until_question
+from services.fetcher.model.removal import Fate, Holder, Leaving, Stay, Use, Verdict, judge, seconds_until_question
 from services.fetcher.model.roots import Roots
 from services.fetcher.store.paths import Place
 from services.fetcher.store.releases import Release
@@ -71,8 +71,10 @@ class Keeper:
         changed: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         time_of_day: Callable[[], float] = time.time,
+        stay: Callable[[str, str], Stay] = lambda model_uid, digest: Stay.NOT,
     ) -> None:
-        """grace_seconds tells how long Pods may hold what a model, by its uid, has let go.
+        """grace_seconds tells how long Pods may hold what a model, by its uid, has let go. stay tells why it keeps an
+        artifact, by its digest, although nobody uses it.
 
         changed is called with the uid of a model about which there is something else to say. clock is never set, and
         time_of_day is that of the kubelet.
@@ -83,6 +85,7 @@ class Keeper:
         self._use = use
         self.grace_seconds = grace_seconds
         self._changed = changed
+        self._stay = stay
         self._cases: dict[tuple[str, Release], _Case] = {}
         self._removing: set[tuple[str, Release]] = set()
         self._unanswered_until = 0.0
@@ -107,7 +110,8 @@ class Keeper:
             artifact = await self._roots.artifact(root, release.digest)
             until = release.released_at + self.grace_seconds(model_uid)
             path = Place(root, release.path).path
-            kept.append(Kept(artifact, path, release.released_at, until, self._case(root, release).use))
+            use, revision = self._case(root, release).use, self._stay_of(release) is not Stay.NOT
+            kept.append(Kept(artifact, path, release.released_at, until, use, revision))
         return tuple(kept)
 
     async def name_use(self, model_uid: str, paths: Sequence[str]) -> Use | None:
@@ -148,35 +152,76 @@ class Keeper:
         present = await self._roots.releases()
         self._cases = {each: self._case(*each) for each in present}
         now = self._clock()
-        await self._ask([case for case in self._cases.values() if case.ask_at <= now])
+        leaving = [case for case in [*self._cases.values()] if not await self._stays(case)]
+        await self._ask([case for case in leaving if case.ask_at <= now])
         now = self._clock()
         going: defaultdict[str, list[Release]] = defaultdict(list)
         waits = []
-        for case in self._cases.values():
+        for case in leaving:
             verdict = self._judge(case, now)
             if verdict.fate is Fate.GOES:
                 going[case.root].append(case.release)
             else:
                 waits += [verdict.remaining_seconds, max(case.ask_at, self._unanswered_until) - now]
         for root, releases in going.items():
-            self._removing = {(root, release) for release in releases}
-            try:
-                kept = await self._roots.forget_releases(root, releases)
-            except ServiceError as error:
-                # The models that are to go meet the same when they look for what is left of them, and say so.
-                _log.warning("copies_not_removed", root=root, reason=error.reason, message=error.message)
+            if not await self._remove(root, releases):
                 waits.append(_RETRY_SECONDS)
-            else:
-                for message in kept:
-                    _log.warning("foreign_files_kept", root=root, message=message)
-                for release in releases:
-                    _log.info("copy_released", model=release.uid, root=root, path=release.path, digest=release.digest)
-            finally:
-                self._removing = set()
+        return min(waits, default=None)
+
+    async def give_up_revisions(self, root: str, lacking: Callable[[], Awaitable[int]]) -> None:
+        """Remove earlier revisions that are kept in a root for going back, until nothing is lacking: those first that
+        were let go of first. What a Pod uses, or of which that is not known, stays.
+
+        lacking tells how many bytes are missing at the moment. Raises Unavailable when a disk cannot be read.
+        """
+        present = [release for where, release in await self._roots.releases() if where == root]
+        kept = [self._case(root, release) for release in present if self._stay_of(release) is Stay.REVISION]
+        if not kept:
+            return
+        for case in kept:
+            # What was said when the copy lost its name may be another now.
+            case.use = None
+        await self._ask(kept)
+        for case in sorted(kept, key=lambda each: (each.release.released_at, each.release.name)):
+            if await lacking() <= 0:
+                return
+            if self._judge(case, self._clock()).fate is Fate.GOES:
+                await self._remove(root, [case.release])
+
+    async def _remove(self, root: str, releases: Sequence[Release]) -> bool:
+        """Remove copies, and say so; whether the disk lets them be removed."""
+        self._removing |= {(root, release) for release in releases}
+        try:
+            kept = await self._roots.forget_releases(root, releases)
+        except ServiceError as error:
+            # The models that are to go meet the same when they look for what is left of them, and say so.
+            _log.warning("copies_not_removed", root=root, reason=error.reason, message=error.message)
+            return False
+        else:
+            for message in kept:
+                _log.warning("foreign_files_kept", root=root, message=message)
+            for release in releases:
+                _log.info("copy_released", model=release.uid, root=root, path=release.path, digest=release.digest)
+            return True
+        finally:
+            self._removing -= {(root, release) for release in releases}
             for release in releases:
                 self._cases.pop((root, release), None)
                 self._changed(release.uid)
-        return min(waits, default=None)
+
+    async def _stays(self, case: _Case) -> bool:
+        """Whether a copy stays without a name, although nobody uses it; one that has its name again needs no record."""
+        if self._stay_of(case.release) is Stay.NOT:
+            return False
+        named = await self._roots.publications(case.release.uid)
+        return not any(
+            each.intact and (each.root, each.artifact.digest) == (case.root, case.release.digest) for each in named
+        )
+
+    def _stay_of(self, release: Release) -> Stay:
+        # What a repair has put aside is no revision of its own.
+        whole = release.copy == digest_directory(release.digest)
+        return self._stay(release.uid, release.digest) if whole else Stay.NOT
 
     async def _ask(self, cases: Sequence[_Case]) -> None:
         now = self._clock()

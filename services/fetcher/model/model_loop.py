@@ -66,7 +66,7 @@ from services.fetcher.model.planning import (
     plan,
     retry_delay_seconds,
 )
-from services.fetcher.model.removal import Fate, Leaving, judge, seconds_until_question
+from services.fetcher.model.removal import Fate, Leaving, Stay, judge, seconds_until_question
 from services.fetcher.model.roots import Roots
 from services.fetcher.model.trail import Trail
 from services.fetcher.model.verifying import Verifier
@@ -159,6 +159,20 @@ class ModelLoop:
             for model_uid, each in assignments
             if each.goal != GOAL_ABSENT and each.artifact.digest and not self._evictor.is_away(model_uid, each)
         }
+
+    def stay(self, model_uid: str, digest: str) -> Stay:
+        """Why a model keeps an artifact that has lost its name: also while nobody has said what it is to do, as after
+        NATS has lost its data.
+        """
+        assignment = self._assignments.by_model().get(model_uid)
+        if assignment is None:
+            unknown = model_uid in self._memory and not self.knows_what_is_wanted()
+            return Stay.REVISION if unknown else Stay.NOT
+        if assignment.goal == GOAL_ABSENT or self._evictor.is_away(model_uid, assignment):
+            return Stay.NOT
+        if digest == assignment.artifact.digest:
+            return Stay.DESIRED
+        return Stay.REVISION if digest in assignment.kept_revisions else Stay.NOT
 
     def models_of(self, digest: str) -> list[str]:
         """Uids of the models that are to hold an artifact."""

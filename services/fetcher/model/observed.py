@@ -134,6 +134,8 @@ class Kept:
     until: float
     # None as long as the controller has not said who uses it.
     use: Use | None
+    # It stays for going back to it, whether or not Pods use it.
+    revision: bool = False
 
 
 @dataclass(frozen=True)

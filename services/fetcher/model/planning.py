@@ -158,7 +158,7 @@ def describe(desired: Desired, observed: Observed) -> NodeModelState:
         content_digest=assignment.content_digest,
     )
     setback = _setback(desired, observed)
-    state.held.extend(_held(each) for each in observed.kept[:_MOST_HELD])
+    state.held.extend(_held(each) for each in observed.kept[:_MOST_HELD] if not each.revision)
     if assignment.goal == GOAL_KEEP:
         _describe_kept(state, observed)
         return state

@@ -55,6 +55,16 @@ class Fate(Enum):
     HELD = "held"
 
 
+class Stay(Enum):
+    """Why a copy without a name stays although nobody uses it."""
+
+    NOT = "not"
+    # The model may go back to it; until the room is needed.
+    REVISION = "revision"
+    # The model is about to go back to it.
+    DESIRED = "desired"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The fate, and in how many seconds it is another one at the latest; 0 for what goes."""

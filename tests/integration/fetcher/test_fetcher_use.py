@@ -3,10 +3,11 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from ome.fetch.v1.fetch_pb2 import NodeModelState, PodUse
 from ome.model.v1.model_pb2 import (
@@ -16,9 +17,10 @@ from ome.model.v1.model_pb2 import (
     REASON_IN_USE,
     Artifact,
 )
-from tests.integration.fetcher.ground import URI, artifacts, digests, hold_and_wait
-from tests.support.fetcher_node import DEADLINE_SECONDS, Driver, FetcherNode
+from tests.integration.fetcher.ground import NODE, URI, artifacts, digests, hold_and_wait
+from tests.support.fetcher_node import DEADLINE_SECONDS, Driver, FetcherNode, running_node
 from tests.support.hub import Hub, generated_model
+from tests.support.nats_server import NatsServer
 
 PATH = "/models/a"
 
@@ -271,3 +273,54 @@ async def test_a_model_that_is_deleted_while_it_is_spared_goes(driver: Driver, n
     revision = await driver.drop("a")
     await driver.state("a", NODE_PHASE_DELETED, revision)
     assert node.leftovers() == []
+
+
+@pytest_asyncio.fixture
+async def roomy(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) -> AsyncIterator[FetcherNode]:
+    """A node that never takes its disk for full, however full that of the machine is."""
+    environment = {"HF_ENDPOINT": hub.endpoint, "OME_HIGH_WATERMARK_PERCENT": "100"}
+    async with running_node(tmp_path, server.url, NODE, environment) as node:
+        yield node
+
+
+async def test_going_back_to_a_revision_that_the_node_keeps_costs_no_byte_also_after_a_restart(
+    driver: Driver, roomy: FetcherNode, hub: Hub
+) -> None:
+    node = roomy
+    old = await hold_and_wait(driver, "a", PATH)
+    files = digests(node.path(PATH))
+    hub.add_model("org/model", {"config.json": '{"model_type": "bert"}'}, generated=generated_model(1 << 20, seed=7))
+    new = await driver.artifact(URI, uid="again")
+    revision = await driver.hold("a", URI, new, PATH, kept_revisions=[old.digest])
+    state = await driver.state("a", NODE_PHASE_READY, revision)
+    assert not state.held, "no Pod holds it"
+    await node.stop()
+    hub.forget_requests()
+    await node.start()
+    revision = await driver.hold("a", URI, old, PATH, kept_revisions=[new.digest])
+    await driver.state("a", NODE_PHASE_READY, revision)
+    assert digests(node.path(PATH)) == files
+    assert not list(hub.requests(port="cdn"))
+    assert len(artifacts(node)) == 2
+
+    revision = await driver.hold("a", URI, old, PATH)
+    await driver.state("a", NODE_PHASE_READY, revision)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while len(artifacts(node)) > 1:
+            await driver.heartbeats(1)
+    assert digests(node.path(PATH)) == files
+
+
+async def test_a_deleted_model_takes_the_revisions_along_that_it_kept(
+    driver: Driver, roomy: FetcherNode, hub: Hub
+) -> None:
+    node = roomy
+    old = await hold_and_wait(driver, "a", PATH)
+    hub.add_model("org/model", {"config.json": '{"model_type": "bert"}'}, generated=generated_model(1 << 20, seed=7))
+    new = await driver.artifact(URI, uid="again")
+    revision = await driver.hold("a", URI, new, PATH, kept_revisions=[old.digest])
+    await driver.state("a", NODE_PHASE_READY, revision)
+    assert len(artifacts(node)) == 2
+    gone = await driver.drop("a")
+    await driver.state("a", NODE_PHASE_DELETED, gone)
+    assert not artifacts(node)

@@ -211,6 +211,30 @@ def test_going_back_by_name_leaves_the_source_alone_and_the_rest_of_the_nodes_un
     assert set(held(settle(edited(back, CAREFUL))).values()) == {"b"}
 
 
+def kept(observed: Observed) -> set[tuple[str, ...]]:
+    return {tuple(each.assignment.kept_revisions) for each in observed.held.values()}
+
+
+def test_nodes_are_told_to_keep_as_many_earlier_revisions_as_the_model_says_and_going_back_turns_them_around() -> None:
+    observed = settle(started({**FOLLOWING, "revisionHistoryLimit": 1}))
+    assert kept(observed) == {()}
+    observed = settle(lists(observed, B, 2))
+    assert kept(observed) == {(A.digest,)}
+    observed = settle(lists(observed, C, 3))
+    assert (set(held(observed).values()), kept(observed)) == ({"c"}, {(B.digest,)})
+    back = settle(edited(observed, {**FOLLOWING, "revisionHistoryLimit": 2}, revision="b" * 12))
+    assert (set(held(back).values()), kept(back)) == ({"b"}, {(C.digest, A.digest)})
+    assert kept(settle(edited(back, FOLLOWING, revision="b" * 12))) == {()}
+
+
+def test_nodes_keep_earlier_revisions_also_while_they_are_only_told_to_keep_what_they_have() -> None:
+    observed = settle(lists(settle(started({**FOLLOWING, "revisionHistoryLimit": 1})), B, 2))
+    lost = replace(observed, held={}, resolutions={}, asked={}, heard={})
+    told = [each.assignment for each in plan(lost, RULES, NOW).actions if isinstance(each, planning.Assign)]
+    assert {each.goal for each in told} == {fetch_pb2.GOAL_KEEP}
+    assert {tuple(each.kept_revisions) for each in told} == {(A.digest,)}
+
+
 def test_a_name_that_no_revision_has_is_refused_in_words_and_moves_nothing() -> None:
     known = edited(started(FOLLOWING), FOLLOWING, revision="ffffffff")
     after = settle(known)
@@ -260,6 +284,68 @@ def test_what_the_status_tells_of_revisions_is_known_after_nats_has_lost_everyth
     known = observe({**item(FOLLOWING), "status": status}, *THREE)
     decided = apply(known, plan(known, RULES, NOW).actions)
     assert history(decided) == ["b", "a"]
+
+
+def after_a_loss(observed: Observed, **storage: object) -> Observed:
+    """NATS has lost its data: what nodes hold they say, and the object's status tells what they were to hold."""
+    assert observed.plan is not None
+    source = source_of(read_model(item({**HF, **storage})), "ome")
+    assert source is not None
+    entry = {"digest": A.digest, "sourceRevision": A.source_revision, "source": source.key}
+    status = {"observedGeneration": 1, "artifact": entry, "history": [entry]}
+    states = {
+        node: fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY, artifact=each.assignment.artifact)
+        for node, each in observed.held.items()
+    }
+    model = read_model({**item({**HF, **storage}), "status": status})
+    return replace(observed, model=model, held={}, states=states, resolutions={}, asked={}, heard={}, plan=None)
+
+
+def asked(observed: Observed, now: float = NOW) -> fetch_pb2.Source:
+    [ask] = [each for each in plan(observed, RULES, now).actions if isinstance(each, listings.AskForListing)]
+    return ask.task.source
+
+
+def test_a_pinned_model_is_listed_at_its_own_revision_after_nats_has_lost_everything() -> None:
+    lost = after_a_loss(started(HF))
+    assert asked(lost).uri == f"hf://org/model@{A.source_revision}"
+    again = settle(lists(apply(lost, plan(lost, RULES, NOW).actions), A))
+    assert set(held(again).values()) == {"a"}
+    assert again.plan is not None
+    assert not again.plan.HasField("rollout")
+    branch = after_a_loss(started({**HF, "parameters": {"revision": "main"}}), parameters={"revision": "main"})
+    assert (asked(branch).uri, dict(asked(branch).parameters)) == (f"hf://org/model@{A.source_revision}", {})
+
+
+def test_what_a_model_was_pinned_to_stays_on_its_nodes_although_the_source_has_lost_it_meanwhile() -> None:
+    lost = after_a_loss(started(HF))
+    silent = replace(lost, states={node: state for node, state in lost.states.items() if node != "n3"})
+    told = apply(silent, plan(silent, RULES, NOW).actions)
+    assert told.model is not None
+    source = source_of(told.model, "ome")
+    assert source is not None
+    gone = fetch_pb2.Problem(reason=model_pb2.REASON_NOT_FOUND)
+    refused = replace(
+        told,
+        resolutions={source.key: fetch_pb2.Resolution(attempt=1, problem=gone)},
+        heard={source.key: NOW},
+    )
+    assert asked(refused, NOW + 600).uri == "hf://org/model"
+    moved = lists(refused, B, 2)
+    joined = replace(moved, nodes={**moved.nodes, "n4": planning.NodeView("n4", {}, True, None)})
+    after = apply(joined, plan(joined, RULES, NOW).actions)
+    goals = {node: each.assignment.goal for node, each in after.held.items()}
+    assert goals == dict.fromkeys(("n1", "n2", "n3"), fetch_pb2.GOAL_KEEP) | {"n4": fetch_pb2.GOAL_HOLD}
+    assert held(after)["n4"] == "b"
+    assert after.plan is not None
+    assert after.plan.rollout.stage == fetch_pb2.ROLLOUT_STAGE_DIVERGED
+
+
+def test_a_model_that_follows_its_source_takes_what_is_there_after_a_loss() -> None:
+    lost = after_a_loss(started(FOLLOWING), revisionPolicy="Follow")
+    assert asked(lost).uri == "hf://org/model"
+    told = apply(lost, plan(lost, RULES, NOW).actions)
+    assert set(held(settle(lists(told, B))).values()) == {"b"}
 
 
 def test_the_history_is_bounded_and_what_comes_back_moves_to_the_front() -> None:

@@ -95,7 +95,7 @@ class Source(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., has_secret: _Optional[bool] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed", "reserve", "trust_scopes", "confined", "unselected_since", "in_use_grace_seconds", "residency", "demand", "verify")
+    __slots__ = ("model", "goal", "generation", "source", "artifact", "path", "schema_path", "skip_parsing", "priority", "content_digest", "secret_version", "unclaimed", "reserve", "trust_scopes", "confined", "unselected_since", "in_use_grace_seconds", "residency", "demand", "verify", "kept_revisions")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +116,7 @@ class Assignment(_message.Message):
     RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     DEMAND_FIELD_NUMBER: _ClassVar[int]
     VERIFY_FIELD_NUMBER: _ClassVar[int]
+    KEPT_REVISIONS_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     goal: Goal
     generation: int
@@ -136,7 +137,8 @@ class Assignment(_message.Message):
     residency: Residency
     demand: str
     verify: str
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ..., reserve: _Optional[bool] = ..., trust_scopes: _Optional[_Iterable[str]] = ..., confined: _Optional[bool] = ..., unselected_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_use_grace_seconds: _Optional[int] = ..., residency: _Optional[_Union[Residency, str]] = ..., demand: _Optional[str] = ..., verify: _Optional[str] = ...) -> None: ...
+    kept_revisions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., generation: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., schema_path: _Optional[str] = ..., skip_parsing: _Optional[bool] = ..., priority: _Optional[int] = ..., content_digest: _Optional[str] = ..., secret_version: _Optional[str] = ..., unclaimed: _Optional[bool] = ..., reserve: _Optional[bool] = ..., trust_scopes: _Optional[_Iterable[str]] = ..., confined: _Optional[bool] = ..., unselected_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_use_grace_seconds: _Optional[int] = ..., residency: _Optional[_Union[Residency, str]] = ..., demand: _Optional[str] = ..., verify: _Optional[str] = ..., kept_revisions: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("reason", "message", "problem_class", "retry_at")
