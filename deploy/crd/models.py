@@ -160,7 +160,8 @@ def _condition() -> Schema:
                 "Stalled: OME expects no progress until the model, a Secret, a node or the source changes. BaseFound: "
                 "the base of a FineTunedWeight exists. Compatible: its weights fit the base; False if the files prove "
                 "that they do not. Referenced: FineTunedWeights adapt this model. "
-                "RolledOut: all nodes have the same revision; there only once they had not.",
+                "RolledOut: all nodes have the same revision; there only once they had not. Following: OME can list "
+                "the source that the model follows; there only once it could not.",
                 maxLength=316,
             ),
             "status": text(

@@ -568,6 +568,21 @@ def _intend_nodes(
         _look_for_revisions(intent, case, observed, model, (assignment, *_held_by(staying, observed)), rules)
 
 
+def _tell_of_failures(intent: _Intent, resolution: fetch_pb2.Resolution | None, observed: Observed) -> None:
+    """Report since when a source that was listed before cannot be listed, and why."""
+    if resolution is None or not resolution.HasField("problem"):
+        return
+    failure, before = intent.report.follow_failure, observed.plan
+    if before and before.HasField("follow_failure"):
+        failure.since.CopyFrom(before.follow_failure.since)
+        failure.first_attempt = before.follow_failure.first_attempt
+    else:
+        failure.since.CopyFrom(resolution.resolved_at)
+        failure.first_attempt = resolution.attempt
+    failure.problem.CopyFrom(resolution.problem)
+    failure.attempts = max(1, resolution.attempt - failure.first_attempt + 1)
+
+
 def _withheld(intent: _Intent, observed: Observed, artifact: model_pb2.Artifact) -> frozenset[str]:
     """The nodes that do not get an artifact because the budget of the namespace lacks room: all that need bytes for it.
 
@@ -629,6 +644,7 @@ def _look_for_revisions(
     if why and not model.named_revision:
         _heed(intent, listings.list_again(case, why))
     if model.follows and held[0].artifact.digest:
+        _tell_of_failures(intent, case.resolution, observed)
         interval = (model.storage or {}).get("followIntervalSeconds") or rules.follow_seconds
         _heed(intent, listings.follow(case, float(interval)))
 

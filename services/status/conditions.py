@@ -44,6 +44,8 @@ _WAITING_FOR_PEOPLE = (Reason.NO_MATCHING_NODE, Reason.BASE_NOT_FOUND, Reason.BU
 # Words of conditions for what is as it should be, or not known yet; all others are reasons.
 _AS_EXPECTED = "AsExpected"
 _PENDING = "Pending"
+# A source that fails so often in a row, with growing pauses, is told of: one failure passes by itself.
+_TOLD_FAILURES = 3
 # Conditions that are bad news while they hold.
 _TROUBLE = ("Degraded", "Stalled")
 
@@ -96,6 +98,8 @@ class Situation:
     volume: Volume | None = None
     # How the nodes come to a new revision, while some of them keep an earlier one.
     rollout: Rollout | None = None
+    # Why a source that the model follows cannot be listed.
+    follow_failure: fetch_pb2.FollowFailure | None = None
     # Nodes that have given up their copy and are as they are to be.
     evicted: tuple[NodeStanding, ...] = ()
 
@@ -191,6 +195,8 @@ def judge(
     }
     if rolled_out := _rolled_out(situation, previous):
         judged["RolledOut"] = rolled_out
+    if following := _following(situation, previous):
+        judged["Following"] = following
     told = _told_once(judged)
     status, reason, message = told["Available"]
     told["Available"] = status, reason, message + wording.fetched(progress)
@@ -316,6 +322,16 @@ def _rolled_out(situation: Situation, previous: Mapping[str, Any]) -> Judgement 
         return "False", cause.reason, cause.message
     known = any(condition["type"] == "RolledOut" for condition in previous.get("conditions") or ())
     return ("True", "AllNodesUpdated", wording.ROLLED_OUT) if known else None
+
+
+def _following(situation: Situation, previous: Mapping[str, Any]) -> Judgement | None:
+    """Whether a source that is followed can be listed; of one that always could there is nothing to say."""
+    failure = situation.follow_failure
+    if failure and failure.attempts >= _TOLD_FAILURES:
+        reason = reason_of(failure.problem.reason) or Reason.INTERNAL
+        return "False", reason, wording.not_followed(failure)
+    known = any(condition["type"] == "Following" for condition in previous.get("conditions") or ())
+    return ("True", "Listed", wording.FOLLOWED) if known else None
 
 
 def _rollout_cause(rollout: Rollout) -> Cause:

@@ -199,6 +199,7 @@ def _assess(
         volume=volume,
         nodes=views,
         rollout=plan.rollout if plan and plan.HasField("rollout") and not deleting else None,
+        follow_failure=plan.follow_failure if plan and plan.HasField("follow_failure") and not deleting else None,
     )
 
 

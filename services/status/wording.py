@@ -6,7 +6,7 @@ from typing import Any
 
 from libs.artifact.durations import shown_duration
 from libs.artifact.sizes import shown_size
-from ome.fetch.v1.fetch_pb2 import Volume
+from ome.fetch.v1.fetch_pb2 import FollowFailure, Volume
 from ome.model.v1.model_pb2 import Artifact
 
 NO_DETAILS = "No further details were given."
@@ -26,6 +26,7 @@ UNPROVEN = "Nothing in the model's files tells whether all of them are there."
 NOT_JUDGED = "The model's files have not been looked at yet."
 USED_ALTHOUGH_INCOMPLETE = " It is used all the same, as parameters.allowIncomplete says."
 ROLLED_OUT = "All nodes have the same revision, or fetch it."
+FOLLOWED = "OME lists the source at its interval."
 NOTHING_WRONG = "Nothing is wrong."
 NO_NODE_IN_TROUBLE = "No node is in trouble."
 NOTHING_STUCK = "Nothing is stuck."
@@ -55,6 +56,15 @@ def sentence(text: str) -> str:
     if _PLAIN_WORD.fullmatch(text.split(maxsplit=1)[0]):
         text = text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def not_followed(failure: FollowFailure) -> str:
+    """Since when a source that is followed cannot be listed, why, and what that means for the nodes."""
+    since = failure.since.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        f"Since {since}, OME has failed {failure.attempts} times to list the source, which the model follows; nodes "
+        f"keep what they have. {sentence(failure.problem.message)}"
+    )
 
 
 def some_hold(ready: int, desired: int) -> str:

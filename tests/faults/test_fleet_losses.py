@@ -138,6 +138,36 @@ def restart(fleet: Fleet, service: str) -> None:
     fleet.until(f"{service} is back", back)
 
 
+def test_a_pinned_model_keeps_its_revision_although_nats_lost_everything_and_the_branch_has_moved(
+    fleet: Fleet,
+) -> None:
+    fleet.hub.clear_faults()
+    fleet.hub.add_model("org/moving", {"config.json": "{}"}, generated=generated_model(1 << 20))
+    pinned = model("moving", "hf://org/moving", path="/models/moving")
+    fleet.apply(pinned)
+    fleet.await_state(pinned, "Ready", NODES)
+    before = all_ready(fleet, pinned)["status"]
+    fleet.hub.add_model("org/moving", {"config.json": "{}"}, generated=generated_model(2 << 20))
+    fleet.hub.forget_requests()
+    fleet.cluster.kill("nats")
+    shutil.rmtree(fleet.cluster.state_dir / "nats")
+    fleet.cluster.kill_pod_process("controller")
+    fleet.cluster.restart("nats")
+    commit = before["artifact"]["sourceRevision"]
+    fleet.until("its commit is listed", lambda: fleet.hub.requests(f"/api/models/org/moving/*{commit}*"))
+    # A node that comes back empty fetches the same: the manifest is there again.
+    shutil.rmtree(fleet.cluster.node_root("node-2") / "models" / ".ome" / "artifacts")
+    restart(fleet, "fetcher")
+    fleet.until("node-2 fetches again", lambda: fleet.hub.sent_bytes("*.safetensors"))
+    fleet.await_state(pinned, "Ready", NODES)
+    after = all_ready(fleet, pinned)["status"]
+    assert after["artifact"]["digest"] == before["artifact"]["digest"]
+    assert [each["digest"] for each in after["history"]] == [before["artifact"]["digest"]]
+    assert "RolledOut" not in {each["type"] for each in after["conditions"]}
+    fleet.delete(pinned)
+    fleet.await_gone(pinned)
+
+
 def test_what_was_lost_is_listed_once_the_source_answers_and_no_byte_is_fetched(fleet: Fleet, held: Object) -> None:
     fleet.hub.clear_faults()
     fleet.hub.forget_requests()

@@ -121,9 +121,26 @@ def test_a_source_that_is_away_while_it_is_followed_moves_nothing_and_is_asked_w
     for resolution in known.resolutions.values():
         resolution.problem.reason = model_pb2.REASON_UNAVAILABLE
     decided = plan(known, RULES, NOW)
-    assert decided.actions == ()
+    assert [type(each) for each in decided.actions] == [planning.Report]
     assert decided.look_again_seconds is not None
     assert decided.look_again_seconds <= RULES.retry_max_seconds
+
+
+def test_a_source_that_is_away_while_it_is_followed_is_told_with_the_first_failure_and_their_number() -> None:
+    observed = settle(started(FOLLOWING))
+    [key] = observed.resolutions
+    for attempt, told in ((2, 1), (3, 2), (5, 4)):
+        away = fetch_pb2.Resolution(attempt=attempt, artifact=A)
+        away.problem.reason = model_pb2.REASON_UNAVAILABLE
+        away.resolved_at.FromSeconds(int(NOW) + 100 * attempt)
+        observed = settle(replace(observed, resolutions={key: away}))
+        assert observed.plan is not None
+        failure = observed.plan.follow_failure
+        assert (failure.attempts, failure.since.ToSeconds()) == (told, int(NOW) + 200)
+        assert not observed.plan.HasField("problem")
+    back = settle(lists(observed, A, 6))
+    assert back.plan is not None
+    assert not back.plan.HasField("follow_failure")
 
 
 def test_a_revision_comes_to_one_node_after_the_other() -> None:

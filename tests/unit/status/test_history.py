@@ -7,11 +7,12 @@ from ome.fetch.v1.fetch_pb2 import (
     ROLLOUT_STAGE_DIVERGED,
     ROLLOUT_STAGE_HALTED,
     ModelPlan,
+    Problem,
     Revision,
     Rollout,
     RolloutStage,
 )
-from ome.model.v1.model_pb2 import REASON_CHECKSUM_MISMATCH, Artifact
+from ome.model.v1.model_pb2 import REASON_CHECKSUM_MISMATCH, REASON_UNAVAILABLE, Artifact
 from services.status.history import history_document
 from tests.unit.status.samples import (
     DIGEST,
@@ -43,6 +44,28 @@ def staged(stage: RolloutStage, said: str = "n1 goes first", *staying: str) -> M
 
 OLD: dict[str, Any] = {"digest": OLD_DIGEST, "content_digest": "old"}
 NEW: dict[str, Any] = {"digest": DIGEST, "content_digest": "new"}
+
+
+def following(attempts: int) -> ModelPlan:
+    plan = a_plan(MODEL, "a")
+    plan.follow_failure.attempts = attempts
+    plan.follow_failure.since.FromJsonString(SINCE)
+    plan.follow_failure.problem.CopyFrom(Problem(reason=REASON_UNAVAILABLE, message="the hub does not answer"))
+    return plan
+
+
+def test_a_source_that_cannot_be_followed_is_told_from_the_third_failure_on_and_the_model_stays_ready() -> None:
+    assert "Following" not in conditions(folded(MODEL, following(2), {"a": ready()}))
+    view = folded(MODEL, following(3), {"a": ready()})
+    assert conditions(view)["Following"] == ("False", "Unavailable")
+    assert message(view, "Following") == (
+        f"Since {SINCE}, OME has failed 3 times to list the source, which the model follows; nodes keep what they "
+        "have. The hub does not answer."
+    )
+    assert view.status["state"] == "Ready"
+    assert conditions(view)["Complete"][0] == "True"
+    after = folded(MODEL, a_plan(MODEL, "a"), {"a": ready()}, previous=view.status)
+    assert conditions(after)["Following"] == ("True", "Listed")
 
 
 def test_the_status_shows_the_last_revisions_and_names_the_one_before() -> None:

@@ -371,7 +371,7 @@ class SharedFacts(_message.Message):
     def __init__(self, facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., claimed_by: _Optional[str] = ..., claimed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModelPlan(_message.Message):
-    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled", "content_digest", "volume", "warnings", "completeness", "use", "history", "pinned", "rollout", "awaited_bytes")
+    __slots__ = ("model", "generation", "spec_digest", "desired_nodes", "artifact", "problem", "deleting", "disabled", "content_digest", "volume", "warnings", "completeness", "use", "history", "pinned", "rollout", "awaited_bytes", "follow_failure")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -389,6 +389,7 @@ class ModelPlan(_message.Message):
     PINNED_FIELD_NUMBER: _ClassVar[int]
     ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     AWAITED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FAILURE_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     generation: int
     spec_digest: str
@@ -406,7 +407,20 @@ class ModelPlan(_message.Message):
     pinned: Revision
     rollout: Rollout
     awaited_bytes: int
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ..., content_digest: _Optional[str] = ..., volume: _Optional[_Union[Volume, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ..., use: _Optional[_Union[ModelUse, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Revision, _Mapping]]] = ..., pinned: _Optional[_Union[Revision, _Mapping]] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ..., awaited_bytes: _Optional[int] = ...) -> None: ...
+    follow_failure: FollowFailure
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., generation: _Optional[int] = ..., spec_digest: _Optional[str] = ..., desired_nodes: _Optional[_Iterable[str]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., deleting: _Optional[bool] = ..., disabled: _Optional[bool] = ..., content_digest: _Optional[str] = ..., volume: _Optional[_Union[Volume, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_model_pb2.Remark, _Mapping]]] = ..., completeness: _Optional[_Union[_model_pb2.Completeness, _Mapping]] = ..., use: _Optional[_Union[ModelUse, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Revision, _Mapping]]] = ..., pinned: _Optional[_Union[Revision, _Mapping]] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ..., awaited_bytes: _Optional[int] = ..., follow_failure: _Optional[_Union[FollowFailure, _Mapping]] = ...) -> None: ...
+
+class FollowFailure(_message.Message):
+    __slots__ = ("problem", "since", "first_attempt", "attempts")
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    problem: Problem
+    since: _timestamp_pb2.Timestamp
+    first_attempt: int
+    attempts: int
+    def __init__(self, problem: _Optional[_Union[Problem, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_attempt: _Optional[int] = ..., attempts: _Optional[int] = ...) -> None: ...
 
 class ModelUse(_message.Message):
     __slots__ = ("nodes", "pods", "users")
