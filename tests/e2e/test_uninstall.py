@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from tests.support.installation import NAMESPACE, Installation
 from tools.node.archives import REGISTRY
 from tools.node.cluster import NodeCluster
+
+# Everything is rolled out more than once, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(600)
 
 Object = dict[str, Any]
 
