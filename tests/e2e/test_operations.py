@@ -19,6 +19,9 @@ from tests.support.installation import CONFIG, NAMESPACE, Installation, add_smal
 from tests.support.model_watch import ModelWatch
 from tools.localcluster.status_client import reader_token, status_stub
 
+# Everything is rolled out more than once, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 Object = dict[str, Any]
 
 # What a watch shows of a model that node-1, the only node so far, holds.

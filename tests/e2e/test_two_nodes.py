@@ -11,6 +11,9 @@ from tests.support.installation import NAMESPACE, Installation, add_small_model
 from tests.support.model_watch import ModelWatch
 from tools.node.cluster import Node
 
+# Everything is rolled out more than once, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 Object = dict[str, Any]
 
 BOTH = ["node-1", "node-2"]
