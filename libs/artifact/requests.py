@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from libs.artifact.wording import one_line
+
 # Asks nodes once to read their copies and compare them with their checksums; another value asks again.
 VERIFY_ANNOTATION = "models.ome.io/verify-requested-at"
 # The one node that is meant by it; all that hold the model without it.
@@ -45,7 +47,8 @@ def read_requests(annotations: Mapping[str, str]) -> NodeRequests:
     """What the annotations of a model ask for."""
     pairs = [each.partition("=") for each in _named(annotations, PULLED_NODES_ANNOTATION)]
     return NodeRequests(
-        verify=short_word(annotations.get(VERIFY_ANNOTATION, "").strip()),
+        # Nodes say it back, of which nothing but one printable line is taken.
+        verify=short_word(one_line(annotations.get(VERIFY_ANNOTATION, "").strip())),
         verify_node=annotations.get(VERIFY_NODE_ANNOTATION, "").strip(),
         evicted=frozenset(_named(annotations, EVICTED_NODES_ANNOTATION)),
         pulled={node.strip(): word.strip() for node, _, word in pairs},

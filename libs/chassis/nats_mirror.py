@@ -76,6 +76,8 @@ class Mirror(Generic[V]):
         # Sequence, subject and time of the last messages, by which an older store is told from ours.
         self._seen: deque[tuple[int, str, int]] = deque(maxlen=_REMEMBERED_MESSAGES)
         self._current_at = 0.0
+        # How far the stream went when the present reading began, and up to where it has been read to its end.
+        self._began_at = self._read_to = 0
 
     async def synced(self) -> None:
         """Wait until the whole bucket has been read once."""
@@ -102,8 +104,8 @@ class Mirror(Generic[V]):
 
     @property
     def sequence(self) -> int:
-        """Up to which revision the stream was read."""
-        return self._seen[-1][0] if self._seen else 0
+        """Up to which revision the stream was read; the last ones may be of messages and markers that are gone."""
+        return max(self._seen[-1][0] if self._seen else 0, self._read_to)
 
     def get(self, key: str) -> V | None:
         """The value of a key, or None."""
@@ -168,7 +170,7 @@ class Mirror(Generic[V]):
         known = self._created == info.created and self._seen and info.state.last_seq >= self._seen[-1][0]
         # Each key that we know has a message, besides markers: somebody may have purged the stream.
         whole = self._unconfirmed is not None or info.state.messages >= len(self.entries)
-        self._created = info.created
+        self._created, self._began_at = info.created, info.state.last_seq
         if known and whole and time.monotonic() - self._current_at < MARKER_SECONDS / 2:
             for sequence, subject, time_ns in self._witnesses():
                 try:
@@ -183,6 +185,7 @@ class Mirror(Generic[V]):
                     return sequence
                 break
         self._seen.clear()
+        self._read_to = 0
         return 0
 
     def _witnesses(self) -> Iterator[tuple[int, str, int]]:
@@ -211,6 +214,7 @@ class Mirror(Generic[V]):
     def _complete(self, on_change: Callable[[str], None]) -> None:
         """The server has nothing that we have not read: what was not come across is gone."""
         gone, self._unconfirmed = self._unconfirmed or (), None
+        self._read_to = self._began_at
         for key in gone:
             if self.entries.pop(key, None):
                 on_change(key)

@@ -70,10 +70,26 @@ class Shortage:
 class _Namespace:
     limit_bytes: int
     used_bytes: int = 0
-    # How many models a node holds each artifact for.
-    holders: dict[tuple[str, str], int] = field(default_factory=dict)
+    # For how many models a node holds each artifact, and how large it is as far as any of them knew: one that is known
+    # from an old status may lack its size.
+    holders: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     # What models wait for, by uid: their age and the bytes.
     waiting: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def hold(self, node: str, charge: Charge) -> None:
+        """A node holds an artifact for one more model."""
+        count, size = self.holders.get((node, charge.digest), (0, 0))
+        larger = max(size, charge.size_bytes)
+        self.holders[node, charge.digest] = count + 1, larger
+        self.used_bytes += larger - size
+
+    def let_go(self, node: str, charge: Charge) -> None:
+        """A node holds an artifact for one model less."""
+        count, size = self.holders.pop((node, charge.digest))
+        if count > 1:
+            self.holders[node, charge.digest] = count - 1, size
+        else:
+            self.used_bytes -= size
 
 
 class Budgets:
@@ -104,18 +120,11 @@ class Budgets:
             return set()
         if before:
             del charges[node]
-            key = node, before.digest
-            budget.holders[key] -= 1
-            if not budget.holders[key]:
-                del budget.holders[key]
-                budget.used_bytes -= before.size_bytes
+            budget.let_go(node, before)
         if charge:
             charges[node] = charge
             self._charges[uid], self._homes[uid] = charges, namespace or self._homes[uid]
-            key = node, charge.digest
-            if key not in budget.holders:
-                budget.used_bytes += charge.size_bytes
-            budget.holders[key] = budget.holders.get(key, 0) + 1
+            budget.hold(node, charge)
         if not charges:
             self._charges.pop(uid, None)
             self._homes.pop(uid, None)
@@ -156,8 +165,9 @@ class Budgets:
             if (node, artifact.digest) not in budget.holders:
                 needed += artifact.bytes
                 lacking += 1
-            if before and budget.holders[node, before.digest] == 1:
-                freed += before.size_bytes
+            if before:
+                count, size = budget.holders[node, before.digest]
+                freed += size if count == 1 else 0
         needed -= freed
         room = budget.limit_bytes - budget.used_bytes
         if needed <= 0:

@@ -162,14 +162,17 @@ class Observations:
         self._refresh_view(node)
 
     def holder_changed(self, key: str) -> None:
-        """What a node must hold or does hold has changed."""
+        """What a node must hold has changed."""
+        self._charge(*names.split_node_key(key))
+        self._holder_changed(key)
+
+    def _holder_changed(self, key: str) -> None:
         node, uid = names.split_node_key(key)
         if key in self.desired.entries or key in self.observed.entries:
             self._holds(node, uid)
         else:
             _remove(self._holders, uid, node)
             _remove(self._held_by, node, uid)
-        self._charge(node, uid)
         self._changed_soon(uid)
 
     def state_changed(self, key: str) -> None:
@@ -184,7 +187,8 @@ class Observations:
         )
         uid = names.split_node_key(key)[1]
         if failed or self._is_rolling_out(uid) or assignment is None or assignment.goal != fetch_pb2.GOAL_HOLD:
-            self.holder_changed(key)
+            # What was decided is charged before it is written, and what a node says takes nothing of that back.
+            self._holder_changed(key)
         elif self.secrets.follows(uid):
             # Perhaps nothing fails any more, and its Secret need not be looked at: there is time until the next look.
             self._changed_later(uid, self._secret_check_seconds)
@@ -344,12 +348,15 @@ class Observations:
             return
         uid, namespace, created = observed.uid, observed.budget.namespace, observed.budget.created
         holding = {node: held.assignment for node, held in observed.held.items()}
+        report = observed.plan
         for action in actions:
             match action:
                 case planning.Assign(node, assignment):
                     holding[node] = assignment
-                case planning.Report(report):
-                    self._look_for_room(self._budgets.wait(uid, namespace, created, report.awaited_bytes))
+                case planning.Report(told):
+                    report = told
+        # Also what is decided anew: meanwhile the stored plan may have been the one before.
+        self._look_for_room(self._budgets.wait(uid, namespace, created, report.awaited_bytes if report else 0))
         for node in {*holding, *self._budgets.charged_nodes(uid)}:
             charge = charge_of(holding[node].artifact) if node in holding else None
             self._look_for_room(self._budgets.charge(uid, namespace, node, charge))

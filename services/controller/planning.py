@@ -555,7 +555,7 @@ def _intend_nodes(
     )
     assignment.content_digest = _content_digest(assignment)
     intent.report.content_digest = assignment.content_digest
-    withheld = _withheld(intent, observed, artifact)
+    withheld = _withheld(intent, observed, artifact, holding)
     if withheld:
         staying = withheld & holding
         _keep(intent, staying, observed, model)
@@ -583,23 +583,25 @@ def _tell_of_failures(intent: _Intent, resolution: fetch_pb2.Resolution | None, 
     failure.attempts = max(1, resolution.attempt - failure.first_attempt + 1)
 
 
-def _withheld(intent: _Intent, observed: Observed, artifact: model_pb2.Artifact) -> frozenset[str]:
+def _withheld(intent: _Intent, observed: Observed, artifact: model_pb2.Artifact, holding: set[str]) -> frozenset[str]:
     """The nodes that do not get an artifact because the budget of the namespace lacks room: all that need bytes for it.
 
-    What a node holds already stays, however small the budget has become.
+    What a node holds already stays, however small the budget has become. One that gets nothing new needs nothing.
     """
     if observed.budget is None:
         return frozenset()
     lacking = [
         node
         for node in intent.report.desired_nodes
-        if _assigned_digest(node, observed) != artifact.digest
+        if (observed.nodes[node].accepts_new or node not in holding)
+        and _assigned_digest(node, observed) != artifact.digest
         and not _is_ready_with(observed.states.get(node), artifact.digest)
     ]
     shortage = observed.budget.shortage(artifact, lacking)
     if shortage is None:
         return frozenset()
-    intent.report.awaited_bytes = shortage.needed_bytes
+    # int64 on the wire.
+    intent.report.awaited_bytes = min(2**63 - 1, shortage.needed_bytes)
     intent.report.problem.CopyFrom(new_problem(Reason.BUDGET_EXCEEDED, shortage.message))
     return frozenset(lacking)
 

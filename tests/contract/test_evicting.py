@@ -338,6 +338,29 @@ async def test_an_earlier_revision_that_a_pod_uses_makes_no_room(tmp_path: Path)
         assert node.roots.store(ROOT).holds(first)
 
 
+@pytest.mark.parametrize(("silent", "ago_seconds"), [(False, 7200.0), (True, 7200.0), (True, 0.0)])
+async def test_an_earlier_revision_makes_no_room_before_it_is_known_that_no_pod_uses_it_however_old_it_is(
+    tmp_path: Path, silent: bool, ago_seconds: float
+) -> None:
+    # Pods may hold copies for an hour here, which is not for how long a revision is kept for going back.
+    async with ground(tmp_path, lambda: time.time() - ago_seconds) as node:
+        await node.hold("m", 4, RESIDENCY_UNSPECIFIED)
+        first = (await node.roots.publications("m"))[0].artifact.digest
+        await revise(node, "m", 4.5, kept=1)
+        node.pods.using, node.pods.silent = {"m"}, silent
+        assert not await node.make_room(4)
+        assert node.roots.store(ROOT).holds(first)
+
+
+async def test_an_earlier_revision_stays_while_a_pod_may_have_followed_its_name_unheard_of(tmp_path: Path) -> None:
+    async with ground(tmp_path, time.time) as node:
+        await node.hold("m", 4, RESIDENCY_UNSPECIFIED)
+        first = (await node.roots.publications("m"))[0].artifact.digest
+        await revise(node, "m", 4.5, kept=1)
+        assert not await node.make_room(4)
+        assert node.roots.store(ROOT).holds(first)
+
+
 async def test_an_earlier_revision_goes_when_it_is_not_to_be_kept_any_more(tmp_path: Path) -> None:
     async with ground(tmp_path, time.time) as node:
         await node.hold("m", 2, RESIDENCY_UNSPECIFIED)

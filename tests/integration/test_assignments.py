@@ -9,15 +9,29 @@ from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from libs.artifact import names
 from libs.chassis.errors import ServiceError
 from libs.chassis.nats_client import delete_key, put_if
-from ome.fetch.v1.fetch_pb2 import GOAL_ABSENT, GOAL_HOLD, Assignment, DesiredChange, Source
+from ome.fetch.v1.fetch_pb2 import (
+    GOAL_ABSENT,
+    GOAL_HOLD,
+    Assignment,
+    DesiredChange,
+    DesiredRequest,
+    DesiredSnapshot,
+    Problem,
+    Source,
+    UseQuestion,
+    UseReply,
+)
+from ome.model.v1.model_pb2 import REASON_UNAVAILABLE
 from services.controller.streams import ensure_streams
 from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.gateway import Gateway
+from services.fetcher.fleet.use import UseClient
 from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
 from tests.support.nats_server import NatsServer
 
@@ -200,6 +214,108 @@ async def test_an_older_store_that_was_restored_is_believed(server: NatsServer, 
         await node.until(lambda found: found == {"a": 30})
         await assign(js, "a", 31)
         await node.until(lambda found: found == {"a": 31})
+
+
+async def test_what_was_deleted_goes_though_the_gateway_never_read_of_it_in_a_quiet_stream(server: NatsServer) -> None:
+    client = await server.client(user="driver", password=PASSWORD)
+    js = client.jetstream()
+    await ensure_streams(js, 1, 60)
+    await assign(js, "a", 1)
+    await assign(js, "b", 2)
+    async with contextlib.AsyncExitStack() as stack:
+        async with running_gateway(server, server.folder):
+            node = await stack.enter_async_context(following(server))
+            await node.until(lambda found: found == {"a": 1, "b": 2})
+        # As when the node was away for so long that the marker of the deletion has expired.
+        await js.purge_stream(f"KV_{BUCKET}", subject=f"$KV.{BUCKET}.{names.node_key(NODE, 'b')}")
+        async with running_gateway(server, server.folder):
+            node.assignments.reread()
+            await node.until(lambda found: found == {"a": 1})
+    await client.close()
+
+
+class Told:
+    """A gateway that says what a test tells it to, one snapshot after another."""
+
+    def __init__(self, client: Client, *snapshots: DesiredSnapshot) -> None:
+        self._client = client
+        self._snapshots = list(snapshots)
+        self.asked: asyncio.Queue[DesiredRequest] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        await self._client.subscribe(names.node_subject("*", names.SNAPSHOT), cb=self._answer)
+        await self._client.flush()
+
+    async def _answer(self, message: Msg) -> None:
+        self.asked.put_nowait(DesiredRequest.FromString(message.data))
+        if self._snapshots:
+            await self._client.publish(message.reply, self._snapshots.pop(0).SerializeToString())
+
+
+def piece(epoch: str, uid: str, priority: int, revision: int = 5, more: bool = False) -> DesiredSnapshot:
+    hold = Assignment(goal=GOAL_HOLD, priority=priority)
+    change = DesiredChange(model_uid=uid, revision=revision, assignment=hold)
+    return DesiredSnapshot(epoch=epoch, sequence=revision, assignments=[change], more=more)
+
+
+async def test_a_reading_that_another_epoch_cuts_short_is_not_taken_for_everything(server: NatsServer) -> None:
+    client = await server.client(user="gateway-nodes", password=PASSWORD)
+    told = Told(client, piece("one", "a", 1, more=True), piece("two", "b", 1))
+    await told.listen()
+    own = await server.client(inbox_prefix=names.inbox_prefix(NODE))
+    assignments = Assignments(own, Gateway(own, NODE), NODE)
+    running = asyncio.create_task(assignments.run(lambda key: None))
+    synced = asyncio.create_task(assignments.synced())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        for _ in range(3):
+            request = await told.asked.get()
+    assert not request.after_uid
+    assert not synced.done()
+    for task in (running, synced):
+        task.cancel()
+    await asyncio.gather(running, synced, return_exceptions=True)
+    await own.close()
+    await client.close()
+
+
+async def test_another_assignment_of_the_same_revision_is_of_a_restored_store_and_believed(server: NatsServer) -> None:
+    client = await server.client(user="gateway-nodes", password=PASSWORD)
+    told = Told(client, piece("one", "a", 1), piece("one", "a", 2))
+    await told.listen()
+    async with following(server) as node:
+        assert node.priorities() == {"a": 1}
+        node.assignments.reread()
+        await node.until(lambda found: found == {"a": 2})
+        change = piece("one", "a", 3).assignments[0]
+        change.epoch = "one"
+        await client.publish(names.node_subject(NODE, names.DESIRED), change.SerializeToString())
+        await node.until(lambda found: found == {"a": 3})
+    await client.close()
+
+
+async def test_a_gateway_that_answers_about_pods_is_one_that_tells_of_them_whatever_another_has_said(
+    server: NatsServer,
+) -> None:
+    client = await server.client(user="gateway-nodes", password=PASSWORD)
+    own = await server.client(inbox_prefix=names.inbox_prefix(NODE))
+    gateway = Gateway(own, NODE)
+    assignments = Assignments(own, gateway, NODE)
+    use = UseClient(gateway, assignments)
+    with pytest.raises(ServiceError):
+        await use.ask([UseQuestion(model_uid="a")])
+    assert not use.tells
+
+    async def refuse(message: Msg) -> None:
+        problem = Problem(reason=REASON_UNAVAILABLE, message="Pods are being read")
+        await client.publish(message.reply, UseReply(problem=problem).SerializeToString())
+
+    await client.subscribe(names.node_subject("*", names.USE), cb=refuse)
+    await client.flush()
+    with pytest.raises(ServiceError):
+        await use.ask([UseQuestion(model_uid="a")])
+    assert use.tells
+    await own.close()
+    await client.close()
 
 
 async def assign_others(js: JetStreamContext, count: int) -> None:

@@ -83,7 +83,7 @@ class Assignments:
             while True:
                 self._wanted.clear()
                 try:
-                    await self._read_everything(on_change)
+                    whole = await self._read_everything(on_change)
                 except ServiceError as error:
                     # What is known stays known meanwhile.
                     _log.info("assignments_not_read", reason=error.reason, message=error.message)
@@ -91,7 +91,8 @@ class Assignments:
                     pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
                     continue
                 pause = _RETRY_SECONDS
-                self._synced.set()
+                if whole:
+                    self._synced.set()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_REREAD_SECONDS):
                         await self._wanted.wait()
@@ -110,10 +111,11 @@ class Assignments:
             self._wanted.set()
         elif change.gone:
             self._forget(key, change.revision, on_change)
-        elif change.revision > self._revision(key):
+        elif change.revision > self._revision(key) or self._contradicts(key, change):
             self._take(key, change, on_change)
 
-    async def _read_everything(self, on_change: Callable[[str], None]) -> None:
+    async def _read_everything(self, on_change: Callable[[str], None]) -> bool:
+        """Read all that the node must hold; False when another history began meanwhile, which is to be read anew."""
         listed: set[str] = set()
         sequence: int | None = None
         after = ""
@@ -124,7 +126,7 @@ class Assignments:
                 self._begin(piece.epoch)
             elif piece.epoch != self._epoch:
                 self._wanted.set()
-                return
+                return False
             self.tells_use = piece.tells_use
             sequence = piece.sequence if sequence is None else min(sequence, piece.sequence)
             for change in piece.assignments:
@@ -132,7 +134,8 @@ class Assignments:
                 listed.add(key)
                 known = self._revision(key)
                 # What the gateway has read past and does not know any more was of a store that is no more.
-                if change.revision > known or change.revision < known <= piece.sequence:
+                lost = change.revision < known <= piece.sequence or self._contradicts(key, change)
+                if change.revision > known or lost:
                     self._take(key, change, on_change)
                 after = change.model_uid
             if not piece.more:
@@ -142,6 +145,12 @@ class Assignments:
             if key not in listed and entry.revision <= sequence:
                 self._forget(key, entry.revision, on_change)
         self._gone_before, self._gone = self._gone, {}
+        return True
+
+    def _contradicts(self, key: str, change: DesiredChange) -> bool:
+        """Whether something else is known at this very revision: it was of a store that is no more."""
+        entry = self.entries.get(key)
+        return entry is not None and entry.revision == change.revision and entry.value != change.assignment
 
     def _begin(self, epoch: str) -> None:
         """Keep what is known until it is replaced; its revisions mean nothing in another history."""

@@ -18,7 +18,17 @@ from libs.artifact.places import STATE_DIRECTORY
 from libs.chassis.errors import ServiceError
 from ome.fetch.v1 import fetch_pb2
 from services.fetcher.model.observed import Kept
-from services.fetcher.model.removal import Fate, Holder, Leaving, Stay, Use, Verdict, judge, seconds_until_question
+from services.fetcher.model.removal import (
+    SETTLED_SECONDS,
+    Fate,
+    Holder,
+    Leaving,
+    Stay,
+    Use,
+    Verdict,
+    judge,
+    seconds_until_question,
+)
 from services.fetcher.model.roots import Roots
 from services.fetcher.store.paths import Place
 from services.fetcher.store.releases import Release
@@ -176,6 +186,9 @@ class Keeper:
         """
         present = [release for where, release in await self._roots.releases() if where == root]
         kept = [self._case(root, release) for release in present if self._stay_of(release) is Stay.REVISION]
+        # Of one that has just lost its name the controller may not have heard of all Pods.
+        settled = self._clock() - SETTLED_SECONDS
+        kept = [case for case in kept if case.released_at <= settled]
         if not kept:
             return
         for case in kept:
@@ -185,7 +198,8 @@ class Keeper:
         for case in sorted(kept, key=lambda each: (each.release.released_at, each.release.name)):
             if await lacking() <= 0:
                 return
-            if self._judge(case, self._clock()).fate is Fate.GOES:
+            # For how long Pods may hold what was let go does not count: this was kept for another reason.
+            if case.use is not None and not case.use.pods:
                 await self._remove(root, [case.release])
 
     async def _remove(self, root: str, releases: Sequence[Release]) -> bool:

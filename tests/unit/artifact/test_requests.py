@@ -1,5 +1,6 @@
 """What annotations ask of single nodes, whatever a person writes there."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from libs.artifact.requests import (
     read_requests,
     short_word,
 )
+from libs.artifact.wording import one_line
+from libs.model.bounds import WORD_CHARACTERS
 
 NAMES = (VERIFY_ANNOTATION, VERIFY_NODE_ANNOTATION, EVICTED_NODES_ANNOTATION, PULLED_NODES_ANNOTATION)
 
@@ -35,6 +38,13 @@ def test_nodes_are_named_with_commas_and_spaces_between_them() -> None:
     assert requests.pulled == {"n3": "noon", "n4": ""}
     assert requests.demand_on("n3", "all") == "all+noon"
     assert requests.demand_on("n1", "all") == "all"
+
+
+@pytest.mark.parametrize("word", ["noon\tand  dusk", "a\u202eb", "x" * 200, "\u200bnoon"])
+def test_a_request_comes_back_from_a_node_as_it_went_there(word: str) -> None:
+    asked = read_requests({VERIFY_ANNOTATION: word}).verify
+    # As the gateway takes what nodes say.
+    assert one_line(asked, WORD_CHARACTERS) == asked != ""
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text()), st.text(), st.text())

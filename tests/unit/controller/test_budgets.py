@@ -193,3 +193,34 @@ def test_nodes_keep_the_revision_that_they_have_while_the_next_is_over_the_budge
 def test_what_a_node_serves_already_needs_no_room_though_nothing_tells_it_to() -> None:
     ready = fetch_pb2.NodeModelState(phase=model_pb2.NODE_PHASE_READY, artifact=artifact())
     assert assigned(replace(seen(Budgets({"team": 0}), "a"), states={"a": ready})) == {"a": OLD}
+
+
+def test_an_artifact_of_which_two_models_tell_different_sizes_frees_what_it_took() -> None:
+    # A status that an earlier version wrote has no sizes.
+    budgets = Budgets({"team": 10})
+    charge(budgets, "listed", "a")
+    charge(budgets, "recorded", "a", size=0)
+    budgets.charge("listed", "team", "a", None)
+    assert not fits(budgets, "other", "b", digest=NEW)
+    budgets.charge("recorded", "team", "a", None)
+    assert fits(budgets, "other", "b", digest=NEW)
+    charge(budgets, "recorded", "a", size=0)
+    charge(budgets, "listed", "a")
+    assert not fits(budgets, "other", "b", digest=NEW)
+
+
+def test_a_size_beyond_all_numbers_is_a_shortage_like_any_other() -> None:
+    observed = seen(Budgets({"team": 10}), "a", "b")
+    huge = {key: fetch_pb2.Resolution(attempt=1, artifact=artifact(size=2**63 - 1)) for key in observed.resolutions}
+    report = reported(replace(observed, resolutions=huge))
+    assert (report.problem.reason, report.awaited_bytes) == (model_pb2.REASON_BUDGET_EXCEEDED, 2**63 - 1)
+
+
+def test_a_cordoned_node_that_keeps_an_earlier_revision_takes_no_room_from_the_others() -> None:
+    budgets = Budgets({"team": 21})
+    there = holding(seen(budgets, "a", "b"), budgets, "a", "b")
+    larger = {key: fetch_pb2.Resolution(attempt=2, artifact=artifact(NEW, SIZE + 1)) for key in there.resolutions}
+    there = replace(there, resolutions=larger)
+    assert assigned(there) == {}
+    cordoned = replace(there, nodes={**there.nodes, "b": NodeView("b", {}, False, None)})
+    assert assigned(cordoned) == {"a": NEW}

@@ -10,6 +10,7 @@ from libs.chassis.nats_mirror import Entry
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller.observations import Observations, decode_assignment, decode_state, project_node
+from services.controller.planning import Assign, Report
 from services.controller.settings import Settings
 
 UID = "0b0b0b0b-0000-4000-8000-000000000001"
@@ -19,13 +20,14 @@ OWN_LABELS = {f"models.ome/{UID}": "Ready", "models.ome.io/clusterbasemodel.m": 
 class Known:
     """Observations, and the models that were reported as changed since the last look."""
 
-    def __init__(self) -> None:
+    def __init__(self, budgets: tuple[str, ...] = ()) -> None:
         settings = Settings(
             namespace="ome",
             pod_name="p",
             nats_url="",
             nats_password_file=Path(),
             parser_image="parser",
+            namespace_budgets=budgets,
         )
         self._changed: set[str] = set()
         add = self._changed.add
@@ -273,3 +275,51 @@ def test_a_taint_of_a_node_concerns_the_models_that_are_meant_for_it() -> None:
     assert known.changes() == {"everywhere"}
     after = known.observations.observed_of("everywhere").nodes["n1"]
     assert (len(before.taints), len(after.taints)) == (0, 1)
+
+
+def of_team(known: Known, uid: str) -> None:
+    metadata = {"name": uid, "namespace": "team", "uid": uid, "generation": 1}
+    spec = {"storage": {"storageUri": "hf://org/model"}}
+    known.observations.model_changed(None, {"kind": "BaseModel", "metadata": metadata, "spec": spec})
+
+
+def has_room(known: Known, uid: str, size: int, node: str = "n") -> bool:
+    account = known.observations.observed_of(uid).budget
+    assert account is not None
+    return account.shortage(model_pb2.Artifact(digest=f"of {uid}", bytes=size), [node]) is None
+
+
+def test_what_was_decided_takes_room_whatever_a_node_says_until_it_is_written() -> None:
+    known = Known(("team=10",))
+    of_team(known, "a")
+    of_team(known, "b")
+    hold = fetch_pb2.Assignment(
+        model=model_pb2.ModelRef(namespace="team"),
+        goal=fetch_pb2.GOAL_HOLD,
+        artifact=model_pb2.Artifact(digest="of a", bytes=10),
+    )
+    known.observations.decided(known.observations.observed_of("a"), [Assign("n", hold, 0, "")])
+    assert not has_room(known, "b", 1)
+    key = names.node_key("n", "a")
+    known.observations.observed.entries[key] = Entry(1, fetch_pb2.NodeModelState())
+    known.observations.state_changed(key)
+    assert not has_room(known, "b", 1)
+    known.observations.assigned("n", "a", 1, hold)
+    assert not has_room(known, "b", 1)
+
+
+def test_a_model_that_has_got_its_room_holds_none_back_whenever_its_object_changes() -> None:
+    known = Known(("team=10",))
+    for uid in ("a", "b"):
+        of_team(known, uid)
+    waiting = fetch_pb2.ModelPlan(awaited_bytes=8)
+    known.observations.plans.entries["a"] = Entry(1, waiting)
+    known.observations.plan_changed("a")
+    assert not has_room(known, "b", 5)
+    known.observations.decided(known.observations.observed_of("a"), [Report(fetch_pb2.ModelPlan(), "")])
+    assert has_room(known, "b", 5)
+    # Before the report is written, the object changes: its status is one of those that change it.
+    of_team(known, "a")
+    known.observations.plans.remember("a", 2, fetch_pb2.ModelPlan())
+    known.observations.decided(known.observations.observed_of("a"), [])
+    assert has_room(known, "b", 5)
