@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from clients.kubectl.apiserver import ApiServer, Refused
 from clients.kubectl.commands import HAS_FAILED, NO_ANSWER, OK, WRONG_USAGE, Commands, Unfit, Usage
+from clients.kubectl.tables import harmless
 from clients.kubectl.usage import kubectl_flags, offered, parser, wants_models
 
 _INTERRUPTED = 130
@@ -20,13 +21,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return Commands(ApiServer(kubectl_flags(options)), options, sys.stdout, colour).run()
     except Usage as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(harmless(f"error: {error}"), file=sys.stderr)
         return WRONG_USAGE
     except Unfit as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(harmless(f"error: {error}"), file=sys.stderr)
         return HAS_FAILED
     except Refused as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(harmless(f"error: {error}"), file=sys.stderr)
         return NO_ANSWER
     except BrokenPipeError:
         # Who reads has had enough; what Python would still write at its end goes nowhere.

@@ -29,7 +29,7 @@ from clients.kubectl.objects import (
     shown_name,
 )
 from clients.kubectl.parsing import Unreadable, parsed
-from clients.kubectl.tables import Column, documents, table
+from clients.kubectl.tables import Column, documents, harmless, table
 from libs.model import actions
 from libs.model.explanation import explain_model, explain_node
 from libs.model.placement import placed_like
@@ -284,7 +284,7 @@ class Commands:
             events = self._api.get(path, fieldSelector=f"involvedObject.uid={model['metadata']['uid']}")["items"]
         except Refused as refused:
             # What the object itself says is worth showing without them.
-            sys.stderr.write(f"Events are left out: {refused}\n")
+            sys.stderr.write(harmless(f"Events are left out: {refused}\n"))
             events = []
         self._print(views.history_rows(model, events), views.HISTORY_COLUMNS)
         return OK
@@ -371,7 +371,7 @@ class Commands:
             self._out.write(documents(rows, form) + "\n")
 
     def _draw(self, lines: Sequence[str]) -> None:
-        self._out.write("".join(f"{line}\n" for line in lines))
+        self._out.write(harmless("".join(f"{line}\n" for line in lines)))
         self._out.flush()
 
 

@@ -1,13 +1,18 @@
 """Lays rows out as kubectl does: columns for people, JSON, YAML or names for programs. Pure."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from libs.artifact.wording import one_line
+
 FORMATS = ("table", "wide", "json", "yaml", "name")
 _COLOURS = {"Ready": "32", "True": "32", "Failed": "31", "Incomplete": "31", "Creating": "33", "Updating": "33"}
 _GAP = "   "
+_OWN_ESCAPES = re.compile(r"(\x1b\[(?:0|31|32|33)m|\n)")
+_CELL_CHARACTERS = 4096
 
 
 @dataclass(frozen=True)
@@ -34,17 +39,35 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], wide: bo
     return "\n".join(text)
 
 
+def harmless(text: str) -> str:
+    """Lines for a terminal, which may take what others have written for commands: only our own colours are left."""
+    return "".join(
+        part if number % 2 or part.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in part)
+        for number, part in enumerate(_OWN_ESCAPES.split(text))
+    )
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON whose strings say what they are, and are nothing to a terminal."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return (
+        "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+        if not text.isprintable()
+        else text
+    )
+
+
 def documents(rows: Sequence[Mapping[str, Any]], form: str) -> str:
     """The rows for a program."""
     if form == "json":
-        return json.dumps(list(rows), indent=2, ensure_ascii=False)
+        return _json(list(rows), indent=2)
     if form == "name":
         return "\n".join(str(row["id"]) for row in rows)
     # Each value is written as JSON, which is YAML as well.
     lines = []
     for row in rows:
         for number, (name, value) in enumerate(row.items()):
-            lines.append(f"{'  ' if number else '- '}{name}: {json.dumps(value, ensure_ascii=False)}")
+            lines.append(f"{'  ' if number else '- '}{name}: {_json(value)}")
     return "\n".join(lines) or "[]"
 
 
@@ -64,4 +87,4 @@ def bar(done: int, total: int, width: int = 30) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value in (None, "") else str(value)
+    return "-" if value in (None, "") else one_line(str(value), _CELL_CHARACTERS)

@@ -1,10 +1,12 @@
 """Reads a model's copy at once because somebody has asked for it, each request once, and says what was found.
 
-Owns the requests that wait and what was found since the process began; the node's stored state has what was found
-before. Must not repair anything: what is damaged is noted, and the models that hold it are looked at.
+Owns what was found since the process began; the node's stored state has what was found before. Must not repair
+anything: what is damaged is noted, and the models that hold it are looked at.
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from libs.artifact.wording import one_line
 from libs.chassis.errors import ServiceError
 from ome.fetch.v1.fetch_pb2 import GOAL_HOLD, Assignment, NodeModelState, Verification
 from ome.model.v1.model_pb2 import NODE_PHASE_READY
+from services.fetcher.model.reading_turns import ReadingTurns, Wish
 from services.fetcher.model.roots import Roots
 from services.fetcher.model.scrubbing import read_artifact
 from services.fetcher.stop import StopFlag, Stopped
@@ -25,15 +28,14 @@ _log = structlog.get_logger()
 
 
 class Verifier:
-    """Answers requests one after another, as fast as the disk reads: somebody waits."""
+    """Answers requests one after another, each as fast as the disk reads: somebody waits."""
 
     def __init__(self, roots: Roots, on_damage: Callable[[str], None], changed: Callable[[str], None]) -> None:
         """on_damage gets the digest of a damaged copy, changed the uid of a model of which something is known."""
         self._roots = roots
         self._on_damage = on_damage
         self._changed = changed
-        # Request, root and digest by the uid of the model.
-        self._waiting: dict[str, tuple[str, str, str]] = {}
+        self._turns = ReadingTurns()
         # Uid and request that are being answered.
         self._reading: tuple[str, str] | None = None
         self._asked = asyncio.Event()
@@ -53,15 +55,15 @@ class Verifier:
         readable = state.phase == NODE_PHASE_READY and not state.update and state.artifact.digest
         done = (known is not None and known.request == asked) or self._reading == (model_uid, asked)
         if asked and readable and not done:
-            self._waiting[model_uid] = asked, root, state.artifact.digest
+            self._turns.ask(model_uid, Wish(asked, assignment.model.namespace, root, state.artifact.digest))
             self._asked.set()
         else:
-            self._waiting.pop(model_uid, None)
+            self._turns.withdraw(model_uid)
         return known
 
     def forget(self, model_uid: str) -> None:
         """The node has nothing to do with a model any more."""
-        self._waiting.pop(model_uid, None)
+        self._turns.withdraw(model_uid)
         self._found.pop(model_uid, None)
         if self._reading and self._reading[0] == model_uid:
             self._reading = None
@@ -72,18 +74,21 @@ class Verifier:
         with ThreadPoolExecutor(1, thread_name_prefix="verify") as executor:
             try:
                 while True:
-                    await self._asked.wait()
                     self._asked.clear()
-                    while self._waiting:
-                        model_uid = next(iter(self._waiting))
-                        await self._answer(model_uid, *self._waiting.pop(model_uid), executor, stop)
+                    if next_one := self._turns.take(time.monotonic()):
+                        model_uid, wish = next_one
+                        began = time.monotonic()
+                        await self._answer(model_uid, wish, executor, stop)
+                        self._turns.ended(wish, began, time.monotonic())
+                        continue
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._asked.wait(), self._turns.seconds_to_rest(time.monotonic()))
             finally:
                 # The thread looks at the flag once per buffer, so leaving the executor does not take long.
                 stop.set()
 
-    async def _answer(
-        self, model_uid: str, request: str, root: str, digest: str, executor: ThreadPoolExecutor, stop: StopFlag
-    ) -> None:
+    async def _answer(self, model_uid: str, wish: Wish, executor: ThreadPoolExecutor, stop: StopFlag) -> None:
+        request, root, digest = wish.request, wish.root, wish.digest
         found = Verification(request=request, digest=digest)
         self._reading = model_uid, request
         try:

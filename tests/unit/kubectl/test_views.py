@@ -9,7 +9,7 @@ import yaml
 
 from clients.kubectl import views
 from clients.kubectl.objects import PLURALS, Entry, disk_by_model, entries_of, kind_spelled, node_facts, shown_name
-from clients.kubectl.tables import Column, bar, documents, table
+from clients.kubectl.tables import Column, bar, documents, harmless, painted, table
 from libs.model.kinds import GROUP_VERSION, KINDS
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -213,3 +213,17 @@ def test_nodes_that_have_not_answered_are_named_up_to_a_number() -> None:
     assert lines[0] == "n01  has not answered yet"
     assert lines[-1] == "and 9 more nodes"
     assert views.unverified_lines(many, set(), "n07") == ["n07  has not answered yet"]
+
+
+def test_what_others_have_written_is_no_command_to_the_terminal() -> None:
+    hostile = "\x1b]0;title\x07\x1b[2J\x9b31mred\u202eback\x7f"
+    event = {"metadata": {}, "eventTime": "2026-11-28T12:00:00Z", "reason": "Told", "message": f"one{hostile}\ntwo"}
+    rows = views.history_rows(model("m"), [event])
+    shown = table(rows, views.HISTORY_COLUMNS, wide=False, colour=True)
+    documented = [documents(rows, form) for form in ("json", "yaml")]
+    told = harmless(f"{painted('Ready')} {hostile}\n")
+    assert told.startswith("\x1b[32mReady\x1b[0m ")
+    texts = [shown, *documented, told.replace(painted("Ready"), "")]
+    assert all(each.isprintable() or each == "\n" for text in texts for each in text)
+    assert len(shown.splitlines()) == len(rows) + 1
+    assert all(yaml.safe_load(text)[-1]["message"] == event["message"] for text in documented)
