@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -338,6 +338,7 @@ class Observations:
             staying=self._placements.staying_of(uid),
             base=self._base_of(uid),
             use=self._use_of(uid),
+            used={pod.node for pod in self._users_of(uid)},
             budget=self._budget_of(uid),
             demanded=self._is_demanded(uid),
         )
@@ -470,12 +471,13 @@ class Observations:
         return self._placements.model_changed(uid, placement_of(model, self._base_of(uid)))
 
     def _use_of(self, uid: str) -> fetch_pb2.ModelUse | None:
+        model = self._specs.get(uid)
+        return use.summary(self._users_of(uid), model.ref, self._name_all_pods) if model else None
+
+    def _users_of(self, uid: str) -> Iterator[use.PodView]:
         """The Pods that use a model, where nodes have something of it."""
-        model, holders = self._specs.get(uid), self._holders.get(uid, ())
-        if model is None:
-            return None
-        users = (pod for pod in self.pods.index.users_of(uid) if pod.node in holders)
-        return use.summary(users, model.ref, self._name_all_pods)
+        holders = self._holders.get(uid, ())
+        return (pod for pod in self.pods.index.users_of(uid) if pod.node in holders)
 
     def _awaits_listing(self, model: ModelSpec) -> bool:
         source = self.source_of(model)

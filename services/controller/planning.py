@@ -96,6 +96,8 @@ class Observed:
     base: ModelSpec | None = None
     # The Pods that use the model now, on nodes that have something of it; None when there are none.
     use: fetch_pb2.ModelUse | None = None
+    # All nodes on which they are, of which use names some.
+    used: Set[str] = frozenset()
     # The budget of the model's namespace, if it has one.
     budget: Account | None = None
 
@@ -896,11 +898,9 @@ class _NodePart:
 def _part_of(node: str, model: ModelSpec, observed: Observed, assignment: fetch_pb2.Assignment) -> _NodePart:
     """What is asked of a node: one gives its copy up only if all might, and as long as no Pod is known to use it."""
     residency = assignment.residency
-    if node in model.requests.evicted and residency == fetch_pb2.RESIDENCY_EVICTABLE:
-        users = observed.use.users if observed.use else ()
-        told = observed.use is None or observed.use.pods == len(users)
-        if told and all(each.node != node for each in users):
-            residency = fetch_pb2.RESIDENCY_EVICTED
+    evictable = residency == fetch_pb2.RESIDENCY_EVICTABLE and node not in observed.used
+    if evictable and node in model.requests.evicted:
+        residency = fetch_pb2.RESIDENCY_EVICTED
     verify = model.requests.verify_on(node) if assignment.artifact.digest else ""
     return _NodePart(verify, model.requests.demand_on(node, assignment.demand), residency)
 

@@ -12,6 +12,7 @@ from ome.model.v1 import model_pb2
 from services.controller.observations import Observations, decode_assignment, decode_state, project_node
 from services.controller.planning import Assign, Report
 from services.controller.settings import Settings
+from services.controller.use import PodView
 
 UID = "0b0b0b0b-0000-4000-8000-000000000001"
 OWN_LABELS = {f"models.ome/{UID}": "Ready", "models.ome.io/clusterbasemodel.m": "Ready"}
@@ -323,3 +324,18 @@ def test_a_model_that_has_got_its_room_holds_none_back_whenever_its_object_chang
     known.observations.plans.remember("a", 2, fetch_pb2.ModelPlan())
     known.observations.decided(known.observations.observed_of("a"), [])
     assert has_room(known, "b", 5)
+
+
+def test_planning_is_told_of_every_node_where_pods_use_a_model_and_of_no_other() -> None:
+    known = Known()
+    known.model("m", path="/mnt/models/m")
+    nodes = [f"n{number}" for number in range(20)]
+    for number, node in enumerate(nodes):
+        pod = PodView("team", f"pod-{number}", node, ("/mnt/models/m",), None, number, True)
+        known.observations.pods.index.pod_changed(pod.key, pod)
+    for node in nodes[:12]:
+        known.holds(node, "m")
+    observed = known.observations.observed_of("m")
+    assert observed.used == set(nodes[:12])
+    assert observed.use is not None
+    assert (observed.use.pods, len(observed.use.users)) == (12, 8)

@@ -799,11 +799,11 @@ def test_a_node_gives_a_model_up_alone_if_its_rules_allow_that_and_no_pod_uses_i
     assert residencies(storage) == [fetch_pb2.RESIDENCY_EVICTED, evictable]
     assert residencies({**storage, "residency": "Always"}) == [fetch_pb2.RESIDENCY_UNSPECIFIED] * 2
     assert residencies(storage, demanded=True) == [fetch_pb2.RESIDENCY_UNSPECIFIED] * 2
-    here, there = (fetch_pb2.ModelUse(pods=1, users=[fetch_pb2.NodeUse(node=node)]) for node in (first, second))
-    assert residencies(storage, use=here) == [evictable, evictable]
-    assert residencies(storage, use=there) == [fetch_pb2.RESIDENCY_EVICTED, evictable]
-    # Not all Pods are told, so one may be there.
-    assert residencies(storage, use=fetch_pb2.ModelUse(pods=9, users=there.users)) == [evictable, evictable]
+    assert residencies(storage, used={first}) == [evictable, evictable]
+    assert residencies(storage, used={second}) == [fetch_pb2.RESIDENCY_EVICTED, evictable]
+    # However many there are elsewhere, of which not all are told.
+    many = fetch_pb2.ModelUse(pods=9, users=[fetch_pb2.NodeUse(node=second)])
+    assert residencies(storage, use=many, used={second}) == [fetch_pb2.RESIDENCY_EVICTED, evictable]
 
 
 def test_asking_for_a_model_on_one_node_is_a_demand_on_that_node() -> None:
