@@ -4,7 +4,7 @@ What planning decides of a model is put into words here, and not decided again; 
 """
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,9 @@ def add_nodes(
 ) -> None:
     """Tell of the nodes that would hold the model, and add up what it costs. refs are other models by uid."""
     digest = forecast.artifact.digest
-    found = [_node(room, path, digest, forecast.disk_bytes, refs) for room in rooms]
+    # Copies of other namespaces are none of the caller's: a list of checksums would tell who holds which files where.
+    told_of = {uid for uid, ref in refs.items() if ref.namespace in ("", forecast.model.namespace)}
+    found = [_node(room, path, digest, forecast.disk_bytes, refs, told_of) for room in rooms]
     found.sort(key=lambda each: (-each.room, each.node))
     forecast.node_count = len(found)
     forecast.lacking_nodes = sum(each.room == model_pb2.ROOM_VERDICT_LACKS for each in found)
@@ -91,7 +93,12 @@ def _why_not(storage: Mapping[str, Any], view: NodeView) -> str:
 
 
 def _node(
-    room: NodeRoom, path: str, digest: str, needed: int, refs: Mapping[str, model_pb2.ModelRef]
+    room: NodeRoom,
+    path: str,
+    digest: str,
+    needed: int,
+    refs: Mapping[str, model_pb2.ModelRef],
+    told_of: Set[str],
 ) -> model_pb2.ForecastNode:
     told = model_pb2.ForecastNode(node=room.name)
     root = _root_of(room.heartbeat, path)
@@ -102,7 +109,7 @@ def _node(
     here = [each for each in room.residents if _is_in(each, root, room)]
     if not digest:
         return told
-    if digest == room.digest or any(each.digest == digest for each in here):
+    if digest == room.digest or any(each.digest == digest and not told_of.isdisjoint(each.models) for each in here):
         told.room = model_pb2.ROOM_VERDICT_HELD
         return told
     if root.high_watermark_percent:

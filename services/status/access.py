@@ -24,6 +24,8 @@ REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 _DENIED_SECONDS = 10.0
 _REMEMBERED = 50_000
 _PARALLEL = 16
+# No object has a longer name. Each question is remembered with it, so whoever makes names up would choose how much.
+_NAME_CHARACTERS = 253
 # Namespaces of which one call may have the API server asked. Whoever may see few of very many has to name one.
 _MOST_NAMESPACES = 256
 
@@ -78,6 +80,8 @@ class ReviewedAccess:
 
     async def permits(self, caller: Caller, verb: str, scope: Scope, name: str = "") -> bool:
         """Whether a caller has a right, remembered for a short time. Raises Unavailable."""
+        if max(len(scope.namespace), len(name)) > _NAME_CHARACTERS:
+            return False
         wider = [Scope(scope.group, scope.resource)] if scope.namespace else []
         asked = [*((each, "") for each in (*wider, scope)), *([(scope, name)] if name else [])]
         for each, named in asked:

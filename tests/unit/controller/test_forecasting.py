@@ -114,3 +114,18 @@ def test_nodes_that_would_not_get_the_model_are_told_with_the_rule_that_keeps_th
         "Node tainted matches, but has the taint gpu=yes:NoSchedule, which storage.tolerations does not tolerate.",
         "Not chosen: node other lacks gpu=H100 (node other has gpu=T4).",
     ]
+
+
+@pytest.mark.parametrize(
+    ("holder", "verdict"), [("", ROOM_VERDICT_HELD), ("team-a", ROOM_VERDICT_HELD), ("team-b", ROOM_VERDICT_FITS)]
+)
+def test_a_list_of_checksums_does_not_tell_which_nodes_hold_these_files_for_another_namespace(
+    holder: str, verdict: int
+) -> None:
+    artifact = Artifact(digest=DIGEST, bytes=GIB)
+    whole = Forecast(model=ModelRef(namespace="team-a", name="m"), artifact=artifact, disk_bytes=GIB)
+    heartbeat = NodeHeartbeat(node="node-1", roots=[root()])
+    room = NodeRoom("node-1", heartbeat, (resident(1, digest=DIGEST),), {})
+    add_nodes(whole, [room], "", {REF.uid: ModelRef(namespace=holder, name="old", uid=REF.uid)})
+    assert whole.nodes[0].room == verdict
+    assert whole.fetching_nodes == (verdict != ROOM_VERDICT_HELD)
