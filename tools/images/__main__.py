@@ -13,9 +13,11 @@ from pathlib import Path
 
 import yaml
 
-from tools.images import build, check, debian, layout, registry, sbom
+from tools.images import attestation, build, check, debian, layout, registry, sbom
 from tools.node import userland
 
+# The commit has them as well; by their digests, who knows only the locks finds the images made from them.
+_LOCKS = ("deploy/images/debian.lock", "3rdparty/python/default.lock")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ome" / "debian"
 
 
@@ -68,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _build(services: list[str], executables: Path, output: Path, repository: str, mirror: str) -> None:
     text = debian.LOCK.read_text()
     provenance = _provenance()
+    changed = bool(_git("status", "--porcelain"))
+    locks = {path: (build.ROOT / path).read_bytes() for path in _LOCKS}
     packages = debian.read_lock(text)
     base = build.base_layer(debian.Archive(CACHE, debian.snapshot_of(text), mirror), packages)
     output.mkdir(parents=True, exist_ok=True)
@@ -78,6 +82,8 @@ def _build(services: list[str], executables: Path, output: Path, repository: str
         (output / f"{service}.tar").write_bytes(content)
         (output / f"{service}.cdx.json").write_bytes(sbom.document(content, name, packages))
         written = check.manifest_bytes(content)
+        statement = attestation.document(name, layout.digest(written), provenance.revision, changed, locks)
+        (output / f"{service}.intoto.json").write_bytes(statement)
         sizes = [each["size"] / 1e6 for each in json.loads(written)["layers"]]
         print(
             f"{name} {layout.digest(written)}: {sum(sizes):.0f} MB compressed "
@@ -87,12 +93,14 @@ def _build(services: list[str], executables: Path, output: Path, repository: str
 
 def _provenance() -> build.Provenance:
     chart = yaml.safe_load((build.ROOT / "deploy" / "helm" / "controller" / "Chart.yaml").read_text())
-    shown = subprocess.run(
-        ["git", "log", "-1", "--format=%H %ct"], cwd=build.ROOT, check=False, capture_output=True, text=True
-    ).stdout.split()
-    revision, seconds = shown or ("", "0")
+    revision, seconds = _git("log", "-1", "--format=%H %ct").split() or ("", "0")
     created = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return build.Provenance(str(chart["appVersion"]), revision, created)
+
+
+def _git(*arguments: str) -> str:
+    """What git says of these files; empty where they are not in a repository."""
+    return subprocess.run(["git", *arguments], cwd=build.ROOT, check=False, capture_output=True, text=True).stdout
 
 
 def _lock(mirror: str) -> None:
