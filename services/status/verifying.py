@@ -17,7 +17,8 @@ from services.status.serving import shown_time
 RESULTS_LIMIT = 50
 _MOST = 2**31 - 1
 _FILES_LIMIT = 3
-_FILE_CHARACTERS = 1024
+# So that the results of a fleet of liars leave room for the rest of a status.
+_TEXT_CHARACTERS = 256
 
 
 def verification_document(
@@ -62,7 +63,7 @@ def _result(node: str, found: Verification) -> dict[str, Any]:
         "digest": found.digest,
         "bytes": max(0, found.bytes),
         "damaged": max(0, min(found.damaged, _MOST)),
-        "files": [one_line(file, _FILE_CHARACTERS) for file in found.files[:_FILES_LIMIT]],
-        "problem": one_line(found.problem),
+        "files": [one_line(file, _TEXT_CHARACTERS) for file in found.files[:_FILES_LIMIT]],
+        "problem": one_line(found.problem, _TEXT_CHARACTERS),
     }
     return {key: value for key, value in result.items() if value not in ("", [])}
