@@ -76,6 +76,7 @@ _OTHER_STORAGE: Object = {
     "downloadPolicy": "AlwaysDownload",
     "residency": "Evictable",
     "revisionPolicy": "Follow",
+    "revisionHistoryLimit": 2,
     "followIntervalSeconds": 60,
     "rollout": {"canary": 1},
 }

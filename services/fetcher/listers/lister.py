@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from types import FrameType
 from typing import NoReturn
 
 import structlog
@@ -27,6 +28,9 @@ from services.fetcher.store.linux import end_with_parent
 
 # With less left, whatever has failed has most likely failed for want of memory.
 _SPARE_BYTES = 4 << 20
+_WATCH_SECONDS = 1.0
+# Of each further thread. All of it counts as memory, though hardly any is used: four of the usual size are 32 MiB.
+_STACK_BYTES = 2 << 20
 _log = structlog.get_logger()
 
 
@@ -68,21 +72,50 @@ def _confine(connection: socket.socket, memory_bytes: int) -> None:
     kept = connection.fileno()
     os.closerange(3, kept)
     os.closerange(kept + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    taken = _data_bytes()
-    resource.setrlimit(resource.RLIMIT_DATA, (taken + memory_bytes, taken + memory_bytes))
+    threading.stack_size(_STACK_BYTES)
+    most = _data_bytes() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     # A thread that finds no memory leaves the others waiting for it, or for what it was to bring.
     threading.excepthook = lambda raised: _end_without_memory(raised.exc_type)
     sys.unraisablehook = lambda raised: _end_without_memory(raised.exc_type)
+    _watch_memory(most)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as adjustment:
         # Should the container's own limit be met, this process goes first.
         adjustment.write("1000")
 
 
+def _comes_of_memory(error: BaseException | None) -> bool:
+    """Whether an error was raised because of, or while handling, a want of memory."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _end_without_memory(kind: type[BaseException] | None) -> None:
     # A thread that cannot be started is a RuntimeError.
     if kind is not None and issubclass(kind, MemoryError | RuntimeError):
         os._exit(1)
+
+
+def _watch_memory(most_bytes: int) -> None:
+    """Have MemoryError raised where there is no memory to speak of at two looks in a row.
+
+    The hooks end the process at once, but there may be none left for them, either; and then whoever waits for the
+    thread that has failed waits in vain.
+    """
+    scarce = False
+
+    def look(number: int, frame: FrameType | None) -> None:
+        nonlocal scarce
+        before, scarce = scarce, _data_bytes() > most_bytes - _SPARE_BYTES
+        if scarce and before:
+            raise MemoryError
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _WATCH_SECONDS, _WATCH_SECONDS)
 
 
 def _data_bytes() -> int:
@@ -102,8 +135,8 @@ def _answer(connection: socket.socket, sources: Sources, memory_bytes: int) -> b
     except MemoryError:
         error: Exception = too_large(request.uri, memory_bytes)
     except Exception as raised:  # The work item's boundary: the answer says what went wrong.
-        exhausted = _data_bytes() > resource.getrlimit(resource.RLIMIT_DATA)[0] - _SPARE_BYTES
-        error = too_large(request.uri, memory_bytes) if exhausted else raised
+        scarce = _data_bytes() > resource.getrlimit(resource.RLIMIT_DATA)[0] - _SPARE_BYTES
+        error = too_large(request.uri, memory_bytes) if scarce or _comes_of_memory(raised) else raised
         if is_defect(error):
             _log.error("listing_failed", source=request.uri, exc_info=raised)
     resolution = Resolution(problem=problem_of(error, "fetcher"))
