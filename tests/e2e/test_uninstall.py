@@ -43,6 +43,8 @@ def test_removal_leaves_what_the_guide_says_and_a_node_can_be_cleaned(ome: Insta
         "customresourcedefinition.apiextensions.k8s.io/inferenceservices.ome.io",
         "namespace/ome",
     ]
+    # Pods end in order, which takes a moment longer than their owners.
+    cluster.kubectl("wait", "--for=delete", "pod", "--all", "-n", NAMESPACE, "--timeout=120s")
     left = set(everything(cluster, namespaced=True))
     assert {line for line in left if not line.startswith(("lease.", "secret/"))} == {
         "persistentvolumeclaim/data-ome-nats-0"
