@@ -112,7 +112,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
             await AskingsServer(known.awaits_answer).serve(client)
-            await known.pods.serve(client, known.ref_of)
+            await known.pods.serve(client, known.ref_of, known.serves)
             health.ok(_SYNCED)
             known.look_at_everything()
             async with asyncio.TaskGroup() as group:

@@ -27,7 +27,7 @@ from libs.model.kinds import model_ref
 from libs.model.tolerations import taints_of
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import listings, planning, use
+from services.controller import gates, listings, planning, use
 from services.controller.bases import placement_of
 from services.controller.budgets import Account, Budgets, charge_of, limits_of
 from services.controller.gate_watch import GateWatch
@@ -276,6 +276,11 @@ class Observations:
         model = self._specs.get(uid)
         return model.ref if model else None
 
+    def serves(self, node: str, uid: str) -> bool:
+        """Whether a node says that readers find a model there, so that the scheduler may send Pods to it."""
+        state = self.observed.get(names.node_key(node, uid))
+        return state is not None and state.phase == model_pb2.NODE_PHASE_READY
+
     def item(self, uid: str) -> Object | None:
         """The model's object, or None when there is none."""
         return self._items.get(uid)
@@ -458,7 +463,14 @@ class Observations:
         place = _place_of(self._items[uid])
         # A FineTunedWeight may have the name of another model.
         is_awaited = self._bases.base_at(*place) == uid and self.gates.is_awaited(place)
-        return is_awaited or self.services.is_wanted(uid)
+        return is_awaited or self.services.is_wanted(uid) or self._is_missed(uid)
+
+    def _is_missed(self, uid: str) -> bool:
+        """Whether a Pod names a model that no node has, and has found no node yet: it may select those that have it."""
+        waiting = self.pods.index.waiting_for(uid)
+        if not waiting or gates.may_start(self._items[uid]):
+            return False
+        return any(use.names_model(pod, self._specs[uid].ref) for pod in waiting)
 
     def _base_of(self, uid: str) -> ModelSpec | None:
         return self._specs.get(self._bases.base_of(uid) or "")
