@@ -96,9 +96,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             # Asked each time: a process that was stopped may find its term over before anything has told it so.
             return await loop.reconcile(kube, js, uid) if leadership.leading else None
 
-        async def lift(pod: tuple[str, str]) -> None:
-            if leadership.leading:
-                await known.gates.reconcile(kube, pod)
+        async def lift(pod: tuple[str, str]) -> float | None:
+            return await known.gates.reconcile(kube, pod) if leadership.leading else None
 
         async def work() -> None:
             for mirror, _ in mirrors:

@@ -100,7 +100,7 @@ class Observations:
         self._bases = Bases()
         self._budgets = Budgets(limits_of(settings.namespace_budgets))
         self.services = ServiceWatch(changed, health)
-        self.gates = GateWatch(health, self._model_at, self._demand_changed)
+        self.gates = GateWatch(health, self._model_at, self._demand_changed, settings.pod_name)
         # When a node's heartbeat was found missing, and when the node itself was found not ready. By the monotonic
         # clock, from when we saw it: other clocks may be wrong and ours may be set, and deletions depend on this.
         self._silent_since: dict[str, float] = {}

@@ -33,6 +33,7 @@ GRANTED: dict[str, Grants] = {
         ("", "persistentvolumeclaims", "team-a", ""): _FOLLOW,
         ("", "pods", "ome", ""): _FOLLOW | {"patch"},
         ("batch", "jobs", "team-a", ""): _FOLLOW | {"get", "create", "delete"},
+        ("events.k8s.io", "events", "team-a", ""): {"create"},
         ("", "secrets", "team-a", "hf-token"): {"get"},
         # By name only: it cannot look around.
         ("", "secrets", "ome", "ome-nats-issuer"): {"get"},
@@ -256,3 +257,28 @@ async def test_the_controller_may_delete_its_own_jobs_and_no_others(server: ApiS
 
     assert await _job_refusal(server, "DELETE", _INSPECTION) == ""
     assert "denied request: " in await _job_refusal(server, "DELETE", others)
+
+
+def _event(**changes: Any) -> dict[str, Any]:
+    about = {"apiVersion": "v1", "kind": "Pod", "name": "server", "namespace": "team-a"}
+    said = {"reportingController": "ome.io/controller", "reportingInstance": "controller-a", "action": "AwaitModel"}
+    event = {"metadata": {"name": "server.1", "namespace": "team-a"}, "eventTime": "2026-01-01T00:00:00.000000Z"}
+    return event | said | {"type": "Normal", "reason": "WaitingForModel", "note": "n", "regarding": about} | changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"regarding": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "namespace": "team-a"}},
+        {"regarding": {"apiVersion": "v1", "kind": "Secret", "name": "theirs", "namespace": "team-a"}},
+        {"reportingController": "kubelet"},
+    ],
+    ids=str,
+)
+async def test_the_controller_may_record_events_of_pods_alone_and_in_its_own_name(
+    changes: dict[str, Any], server: ApiServer
+) -> None:
+    path = "/apis/events.k8s.io/v1/namespaces/team-a/events"
+    denied = await _refused(server, "ome-controller", "POST", path, _event(**changes))
+    assert "denied request: the controller may record events of Pods only" in denied
+    assert await _refused(server, "ome-controller", "POST", path, _event()) == ""
