@@ -112,6 +112,16 @@ async def _refused(
     return ""
 
 
+_EVENTS = "/apis/events.k8s.io/v1/namespaces/ome/events"
+
+
+def _event(**changes: Any) -> dict[str, Any]:
+    about = {"apiVersion": "v1", "kind": "Pod", "name": "server", "namespace": "ome"}
+    said = {"reportingController": "ome.io/controller", "reportingInstance": "controller-a", "action": "AwaitModel"}
+    event = {"metadata": {"name": "server.1", "namespace": "ome"}, "eventTime": "2026-01-01T00:00:00.000000Z"}
+    return event | said | {"type": "Normal", "reason": "WaitingForModel", "note": "n", "regarding": about} | changes
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiServer]:
     async with running_api_server(tmp_path_factory.mktemp("apiserver")) as running:
@@ -127,6 +137,9 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
                 while not await _refusal(running, account, "llama", {"metadata": {"labels": {"a": "b"}}}):
                     await asyncio.sleep(0.1)
             while "denied" not in await _job_refusal(running, "POST", _changed(("metadata", "labels"), {"a": "b"})):
+                await asyncio.sleep(0.1)
+            foreign = _event(reportingController="kubelet")
+            while "denied" not in await _refused(running, "ome-controller", "POST", _EVENTS, foreign):
                 await asyncio.sleep(0.1)
         yield running
 
@@ -259,18 +272,11 @@ async def test_the_controller_may_delete_its_own_jobs_and_no_others(server: ApiS
     assert "denied request: " in await _job_refusal(server, "DELETE", others)
 
 
-def _event(**changes: Any) -> dict[str, Any]:
-    about = {"apiVersion": "v1", "kind": "Pod", "name": "server", "namespace": "team-a"}
-    said = {"reportingController": "ome.io/controller", "reportingInstance": "controller-a", "action": "AwaitModel"}
-    event = {"metadata": {"name": "server.1", "namespace": "team-a"}, "eventTime": "2026-01-01T00:00:00.000000Z"}
-    return event | said | {"type": "Normal", "reason": "WaitingForModel", "note": "n", "regarding": about} | changes
-
-
 @pytest.mark.parametrize(
     "changes",
     [
-        {"regarding": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "namespace": "team-a"}},
-        {"regarding": {"apiVersion": "v1", "kind": "Secret", "name": "theirs", "namespace": "team-a"}},
+        {"regarding": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "namespace": "ome"}},
+        {"regarding": {"apiVersion": "v1", "kind": "Secret", "name": "theirs", "namespace": "ome"}},
         {"reportingController": "kubelet"},
     ],
     ids=str,
@@ -278,7 +284,6 @@ def _event(**changes: Any) -> dict[str, Any]:
 async def test_the_controller_may_record_events_of_pods_alone_and_in_its_own_name(
     changes: dict[str, Any], server: ApiServer
 ) -> None:
-    path = "/apis/events.k8s.io/v1/namespaces/team-a/events"
-    denied = await _refused(server, "ome-controller", "POST", path, _event(**changes))
+    denied = await _refused(server, "ome-controller", "POST", _EVENTS, _event(**changes))
     assert "denied request: the controller may record events of Pods only" in denied
-    assert await _refused(server, "ome-controller", "POST", path, _event()) == ""
+    assert await _refused(server, "ome-controller", "POST", _EVENTS, _event()) == ""
