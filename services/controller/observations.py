@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -111,6 +111,8 @@ class Observations:
         self._held_by: dict[str, set[str]] = defaultdict(set)
         self._listings: dict[str, set[str]] = defaultdict(set)
         self._asked: dict[str, dict[str, listings.Asked]] = {}
+        # When a hub has announced a change to models that follow it, by the monotonic clock.
+        self._announced: dict[str, float] = {}
         # Revision of each listing and when it was heard of, by the monotonic clock.
         self._heard: dict[str, tuple[int, float]] = {}
 
@@ -211,6 +213,23 @@ class Observations:
         self._refresh_waiting(key)
         self._changed(key)
 
+    def source_changed(self, repository: str, revisions: Sequence[str]) -> int:
+        """A hub says that a repository has changed, of which revisions if it knows; how many models follow that."""
+        following = [uid for uid, model in self._specs.items() if self._is_following(model, repository, revisions)]
+        for uid in following:
+            self._announced[uid] = time.monotonic()
+            self._changed(uid)
+        return len(following)
+
+    def _is_following(self, model: ModelSpec, repository: str, revisions: Sequence[str]) -> bool:
+        if not model.follows or model.deleting or model.disabled:
+            return False
+        try:
+            source = self.source_of(model)
+        except InvalidValue:
+            return False
+        return source is not None and listings.is_named(source, repository, revisions)
+
     def look_at_everything(self) -> None:
         """Report every model as changed, as at the start and when this replica begins to lead."""
         for node in {*self._nodes, *map(names.node_name, self.heartbeats.entries)}:
@@ -292,6 +311,7 @@ class Observations:
     def forget_object(self, uid: str) -> None:
         """The object has gone, or goes without more to do, before the watch says so."""
         self._items.pop(uid, None)
+        self._announced.pop(uid, None)
         if model := self._specs.pop(uid, None):
             self._look_for_room(self._budgets.wait(uid, model.ref.namespace, "", 0))
         self._placements.model_changed(uid, None)
@@ -345,6 +365,7 @@ class Observations:
             use=self._use_of(uid),
             used={pod.node for pod in self._users_of(uid)},
             budget=self._budget_of(uid),
+            announced_at=self._announced.get(uid),
             demanded=self._is_demanded(uid),
         )
 
