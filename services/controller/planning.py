@@ -987,8 +987,8 @@ def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float
     absence = _absence(observed, held, state, now)
     if held is None or held.assignment.goal != fetch_pb2.GOAL_ABSENT:
         return Assign(node, absence, held.revision if held else 0, reason), None
-    if _waits(held.assignment) != _waits(absence):
-        return Assign(node, absence, held.revision, "how long the node waits has changed"), None
+    if _terms(held.assignment) != _terms(absence):
+        return Assign(node, absence, held.revision, "how the node lets go has changed"), None
     if state and state.phase == model_pb2.NODE_PHASE_DELETED and state.assignment_revision == held.revision:
         return Forget(node, "the node has confirmed that it holds nothing"), None
     if view.unreachable_since is None:
@@ -1012,6 +1012,9 @@ def _absence(
         unclaimed=observed.model is None and (held is None or held.assignment.unclaimed),
         reserve=bool(observed.model and observed.model.deleting and observed.model.reserve),
     )
+    if observed.model is None and held and held.assignment.goal == fetch_pb2.GOAL_ABSENT:
+        # What was said last counts for one whose object has gone.
+        absence.reserve = held.assignment.reserve
     if observed.model:
         absence.MergeFrom(fetch_pb2.Assignment(in_use_grace_seconds=observed.model.in_use_grace_seconds))
     elif held and held.assignment.HasField("in_use_grace_seconds"):
@@ -1025,10 +1028,10 @@ def _absence(
     return absence
 
 
-def _waits(absence: fetch_pb2.Assignment) -> tuple[bool, int | None]:
-    """What decides how long a node keeps what it is to let go of."""
+def _terms(absence: fetch_pb2.Assignment) -> tuple[bool, int | None, bool]:
+    """What decides how long a node keeps what it is to let go of, and whether its files stay."""
     grace = absence.in_use_grace_seconds if absence.HasField("in_use_grace_seconds") else None
-    return absence.HasField("unselected_since"), grace
+    return absence.HasField("unselected_since"), grace, absence.reserve
 
 
 def _content_digest(assignment: fetch_pb2.Assignment) -> str:

@@ -119,7 +119,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             keeper.give_up_revisions,
         )
         fetching = stack.enter_context(
-            Fetching(slots.total, roots, manifests, credentials, sources, sharing, evictor.make_room)
+            Fetching(slots.total, roots, manifests, credentials, sources, sharing, evictor.make_room, keeper.held_bytes)
         )
         pace = Pace(settings.priority_across_namespaces, settings.least_bytes_per_second, settings.slow_seconds)
         traces = open_traces("fetcher", node, settings.traces_endpoint, settings.traces_ratio)
