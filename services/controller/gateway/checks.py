@@ -80,6 +80,9 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
             uid=state.model.uid,
         )
     )
+    del bounded.kept_revisions[_MOST_HELD:]
+    for digest in bounded.kept_revisions:
+        check_digest(digest)
     del bounded.held[_MOST_HELD:]
     for held in bounded.held:
         check_digest(held.artifact.digest)

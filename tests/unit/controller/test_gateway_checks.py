@@ -199,6 +199,14 @@ def test_what_a_node_may_publish_names_the_node_and_the_gateway_may_publish_none
     assert {subject.replace("node-1", "*") for subject in permissions.publish} <= set(denied)
 
 
+def test_the_revisions_that_a_node_keeps_are_few_digests() -> None:
+    state = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="u-1"), kept_revisions=[DIGEST] * 99)
+    assert [*bounded_state(state).kept_revisions] == [DIGEST] * 8
+    state.kept_revisions[0] = "anything"
+    with pytest.raises(InvalidValue):
+        bounded_state(state)
+
+
 def test_what_a_node_has_found_is_bounded_and_of_an_artifact() -> None:
     state = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="u-1"))
     state.verification.CopyFrom(

@@ -153,7 +153,7 @@ class Problem(_message.Message):
     def __init__(self, reason: _Optional[_Union[_model_pb2.Reason, str]] = ..., message: _Optional[str] = ..., problem_class: _Optional[_Union[ProblemClass, str]] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class NodeModelState(_message.Message):
-    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held", "update", "verification")
+    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held", "update", "verification", "kept_revisions")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +170,7 @@ class NodeModelState(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     VERIFICATION_FIELD_NUMBER: _ClassVar[int]
+    KEPT_REVISIONS_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     phase: _model_pb2.NodePhase
     assignment_revision: int
@@ -186,7 +187,8 @@ class NodeModelState(_message.Message):
     held: _containers.RepeatedCompositeFieldContainer[HeldCopy]
     update: _model_pb2.NodePhase
     verification: Verification
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ..., update: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ...) -> None: ...
+    kept_revisions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ..., update: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., kept_revisions: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Verification(_message.Message):
     __slots__ = ("request", "finished_at", "digest", "bytes", "damaged", "files", "problem")
