@@ -18,6 +18,7 @@ from nats.js import JetStreamContext
 from libs.artifact import names
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
+from libs.chassis.nats_batch import read_below
 from libs.chassis.nats_client import put_if, read_key
 from libs.model.manifest_codec import checked_manifest
 from ome.fetch.v1 import fetch_pb2
@@ -43,6 +44,10 @@ _REMEMBERED_BYTES = 64 << 20
 _MANIFEST_SECONDS = 20.0
 _CONTROLLER_SECONDS = 4.5
 _MOST_KEYS = 2_000
+# Of all states of a node at a time; how many nodes are told at once, as after a restart of NATS when all ask.
+_RECALLED_BYTES = 256 << 10
+_RECALLS = 16
+_RECALL_SECONDS = 4.0
 _log = structlog.get_logger()
 
 
@@ -78,6 +83,7 @@ class Answers:
         # Held by those who wait for an answer about the Pods of a node, or for their turn to ask.
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # States of models that no assignment names, as after NATS has lost its data, and records of facts.
+        self._recalling = asyncio.Semaphore(_RECALLS)
         self._unassigned = Allowance(_MOST_KEYS)
         self._records = Allowance(_MOST_KEYS)
 
@@ -111,13 +117,19 @@ class Answers:
         return fetch_pb2.StateReply()
 
     async def _recall(self, node: str, request: fetch_pb2.StateRequest, _: str) -> fetch_pb2.StateReply:
+        if not request.model_uid:
+            return await self._recall_all(node, request.after)
         key = names.node_key(node, check_uid(request.model_uid))
         value = (await read_key(self._js, names.OBSERVED_BUCKET, key))[1]
-        try:
-            return fetch_pb2.StateReply(state=fetch_pb2.NodeModelState.FromString(value) if value else None)
-        except DecodeError:
-            # Whatever it is, it is replaced by the first thing that the node says.
-            return fetch_pb2.StateReply()
+        return fetch_pb2.StateReply(state=_said(request.model_uid, value) if value else None)
+
+    async def _recall_all(self, node: str, after: int) -> fetch_pb2.StateReply:
+        async with self._recalling:
+            piece = await read_below(
+                self._ome, names.OBSERVED_BUCKET, names.node_token(node), after, _RECALLED_BYTES, _RECALL_SECONDS
+            )
+        states = (_said(names.split_node_key(key)[1], value) for key, value in piece.values)
+        return fetch_pb2.StateReply(states=filter(None, states), more=piece.more, sequence=piece.revision)
 
     async def _heartbeat(self, node: str, heartbeat: fetch_pb2.NodeHeartbeat, _: str) -> None:
         value = bounded_heartbeat(node, heartbeat).SerializeToString()
@@ -227,3 +239,13 @@ class Answers:
             return fetch_pb2.UseReply.FromString(answer.data)
         except (TimeoutError, nats.errors.Error, DecodeError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
+
+
+def _said(uid: str, value: bytes) -> fetch_pb2.NodeModelState | None:
+    """What a key holds; None where it cannot be read: the first thing that the node says replaces it."""
+    try:
+        state = fetch_pb2.NodeModelState.FromString(value)
+    except DecodeError:
+        return None
+    state.model.uid = uid
+    return state

@@ -4,6 +4,7 @@ Must not look itself: that is the model loop's.
 """
 
 import asyncio
+import random
 
 from libs.artifact.names import split_node_key
 from libs.chassis.work import KeyedQueue
@@ -55,9 +56,9 @@ class Triggers:
         for model_uid in self._model_loop.models_of(digest):
             self._queue.add(model_uid)
 
-    def said_unsure(self) -> None:
+    async def said_unsure(self) -> None:
         """What is stored of our own words may have changed: compare it with what is the case, for every model."""
-        self._reports.forget_all()
+        await self._reports.reread()
         self._look_at_assigned()
 
     async def root_opened(self) -> None:
@@ -87,8 +88,9 @@ class Triggers:
     async def revise(self) -> None:
         """Doubt what was said every few minutes, until cancelled."""
         while True:
-            await asyncio.sleep(REVISE_SECONDS)
-            self.said_unsure()
+            # Not all nodes at the same moment, as after a restart of NATS.
+            await asyncio.sleep(random.uniform(0.75, 1.25) * REVISE_SECONDS)
+            await self.said_unsure()
 
     def _look_at_assigned(self) -> None:
         for key in self._assignments.entries:

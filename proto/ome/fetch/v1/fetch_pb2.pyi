@@ -513,23 +513,26 @@ class DesiredChange(_message.Message):
     def __init__(self, model_uid: _Optional[str] = ..., revision: _Optional[int] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., gone: _Optional[bool] = ..., epoch: _Optional[str] = ...) -> None: ...
 
 class DesiredRequest(_message.Message):
-    __slots__ = ("after_uid", "epoch", "revision")
+    __slots__ = ("after_uid", "epoch", "revision", "known")
     AFTER_UID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     after_uid: str
     epoch: str
     revision: int
-    def __init__(self, after_uid: _Optional[str] = ..., epoch: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    known: bytes
+    def __init__(self, after_uid: _Optional[str] = ..., epoch: _Optional[str] = ..., revision: _Optional[int] = ..., known: _Optional[bytes] = ...) -> None: ...
 
 class DesiredSnapshot(_message.Message):
-    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence", "tells_use")
+    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence", "unchanged", "tells_use")
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     RESTORED_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     TELLS_USE_FIELD_NUMBER: _ClassVar[int]
     assignments: _containers.RepeatedCompositeFieldContainer[DesiredChange]
     more: bool
@@ -537,22 +540,31 @@ class DesiredSnapshot(_message.Message):
     restored: bool
     problem: Problem
     sequence: int
+    unchanged: bool
     tells_use: bool
-    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., tells_use: _Optional[bool] = ...) -> None: ...
+    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., unchanged: _Optional[bool] = ..., tells_use: _Optional[bool] = ...) -> None: ...
 
 class StateReply(_message.Message):
-    __slots__ = ("state", "problem")
+    __slots__ = ("state", "problem", "states", "more", "sequence")
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     state: NodeModelState
     problem: Problem
-    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+    states: _containers.RepeatedCompositeFieldContainer[NodeModelState]
+    more: bool
+    sequence: int
+    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., states: _Optional[_Iterable[_Union[NodeModelState, _Mapping]]] = ..., more: _Optional[bool] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class StateRequest(_message.Message):
-    __slots__ = ("model_uid",)
+    __slots__ = ("model_uid", "after")
     MODEL_UID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     model_uid: str
-    def __init__(self, model_uid: _Optional[str] = ...) -> None: ...
+    after: int
+    def __init__(self, model_uid: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
 
 class ManifestRequest(_message.Message):
     __slots__ = ("digest", "offset")
