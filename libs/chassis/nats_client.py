@@ -65,6 +65,13 @@ class _PersistentClient(Client):
             self._flush_queue = PacedFlushes()
         await super()._process_connect_init()
 
+    async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
+        # nats-py writes a ping past what waits; whoever waits for the answer wants to know that all of that was taken.
+        if self._transport and self._pending:
+            self._transport.writelines(self._pending)
+            self._pending, self._pending_data_size = [], 0
+        await super()._send_ping(future)
+
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         if not self.is_connected:
             # nats-py would send what waits to whoever is there, with or without a handshake.
