@@ -77,6 +77,7 @@ def gateway_permissions() -> Permissions:
             *_reading(f"KV_{desired}"),
             f"$JS.API.STREAM.INFO.OBJ_{names.MANIFESTS_BUCKET}",
             *_reading_objects(names.MANIFESTS_BUCKET),
+            f"$JS.API.DIRECT.GET.KV_{observed}",
             f"$JS.API.DIRECT.GET.KV_{observed}.>",
             f"$KV.{observed}.>",
             f"$JS.API.DIRECT.GET.KV_{facts}.>",
