@@ -77,7 +77,6 @@ def gateway_permissions() -> Permissions:
             *_reading(f"KV_{desired}"),
             f"$JS.API.STREAM.INFO.OBJ_{names.MANIFESTS_BUCKET}",
             *_reading_objects(names.MANIFESTS_BUCKET),
-            # All states of a node at once, and one.
             f"$JS.API.DIRECT.GET.KV_{observed}",
             f"$JS.API.DIRECT.GET.KV_{observed}.>",
             f"$KV.{observed}.>",

@@ -140,7 +140,6 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         async def reconcile() -> None:
             # Nothing is removed before it is known what is wanted.
             await assignments.synced()
-            await reports.reread()
             await triggers.root_opened()
             health.ok(ASSIGNMENTS_CHECK)
             await queue.run(model_loop.reconcile, workers=_RECONCILE_WORKERS)
@@ -150,7 +149,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
                 await reconnected.wait()
                 reconnected.clear()
                 assignments.reread()
-                await triggers.said_unsure()
+                triggers.said_unsure()
 
         async def carry_on() -> None:
             while True:

@@ -106,9 +106,9 @@ class SimulatedNode:
         self._reports = Reports(self.gateway)
         self._facts = FactsExchange(self.gateway, name, _VERSION)
 
-    async def reread_reports(self) -> None:
-        """Read what was said anew, as the fetcher does at its start, after a reconnect and every few minutes."""
-        await self._reports.reread()
+    def forget_reports(self) -> None:
+        """Read what was said anew, as the fetcher does after a reconnect and every few minutes."""
+        self._reports.forget_all()
 
     async def reconcile(self, uid: str) -> None:
         """Say what a fetcher says about one model from its assignment to Ready, or that it is gone."""
@@ -145,11 +145,12 @@ class Connection:
 
     def __init__(self) -> None:
         self._nodes: dict[str, SimulatedNode] = {}
-        self._reconnected = asyncio.Event()
         self._queue: KeyedQueue[tuple[str, str]] = KeyedQueue("models")
 
     def reconnected(self) -> None:
-        self._reconnected.set()
+        for node in self._nodes.values():
+            node.assignments.reread()
+            self._doubt(node)
 
     async def run(self, client: Client, nodes: Sequence[str]) -> None:
         self._nodes = {name: SimulatedNode(client, name) for name in nodes}
@@ -157,7 +158,6 @@ class Connection:
             await node.gateway.listen()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run(self._reconcile, _WORKERS_PER_CONNECTION))
-            group.create_task(self._catch_up())
             for node in self._nodes.values():
                 group.create_task(node.assignments.run(self._assignment_changed))
                 group.create_task(self._beat(node))
@@ -169,24 +169,15 @@ class Connection:
     def _assignment_changed(self, key: str) -> None:
         self._queue.add(names.split_node_key(key))
 
-    async def _catch_up(self) -> None:
-        while True:
-            await self._reconnected.wait()
-            self._reconnected.clear()
-            for node in self._nodes.values():
-                node.assignments.reread()
-            await asyncio.gather(*(self._doubt(node) for node in self._nodes.values()))
-
-    async def _doubt(self, node: SimulatedNode) -> None:
-        await node.reread_reports()
+    def _doubt(self, node: SimulatedNode) -> None:
+        node.forget_reports()
         for key in node.assignments.entries:
             self._queue.add(names.split_node_key(key))
 
     async def _revise(self, node: SimulatedNode) -> None:
-        await self._doubt(node)
         await asyncio.sleep(random.uniform(0, REVISE_SECONDS))
         while True:
-            await self._doubt(node)
+            self._doubt(node)
             await asyncio.sleep(REVISE_SECONDS)
 
     async def _beat(self, node: SimulatedNode) -> None:

@@ -41,4 +41,5 @@ class Gateway:
             # Before that a node would be told that it has nothing to hold.
             await self._desired.mirror.synced()
             await self._answers.open(self._door)
+            await self._door.opened()
             opened()

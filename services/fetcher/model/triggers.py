@@ -56,9 +56,9 @@ class Triggers:
         for model_uid in self._model_loop.models_of(digest):
             self._queue.add(model_uid)
 
-    async def said_unsure(self) -> None:
+    def said_unsure(self) -> None:
         """What is stored of our own words may have changed: compare it with what is the case, for every model."""
-        await self._reports.reread()
+        self._reports.forget_all()
         self._look_at_assigned()
 
     async def root_opened(self) -> None:
@@ -90,7 +90,7 @@ class Triggers:
         while True:
             # Not all nodes at the same moment, as after a restart of NATS.
             await asyncio.sleep(random.uniform(0.75, 1.25) * REVISE_SECONDS)
-            await self.said_unsure()
+            self.said_unsure()
 
     def _look_at_assigned(self) -> None:
         for key in self._assignments.entries:

@@ -545,26 +545,28 @@ class DesiredSnapshot(_message.Message):
     def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., unchanged: _Optional[bool] = ..., tells_use: _Optional[bool] = ...) -> None: ...
 
 class StateReply(_message.Message):
-    __slots__ = ("state", "problem", "states", "more", "sequence")
+    __slots__ = ("state", "problem", "states", "sequence", "more")
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
-    MORE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     state: NodeModelState
     problem: Problem
     states: _containers.RepeatedCompositeFieldContainer[NodeModelState]
-    more: bool
     sequence: int
-    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., states: _Optional[_Iterable[_Union[NodeModelState, _Mapping]]] = ..., more: _Optional[bool] = ..., sequence: _Optional[int] = ...) -> None: ...
+    more: bool
+    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., states: _Optional[_Iterable[_Union[NodeModelState, _Mapping]]] = ..., sequence: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class StateRequest(_message.Message):
-    __slots__ = ("model_uid", "after")
+    __slots__ = ("model_uid", "everything", "after_sequence")
     MODEL_UID_FIELD_NUMBER: _ClassVar[int]
-    AFTER_FIELD_NUMBER: _ClassVar[int]
+    EVERYTHING_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     model_uid: str
-    after: int
-    def __init__(self, model_uid: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+    everything: bool
+    after_sequence: int
+    def __init__(self, model_uid: _Optional[str] = ..., everything: _Optional[bool] = ..., after_sequence: _Optional[int] = ...) -> None: ...
 
 class ManifestRequest(_message.Message):
     __slots__ = ("digest", "offset")
