@@ -96,10 +96,10 @@ def progress_subject(node: str, model_uid: str) -> str:
     return f"ome.progress.{token}.{model_uid}"
 
 
-# What the status service reads.
-# Under which JetStream answers it, as its account imports from the fleet's. Under the usual prefix the server would say
-# that the account has no JetStream.
+# Under which JetStream answers the status service and resolvers, as their accounts import from the fleet's. Under the
+# usual prefix the server would say that the account has no JetStream.
 FOREIGN_API = "ome.api"
+# What the status service reads.
 REPORTED_BUCKETS = (PLANS_BUCKET, OBSERVED_BUCKET, FACTS_BUCKET, NODES_BUCKET)
 
 

@@ -23,7 +23,7 @@ from libs.chassis.kube import Object
 from libs.chassis.nats_mirror import Mirror
 from libs.model.bases import Bases
 from libs.model.eviction import Resident
-from libs.model.kinds import model_ref
+from libs.model.posted import posted_ref
 from libs.model.tolerations import taints_of
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -389,8 +389,7 @@ class Observations:
 
         May raise any error of the wrong type, where the object is not as the CRD has it.
         """
-        reference = model_ref({**item, "metadata": {**item["metadata"], "uid": ""}})
-        uid = self._uid_of(reference)
+        uid = self._uid_of(posted_ref(item))
         known = self._items.get(uid, {"metadata": {}})["metadata"]
         # What the API server writes is not for a manifest to say.
         metadata = {key: item["metadata"][key] for key in _WRITTEN_BY_PEOPLE if key in item["metadata"]}

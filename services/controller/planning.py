@@ -1007,7 +1007,8 @@ def _absence(
         generation=before.generation,
         artifact=before.artifact if before.artifact.digest else None,
         unclaimed=observed.model is None and (held is None or held.assignment.unclaimed),
-        reserve=bool(observed.model and observed.model.deleting and observed.model.reserve),
+        # What no object stands for any more counts to nobody's budget.
+        reserve=bool(observed.model and observed.model.deleting and observed.model.reserve and not observed.budget),
     )
     if observed.model:
         absence.MergeFrom(fetch_pb2.Assignment(in_use_grace_seconds=observed.model.in_use_grace_seconds))
