@@ -714,3 +714,17 @@ class TrialReply(_message.Message):
     files: _containers.RepeatedCompositeFieldContainer[_model_pb2.ForecastFile]
     disk_bytes: int
     def __init__(self, resolution: _Optional[_Union[Resolution, _Mapping]] = ..., files: _Optional[_Iterable[_Union[_model_pb2.ForecastFile, _Mapping]]] = ..., disk_bytes: _Optional[int] = ...) -> None: ...
+
+class SourceChanged(_message.Message):
+    __slots__ = ("repository", "revisions")
+    REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    REVISIONS_FIELD_NUMBER: _ClassVar[int]
+    repository: str
+    revisions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, repository: _Optional[str] = ..., revisions: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SourceChangedReply(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: int
+    def __init__(self, models: _Optional[int] = ...) -> None: ...
