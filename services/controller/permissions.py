@@ -119,7 +119,7 @@ def resolver_permissions() -> Permissions:
 def _reported() -> dict[str, tuple[str, str]]:
     """What the status service may ask the fleet's account: by the subject there, its own subject for it, and whether
     one answer comes or several."""
-    asked = {names.FORECAST_SUBJECT: (names.FORECAST_SUBJECT, "single")}
+    asked = {subject: (subject, "single") for subject in (names.FORECAST_SUBJECT, names.FILES_SUBJECT)}
     for bucket in names.REPORTED_BUCKETS:
         for verb, answers in (
             (f"STREAM.INFO.KV_{bucket}", "single"),
@@ -133,7 +133,7 @@ def _reported() -> dict[str, tuple[str, str]]:
 
 
 def status_permissions() -> Permissions:
-    """The status service reads four buckets and progress, asks what would come of manifests, and writes nothing.
+    """The status service reads four buckets and progress, asks for plans and lists of files, and writes nothing.
 
     It is in an account of its own: whatever place it names for an answer is in that account, where nothing is stored
     and nobody listens. It may make no consumer, as that would deliver in the fleet's account; the gateway makes them.

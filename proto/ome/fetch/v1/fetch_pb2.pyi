@@ -697,6 +697,22 @@ class ForecastReply(_message.Message):
     problem: Problem
     def __init__(self, forecast: _Optional[_Union[_model_pb2.Forecast, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
+class FilesRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class FilesReply(_message.Message):
+    __slots__ = ("files", "total", "problem")
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[ManifestFile]
+    total: int
+    problem: Problem
+    def __init__(self, files: _Optional[_Iterable[_Union[ManifestFile, _Mapping]]] = ..., total: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+
 class TrialTask(_message.Message):
     __slots__ = ("source", "namespace", "credentials")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
