@@ -74,6 +74,8 @@ LISTING_WANTED_SUBJECT = "ome.listing.wanted"
 FORECAST_SUBJECT = "ome.forecast"
 # On which it tells the controller that a hub says that a repository has changed.
 SOURCE_CHANGED_SUBJECT = "ome.source.changed"
+# On which it asks which files an artifact has.
+FILES_SUBJECT = "ome.files"
 
 
 def trial_subject(pool: str) -> str:

@@ -21,6 +21,7 @@ from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from libs.chassis.nats_client import put_if, read_key
 from libs.chassis.nats_reading import read_page
 from libs.model.manifest_codec import checked_manifest
+from libs.model.progress import bound_progress
 from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import (
     bounded_facts,
@@ -153,6 +154,7 @@ class Answers:
         await self._ome.publish(f"$KV.{names.NODES_BUCKET}.{names.node_token(node)}", value)
 
     async def _progress(self, node: str, progress: fetch_pb2.Progress, uid: str) -> None:
+        bound_progress(progress)
         await self._ome.publish(names.progress_subject(node, check_uid(uid)), progress.SerializeToString())
 
     async def _manifest(self, node: str, request: fetch_pb2.ManifestRequest, _: str) -> fetch_pb2.ManifestPart:
