@@ -18,6 +18,7 @@ from libs.chassis.traces import open_traces
 from services.controller.askings import AskingsServer
 from services.controller.credentials import CredentialsServer
 from services.controller.destinations import DestinationRules
+from services.controller.file_lists import FileListServer
 from services.controller.forecasts import ForecastServer
 from services.controller.kube import MODEL_COLLECTIONS, NODES
 from services.controller.manifests import ManifestSweep
@@ -120,6 +121,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 group.create_task(loop.queue.run(reconcile, workers=_WORKERS))
                 group.create_task(known.gates.queue.run(lift, workers=_LIFTERS))
                 group.create_task(ForecastServer(client, known, credentials).run())
+                group.create_task(FileListServer(client, js, known.referenced_digests).run())
 
         async def sweep() -> None:
             for mirror, _ in mirrors:

@@ -23,7 +23,7 @@ from libs.chassis.kube import Object
 from libs.chassis.nats_mirror import Mirror
 from libs.model.bases import Bases
 from libs.model.eviction import Resident
-from libs.model.kinds import model_ref
+from libs.model.posted import posted_ref
 from libs.model.tolerations import taints_of
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -383,13 +383,16 @@ class Observations:
                 case planning.Report(told):
                     report = told
         # Also what is decided anew: meanwhile the stored plan may have been the one before.
-        self._look_for_room(self._budgets.wait(uid, namespace, created, report.awaited_bytes if report else 0))
+        waiting = self._budgets.wait(uid, namespace, created, report.awaited_bytes if report else 0)
         for node in {*holding, *self._budgets.charged_nodes(uid)}:
             charge = charge_of(holding[node].artifact) if node in holding else None
-            self._look_for_room(self._budgets.charge(uid, namespace, node, charge))
+            waiting |= self._budgets.charge(uid, namespace, node, charge)
+        self._look_for_room(waiting)
 
     def _charge(self, node: str, uid: str) -> None:
         """Count what a node is to hold of a model against the budget of its namespace."""
+        if not self._budgets.any:
+            return
         assignment = self.desired.get(names.node_key(node, uid))
         namespace = assignment.model.namespace if assignment else ""
         charge = charge_of(assignment.artifact) if assignment else None
@@ -415,8 +418,7 @@ class Observations:
 
         May raise any error of the wrong type, where the object is not as the CRD has it.
         """
-        reference = model_ref({**item, "metadata": {**item["metadata"], "uid": ""}})
-        uid = self._uid_of(reference)
+        uid = self._uid_of(posted_ref(item))
         known = self._items.get(uid, {"metadata": {}})["metadata"]
         # What the API server writes is not for a manifest to say.
         metadata = {key: item["metadata"][key] for key in _WRITTEN_BY_PEOPLE if key in item["metadata"]}

@@ -1030,7 +1030,8 @@ def _absence(
         generation=before.generation,
         artifact=before.artifact if before.artifact.digest else None,
         unclaimed=observed.model is None and (held is None or held.assignment.unclaimed),
-        reserve=bool(observed.model and observed.model.deleting and observed.model.reserve),
+        # What no object stands for any more counts to nobody's budget.
+        reserve=bool(observed.model and observed.model.deleting and observed.model.reserve and not observed.budget),
     )
     if observed.model is None and held and held.assignment.goal == fetch_pb2.GOAL_ABSENT:
         # What was said last counts for one whose object has gone.
