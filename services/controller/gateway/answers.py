@@ -24,6 +24,7 @@ from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import (
     bounded_facts,
     bounded_heartbeat,
+    bounded_progress,
     bounded_questions,
     bounded_state,
     check_digest,
@@ -125,7 +126,8 @@ class Answers:
         await self._ome.publish(f"$KV.{names.NODES_BUCKET}.{names.node_token(node)}", value)
 
     async def _progress(self, node: str, progress: fetch_pb2.Progress, uid: str) -> None:
-        await self._ome.publish(names.progress_subject(node, check_uid(uid)), progress.SerializeToString())
+        value = bounded_progress(progress).SerializeToString()
+        await self._ome.publish(names.progress_subject(node, check_uid(uid)), value)
 
     async def _manifest(self, node: str, request: fetch_pb2.ManifestRequest, _: str) -> fetch_pb2.ManifestPart:
         digest = check_digest(request.digest)
