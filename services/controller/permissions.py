@@ -78,6 +78,7 @@ def gateway_permissions() -> Permissions:
             *_reading(f"KV_{desired}"),
             f"$JS.API.STREAM.INFO.OBJ_{names.MANIFESTS_BUCKET}",
             *_reading_objects(names.MANIFESTS_BUCKET),
+            f"$JS.API.DIRECT.GET.KV_{observed}",
             f"$JS.API.DIRECT.GET.KV_{observed}.>",
             f"$KV.{observed}.>",
             f"$JS.API.DIRECT.GET.KV_{facts}.>",
@@ -135,7 +136,8 @@ def resolver_permissions() -> Permissions:
 def _reported() -> dict[str, tuple[str, str]]:
     """What the status service may ask the fleet's account: by the subject there, its own subject for it, and whether
     one answer comes or several."""
-    asked = {names.FORECAST_SUBJECT: (names.FORECAST_SUBJECT, "single")}
+    subjects = (names.FORECAST_SUBJECT, names.SOURCE_CHANGED_SUBJECT, names.FILES_SUBJECT)
+    asked = {subject: (subject, "single") for subject in subjects}
     for bucket in names.REPORTED_BUCKETS:
         for verb, answers in (
             (f"STREAM.INFO.KV_{bucket}", "single"),
@@ -149,7 +151,8 @@ def _reported() -> dict[str, tuple[str, str]]:
 
 
 def status_permissions() -> Permissions:
-    """The status service reads four buckets and progress, asks what would come of manifests, and writes nothing.
+    """The status service reads four buckets and progress, asks for plans and lists of files, passes on that a hub says
+    that something has changed, and writes nothing.
 
     It is in an account of its own: whatever place it names for an answer is in that account, where nothing is stored
     and nobody listens. It may make no consumer, as that would deliver in the fleet's account; the gateway makes them.

@@ -14,7 +14,6 @@ from ome.model.v1 import model_pb2
 from services.controller.gateway.checks import (
     bounded_facts,
     bounded_heartbeat,
-    bounded_progress,
     bounded_questions,
     bounded_state,
 )
@@ -25,10 +24,12 @@ from tests.unit.status.samples import ARTIFACT, NOW, a_model, a_plan
 
 Path = tuple[FieldDescriptor, ...]
 TIME = "google.protobuf.Timestamp"
+
+
+# Progress is bounded where it is added up.
 BOUNDED: dict[type[Message], Any] = {
     fetch_pb2.NodeModelState: bounded_state,
     fetch_pb2.SharedFacts: bounded_facts,
-    fetch_pb2.Progress: bounded_progress,
     fetch_pb2.UseRequest: bounded_questions,
     fetch_pb2.NodeHeartbeat: lambda heartbeat: bounded_heartbeat("node-1", heartbeat),
 }
@@ -88,7 +89,6 @@ def truths(node_phase: model_pb2.NodePhase = model_pb2.NODE_PHASE_READY) -> dict
             model=model, phase=node_phase, artifact=ARTIFACT, path="/models/m"
         ),
         fetch_pb2.SharedFacts: fetch_pb2.SharedFacts(),
-        fetch_pb2.Progress: fetch_pb2.Progress(),
         fetch_pb2.UseRequest: fetch_pb2.UseRequest(),
         fetch_pb2.NodeHeartbeat: fetch_pb2.NodeHeartbeat(node="node-1"),
     }

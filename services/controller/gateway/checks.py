@@ -125,14 +125,6 @@ def bounded_questions(request: fetch_pb2.UseRequest) -> fetch_pb2.UseRequest:
     return request
 
 
-def bounded_progress(progress: fetch_pb2.Progress) -> fetch_pb2.Progress:
-    """How far a transfer says that it is."""
-    bounded = fetch_pb2.Progress()
-    bounded.CopyFrom(progress)
-    bound_numbers(bounded)
-    return bounded
-
-
 def bounded_facts(said: fetch_pb2.SharedFacts) -> fetch_pb2.SharedFacts:
     """What a node has found out about an artifact, with texts of bounded length."""
     bounded = fetch_pb2.SharedFacts()
