@@ -118,6 +118,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         )
         forecaster.connected(client)
         lists.connected(client)
+        if settings.webhooks_enabled:
+            # Whoever wants none need not pay for its libraries.
+            from services.status.webhooks import opened_webhooks
+
+            await stack.enter_async_context(opened_webhooks(settings, client, tls, health))
         writer = Writer(kube, FIELD_MANAGER)
 
         def look_at_everything() -> None:

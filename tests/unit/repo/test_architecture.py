@@ -46,6 +46,7 @@ THE_WORLD = {
 # The modules that touch the world, themselves or through what they import. A new module is pure until it is added.
 IN_THE_WORLD = {
     "services.controller.askings",
+    "services.controller.source_changes",
     "services.controller.authorization",
     "services.controller.credentials",
     "services.controller.first_secrets",
@@ -190,6 +191,7 @@ IN_THE_WORLD = {
     "services.status.servicer",
     "services.status.settings",
     "services.status.trail",
+    "services.status.webhooks",
 }
 
 

@@ -523,23 +523,26 @@ class DesiredChange(_message.Message):
     def __init__(self, model_uid: _Optional[str] = ..., revision: _Optional[int] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., gone: _Optional[bool] = ..., epoch: _Optional[str] = ...) -> None: ...
 
 class DesiredRequest(_message.Message):
-    __slots__ = ("after_uid", "epoch", "revision")
+    __slots__ = ("after_uid", "epoch", "revision", "known")
     AFTER_UID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     after_uid: str
     epoch: str
     revision: int
-    def __init__(self, after_uid: _Optional[str] = ..., epoch: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    known: bytes
+    def __init__(self, after_uid: _Optional[str] = ..., epoch: _Optional[str] = ..., revision: _Optional[int] = ..., known: _Optional[bytes] = ...) -> None: ...
 
 class DesiredSnapshot(_message.Message):
-    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence", "tells_use")
+    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence", "unchanged", "tells_use")
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     RESTORED_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     TELLS_USE_FIELD_NUMBER: _ClassVar[int]
     assignments: _containers.RepeatedCompositeFieldContainer[DesiredChange]
     more: bool
@@ -547,22 +550,33 @@ class DesiredSnapshot(_message.Message):
     restored: bool
     problem: Problem
     sequence: int
+    unchanged: bool
     tells_use: bool
-    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., tells_use: _Optional[bool] = ...) -> None: ...
+    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., unchanged: _Optional[bool] = ..., tells_use: _Optional[bool] = ...) -> None: ...
 
 class StateReply(_message.Message):
-    __slots__ = ("state", "problem")
+    __slots__ = ("state", "problem", "states", "sequence", "more")
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     state: NodeModelState
     problem: Problem
-    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+    states: _containers.RepeatedCompositeFieldContainer[NodeModelState]
+    sequence: int
+    more: bool
+    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., states: _Optional[_Iterable[_Union[NodeModelState, _Mapping]]] = ..., sequence: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class StateRequest(_message.Message):
-    __slots__ = ("model_uid",)
+    __slots__ = ("model_uid", "everything", "after_sequence")
     MODEL_UID_FIELD_NUMBER: _ClassVar[int]
+    EVERYTHING_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     model_uid: str
-    def __init__(self, model_uid: _Optional[str] = ...) -> None: ...
+    everything: bool
+    after_sequence: int
+    def __init__(self, model_uid: _Optional[str] = ..., everything: _Optional[bool] = ..., after_sequence: _Optional[int] = ...) -> None: ...
 
 class ManifestRequest(_message.Message):
     __slots__ = ("digest", "offset")
@@ -742,3 +756,17 @@ class TrialReply(_message.Message):
     files: _containers.RepeatedCompositeFieldContainer[_model_pb2.ForecastFile]
     disk_bytes: int
     def __init__(self, resolution: _Optional[_Union[Resolution, _Mapping]] = ..., files: _Optional[_Iterable[_Union[_model_pb2.ForecastFile, _Mapping]]] = ..., disk_bytes: _Optional[int] = ...) -> None: ...
+
+class SourceChanged(_message.Message):
+    __slots__ = ("repository", "revisions")
+    REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    REVISIONS_FIELD_NUMBER: _ClassVar[int]
+    repository: str
+    revisions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, repository: _Optional[str] = ..., revisions: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SourceChangedReply(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: int
+    def __init__(self, models: _Optional[int] = ...) -> None: ...
