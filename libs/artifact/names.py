@@ -72,10 +72,10 @@ LISTING_CREDENTIALS_SUBJECT = "ome.listing.credentials"
 LISTING_WANTED_SUBJECT = "ome.listing.wanted"
 # On which the status service asks the controller what would come of a manifest.
 FORECAST_SUBJECT = "ome.forecast"
-# On which it asks which files an artifact has.
-FILES_SUBJECT = "ome.files"
 # On which it tells the controller that a hub says that a repository has changed.
 SOURCE_CHANGED_SUBJECT = "ome.source.changed"
+# On which it asks which files an artifact has.
+FILES_SUBJECT = "ome.files"
 
 
 def trial_subject(pool: str) -> str:

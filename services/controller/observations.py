@@ -383,13 +383,16 @@ class Observations:
                 case planning.Report(told):
                     report = told
         # Also what is decided anew: meanwhile the stored plan may have been the one before.
-        self._look_for_room(self._budgets.wait(uid, namespace, created, report.awaited_bytes if report else 0))
+        waiting = self._budgets.wait(uid, namespace, created, report.awaited_bytes if report else 0)
         for node in {*holding, *self._budgets.charged_nodes(uid)}:
             charge = charge_of(holding[node].artifact) if node in holding else None
-            self._look_for_room(self._budgets.charge(uid, namespace, node, charge))
+            waiting |= self._budgets.charge(uid, namespace, node, charge)
+        self._look_for_room(waiting)
 
     def _charge(self, node: str, uid: str) -> None:
         """Count what a node is to hold of a model against the budget of its namespace."""
+        if not self._budgets.any:
+            return
         assignment = self.desired.get(names.node_key(node, uid))
         namespace = assignment.model.namespace if assignment else ""
         charge = charge_of(assignment.artifact) if assignment else None

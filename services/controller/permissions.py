@@ -136,8 +136,8 @@ def resolver_permissions() -> Permissions:
 def _reported() -> dict[str, tuple[str, str]]:
     """What the status service may ask the fleet's account: by the subject there, its own subject for it, and whether
     one answer comes or several."""
-    subjects = (names.FORECAST_SUBJECT, names.FILES_SUBJECT, names.SOURCE_CHANGED_SUBJECT)
-    asked = {each: (each, "single") for each in subjects}
+    subjects = (names.FORECAST_SUBJECT, names.SOURCE_CHANGED_SUBJECT, names.FILES_SUBJECT)
+    asked = {subject: (subject, "single") for subject in subjects}
     for bucket in names.REPORTED_BUCKETS:
         for verb, answers in (
             (f"STREAM.INFO.KV_{bucket}", "single"),

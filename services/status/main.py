@@ -39,6 +39,8 @@ from services.status.trail import Trail
 LEASE = "ome-status"
 _SYNCED = "synced"
 _WORKERS = 8
+# A model that leaves a node leaves it with others, as when a node loses a label.
+_LEFT_SECONDS = 0.05
 # A request names a model, and a token is the longest of its metadata.
 _OPTIONS = (("grpc.max_receive_message_length", 64 << 10), ("grpc.max_concurrent_streams", 100))
 
@@ -70,6 +72,12 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         for uid in observations.models_of_node(node):
             models.add(uid)
 
+    def copy_left(node: str, uid: str) -> None:
+        model = cluster.models.get(uid)
+        # A scheduler goes by its label still; that of a model which is being deleted has gone before.
+        staying = model and "deletionTimestamp" not in model["metadata"]
+        nodes.add_later(node, _LEFT_SECONDS if staying else node_loop.patience_seconds(node))
+
     # The loops are made below; nothing changes before they run.
     listener = Listener(
         lambda uid: models.add_later(uid, model_loop.patience_seconds(uid)),
@@ -78,6 +86,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         node_placed,
         lambda node, uid: catalog.touch(uid),
         services.add,
+        copy_left,
     )
 
     async with AsyncExitStack() as stack:

@@ -53,6 +53,11 @@ class Assignments:
         """All of them by the uid of the model."""
         return {split_node_key(key)[1]: entry.value for key, entry in self.entries.items()}
 
+    def of(self, model_uid: str) -> Assignment | None:
+        """What this node must do about a model; None where nobody has said."""
+        entry = self.entries.get(node_key(self._node, model_uid))
+        return entry.value if entry else None
+
     @property
     def keep_revisions(self) -> bool:
         """Whether any model keeps earlier revisions; to be asked from any thread."""
