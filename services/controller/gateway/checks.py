@@ -160,6 +160,9 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
         pool=one_line(heartbeat.pool, WORD_CHARACTERS),
     )
     bounded.started_at.CopyFrom(heartbeat.started_at)
+    if heartbeat.HasField("limits"):
+        bounded.limits.bytes_per_second = max(0, heartbeat.limits.bytes_per_second)
+        bounded.limits.connections_per_host = max(0, heartbeat.limits.connections_per_host)
     for root in heartbeat.roots:
         bounded.roots.add(
             root=one_line(root.root, _PATH_CHARACTERS),

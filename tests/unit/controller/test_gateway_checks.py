@@ -149,6 +149,10 @@ def test_a_heartbeat_is_that_of_its_sender() -> None:
     assert len(bounded.version) == 253
     assert (bounded.roots[0].root, len(bounded.roots[0].problem)) == ("/models", 1024)
     assert bounded.roots[0].reserved_bytes == 7
+    assert not bounded.HasField("limits")
+    heartbeat.limits.bytes_per_second, heartbeat.limits.connections_per_host = 7, -7
+    limits = bounded_heartbeat("node-1", heartbeat).limits
+    assert (limits.bytes_per_second, limits.connections_per_host) == (7, 0)
     with pytest.raises(InvalidValue):
         bounded_heartbeat("node-2", heartbeat)
 

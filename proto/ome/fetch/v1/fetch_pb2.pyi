@@ -285,20 +285,30 @@ class RootCapacity(_message.Message):
     def __init__(self, root: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., reserved_bytes: _Optional[int] = ..., high_watermark_percent: _Optional[int] = ..., low_watermark_percent: _Optional[int] = ...) -> None: ...
 
 class NodeHeartbeat(_message.Message):
-    __slots__ = ("node", "version", "started_at", "roots", "pool", "peer_address")
+    __slots__ = ("node", "version", "started_at", "roots", "pool", "peer_address", "limits")
     NODE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ROOTS_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     PEER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     node: str
     version: str
     started_at: _timestamp_pb2.Timestamp
     roots: _containers.RepeatedCompositeFieldContainer[RootCapacity]
     pool: str
     peer_address: str
-    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., roots: _Optional[_Iterable[_Union[RootCapacity, _Mapping]]] = ..., pool: _Optional[str] = ..., peer_address: _Optional[str] = ...) -> None: ...
+    limits: NodeLimits
+    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., roots: _Optional[_Iterable[_Union[RootCapacity, _Mapping]]] = ..., pool: _Optional[str] = ..., peer_address: _Optional[str] = ..., limits: _Optional[_Union[NodeLimits, _Mapping]] = ...) -> None: ...
+
+class NodeLimits(_message.Message):
+    __slots__ = ("bytes_per_second", "connections_per_host")
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_PER_HOST_FIELD_NUMBER: _ClassVar[int]
+    bytes_per_second: int
+    connections_per_host: int
+    def __init__(self, bytes_per_second: _Optional[int] = ..., connections_per_host: _Optional[int] = ...) -> None: ...
 
 class Manifest(_message.Message):
     __slots__ = ("source_revision", "files", "place")
