@@ -186,7 +186,9 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             ),
             verifier.run(),
             publish_progress(gateway, downloads.progress),
-            send_heartbeats(gateway, node, VERSION, settings.pool, settings.heartbeat_seconds, evictor.capacities),
+            send_heartbeats(
+                gateway, node, VERSION, settings.pool, settings.heartbeat_seconds, evictor.capacities, downloads.rates
+            ),
         ]
         async with asyncio.TaskGroup() as group:
             for loop in loops:
