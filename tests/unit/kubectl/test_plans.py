@@ -38,7 +38,7 @@ FORECAST: dict[str, Any] = {
         "parameterSize": "8B",
         "contextLength": "131072",
         "quantization": "fp8",
-        "capabilities": ["TEXT_GENERATION"],
+        "capabilities": ["VISION"],
         "weightBytes": str(15 * GIB),
     },
     "misses": ["Not chosen: node node-4 lacks gpu=H100."],
@@ -49,7 +49,7 @@ Source     hf://org/llama, asked with Secret team-a/hf, key token; listed a mome
 Revision   c0ffee
 Download   16 GiB in 17 files, 16 GiB on disk
 Whole      nothing is missing, by its names and indexes
-Facts      LlamaForCausalLM; 8,030,261,248 parameters; context 131,072; quantized by fp8; 15 GiB of weights; TEXT_GENERATION
+Facts      LlamaForCausalLM; 8,030,261,248 parameters; context 131,072; quantized by fp8; 15 GiB of weights; VISION
 Nodes      3, of which 0 lack room
 Egress     at most 32 GiB from the source (2 × 16 GiB)
 
@@ -71,7 +71,7 @@ def test_a_program_reads_numbers_and_words() -> None:
     row = plan_row(MANIFEST, FORECAST)
     assert (row["bytes"], row["egressBytes"]) == (16 * GIB, 32 * GIB)
     assert row["facts"]["parameters"] == 8_030_261_248
-    assert row["facts"]["capabilities"] == ["TEXT_GENERATION"]
+    assert row["facts"]["capabilities"] == ["VISION"]
     assert [node["room"] for node in row["nodes"]] == ["evicts", "fits", "held"]
     assert [node["seconds"] for node in row["nodes"]] == [None, 16, None]
 

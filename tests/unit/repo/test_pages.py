@@ -7,6 +7,7 @@ from typing import Any
 
 from deploy.crd.generate import definitions
 from libs.artifact.findings import Finding
+from libs.model.remedies import remedy_of
 from ome.model.v1.model_pb2 import REASON_UNSPECIFIED, Reason
 from tests.unit.repo.checkout import ROOT, modules_below
 from tools.localcluster.natsserver import guide_configuration
@@ -116,6 +117,11 @@ def test_page_of_reasons_has_none_that_the_code_lacks() -> None:
 def test_every_metric_is_on_the_page_of_metrics_and_no_other() -> None:
     on_page = {word for word in words_of_first_cells("monitoring.md") if word.startswith("ome_")}
     assert on_page == set(metrics_of_code())
+
+
+def test_every_reason_is_explained_with_who_must_do_what() -> None:
+    words = reasons_of_the_enum() | reasons_of_conditions_and_events() | set(map(str, Finding))
+    assert not {word for word in words if not remedy_of(word)}
 
 
 def test_log_events_on_the_page_exist() -> None:
