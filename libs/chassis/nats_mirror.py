@@ -74,8 +74,8 @@ class Mirror(Generic[V]):
         self._asked = asyncio.Event()
         # Keys that the current reading of everything has not come across yet; None when nothing is being read so.
         self._unconfirmed: set[str] | None = None
-        # Keys that changed after the message at which the present reading continues. What replaced each must come, if the
-        # stream still is what it was: a restored store may have undone the change and stored others behind it.
+        # Keys that changed after the message at which the present reading continues. What replaced each must come if
+        # the stream still is what it was: a restored store may have undone the change and stored others behind it.
         self._expected: set[str] = set()
         self._created: datetime | None = None
         # Sequence, subject and time of the last messages, by which an older store is told from ours.
