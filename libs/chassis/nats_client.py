@@ -20,6 +20,7 @@ from nats.js import JetStreamContext, api
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Missing, Unavailable
 from libs.chassis.health import Health
+from libs.chassis.nats_pacing import PacedFlushes
 
 CHECK = "nats"
 _CONNECT_TIMEOUT_SECONDS = 5
@@ -36,14 +37,27 @@ _EXPECTED = str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value)
 _log = structlog.get_logger()
 
 
-class _PersistentClient(Client):
-    """A client that reconnects after every error of the server.
+class OrderedClient(Client):
+    """A client whose flush() says that the server has taken all that was sent before.
+
+    Overrides a private method. Remove when nats-py writes a ping behind what waits, and not past it.
+    """
+
+    async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
+        if self._transport and self._pending:
+            self._transport.writelines(self._pending)
+            self._pending, self._pending_data_size = [], 0
+        await super()._send_ping(future)
+
+
+class _PersistentClient(OrderedClient):
+    """A client that reconnects after every error of the server, and writes what is published closely together at once.
 
     nats-py closes for good when the server refuses a connection. But a refusal passes: the one who answers for our
-    identity may be away for a moment, as after a restart of the server.
+    identity may be away for a moment, as after a restart of the server. And it writes as often as its loop turns.
 
-    Overrides private methods and calls another. Remove when nats-py has an option to reconnect after refusals, and
-    sends nothing when it closes without a connection.
+    Overrides private methods and calls another. Remove when nats-py has an option to reconnect after refusals, sends
+    nothing when it closes without a connection, and can gather what it writes.
     """
 
     def __init__(self) -> None:
@@ -57,6 +71,12 @@ class _PersistentClient(Client):
         else:
             self.expired = "authentication expired" in err_msg.lower()
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
+
+    async def _process_connect_init(self) -> None:
+        # Wishes of before a reconnect stay: whoever waits for one is answered by the next flusher.
+        if not isinstance(self._flush_queue, PacedFlushes):
+            self._flush_queue = PacedFlushes()
+        await super()._process_connect_init()
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         if not self.is_connected:

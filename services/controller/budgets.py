@@ -102,6 +102,11 @@ class Budgets:
         self._charges: dict[str, dict[str, Charge]] = {}
         self._homes: dict[str, str] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether any namespace has a budget: where none has, nothing need be counted."""
+        return bool(self._limits)
+
     def account(self, uid: str, namespace: str, created: str) -> "Account | None":
         """The account of a model's namespace; None when it has no budget, or the model is in no namespace."""
         if self._of(namespace) is None:

@@ -180,10 +180,15 @@ def _assess(
     # They hold an earlier revision because they are told to.
     staying = frozenset(plan.rollout.staying_nodes) if plan and not deleting else frozenset[str]()
     holders = {node for node, state in states.items() if state.phase != NODE_PHASE_DELETED and node in nodes}
-    views = tuple(
-        _view(node, node in desired, states.get(node), None if node in staying else plan, nodes.get(node))
-        for node in sorted(desired | holders)
-    )
+    # All nodes of a fleet say the same of a model, in one message: each such case is judged once.
+    judged: dict[tuple[int, bool | None, bool], dict[str, Any]] = {}
+    views = []
+    for node in sorted(desired | holders):
+        state, reachable, stays = states.get(node), nodes.get(node), node in staying
+        case = id(state), reachable, stays
+        if case not in judged:
+            judged[case] = _standing(state, None if stays else plan, reachable)
+        views.append(NodeStanding(node=node, desired=node in desired, **judged[case]))
     wanted = tuple(view for view in views if view.desired)
     unreachable = tuple(view for view in wanted if not view.reachable)
     return Situation(
@@ -197,7 +202,7 @@ def _assess(
         artifact=artifact,
         listed=_is_listed(uri),
         volume=volume,
-        nodes=views,
+        nodes=tuple(views),
         rollout=plan.rollout if plan and plan.HasField("rollout") and not deleting else None,
         follow_failure=plan.follow_failure if plan and plan.HasField("follow_failure") and not deleting else None,
     )
@@ -211,10 +216,8 @@ def _is_listed(uri: str) -> bool:
         return False
 
 
-def _view(
-    node: str, desired: bool, state: NodeModelState | None, plan: ModelPlan | None, reachable: bool | None
-) -> NodeStanding:
-    """Judge one node; reachable is None for a node that does not exist."""
+def _standing(state: NodeModelState | None, plan: ModelPlan | None, reachable: bool | None) -> dict[str, Any]:
+    """Judge how nodes stand that say the same; reachable is None for those that do not exist."""
     phase = state.phase if state else NODE_PHASE_UNSPECIFIED
     reason, message = (state.problem.reason, state.problem.message) if state else (REASON_QUEUED, "")
     if reachable is None:
@@ -227,18 +230,16 @@ def _view(
     if reachable is False and phase != NODE_PHASE_FAILED:
         # What the node held when it was last heard of is still the best guess, so a Ready copy stays Ready.
         reason, message = REASON_NODE_UNREACHABLE, wording.NODE_SILENT
-    return NodeStanding(
-        node=node,
-        desired=desired,
-        phase=phase,
-        reason=reason,
-        message=message,
-        reachable=bool(reachable),
-        path=state.path if state else "",
-        bytes_done=state.bytes_done if state else 0,
-        revising=revising,
-        revision_failed=revising and state is not None and state.update == NODE_PHASE_FAILED,
-    )
+    return {
+        "phase": phase,
+        "reason": reason,
+        "message": message,
+        "reachable": bool(reachable),
+        "path": state.path if state else "",
+        "bytes_done": state.bytes_done if state else 0,
+        "revising": revising,
+        "revision_failed": revising and state is not None and state.update == NODE_PHASE_FAILED,
+    }
 
 
 def _is_revising(state: NodeModelState, plan: ModelPlan | None) -> bool:
@@ -290,27 +291,28 @@ def _facts(
         if inspection.HasField("parse_problem"):
             return None, parse_failure(inspection.parse_problem)
         return (inspection.facts, None) if inspection.HasField("facts") else (None, None)
-    matching = sorted(
-        (state.phase != NODE_PHASE_READY, node)
-        for node, state in states.items()
-        if not artifact or _is_about(state, artifact)
-    )
-    for _, node in matching:
-        if states[node].HasField("facts"):
-            return states[node].facts, None
-    for _, node in matching:
-        if states[node].HasField("parse_problem"):
-            return None, parse_failure(states[node].parse_problem)
+    # All nodes of a fleet say the same of a model, in one message: each of these is looked at once.
+    distinct = {id(state): state for state in states.values()}
+    directory = digest_directory(artifact.digest) if artifact and artifact.digest else ""
+    about = {key for key, state in distinct.items() if not artifact or _is_about(state, artifact, directory)}
+    ready = {key for key, state in distinct.items() if state.phase == NODE_PHASE_READY}
+    for has in ("facts", "parse_problem"):
+        having = {key for key in about if distinct[key].HasField(has)}
+        if not having:
+            continue
+        telling = ((id(state) not in ready, node) for node, state in states.items() if id(state) in having)
+        state = states[min(telling)[1]]
+        return (state.facts, None) if has == "facts" else (None, parse_failure(state.parse_problem))
     return None, None
 
 
-def _is_about(state: NodeModelState, artifact: Artifact) -> bool:
+def _is_about(state: NodeModelState, artifact: Artifact, directory: str) -> bool:
     """Whether what a node tells of files is about an artifact: by the key of the facts that it refers to, if any.
 
-    One that is refused as incomplete is not the one that readers see.
+    directory is that of the artifact. One that is refused as incomplete is not the one that readers see.
     """
     if state.facts_key:
-        return bool(artifact.digest) and state.facts_key.startswith(f"{digest_directory(artifact.digest)}.")
+        return bool(directory) and state.facts_key.startswith(f"{directory}.")
     return state.artifact.digest == artifact.digest
 
 

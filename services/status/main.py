@@ -22,6 +22,7 @@ from services.status.catalog import Catalog
 from services.status.cluster import Cluster
 from services.status.explaining import Explainer
 from services.status.facts import FIELD_MANAGER
+from services.status.file_lists import FileLists
 from services.status.forecasts import Forecaster
 from services.status.kube import Writer
 from services.status.metrics import LEADER, MODELS, NODES
@@ -38,6 +39,8 @@ from services.status.trail import Trail
 LEASE = "ome-status"
 _SYNCED = "synced"
 _WORKERS = 8
+# A model that leaves a node leaves it with others, as when a node loses a label.
+_LEFT_SECONDS = 0.05
 # A request names a model, and a token is the longest of its metadata.
 _OPTIONS = (("grpc.max_receive_message_length", 64 << 10), ("grpc.max_concurrent_streams", 100))
 
@@ -69,6 +72,12 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         for uid in observations.models_of_node(node):
             models.add(uid)
 
+    def copy_left(node: str, uid: str) -> None:
+        model = cluster.models.get(uid)
+        # A scheduler goes by its label still; that of a model which is being deleted has gone before.
+        staying = model and "deletionTimestamp" not in model["metadata"]
+        nodes.add_later(node, _LEFT_SECONDS if staying else node_loop.patience_seconds(node))
+
     # The loops are made below; nothing changes before they run.
     listener = Listener(
         lambda uid: models.add_later(uid, model_loop.patience_seconds(uid)),
@@ -77,6 +86,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         node_placed,
         lambda node, uid: catalog.touch(uid),
         services.add,
+        copy_left,
     )
 
     async with AsyncExitStack() as stack:
@@ -100,7 +110,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 options=_OPTIONS,
             )
         )
-        sources = Sources(catalog, observations, explainer, forecaster, cluster.models.get, synced, health)
+        lists = FileLists()
+        sources = Sources(catalog, observations, explainer, forecaster, lists, cluster.models.get, synced, health)
         await stack.enter_async_context(opened_page(settings, sources, callers, access, kube, stop, tls, health))
         client = await stack.enter_async_context(
             connect_nats(
@@ -115,6 +126,12 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         forecaster.connected(client)
+        lists.connected(client)
+        if settings.webhooks_enabled:
+            # Whoever wants none need not pay for its libraries.
+            from services.status.webhooks import opened_webhooks
+
+            await stack.enter_async_context(opened_webhooks(settings, client, tls, health))
         writer = Writer(kube, FIELD_MANAGER)
 
         def look_at_everything() -> None:

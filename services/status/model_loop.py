@@ -42,7 +42,7 @@ _EVENTS_NAMESPACE = "default"
 _EVENT_NAME_LENGTH = 230
 
 # Of the time, what folding all models may take while all of them change, and what requests to write may be under way.
-_FOLDING_SHARE, _WRITING_SHARE, _LONGEST_SECONDS = 0.1, 0.5, 10.0
+_FOLDING_SHARE, _WRITING_SHARE, _LONGEST_SECONDS = 0.05, 0.5, 10.0
 
 # How often a download that stands still is looked at.
 _PROGRESS_LOOK_SECONDS = 1.0

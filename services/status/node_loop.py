@@ -19,6 +19,7 @@ from services.status.node_report import (
     CONFIG_MAP_LABELS,
     LabelChanges,
     NodeReport,
+    Shown,
     data_may_wait,
     is_urgent,
     label_changes,
@@ -37,7 +38,7 @@ _CONFIG_MAP_PATIENCE_SECONDS = 0.3
 _LABEL_SPREAD = Spread(busy_seconds_per_node=0.1, settled_seconds_per_node=0.005, longest_seconds=30.0)
 _CONFIG_MAP_SPREAD = Spread(busy_seconds_per_node=0.2, settled_seconds_per_node=0.01, longest_seconds=120.0)
 # Reporting on all nodes may take this part of the time while everything changes.
-_SHARE, _LONGEST_SECONDS = 0.1, 10.0
+_SHARE, _LONGEST_SECONDS = 0.03, 10.0
 
 
 class NodeLoop:
@@ -61,6 +62,7 @@ class NodeLoop:
         self._labels_written_at: dict[str, float] = {}
         self._data_written_at: dict[str, float] = {}
         self._data_pacer: Pacer[str] = Pacer()
+        self._shown = Shown()
         self._budget: Budget[str] = Budget(_SHARE, _LONGEST_SECONDS)
         # What was asked for and what became of it where that differs, so that keys which somebody added do not make us
         # ask for ever.
@@ -79,12 +81,13 @@ class NodeLoop:
         node = self._cluster.node(name)
         report = NodeReport({}, {})
         if node:
-            report = node_report(self._cluster.models, self._observations.states_of_node(name))
+            report = node_report(self._cluster.models, self._observations.states_of_node(name), self._shown)
+        busy = self._observations.awaits_models(name)
         self._budget.spent(name, time.perf_counter() - started)
         try:
             waits = (
-                await self._write_labels(name, node, report.labels) if node else None,
-                await self._write_data(name, report.data),
+                await self._write_labels(name, node, report.labels, busy) if node else None,
+                await self._write_data(name, report.data, busy),
             )
         except Missing as error:
             if error.reason is not Reason.NOT_FOUND:
@@ -98,7 +101,7 @@ class NodeLoop:
             self._data_written_at.pop(name, None)
         return min((wait for wait in waits if wait is not None), default=None)
 
-    async def _write_labels(self, name: str, node: Object, wanted: dict[str, str]) -> float | None:
+    async def _write_labels(self, name: str, node: Object, wanted: dict[str, str], busy: bool) -> float | None:
         present = node["metadata"].get("labels") or {}
         changes = label_changes(present, wanted)
         now = asyncio.get_running_loop().time()
@@ -111,7 +114,7 @@ class NodeLoop:
         patience = WAITING_SECONDS if may_wait(present, changes) else 0.0
         remaining = self._label_pacer.remaining_seconds(name, patience, now)
         if not is_urgent(present, changes):
-            remaining = max(remaining, self._spread(_LABEL_SPREAD, name, self._labels_written_at, now))
+            remaining = max(remaining, self._spread(_LABEL_SPREAD, name, busy, self._labels_written_at, now))
         if remaining > 0:
             return remaining
         await self._write_label_changes(name, node, changes, room)
@@ -134,7 +137,7 @@ class NodeLoop:
         if room:
             self._storage_pacer.written(name, asyncio.get_running_loop().time())
 
-    async def _write_data(self, name: str, wanted: dict[str, str]) -> float | None:
+    async def _write_data(self, name: str, wanted: dict[str, str], busy: bool) -> float | None:
         present = self._cluster.config_map(name)
         data = (present or {}).get("data") or {}
         unchanged = data == wanted or self._written.get(name) == (wanted, data)
@@ -143,12 +146,12 @@ class NodeLoop:
             return None
         now = asyncio.get_running_loop().time()
         patience = WAITING_SECONDS if wanted and data_may_wait(data, wanted) else _CONFIG_MAP_PATIENCE_SECONDS
-        if wanted and name not in self._data_written_at and self._observations.awaits_models(name):
+        if wanted and name not in self._data_written_at and busy:
             # Nobody waits for the first entries of a node to which more models are to come.
-            patience = max(patience, self._interval_seconds(_CONFIG_MAP_SPREAD, name))
+            patience = max(patience, _CONFIG_MAP_SPREAD.interval_seconds(self._cluster.nodes, busy))
         remaining = self._data_pacer.remaining_seconds(name, patience, now)
         if wanted:
-            remaining = max(remaining, self._spread(_CONFIG_MAP_SPREAD, name, self._data_written_at, now))
+            remaining = max(remaining, self._spread(_CONFIG_MAP_SPREAD, name, busy, self._data_written_at, now))
         if remaining > 0:
             return remaining
         if present and not wanted:
@@ -168,9 +171,8 @@ class NodeLoop:
         self._data_pacer.written(name, now, self._data_written_at[name])
         return None
 
-    def _spread(self, spread: Spread, name: str, written_at: dict[str, float], now: float) -> float:
-        """How long a node waits because it was written a moment ago."""
-        return written_at[name] + self._interval_seconds(spread, name) - now if name in written_at else 0.0
-
-    def _interval_seconds(self, spread: Spread, name: str) -> float:
-        return spread.interval_seconds(self._cluster.nodes, self._observations.awaits_models(name))
+    def _spread(self, spread: Spread, name: str, busy: bool, written_at: dict[str, float], now: float) -> float:
+        """How long a node waits because it was written a moment ago; busy while more models are to come to it."""
+        if name not in written_at:
+            return 0.0
+        return written_at[name] + spread.interval_seconds(self._cluster.nodes, busy) - now

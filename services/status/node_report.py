@@ -59,26 +59,68 @@ class NodeReport:
     data: dict[str, str]
 
 
-def node_report(models: Mapping[str, Mapping[str, Any]], states: Mapping[str, NodeModelState]) -> NodeReport:
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What one state of a model comes to, beside the objects that it follows from."""
+
+    model: Mapping[str, Any]
+    state: NodeModelState
+    label: str
+    readable_label: str
+    key: str
+    word: str
+    entry: str
+    namespace: str
+    size: int
+
+
+class Shown:
+    """What states come to, remembered by state: all nodes of a fleet say the same of a model, in one message."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], _Shown] = {}
+
+    def of(self, uid: str, model: Mapping[str, Any], state: NodeModelState, word: str) -> _Shown:
+        """What a state of a model comes to; word is that of its phase."""
+        known = self._known.get((uid, id(state)))
+        # An address may have been given to another object since.
+        if known and known.state is state and known.model is model:
+            return known
+        if len(self._known) >= _KEPT:
+            self._known.clear()
+        ref = model_ref(model)
+        readable, key = _names(ref.kind, ref.namespace, ref.name)
+        without_facts = skips_parsing(model["metadata"].get("annotations") or {})
+        entry = _entry(uid, word, state.SerializeToString(deterministic=True), without_facts)
+        size = len(key.encode()) + len(entry.encode())
+        shown = _Shown(model, state, uid_label(uid), readable, key, word, entry, ref.namespace, size)
+        self._known[uid, id(state)] = shown
+        return shown
+
+
+def node_report(
+    models: Mapping[str, Mapping[str, Any]], states: Mapping[str, NodeModelState], shown: Shown | None = None
+) -> NodeReport:
     """Report on one node. models are all that exist, by uid; states are the node's own, by the same.
 
-    A model that is being deleted is left out at once, so that nothing is scheduled onto a copy that goes away.
+    A model that is being deleted is left out at once, so that nothing is scheduled onto a copy that goes away. What
+    shown remembers of other nodes saves the work to find it out again; models and states must not be changed then.
     """
+    shown = shown or Shown()
     labels: dict[str, str] = {}
-    data: dict[str, str] = {}
-    namespaces: dict[str, str] = {}
-    for uid, state in sorted(states.items()):
-        model = models.get(uid)
+    reported: list[_Shown] = []
+    for uid in sorted(states):
+        model, state = models.get(uid), states[uid]
         word = _PHASE_WORDS.get(state.phase)
         if not word or not model or "deletionTimestamp" in model["metadata"]:
             continue
-        ref = model_ref(model)
-        label, key = _names(ref.kind, ref.namespace, ref.name)
-        without_facts = skips_parsing(model["metadata"].get("annotations") or {})
-        labels[uid_label(uid)] = labels[label] = word
-        data[key] = _entry(uid, word, state.SerializeToString(deterministic=True), without_facts)
-        namespaces[key] = ref.namespace
-    return NodeReport(labels, _fitted(data, namespaces))
+        each = shown.of(uid, model, state, word)
+        labels[each.label] = labels[each.readable_label] = word
+        reported.append(each)
+    data = {each.key: each.entry for each in reported}
+    if sum(each.size for each in reported) > _DATA_BYTES:
+        data = _fitted(data, {each.key: each.namespace for each in reported})
+    return NodeReport(labels, data)
 
 
 def storage_labels(heartbeat: NodeHeartbeat) -> dict[str, str]:

@@ -30,8 +30,9 @@ from libs.artifact.names import (
     split_node_key,
 )
 from libs.chassis.nats_mirror import Mirror
+from libs.model.progress import bound_progress
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Progress, SharedFacts
-from ome.model.v1.model_pb2 import NODE_PHASE_UPDATING
+from ome.model.v1.model_pb2 import NODE_PHASE_READY, NODE_PHASE_UPDATING
 from services.status.following import API
 from services.status.node_report import storage_labels
 from services.status.rates import Rates
@@ -46,7 +47,8 @@ class Listener:
     """Whom to tell: of a model or an InferenceService by uid, of a node by name, and of a transfer by both.
 
     model_placed means that a model has come, gone or begun to go, which every node that holds it has to show;
-    node_placed that a node has come or gone, which every model that is meant for it has to show.
+    node_placed that a node has come or gone, which every model that is meant for it has to show; copy_left that
+    a model, by node and uid, is not Ready any more, where node_changed is not called.
     """
 
     model_changed: Callable[[str], None]
@@ -55,6 +57,7 @@ class Listener:
     node_placed: Callable[[str], None]
     progressed: Callable[[str, str], None]
     service_changed: Callable[[str], None] = lambda uid: None
+    copy_left: Callable[[str, str], None] | None = None
 
 
 class Observations:
@@ -159,12 +162,6 @@ class Observations:
     async def run(self, client: Client, listener: Listener) -> None:
         """Keep the copy current until cancelled."""
 
-        def state_changed(key: str) -> None:
-            self._index(key)
-            node, uid = split_node_key(key)
-            listener.model_changed(uid)
-            listener.node_changed(node)
-
         def plan_changed(uid: str) -> None:
             plan = self._plans.get(uid)
             if plan:
@@ -198,17 +195,20 @@ class Observations:
                 # Nothing would ever clear the progress of a transfer that no state tells of.
                 return
             try:
-                said = self._progress[node, uid] = Progress.FromString(message.data)
+                said = Progress.FromString(message.data)
             except DecodeError:
                 _log.warning("progress_malformed", node=node, model=uid)
                 return
+            # A gateway of an earlier version passes on what it does not know.
+            bound_progress(said)
+            self._progress[node, uid] = said
             self.rates.saw(node, uid, said.bytes_per_second, asyncio.get_running_loop().time())
             listener.progressed(node, uid)
 
         await client.subscribe(progress_subject("*", "*"), cb=progressed)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._plans.run(client, plan_changed))
-            group.create_task(self._states.run(client, state_changed))
+            group.create_task(self._states.run(client, lambda key: self._state_changed(key, listener)))
             group.create_task(self._facts.run(client, facts_changed))
             group.create_task(self._heartbeats.run(client, heartbeat_changed))
             group.create_task(self._watch_silence(client, listener))
@@ -235,6 +235,20 @@ class Observations:
                 listener.node_placed(node)
             silent = now_silent
             self._forget_silent_nodes()
+
+    def _state_changed(self, key: str, listener: Listener) -> None:
+        node, uid = split_node_key(key)
+        was_ready = self._is_ready(node, uid)
+        self._index(key)
+        listener.model_changed(uid)
+        if listener.copy_left and was_ready and not self._is_ready(node, uid):
+            listener.copy_left(node, uid)
+        else:
+            listener.node_changed(node)
+
+    def _is_ready(self, node: str, uid: str) -> bool:
+        state = self._by_node.get(node, {}).get(uid)
+        return state is not None and state.phase == NODE_PHASE_READY
 
     def _forget_silent_nodes(self) -> None:
         # Nodes come and go under new names for ever; of one that is not heard of, the time says nothing any more.

@@ -89,9 +89,11 @@ def use_document(plan: ModelPlan | None, states: Mapping[str, NodeModelState]) -
             {"node": each.node, "pod": _pod(each.pod), "since": shown_time(each.pod.since)}
             for each in plan.use.users[:USERS_LIMIT]
         ]
+    # Hardly ever any of a thousand.
+    holding = {node: state for node, state in states.items() if state.held}
     held = [
         _held_document(node, copy)
-        for node, state in sorted(states.items())
+        for node, state in sorted(holding.items())
         if state.phase != NODE_PHASE_DELETED
         for copy in state.held
     ]

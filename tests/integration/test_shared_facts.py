@@ -49,8 +49,16 @@ class Heard:
         self.observations = Observations(60)
         self.models: list[str] = []
         self.nodes: list[str] = []
+        self.left: list[tuple[str, str]] = []
         self._changed = asyncio.Event()
-        listener = Listener(self._model, lambda uid: None, self._node, lambda node: None, lambda node, uid: None)
+        listener = Listener(
+            self._model,
+            lambda uid: None,
+            self._node,
+            lambda node: None,
+            lambda node, uid: None,
+            copy_left=lambda node, uid: self.left.append((node, uid)),
+        )
         self.task = asyncio.ensure_future(self.observations.run(client, listener))
 
     async def facts_are(self, expected: dict[str, str]) -> None:
@@ -117,6 +125,11 @@ async def test_states_are_joined_with_the_facts_that_they_refer_to_whichever_com
 
     await delete_key(js, names.FACTS_BUCKET, key)
     await heard.facts_are({"n1": "", "n2": "", "n3": "own"})
+    assert not heard.left
+
+    await delete_key(js, names.OBSERVED_BUCKET, "n3.m")
+    await heard.facts_are({"n1": "", "n2": ""})
+    assert heard.left == [("n3", "m")]
     heard.task.cancel()
     await asyncio.gather(heard.task, return_exceptions=True)
 

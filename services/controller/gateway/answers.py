@@ -19,7 +19,9 @@ from libs.artifact import names
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from libs.chassis.nats_client import put_if, read_key
+from libs.chassis.nats_reading import read_page
 from libs.model.manifest_codec import checked_manifest
+from libs.model.progress import bound_progress
 from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import (
     bounded_facts,
@@ -42,6 +44,12 @@ _PART_BYTES = 512 << 10
 _REMEMBERED_BYTES = 64 << 20
 _MANIFEST_SECONDS = 20.0
 _CONTROLLER_SECONDS = 4.5
+# What a node has said comes in parts of this size; a part may exceed it by one state.
+_RECALLED_BYTES = 256 << 10
+# A node that gets no answer asks about each model by itself.
+_RECALL_SECONDS = 2.0
+# How many nodes are told at once what they have said: after a restart of NATS all of them ask.
+_RECALLS = 16
 _MOST_KEYS = 2_000
 _log = structlog.get_logger()
 
@@ -77,6 +85,9 @@ class Answers:
         self._reading: dict[str, asyncio.Lock] = {}
         # Held by those who wait for an answer about the Pods of a node, or for their turn to ask.
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # The same of those who read everything that they have said.
+        self._recalling: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._recalls = asyncio.Semaphore(_RECALLS)
         # States of models that no assignment names, as after NATS has lost its data, and records of facts.
         self._unassigned = Allowance(_MOST_KEYS)
         self._records = Allowance(_MOST_KEYS)
@@ -111,6 +122,8 @@ class Answers:
         return fetch_pb2.StateReply()
 
     async def _recall(self, node: str, request: fetch_pb2.StateRequest, _: str) -> fetch_pb2.StateReply:
+        if request.everything:
+            return await self._recall_everything(node, request.after_sequence)
         key = names.node_key(node, check_uid(request.model_uid))
         value = (await read_key(self._js, names.OBSERVED_BUCKET, key))[1]
         try:
@@ -119,12 +132,29 @@ class Answers:
             # Whatever it is, it is replaced by the first thing that the node says.
             return fetch_pb2.StateReply()
 
+    async def _recall_everything(self, node: str, after: int) -> fetch_pb2.StateReply:
+        keys = names.node_key(node, "*")
+        # Each part is read as a whole before it goes on.
+        async with _turn(self._recalling, node), self._recalls:
+            page = await read_page(self._ome, names.OBSERVED_BUCKET, keys, after, _RECALLED_BYTES, _RECALL_SECONDS)
+        reply = fetch_pb2.StateReply(sequence=page.sequence, more=page.more)
+        for key, value in page.values.items():
+            state = reply.states.add()
+            try:
+                state.MergeFromString(value)
+            except DecodeError:
+                del reply.states[-1]
+                continue
+            state.model.uid = names.split_node_key(key)[1]
+        return reply
+
     async def _heartbeat(self, node: str, heartbeat: fetch_pb2.NodeHeartbeat, _: str) -> None:
         value = bounded_heartbeat(node, heartbeat).SerializeToString()
         # Without waiting for the store's answer: the next one comes soon, and there are many nodes.
         await self._ome.publish(f"$KV.{names.NODES_BUCKET}.{names.node_token(node)}", value)
 
     async def _progress(self, node: str, progress: fetch_pb2.Progress, uid: str) -> None:
+        bound_progress(progress)
         await self._ome.publish(names.progress_subject(node, check_uid(uid)), progress.SerializeToString())
 
     async def _manifest(self, node: str, request: fetch_pb2.ManifestRequest, _: str) -> fetch_pb2.ManifestPart:
@@ -217,13 +247,18 @@ class Answers:
     async def use(self, node: str, request: fetch_pb2.UseRequest, _: str) -> fetch_pb2.UseReply:
         """Asks the controller, which hears of Pods, about those of this very node."""
         asked = bounded_questions(request).SerializeToString()
-        turn = self._asking.get(node)
-        if turn is None:
-            turn = self._asking[node] = asyncio.Lock()
         try:
             # Each costs the controller a look at all Pods of the node for each question.
-            async with turn:
+            async with _turn(self._asking, node):
                 answer = await self._ome.request(names.use_subject(node), asked, timeout=_CONTROLLER_SECONDS)
             return fetch_pb2.UseReply.FromString(answer.data)
         except (TimeoutError, nats.errors.Error, DecodeError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
+
+
+def _turn(turns: "WeakValueDictionary[str, asyncio.Lock]", node: str) -> asyncio.Lock:
+    """The lock of a node, which lives as long as somebody holds it or waits for it."""
+    turn = turns.get(node)
+    if turn is None:
+        turn = turns[node] = asyncio.Lock()
+    return turn

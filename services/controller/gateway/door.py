@@ -5,10 +5,12 @@ answer is to go: this does. Nothing of a message but its checked content goes on
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import nats.errors
 import prometheus_client
 import structlog
 from google.protobuf.message import DecodeError, Message
@@ -26,6 +28,7 @@ from services.controller.gateway.checks import is_own_inbox, read_subject
 _QUEUE = "ome-gateway"
 # A fetcher looks at 32 models at a time; whoever asks for more at once is not answered, and asks again.
 _MOST_PER_NODE = 64
+_FLUSH_SECONDS = 5
 _requests = prometheus_client.Counter(
     "ome_gateway_requests", "Messages of nodes, by what they ask and what became of them.", ["verb", "result"]
 )
@@ -59,6 +62,11 @@ class Door:
             self._take(message, request, reply, answer, most_bytes)
 
         await self._nodes.subscribe(subject, queue=_QUEUE, cb=take)
+
+    async def opened(self) -> None:
+        """Wait until the server knows of all verbs, unless it is away: it hears of them when it is back."""
+        with contextlib.suppress(nats.errors.Error):
+            await self._nodes.flush(_FLUSH_SECONDS)
 
     def _take(
         self, message: Msg, request: type[Message], reply: type[Message] | None, answer: Answer, most_bytes: int

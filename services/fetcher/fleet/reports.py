@@ -3,25 +3,52 @@
 Writes only what differs from what is stored, also across a restart. Must not decide what is said.
 """
 
+import asyncio
 import time
 
+import structlog
+
 from libs.artifact.names import OBSERVED, RECALL
+from libs.chassis.errors import ServiceError
 from ome.fetch.v1.fetch_pb2 import NodeModelState, StateReply, StateRequest
 from services.fetcher.fleet.gateway import Gateway
 
+# After this time it is tried again to read everything at once, which a gateway of an earlier version refuses.
+_SINGLY_SECONDS = 60.0
+# After a restart of NATS all nodes of a fleet read at once, in turn.
+_READ_SECONDS = 30.0
+_log = structlog.get_logger()
+
 
 class Reports:
-    """The stored states, read when they are first needed and remembered until forget_all()."""
+    """The stored states, read when the first of them is needed and remembered until forget_all().
+
+    All are read at once: of a model that is new, and of thousands after a restart, nothing has to be asked then. Only
+    this node writes them.
+    """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._stored: dict[str, NodeModelState | None] = {}
+        # Whether everything that was stored has been read, so that what is not here is not there either.
+        self._complete = False
+        # But for these: what is stored about them has to be asked for.
+        self._uncertain: set[str] = set()
+        # How often everything was doubted: what was being read then is read again.
+        self._doubts = 0
+        self._reading = asyncio.Lock()
+        self._singly_until = 0.0
 
     async def stored(self, model_uid: str) -> NodeModelState | None:
         """What was said last about a model, if anything. Raises Unavailable."""
+        if model_uid not in self._stored and not self._complete:
+            await self._read_everything()
         if model_uid not in self._stored:
+            if self._complete and model_uid not in self._uncertain:
+                return None
             reply = await self._gateway.get(RECALL, StateRequest(model_uid=model_uid), StateReply)
             self._stored[model_uid] = reply.state if reply.HasField("state") else None
+            self._uncertain.discard(model_uid)
         return self._stored[model_uid]
 
     async def write(self, model_uid: str, state: NodeModelState) -> bool:
@@ -38,19 +65,53 @@ class Reports:
             state.phase_since.FromMilliseconds(int(time.time() * 1000))
         if stored is not None and _comparable(stored) == _comparable(state):
             return False
-        # Should the write fail half-way, the next one must not compare with a guess.
-        self._stored.pop(model_uid, None)
-        await self._gateway.get(OBSERVED, state, StateReply)
+        self.forget(model_uid)
+        try:
+            await self._gateway.get(OBSERVED, state, StateReply)
+        except ServiceError:
+            # It may have been stored all the same: the next one must not compare with a guess.
+            self.forget(model_uid)
+            raise
         self._stored[model_uid] = state
+        self._uncertain.discard(model_uid)
         return True
 
     def forget(self, model_uid: str) -> None:
-        """Drop what is remembered about a model that is no longer assigned."""
+        """Drop what is remembered about one model, as when it is no longer assigned."""
         self._stored.pop(model_uid, None)
+        self._uncertain.add(model_uid)
 
     def forget_all(self) -> None:
         """Read everything again when it is next needed: somebody may have deleted or restored it."""
         self._stored.clear()
+        self._uncertain.clear()
+        self._complete, self._singly_until = False, 0.0
+        self._doubts += 1
+
+    async def _read_everything(self) -> None:
+        """Read what is stored about all models, unless that has failed a moment ago; it is never needed."""
+        async with self._reading:
+            while not self._complete and time.monotonic() >= self._singly_until:
+                doubts = self._doubts
+                try:
+                    said = await self._said()
+                except ServiceError as error:
+                    _log.info("reports_read_singly", reason=error.reason, message=error.message)
+                    self._singly_until = time.monotonic() + _SINGLY_SECONDS
+                    return
+                if doubts == self._doubts:
+                    for model_uid in said.keys() - self._stored.keys() - self._uncertain:
+                        self._stored[model_uid] = said[model_uid]
+                    self._complete = True
+
+    async def _said(self) -> dict[str, NodeModelState]:
+        said: dict[str, NodeModelState] = {}
+        part = StateReply(more=True)
+        while part.more:
+            request = StateRequest(everything=True, after_sequence=part.sequence)
+            part = await self._gateway.get(RECALL, request, StateReply, _READ_SECONDS)
+            said.update((state.model.uid, state) for state in part.states)
+        return said
 
 
 def _comparable(state: NodeModelState) -> NodeModelState:

@@ -164,7 +164,7 @@ class ModelLoop:
         """Why a model keeps an artifact that has lost its name: also while nobody has said what it is to do, as after
         NATS has lost its data.
         """
-        assignment = self._assignments.by_model().get(model_uid)
+        assignment = self._assignments.of(model_uid)
         if assignment is None:
             unknown = model_uid in self._memory and not self.knows_what_is_wanted()
             return Stay.REVISION if unknown else Stay.NOT

@@ -13,9 +13,11 @@ from libs.artifact.labels import (
     STORAGE_VALUE,
     coarse_storage,
 )
+from libs.artifact.specification import SKIP_PARSING_ANNOTATION
 from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, RootCapacity
 from ome.model.v1.model_pb2 import NODE_PHASE_DELETED, REASON_INSUFFICIENT_DISK
 from services.status.node_report import (
+    Shown,
     data_may_wait,
     is_urgent,
     label_changes,
@@ -52,6 +54,16 @@ def test_a_ready_model_has_both_labels_and_an_entry() -> None:
             "maxTokens": 512,
         },
     }
+
+
+def test_what_is_remembered_of_another_node_makes_no_difference() -> None:
+    shown, state = Shown(), ready(facts=FACTS)
+    known = [models() for _ in range(4)]
+    known[2][UID]["metadata"]["annotations"] = {SKIP_PARSING_ANNOTATION: "true"}
+    known[3][UID]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    for each in (state, failed(REASON_INSUFFICIENT_DISK), state, ready()):
+        for objects in (*known, known[0]):
+            assert node_report(objects, {UID: each}, shown) == node_report(objects, {UID: each})
 
 
 def test_a_failed_model_says_why_in_its_entry() -> None:

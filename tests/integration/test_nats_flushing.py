@@ -1,0 +1,69 @@
+"""What a connection to NATS writes is gathered, and yet in order, and known to be taken where that is asked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from libs.chassis.health import Health
+from libs.chassis.nats_client import connect_nats
+from tests.support.nats_server import NatsServer
+
+DEADLINE_SECONDS = 20
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client(server: NatsServer) -> AsyncIterator[Client]:
+    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
+        yield client
+
+
+async def test_a_subscription_that_was_flushed_hears_what_another_connection_says(
+    server: NatsServer, client: Client
+) -> None:
+    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    async with connect_nats(server.url, Health(), "other", ca_file=server.authority) as other:
+        for number in range(50):
+            # The first one begins the time in which what follows is gathered.
+            await client.publish("anything")
+            await client.subscribe(f"said.{number}", cb=heard.put)
+            await client.flush()
+            await other.publish(f"said.{number}", b"word")
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                assert (await heard.get()).subject == f"said.{number}"
+
+
+async def test_messages_come_in_the_order_in_which_they_were_published(client: Client) -> None:
+    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    await client.subscribe("said", cb=heard.put)
+    for number in range(200):
+        await client.publish("said", str(number).encode())
+        if number % 7 == 0:
+            await client.flush()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        numbers = [int((await heard.get()).data) for _ in range(200)]
+
+    assert numbers == list(range(200))
+
+
+async def test_what_is_published_right_before_the_connection_closes_arrives(server: NatsServer, client: Client) -> None:
+    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    await client.subscribe("last", cb=heard.put)
+    await client.flush()
+    async with connect_nats(server.url, Health(), "other", ca_file=server.authority) as other:
+        for _ in range(3):
+            await other.publish("last")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        for _ in range(3):
+            await heard.get()

@@ -1,0 +1,169 @@
+"""What a node has said of its models: read in one go, remembered, and asked for singly where that does not work."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from libs.artifact import names
+from libs.chassis.errors import Unavailable
+from libs.chassis.nats_client import delete_key, put_if, read_key
+from ome.fetch.v1.fetch_pb2 import NodeModelState, Problem, StateReply, StateRequest
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, REASON_INVALID_PARAMETER
+from services.controller.streams import ensure_streams
+from services.fetcher.fleet.gateway import Gateway, R
+from services.fetcher.fleet.reports import Reports
+from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
+from tests.support.nats_server import NatsServer
+
+NODE, OTHER = "node-1.example.org", "node-2.example.org"
+READY, FAILED = NodeModelState(phase=NODE_PHASE_READY), NodeModelState(phase=NODE_PHASE_FAILED)
+
+
+class CountingGateway(Gateway):
+    """Remembers what was asked."""
+
+    def __init__(self, client: Client, node: str) -> None:
+        super().__init__(client, node)
+        self.asked: list[Message] = []
+
+    async def ask(self, verb: str, request: Message, reply: type[R], timeout_seconds: float = 6.0) -> R:
+        self.asked.append(request)
+        return await super().ask(verb, request, reply, timeout_seconds)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path, nats_configuration(NODE))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def js(server: NatsServer) -> AsyncIterator[JetStreamContext]:
+    client = await server.client(user="driver", password=PASSWORD)
+    await ensure_streams(client.jetstream(), 1, 60)
+    yield client.jetstream()
+    await client.close()
+
+
+@pytest.fixture
+async def gateway(server: NatsServer) -> AsyncIterator[CountingGateway]:
+    client = await server.client(inbox_prefix=names.inbox_prefix(NODE))
+    yield CountingGateway(client, NODE)
+    await client.close()
+
+
+async def say(js: JetStreamContext, uid: str, state: NodeModelState, node: str = NODE) -> None:
+    await put_if(js, names.OBSERVED_BUCKET, names.node_key(node, uid), state.SerializeToString(), None)
+
+
+async def test_a_restart_costs_one_question_for_all_models_and_a_new_model_none(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    for uid in ("a", "b", "c", "gone"):
+        await say(js, uid, READY)
+    await say(js, "theirs", READY, OTHER)
+    await delete_key(js, names.OBSERVED_BUCKET, names.node_key(NODE, "gone"))
+    reports = Reports(gateway)
+
+    async with running_gateway(server, server.folder):
+        found = await asyncio.gather(*(reports.stored(uid) for uid in ("a", "b", "c")))
+        new = [await reports.stored(uid) for uid in ("new", "gone", "theirs")]
+
+    assert [state.phase if state else None for state in found] == [NODE_PHASE_READY] * 3
+    assert new == [None, None, None]
+    assert gateway.asked == [StateRequest(everything=True)]
+
+
+async def test_more_than_fits_into_an_answer_comes_in_parts(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    for number in range(5):
+        await say(js, f"model-{number}", NodeModelState(phase=NODE_PHASE_READY, path="x" * 200_000))
+    reports = Reports(gateway)
+
+    async with running_gateway(server, server.folder):
+        found = [await reports.stored(f"model-{number}") for number in range(5)]
+
+    assert [len(state.path) if state else 0 for state in found] == [200_000] * 5
+    assert len(gateway.asked) == 3
+
+
+async def test_what_cannot_be_read_counts_as_not_said_and_is_said_again(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    key = names.node_key(NODE, "broken")
+    await put_if(js, names.OBSERVED_BUCKET, key, b"\xff\xff no message", None)
+    await say(js, "whole", READY)
+    reports = Reports(gateway)
+
+    async with running_gateway(server, server.folder):
+        assert await reports.stored("whole")
+        assert await reports.write("broken", NodeModelState(phase=NODE_PHASE_READY))
+        assert not await reports.write("whole", NodeModelState(phase=NODE_PHASE_READY))
+
+    _, value = await read_key(js, names.OBSERVED_BUCKET, key)
+    assert NodeModelState.FromString(value or b"").phase == NODE_PHASE_READY
+
+
+async def test_what_somebody_deleted_is_said_again_after_everything_was_doubted(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    reports = Reports(gateway)
+
+    async with running_gateway(server, server.folder):
+        assert await reports.write("a", NodeModelState(phase=NODE_PHASE_READY))
+        await delete_key(js, names.OBSERVED_BUCKET, names.node_key(NODE, "a"))
+        assert not await reports.write("a", NodeModelState(phase=NODE_PHASE_READY))
+        reports.forget_all()
+        assert await reports.write("a", NodeModelState(phase=NODE_PHASE_READY))
+
+
+async def test_after_a_report_that_nobody_took_nothing_is_guessed(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    reports = Reports(gateway)
+    async with running_gateway(server, server.folder):
+        assert await reports.write("a", NodeModelState(phase=NODE_PHASE_READY))
+    with pytest.raises(Unavailable):
+        await reports.write("a", NodeModelState(phase=NODE_PHASE_FAILED))
+    # As if it had been stored, and the answer been lost.
+    await say(js, "a", FAILED)
+
+    async with running_gateway(server, server.folder):
+        stored = await reports.stored("a")
+
+    assert stored
+    assert stored.phase == NODE_PHASE_FAILED
+    assert gateway.asked[-1] == StateRequest(model_uid="a")
+
+
+async def test_a_gateway_of_an_earlier_version_is_asked_about_each_model(
+    server: NatsServer, gateway: CountingGateway
+) -> None:
+    earlier = await server.client(user="gateway-nodes", password=PASSWORD)
+
+    async def answer(message: Msg) -> None:
+        if StateRequest.FromString(message.data).model_uid:
+            reply = StateReply(state=READY)
+        else:
+            problem = Problem(reason=REASON_INVALID_PARAMETER, message="the message names no model")
+            reply = StateReply(problem=problem)
+        await earlier.publish(message.reply, reply.SerializeToString())
+
+    await earlier.subscribe(names.node_subject("*", names.RECALL), cb=answer)
+    await earlier.flush()
+    reports = Reports(gateway)
+
+    found = [await reports.stored(uid) for uid in ("a", "b")]
+
+    assert found == [READY, READY]
+    assert gateway.asked == [StateRequest(everything=True), StateRequest(model_uid="a"), StateRequest(model_uid="b")]
+    await earlier.close()
