@@ -62,13 +62,18 @@ class _PersistentClient(Client):
     async def _process_connect_init(self) -> None:
         # Wishes of before a reconnect stay: whoever waits for one is answered by the next flusher.
         if not isinstance(self._flush_queue, PacedFlushes):
-            self._flush_queue = PacedFlushes()
+            self._flush_queue = PacedFlushes(self._join_pending)
         await super()._process_connect_init()
+
+    def _join_pending(self) -> None:
+        # asyncio makes a TLS record of each piece, and the server reads, routes and answers record by record.
+        if len(self._pending) > 1:
+            self._pending = [b"".join(self._pending)]
 
     async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
         # nats-py writes a ping past what waits; whoever waits for the answer wants to know that all of that was taken.
         if self._transport and self._pending:
-            self._transport.writelines(self._pending)
+            self._transport.write(b"".join(self._pending))
             self._pending, self._pending_data_size = [], 0
         await super()._send_ping(future)
 

@@ -44,7 +44,9 @@ class DesiredByNode:
         node, _, uid = key.partition(".")
         entry = self.mirror.entries.get(key)
         if entry:
-            self._models[node][uid] = _decode(entry.value).artifact.digest
+            assignment = fetch_pb2.Assignment()
+            _decode_into(assignment, entry.value)
+            self._models[node][uid] = assignment.artifact.digest
         else:
             self._models[node].pop(uid, None)
             if not self._models[node]:
@@ -78,7 +80,7 @@ class DesiredByNode:
             if size > _PIECE_BYTES and reply.assignments:
                 reply.more = True
                 break
-            reply.assignments.add(model_uid=uid, revision=entry.revision).assignment.MergeFrom(_decode(entry.value))
+            _decode_into(reply.assignments.add(model_uid=uid, revision=entry.revision).assignment, entry.value)
         return reply
 
     def names_model(self, node: str, uid: str) -> bool:
@@ -114,15 +116,16 @@ class DesiredByNode:
         change = fetch_pb2.DesiredChange(model_uid=uid, epoch=self.mirror.epoch)
         if entry:
             self._told[key] = change.revision = entry.revision
-            change.assignment.CopyFrom(_decode(entry.value))
+            _decode_into(change.assignment, entry.value)
         else:
             change.gone, change.revision = True, self._told.pop(key, 0)
         await self._nodes.publish(names.node_subject(names.node_name(token), names.DESIRED), change.SerializeToString())
 
 
-def _decode(value: bytes) -> fetch_pb2.Assignment:
-    """The assignment that a key holds; one that cannot be read is an empty one, which fails its model and no other."""
+def _decode_into(assignment: fetch_pb2.Assignment, value: bytes) -> None:
+    """Read the assignment that a key holds; what cannot be read is an empty one, which fails its model and no other."""
+    assignment.SetInParent()
     try:
-        return fetch_pb2.Assignment.FromString(value)
+        assignment.MergeFromString(value)
     except DecodeError:
-        return fetch_pb2.Assignment()
+        assignment.Clear()
