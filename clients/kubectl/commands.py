@@ -182,7 +182,7 @@ class Commands:
 
     def _status_lines(self, model: Object) -> list[str]:
         facts = [node_facts(model, node, entry) for node, entry in self._nodes_with_entries(model["metadata"]["uid"])]
-        return views.status_lines(model, facts, self._colour)
+        return views.status_lines(model, facts, self._colour, self._options.output == "wide")
 
     def _why(self) -> int:
         model = self._model()

@@ -129,8 +129,8 @@ def history_rows(model: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) 
     return sorted(rows, key=lambda row: str(row["time"]))
 
 
-def status_lines(model: Mapping[str, Any], nodes: Sequence[NodeFacts], colour: bool) -> list[str]:
-    """How a model stands: its state and cause, then each of its nodes with a bar."""
+def status_lines(model: Mapping[str, Any], nodes: Sequence[NodeFacts], colour: bool, wide: bool = False) -> list[str]:
+    """How a model stands: its state and cause, then each of its nodes with a bar; if wide, its files on their way."""
     status = model.get("status") or {}
     state = str(status.get("lifecycle") or status.get("state") or "Creating")
     counts = (status.get("nodes") or {}).get("summary", "-")
@@ -142,7 +142,10 @@ def status_lines(model: Mapping[str, Any], nodes: Sequence[NodeFacts], colour: b
         key=lambda node: (_RANKS.get(_state(node), 4), node.name),
     )
     width = max((len(node.name) for node in mine[:_NODES_SHOWN]), default=0)
-    lines += [f"  {node.name.ljust(width)}  {_node_line(node, size_of(model), colour)}" for node in mine[:_NODES_SHOWN]]
+    files = _files_by_node(status) if wide else {}
+    for node in mine[:_NODES_SHOWN]:
+        lines.append(f"  {node.name.ljust(width)}  {_node_line(node, size_of(model), colour)}")
+        lines += [f"    {_file_line(file)}" for file in files.get(node.name, ())]
     if len(mine) > _NODES_SHOWN:
         lines.append(f"  and {len(mine) - _NODES_SHOWN} more nodes")
     return lines
@@ -222,6 +225,19 @@ def _node_line(node: NodeFacts, size: int, colour: bool) -> str:
     figures = [f"{shown_size(standing.bytes_per_second)}/s"] if standing.bytes_per_second else []
     figures += [f"{shown_duration(standing.eta_seconds)} left"] if standing.eta_seconds else []
     return "  ".join([bar(standing.bytes_done, size), state, standing.reason, *figures])
+
+
+def _files_by_node(status: Mapping[str, Any]) -> dict[str, Sequence[Mapping[str, Any]]]:
+    told = (status.get("progress") or {}).get("nodes") or ()
+    return {each["node"]: each.get("files") or () for each in told}
+
+
+def _file_line(file: Mapping[str, Any]) -> str:
+    done, total = file.get("bytes", 0), file.get("totalBytes", 0)
+    figures = [f"{shown_size(done)} of {shown_size(total)}"]
+    figures += [f"{shown_size(file['bytesPerSecond'])}/s"] if file.get("bytesPerSecond") else []
+    figures += [f"{shown_duration(file['etaSeconds'])} left"] if file.get("etaSeconds") else []
+    return "  ".join([bar(done, total), file["path"], *figures])
 
 
 def _state(node: NodeFacts) -> str:

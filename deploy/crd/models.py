@@ -446,6 +446,22 @@ def model_status(*, weights: bool = False) -> Schema:
                                 "bytes": integer("Bytes that it has.", minimum=0),
                                 "bytesPerSecond": integer("Bytes that it fetches per second.", minimum=0),
                                 "etaSeconds": integer("Expected seconds until it has the model.", minimum=0),
+                                "files": listing(
+                                    "The largest files on their way to it, at most 2. WatchProgress tells more, and "
+                                    "sooner.",
+                                    structure(
+                                        "How far one file is.",
+                                        required=["path"],
+                                        fields={
+                                            "path": text("Path in the artifact; a long one has lost its beginning."),
+                                            "bytes": integer("Bytes that the node has of it.", minimum=0),
+                                            "totalBytes": integer("Size of the file.", minimum=0),
+                                            "bytesPerSecond": integer("Bytes that come per second.", minimum=0),
+                                            "etaSeconds": integer("Expected seconds until it is there.", minimum=0),
+                                        },
+                                    ),
+                                    maxItems=2,
+                                ),
                             },
                         ),
                         maxItems=10,

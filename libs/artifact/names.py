@@ -72,6 +72,10 @@ LISTING_CREDENTIALS_SUBJECT = "ome.listing.credentials"
 LISTING_WANTED_SUBJECT = "ome.listing.wanted"
 # On which the status service asks the controller what would come of a manifest.
 FORECAST_SUBJECT = "ome.forecast"
+# On which it tells the controller that a hub says that a repository has changed.
+SOURCE_CHANGED_SUBJECT = "ome.source.changed"
+# On which it asks which files an artifact has.
+FILES_SUBJECT = "ome.files"
 
 
 def trial_subject(pool: str) -> str:
@@ -96,10 +100,10 @@ def progress_subject(node: str, model_uid: str) -> str:
     return f"ome.progress.{token}.{model_uid}"
 
 
-# What the status service reads.
-# Under which JetStream answers it, as its account imports from the fleet's. Under the usual prefix the server would say
-# that the account has no JetStream.
+# Under which JetStream answers the status service and resolvers, as their accounts import from the fleet's. Under the
+# usual prefix the server would say that the account has no JetStream.
 FOREIGN_API = "ome.api"
+# What the status service reads.
 REPORTED_BUCKETS = (PLANS_BUCKET, OBSERVED_BUCKET, FACTS_BUCKET, NODES_BUCKET)
 
 

@@ -19,6 +19,11 @@ _TO_PROTO = {
 _FROM_PROTO = {number: algorithm for algorithm, number in _TO_PROTO.items()}
 
 
+def algorithm_number(algorithm: ChecksumAlgorithm) -> fetch_pb2.ChecksumAlgorithm:
+    """An algorithm as the protobuf message names it."""
+    return _TO_PROTO[algorithm]
+
+
 def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of the object that holds a manifest."""
     message = fetch_pb2.Manifest(source_revision=manifest.source_revision, place=manifest.place)

@@ -172,7 +172,7 @@ def why_not_reviewed(token: str, user: str, now: float) -> str:
         claims = _claims(token.encode())
         audiences, expiry, subject = claims["aud"], float(claims["exp"]), claims["sub"]
         bound = claims["kubernetes.io"]["pod"]["name"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "the token is not that of a Pod"
     if subject != user:
         return f"{str(subject)[:253]} is not {user}"

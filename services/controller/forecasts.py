@@ -6,8 +6,6 @@ manifest names is one that a model of the caller's could name, and goes where th
 
 import asyncio
 import contextlib
-import json
-import re
 import time
 from dataclasses import replace
 
@@ -22,8 +20,8 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, ServiceError, Unavailable
 from libs.chassis.kube import Object
-from libs.model.kinds import GROUP_VERSION, KINDS
 from libs.model.placement import check_placement
+from libs.model.posted import read_manifest
 from libs.model.problems import problem_of
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -38,8 +36,6 @@ _QUEUE = "ome-forecasts"
 # A resolver answers within 20 seconds.
 _TRIAL_SECONDS = 25.0
 _MOST_FORECASTS = 8
-_MANIFEST_BYTES = 48 << 10
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _UNREADABLE = (
     "the manifest has a field of another type than the CRD says: kubectl apply --dry-run=server names the field"
 )
@@ -185,30 +181,6 @@ class ForecastServer:
             paths={uid: self._known.path_on_nodes(uid) for each in residents for uid in each.models},
             digest=held.artifact.digest if held and held.phase == model_pb2.NODE_PHASE_READY else "",
         )
-
-
-def read_manifest(text: str) -> Object:
-    """The object of a manifest as it may be applied. Raises Invalid."""
-    if len(text.encode()) > _MANIFEST_BYTES:
-        raise Invalid(Reason.INVALID_PARAMETER, f"the manifest has more than {_MANIFEST_BYTES >> 10} KiB")
-    try:
-        item = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Invalid(Reason.INVALID_PARAMETER, "the manifest is no JSON") from error
-    metadata = item.get("metadata") if isinstance(item, dict) else None
-    kinds = {kind.name for kind in KINDS}
-    if not isinstance(metadata, dict) or item.get("apiVersion") != GROUP_VERSION or item.get("kind") not in kinds:
-        raise Invalid(Reason.INVALID_PARAMETER, f"the manifest must be one of {', '.join(sorted(kinds))}")
-    namespaced = item["kind"] == "BaseModel"
-    if not _is_name(metadata.get("name")) or namespaced != _is_name(metadata.get("namespace")):
-        raise Invalid(
-            Reason.INVALID_PARAMETER, "the manifest must name the model, and of a BaseModel the namespace as well"
-        )
-    return {**item, "metadata": metadata}
-
-
-def _is_name(text: object) -> bool:
-    return isinstance(text, str) and bool(_NAME.fullmatch(text))
 
 
 def _pool_of(plan: planning.Plan) -> str:

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from libs.artifact.reasons import Reason
@@ -11,7 +12,7 @@ from libs.artifact.specification import FINALIZER
 from libs.chassis.errors import Conflict, Invalid, Missing
 from libs.chassis.kube import JSON, JSON_PATCH, METADATA_ONLY, KubeClient, Object
 from libs.model.kinds import GROUP_VERSION, KINDS, kind_named
-from services.controller.gates import lifting
+from services.controller.gates import Word, lifting
 
 GROUP = f"/apis/{GROUP_VERSION}"
 MODEL_COLLECTIONS = tuple(f"{GROUP}/{kind.plural}" for kind in KINDS)
@@ -20,6 +21,11 @@ NODES = "/api/v1/nodes"
 CLAIMS = "/api/v1/persistentvolumeclaims"
 JOBS = "/apis/batch/v1/jobs"
 PODS = "/api/v1/pods"
+# Who speaks in an Event; guard.yaml permits this name only.
+REPORTING_CONTROLLER = "ome.io/controller"
+# Limit of Event.note in k8s.io/api/events/v1.
+_NOTE_BYTES = 1024
+_EVENT_NAME_LENGTH = 200
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -133,6 +139,27 @@ async def lift_gate(client: KubeClient, pod: Object) -> None:
     except Invalid as error:
         # As below: a test that does not hold answers 422.
         raise Conflict(Reason.CONFLICT, error.message) from error
+
+
+async def record_event(client: KubeClient, pod: Object, word: Word, instance: str) -> None:
+    """Tell a Pod something by an Event; raises as KubeClient.request does."""
+    metadata, now = pod["metadata"], datetime.now(UTC)
+    regarding = {"apiVersion": "v1", "kind": "Pod", **{key: metadata[key] for key in ("name", "namespace", "uid")}}
+    event = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        # As elsewhere: generateName takes no prefix that ends in a dot.
+        "metadata": {"name": f"{metadata['name'][:_EVENT_NAME_LENGTH]}.{int(now.timestamp() * 1e6):x}"},
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reportingController": REPORTING_CONTROLLER,
+        "reportingInstance": instance,
+        "action": "AwaitModel",
+        "type": word.type,
+        "reason": word.reason,
+        "note": word.note.encode()[:_NOTE_BYTES].decode(errors="ignore"),
+        "regarding": regarding,
+    }
+    await client.request("POST", f"/apis/events.k8s.io/v1/namespaces/{metadata['namespace']}/events", event)
 
 
 def _jobs_in(namespace: str) -> str:

@@ -3,10 +3,11 @@
 Pure, and writes nothing: each function says what it decides about a `Case`, and planning puts that into its plan.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from libs.artifact.reasons import Reason
+from libs.artifact.uri import HuggingFaceUri
 from libs.model.problems import new_problem
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
@@ -17,6 +18,11 @@ from services.controller.specification import ModelSource, SecretRef
 _ASK_AGAIN_SECONDS = 120.0
 # The longest pause of a source that is respected; what is longer was written by a clock that is wrong.
 _LONGEST_PAUSE_SECONDS = 86400.0
+# A model that follows a source which announces a change has it listed so soon after, spread so that of many that follow
+# one organization not all ask at once; and however much is announced, not more often than this.
+_ANNOUNCED_SECONDS = 4.0
+_LEAST_PAUSE_SECONDS = 30.0
+_DEFAULT_BRANCH = "main"
 # Failures that other credentials may end. A store may say of an expired token that it does not understand the request,
 # and a hub that a private repository does not exist.
 CREDENTIAL_REASONS = frozenset(
@@ -81,6 +87,8 @@ class Case:
     resolved_at: float = 0.0
     # The source at the revision that it was listed with before all listings were lost, if it can be asked for that.
     pinned_source: fetch_pb2.Source | None = None
+    # When the source has last announced a change.
+    announced_at: float | None = None
 
     @property
     def asked_source(self) -> fetch_pb2.Source:
@@ -143,16 +151,30 @@ def follow(case: Case, interval_seconds: float) -> Decision:
         return Decision()
     if resolution.HasField("problem"):
         pause = min(_pause_seconds(case, resolution), interval_seconds)
+        listed_at = case.heard_at
         due = case.heard_at + pause
     else:
         asked = case.asked
         own = asked is not None and asked.attempt == resolution.attempt
         listed_at = asked.at if asked and own else min(case.resolved_at, case.heard_at)
         due = listed_at + _jittered(f"{case.source.key}/{resolution.attempt}", interval_seconds)
+    why = "the model follows its source"
+    if case.announced_at is not None and case.announced_at >= listed_at:
+        soon = case.announced_at + spread(f"{case.source.key}/{resolution.attempt}", _ANNOUNCED_SECONDS)
+        due, why = min(due, max(soon, listed_at + _LEAST_PAUSE_SECONDS)), "the source has announced a change"
     if due > case.now:
         return Decision(look_again_seconds=due - case.now)
-    ask, again = _ask(case, resolution.attempt + 1, "the model follows its source", case.source.source)
+    ask, again = _ask(case, resolution.attempt + 1, why, case.source.source)
     return Decision(ask, look_again_seconds=again)
+
+
+def is_named(source: ModelSource, repository: str, revisions: Sequence[str]) -> bool:
+    """Whether a hub that announces a change of a repository means a source. Without revisions any may have changed."""
+    uri = source.uri
+    if not isinstance(uri, HuggingFaceUri) or uri.repository.casefold() != repository.casefold():
+        return False
+    revision = uri.revision or source.source.parameters.get("revision", "") or _DEFAULT_BRANCH
+    return not revisions or revision in revisions
 
 
 def awaits_credentials(source: ModelSource, problem: fetch_pb2.Problem) -> bool:

@@ -18,6 +18,7 @@ from libs.chassis.traces import open_traces
 from services.controller.askings import AskingsServer
 from services.controller.credentials import CredentialsServer
 from services.controller.destinations import DestinationRules
+from services.controller.file_lists import FileListServer
 from services.controller.forecasts import ForecastServer
 from services.controller.kube import MODEL_COLLECTIONS, NODES
 from services.controller.manifests import ManifestSweep
@@ -25,6 +26,7 @@ from services.controller.model_loop import ModelLoop
 from services.controller.observations import project_node
 from services.controller.planning import DEFAULT_POOL
 from services.controller.settings import Settings
+from services.controller.source_changes import SourceChangesServer
 from services.controller.streams import ensure_pool, ensure_streams, keep_streams
 from services.controller.trail import Trail
 
@@ -96,9 +98,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             # Asked each time: a process that was stopped may find its term over before anything has told it so.
             return await loop.reconcile(kube, js, uid) if leadership.leading else None
 
-        async def lift(pod: tuple[str, str]) -> None:
-            if leadership.leading:
-                await known.gates.reconcile(kube, pod)
+        async def lift(pod: tuple[str, str]) -> float | None:
+            return await known.gates.reconcile(kube, pod) if leadership.leading else None
 
         async def work() -> None:
             for mirror, _ in mirrors:
@@ -112,13 +113,15 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
             await AskingsServer(known.awaits_answer).serve(client)
-            await known.pods.serve(client, known.ref_of)
+            await SourceChangesServer(known.source_changed).serve(client)
+            await known.pods.serve(client, known.ref_of, known.serves)
             health.ok(_SYNCED)
             known.look_at_everything()
             async with asyncio.TaskGroup() as group:
                 group.create_task(loop.queue.run(reconcile, workers=_WORKERS))
                 group.create_task(known.gates.queue.run(lift, workers=_LIFTERS))
                 group.create_task(ForecastServer(client, known, credentials).run())
+                group.create_task(FileListServer(client, js, known.referenced_digests).run())
 
         async def sweep() -> None:
             for mirror, _ in mirrors:

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +23,11 @@ from libs.chassis.kube import Object
 from libs.chassis.nats_mirror import Mirror
 from libs.model.bases import Bases
 from libs.model.eviction import Resident
-from libs.model.kinds import model_ref
+from libs.model.posted import posted_ref
 from libs.model.tolerations import taints_of
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
-from services.controller import listings, planning, use
+from services.controller import gates, listings, planning, use
 from services.controller.bases import placement_of
 from services.controller.budgets import Account, Budgets, charge_of, limits_of
 from services.controller.gate_watch import GateWatch
@@ -100,7 +100,7 @@ class Observations:
         self._bases = Bases()
         self._budgets = Budgets(limits_of(settings.namespace_budgets))
         self.services = ServiceWatch(changed, health)
-        self.gates = GateWatch(health, self._model_at, self._demand_changed)
+        self.gates = GateWatch(health, self._model_at, self._demand_changed, settings.pod_name)
         # When a node's heartbeat was found missing, and when the node itself was found not ready. By the monotonic
         # clock, from when we saw it: other clocks may be wrong and ours may be set, and deletions depend on this.
         self._silent_since: dict[str, float] = {}
@@ -111,6 +111,8 @@ class Observations:
         self._held_by: dict[str, set[str]] = defaultdict(set)
         self._listings: dict[str, set[str]] = defaultdict(set)
         self._asked: dict[str, dict[str, listings.Asked]] = {}
+        # When a hub has announced a change to models that follow it, by the monotonic clock.
+        self._announced: dict[str, float] = {}
         # Revision of each listing and when it was heard of, by the monotonic clock.
         self._heard: dict[str, tuple[int, float]] = {}
 
@@ -211,6 +213,23 @@ class Observations:
         self._refresh_waiting(key)
         self._changed(key)
 
+    def source_changed(self, repository: str, revisions: Sequence[str]) -> int:
+        """A hub says that a repository has changed, of which revisions if it knows; how many models follow that."""
+        following = [uid for uid, model in self._specs.items() if self._is_following(model, repository, revisions)]
+        for uid in following:
+            self._announced[uid] = time.monotonic()
+            self._changed(uid)
+        return len(following)
+
+    def _is_following(self, model: ModelSpec, repository: str, revisions: Sequence[str]) -> bool:
+        if not model.follows or model.deleting or model.disabled:
+            return False
+        try:
+            source = self.source_of(model)
+        except InvalidValue:
+            return False
+        return source is not None and listings.is_named(source, repository, revisions)
+
     def look_at_everything(self) -> None:
         """Report every model as changed, as at the start and when this replica begins to lead."""
         for node in {*self._nodes, *map(names.node_name, self.heartbeats.entries)}:
@@ -276,6 +295,11 @@ class Observations:
         model = self._specs.get(uid)
         return model.ref if model else None
 
+    def serves(self, node: str, uid: str) -> bool:
+        """Whether a node says that readers find a model there, so that the scheduler may send Pods to it."""
+        state = self.observed.get(names.node_key(node, uid))
+        return state is not None and state.phase == model_pb2.NODE_PHASE_READY
+
     def item(self, uid: str) -> Object | None:
         """The model's object, or None when there is none."""
         return self._items.get(uid)
@@ -287,6 +311,7 @@ class Observations:
     def forget_object(self, uid: str) -> None:
         """The object has gone, or goes without more to do, before the watch says so."""
         self._items.pop(uid, None)
+        self._announced.pop(uid, None)
         if model := self._specs.pop(uid, None):
             self._look_for_room(self._budgets.wait(uid, model.ref.namespace, "", 0))
         self._placements.model_changed(uid, None)
@@ -340,6 +365,7 @@ class Observations:
             use=self._use_of(uid),
             used={pod.node for pod in self._users_of(uid)},
             budget=self._budget_of(uid),
+            announced_at=self._announced.get(uid),
             demanded=self._is_demanded(uid),
         )
 
@@ -392,8 +418,7 @@ class Observations:
 
         May raise any error of the wrong type, where the object is not as the CRD has it.
         """
-        reference = model_ref({**item, "metadata": {**item["metadata"], "uid": ""}})
-        uid = self._uid_of(reference)
+        uid = self._uid_of(posted_ref(item))
         known = self._items.get(uid, {"metadata": {}})["metadata"]
         # What the API server writes is not for a manifest to say.
         metadata = {key: item["metadata"][key] for key in _WRITTEN_BY_PEOPLE if key in item["metadata"]}
@@ -461,7 +486,14 @@ class Observations:
         place = _place_of(self._items[uid])
         # A FineTunedWeight may have the name of another model.
         is_awaited = self._bases.base_at(*place) == uid and self.gates.is_awaited(place)
-        return is_awaited or self.services.is_wanted(uid)
+        return is_awaited or self.services.is_wanted(uid) or self._is_missed(uid)
+
+    def _is_missed(self, uid: str) -> bool:
+        """Whether a Pod names a model that no node has, and has found no node yet: it may select those that have it."""
+        waiting = self.pods.index.waiting_for(uid)
+        if not waiting or gates.may_start(self._items[uid]):
+            return False
+        return any(use.names_model(pod, self._specs[uid].ref) for pod in waiting)
 
     def _base_of(self, uid: str) -> ModelSpec | None:
         return self._specs.get(self._bases.base_of(uid) or "")

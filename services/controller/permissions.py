@@ -1,7 +1,8 @@
 """Who may do what in NATS: the one source of it for the gateway, the local cluster, the tests and the guide. Pure.
 
-Three accounts: the fleet's (OME), which has JetStream, the nodes' (NODES), and that of the status service (STATUS). In
-NODES a fetcher has a few subjects of its own; the gateway alone is in both. STATUS has nothing but what it imports.
+Four accounts: the fleet's (OME), which has JetStream, the nodes' (NODES), that of the status service (STATUS) and that
+of the resolvers (RESOLVERS). In NODES a fetcher has a few subjects of its own; the gateway alone is in both. STATUS and
+RESOLVERS have nothing but what they import: what is asked in them is answered in them, whatever reply subject it names.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from libs.artifact import names
 
-OME, NODES, STATUS = "OME", "NODES", "STATUS"
+OME, NODES, STATUS, RESOLVERS = "OME", "NODES", "STATUS", "RESOLVERS"
 # What a fetcher may publish; one more subject is its progress.
 _NODE_VERBS = (
     names.SNAPSHOT,
@@ -96,22 +97,37 @@ def gateway_permissions() -> Permissions:
     )
 
 
-def resolver_permissions() -> Permissions:
-    """The rights of what lists sources: take tasks, ask for the secrets that these need, write what was found."""
+def _listed() -> dict[str, tuple[str, str]]:
+    """What resolvers may ask the fleet's account, as _reported has it: take tasks, ask for the secrets that these need,
+    write what was found.
+
+    They may make no consumer either, and read what they have written message by message.
+    """
     stream, resolved, manifests = names.RESOLVE_STREAM, names.RESOLVED_BUCKET, names.MANIFESTS_BUCKET
+    asked = {
+        f"$JS.API.{verb}": (f"{names.FOREIGN_API}.{verb}", answers)
+        for verb, answers in (
+            (f"CONSUMER.MSG.NEXT.{stream}.*", "stream"),
+            (f"DIRECT.GET.KV_{resolved}.>", "single"),
+            (f"STREAM.INFO.OBJ_{manifests}", "single"),
+            (f"STREAM.MSG.GET.OBJ_{manifests}", "single"),
+            (f"STREAM.PURGE.OBJ_{manifests}", "single"),
+        )
+    }
+    same = (
+        f"$JS.ACK.{stream}.>",
+        f"$KV.{resolved}.>",
+        f"$O.{manifests}.>",
+        names.LISTING_CREDENTIALS_SUBJECT,
+        names.LISTING_WANTED_SUBJECT,
+    )
+    return asked | {subject: (subject, "single") for subject in same}
+
+
+def resolver_permissions() -> Permissions:
+    """The rights of what lists sources, in an account of its own: to ask what it imports, and to answer trials."""
     return Permissions(
-        publish=(
-            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
-            f"$JS.ACK.{stream}.>",
-            f"$JS.API.DIRECT.GET.KV_{resolved}.>",
-            f"$KV.{resolved}.>",
-            f"$JS.API.STREAM.INFO.OBJ_{manifests}",
-            *_reading_objects(manifests),
-            f"$JS.API.STREAM.PURGE.OBJ_{manifests}",
-            f"$O.{manifests}.>",
-            names.LISTING_CREDENTIALS_SUBJECT,
-            names.LISTING_WANTED_SUBJECT,
-        ),
+        publish=tuple(own for own, _ in _listed().values()),
         subscribe=("_INBOX_resolver.>", names.trial_subject("*")),
         answers=True,
     )
@@ -120,7 +136,8 @@ def resolver_permissions() -> Permissions:
 def _reported() -> dict[str, tuple[str, str]]:
     """What the status service may ask the fleet's account: by the subject there, its own subject for it, and whether
     one answer comes or several."""
-    asked = {names.FORECAST_SUBJECT: (names.FORECAST_SUBJECT, "single")}
+    subjects = (names.FORECAST_SUBJECT, names.SOURCE_CHANGED_SUBJECT, names.FILES_SUBJECT)
+    asked = {subject: (subject, "single") for subject in subjects}
     for bucket in names.REPORTED_BUCKETS:
         for verb, answers in (
             (f"STREAM.INFO.KV_{bucket}", "single"),
@@ -134,7 +151,8 @@ def _reported() -> dict[str, tuple[str, str]]:
 
 
 def status_permissions() -> Permissions:
-    """The status service reads four buckets and progress, asks what would come of manifests, and writes nothing.
+    """The status service reads four buckets and progress, asks for plans and lists of files, passes on that a hub says
+    that something has changed, and writes nothing.
 
     It is in an account of its own: whatever place it names for an answer is in that account, where nothing is stored
     and nobody listens. It may make no consumer, as that would deliver in the fleet's account; the gateway makes them.
@@ -150,33 +168,27 @@ def accounts(passwords: Mapping[str, object]) -> dict[str, object]:
     The users controller, status, gateway, gateway-nodes and resolver have passwords. Fetchers have none: whoever shows
     none of these is asked about by auth callout.
     """
-    progress = names.progress_subject("*", "*")
-    users = {
-        "controller": None,
-        "gateway": gateway_permissions(),
-        "resolver": resolver_permissions(),
-    }
+    progress, trials = names.progress_subject("*", "*"), names.trial_subject("*")
+    users = {"controller": None, "gateway": gateway_permissions()}
     return {
         OME: {
             "jetstream": "enabled",
             "exports": [
                 {"stream": progress, "accounts": [STATUS]},
-                *(
-                    {"service": subject, "response_type": answers, "accounts": [STATUS]}
-                    for subject, (_, answers) in _reported().items()
-                ),
+                *_exports(_reported(), STATUS),
+                *_exports(_listed(), RESOLVERS),
             ],
+            "imports": [{"service": {"account": RESOLVERS, "subject": trials}}],
             "users": [_user(user, passwords[user], permissions) for user, permissions in users.items()],
         },
         STATUS: {
-            "imports": [
-                {"stream": {"account": OME, "subject": progress}},
-                *(
-                    {"service": {"account": OME, "subject": subject}, "to": own}
-                    for subject, (own, _) in _reported().items()
-                ),
-            ],
+            "imports": [{"stream": {"account": OME, "subject": progress}}, *_imports(_reported())],
             "users": [_user("status", passwords["status"], status_permissions())],
+        },
+        RESOLVERS: {
+            "exports": [{"service": trials, "response_type": "single", "accounts": [OME]}],
+            "imports": _imports(_listed()),
+            "users": [_user("resolver", passwords["resolver"], resolver_permissions())],
         },
         NODES: {
             "limits": NODES_LIMITS,
@@ -187,6 +199,16 @@ def accounts(passwords: Mapping[str, object]) -> dict[str, object]:
 
 
 USERS = ("controller", "status", "gateway", "resolver", "gateway-nodes")
+
+
+def _exports(asked: dict[str, tuple[str, str]], account: str) -> list[dict[str, object]]:
+    return [
+        {"service": subject, "response_type": answers, "accounts": [account]} for subject, (_, answers) in asked.items()
+    ]
+
+
+def _imports(asked: dict[str, tuple[str, str]]) -> list[dict[str, object]]:
+    return [{"service": {"account": OME, "subject": subject}, "to": own} for subject, (own, _) in asked.items()]
 
 
 def _user(name: str, password: object, permissions: Permissions | None) -> dict[str, object]:

@@ -100,6 +100,8 @@ class Observed:
     used: Set[str] = frozenset()
     # The budget of the model's namespace, if it has one.
     budget: Account | None = None
+    # When the hub of a source that the model follows has last announced a change, by the clock that plan is told.
+    announced_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -944,6 +946,7 @@ def _listing_case(
         retry_max_seconds=rules.retry_max_seconds,
         now=now,
         resolved_at=_resolved_at(observed, source.key),
+        announced_at=observed.announced_at,
     )
 
 
@@ -1007,7 +1010,8 @@ def _absence(
         generation=before.generation,
         artifact=before.artifact if before.artifact.digest else None,
         unclaimed=observed.model is None and (held is None or held.assignment.unclaimed),
-        reserve=bool(observed.model and observed.model.deleting and observed.model.reserve),
+        # What no object stands for any more counts to nobody's budget.
+        reserve=bool(observed.model and observed.model.deleting and observed.model.reserve and not observed.budget),
     )
     if observed.model:
         absence.MergeFrom(fetch_pb2.Assignment(in_use_grace_seconds=observed.model.in_use_grace_seconds))

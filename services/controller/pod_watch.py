@@ -1,6 +1,7 @@
 """What the controller sees of Pods that may use models, and its answers to nodes that ask for theirs.
 
-Owns the reflector and the subject. Which Pod uses what is decided in use; a node learns of its own Pods alone.
+Owns the reflector and the subject. Which Pod uses what is decided in use; a node learns of its own Pods, and of those
+that may become its own while it holds the model that they are to use.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ from services.controller.kube import PODS
 
 _QUEUE = "ome-use"
 # What can use nothing any more is not even sent.
-_BOUND = {"fieldSelector": "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"}
+_NOT_ENDED = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+FindModel = Callable[[str], model_pb2.ModelRef | None]
 
 
 class PodWatch:
@@ -37,7 +39,7 @@ class PodWatch:
         self._name_all = name_all
         self._changed = changed
         project = partial(use.project_pod, own_namespace=own_namespace)
-        self._pods = Reflector(PODS, "pods that use models", health, _BOUND, project=project)
+        self._pods = Reflector(PODS, "pods that use models", health, _NOT_ENDED, project=project)
 
     async def run(self, kube: KubeClient) -> None:
         """Follow Pods until cancelled."""
@@ -47,8 +49,10 @@ class PodWatch:
         """Wait until all Pods have been listed once."""
         await self._pods.synced()
 
-    async def serve(self, client: Client, find_model: Callable[[str], model_pb2.ModelRef | None]) -> None:
-        """Answer nodes from now on; replicas share the work. find_model gets the uid of a model."""
+    async def serve(self, client: Client, find_model: FindModel, serves: Callable[[str, str], bool]) -> None:
+        """Answer nodes from now on; replicas share the work. find_model gets the uid of a model, serves a node and such
+        a uid, and says whether Pods may be sent there for it.
+        """
 
         async def answer(message: Msg) -> None:
             node = names.node_name(message.subject.rpartition(".")[2])
@@ -56,7 +60,7 @@ class PodWatch:
             try:
                 request = fetch_pb2.UseRequest.FromString(message.data)
                 self._refuse_while_behind()
-                reply.uses.extend(await self.uses(node, request.questions, find_model))
+                reply.uses.extend(await self.uses(node, request.questions, find_model, serves))
             except (DecodeError, ServiceError) as error:
                 reply.problem.CopyFrom(problem_of(error, "controller"))
             await message.respond(reply.SerializeToString())
@@ -67,22 +71,26 @@ class PodWatch:
         self,
         node: str,
         questions: Iterable[fetch_pb2.UseQuestion],
-        find_model: Callable[[str], model_pb2.ModelRef | None],
+        find_model: FindModel,
+        serves: Callable[[str, str], bool] = lambda node, uid: False,
     ) -> list[fetch_pb2.Use]:
         """One answer for each question of a node."""
         told = []
         for question in questions:
-            told.append(self._use(node, question, find_model))
+            told.append(self._use(node, question, find_model, serves))
             # Each looks at all Pods of the node, and planning and the lease have their turns in between.
             await asyncio.sleep(0)
         return told
 
     def _use(
-        self, node: str, question: fetch_pb2.UseQuestion, find_model: Callable[[str], model_pb2.ModelRef | None]
+        self, node: str, question: fetch_pb2.UseQuestion, find_model: FindModel, serves: Callable[[str, str], bool]
     ) -> fetch_pb2.Use:
         ref = find_model(question.model_uid)
         before = question.before.ToMilliseconds() / 1000 if question.HasField("before") else None
         found = use.users(self.index.pods_on(node), ref, question.root, question.paths, before)
+        # A Pod for which no node is chosen yet finds whatever stands at the path once it is: nothing of the past.
+        if before is None and serves(node, question.model_uid):
+            found += self.index.waiting_for(question.model_uid)
         return use.told_use(found, ref, self._name_all)
 
     def _refuse_while_behind(self) -> None:

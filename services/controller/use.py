@@ -32,10 +32,11 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """A Pod that is bound to a node and may use a model."""
+    """A Pod that may use a model."""
 
     namespace: str
     name: str
+    # Empty until it is bound to one.
     node: str
     # Directories of its hostPath volumes.
     paths: tuple[str, ...]
@@ -67,13 +68,13 @@ def project_pod(pod: Mapping[str, Any], own_namespace: str) -> dict[str, Any] | 
     paths = [volume["hostPath"].get("path", "") for volume in spec.get("volumes") or () if volume.get("hostPath")]
     if metadata["namespace"] == own_namespace or not (paths or annotation):
         return None
-    if not spec.get("nodeName") or status.get("phase") in _ENDED:
+    if status.get("phase") in _ENDED:
         return None
     return {
         "metadata": {
             key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
         },
-        "node": spec["nodeName"],
+        "node": spec.get("nodeName") or "",
         "paths": tuple(sorted({_cut(posixpath.normpath(path)) for path in paths if path})[:_MOST_PATHS]),
         "model": annotation,
         "startTime": status.get("startTime"),
@@ -189,8 +190,12 @@ class UseIndex:
         return self._pods.get(node, {}).values()
 
     def users_of(self, uid: str) -> Iterable[PodView]:
-        """The Pods that use a model, on whatever nodes."""
+        """The Pods that use a model, on whatever nodes, and those that are about to."""
         return self._users.get(uid, {}).values()
+
+    def waiting_for(self, uid: str) -> list[PodView]:
+        """The Pods that are about to use a model, and for which no node has been chosen yet."""
+        return [pod for pod in self.users_of(uid) if not pod.node]
 
     def pod_changed(self, key: PodKey, pod: PodView | None) -> set[str]:
         """A Pod is as given now, None for one that is gone or uses nothing; uids of the models that this concerns."""

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.artifact.names import FOREIGN_API
 from libs.chassis.health import Health, serve_http
 from libs.chassis.nats_client import connect_nats
 from libs.chassis.settings import setting
@@ -67,7 +68,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 on_reconnect=pull_again,
             )
         )
-        js = client.jetstream()
+        js = client.jetstream(prefix=FOREIGN_API)
         credentials, manifests, askings = ListingCredentials(client), ManifestStore(js), Askings(client)
         parallel = settings.parallel_listings
         loops.append(ListingLoop(js, settings.pool, parallel, sources, listers, credentials, manifests, askings))

@@ -26,7 +26,7 @@ from services.parser.gguf import GgufHeader
 from services.parser.intake import Directory
 from services.parser.modules import modules_of_adapter
 from services.parser.naming import size_name
-from services.parser.parameters import Page, decide, look_up
+from services.parser.parameters import Page, decide, look_up, state_count, state_stored
 from services.parser.precision import bits_of, stored_dtype
 from services.parser.quantization import scheme_of
 from services.parser.section import Section, Undescribed
@@ -352,15 +352,10 @@ def _count_native(facts: ModelFacts, directory: Directory, weights: Weights, pag
     tensors, repeated = tensors_of(directory, weights.files)
     counted = count_tensors(tensors, repeated=repeated)
     verdict = decide(Section({}), page, weights, counted, "", quantized=False, bits=0)
-    assert verdict.count is not None
-    facts.parameters.CopyFrom(verdict.count)
-    if verdict.count.exact:
-        facts.parameter_size = size_name(verdict.count.count)
-    else:
-        directory.warnings.append(f"The number of parameters is estimated: {verdict.why}.")
-    facts.bytes_by_dtype.update(counted.bytes_by_dtype)
-    facts.weight_bytes, facts.weight_bytes_certainty = counted.weight_bytes, CERTAINTY_EXACT
-    facts.dtype = stored_dtype(dict(counted.bytes_by_dtype))
+    state_count(facts.parameters, verdict, directory.warnings)
+    if facts.parameters.exact:
+        facts.parameter_size = size_name(facts.parameters.count)
+    state_stored(facts, counted)
     _state_cache(facts, page)
 
 

@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ome.parser.v1.parser_pb2 import (
+    CERTAINTY_EXACT,
     COUNT_SOURCE_ESTIMATE,
     COUNT_SOURCE_FORMULA,
     COUNT_SOURCE_HEADERS,
     COUNT_SOURCE_INDEX,
     CountSource,
+    ModelFacts,
     ParameterCount,
 )
 from services.parser import catalogue
 from services.parser.counting import Counted
 from services.parser.estimate import Estimate, estimate, sections_size
 from services.parser.network import Network
-from services.parser.precision import bits_of
+from services.parser.precision import bits_of, stored_dtype
 from services.parser.section import Section, Undescribed
 from services.parser.weights import Weights
 
@@ -198,3 +200,22 @@ def _from_index(weights: Weights, dtype: str, quantized: bool, bits: int) -> Par
 def _estimated(count: int, low: int, high: int, source: CountSource = COUNT_SOURCE_ESTIMATE) -> ParameterCount:
     low = max(min(low, count), 1)
     return ParameterCount(count=count, source=source, minimum=low, maximum=max(high, count))
+
+
+def state_count(count: ParameterCount, verdict: Verdict, warnings: list[str]) -> None:
+    """Tell a count, or in the warnings why it is not known or not exact."""
+    if verdict.count is None:
+        warnings.append(f"The number of parameters is not known: {verdict.why}.")
+        return
+    count.CopyFrom(verdict.count)
+    if not count.exact:
+        warnings.append(f"The number of parameters is estimated: {verdict.why}.")
+
+
+def state_stored(facts: ModelFacts, counted: Counted) -> None:
+    """Tell what the headers of the weights say."""
+    facts.bytes_by_dtype.update(counted.bytes_by_dtype)
+    facts.weight_bytes, facts.weight_bytes_certainty = counted.weight_bytes, CERTAINTY_EXACT
+    facts.prediction_parameters = counted.prediction
+    if not facts.dtype:
+        facts.dtype = stored_dtype(dict(counted.bytes_by_dtype))

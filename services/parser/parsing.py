@@ -25,8 +25,8 @@ from services.parser.intake import Directory, take_in
 from services.parser.licence import licence_of
 from services.parser.modules import modules_of_model
 from services.parser.naming import size_name
-from services.parser.parameters import Verdict, decide, look_up
-from services.parser.precision import bits_of, dtype_of, stored_dtype
+from services.parser.parameters import decide, look_up, state_count, state_stored
+from services.parser.precision import bits_of, dtype_of
 from services.parser.quantization import Scheme, scheme_of
 from services.parser.section import Section, Undescribed
 from services.parser.tally import Tally
@@ -186,9 +186,9 @@ def _count(facts: ModelFacts, directory: Directory, c: Section, weights: Weights
     counted = _counted(directory, c, weights, scheme)
     facts.modules.extend(_modules(directory, weights))
     verdict = decide(c, page, weights, counted, facts.dtype, scheme.stated is not None, scheme.hint.bits)
-    _state_count(facts.parameters, verdict, directory.warnings)
+    state_count(facts.parameters, verdict, directory.warnings)
     if counted is not None:
-        _state_stored(facts, counted)
+        state_stored(facts, counted)
     network = page.network
     likely = network.total if network is not None else verdict.guess.likely if verdict.guess is not None else None
     if likely is not None:
@@ -220,23 +220,6 @@ def _modules(directory: Directory, weights: Weights) -> list[LinearModule]:
         return []
     tensors, repeated = tensors_of(directory, weights.files)
     return [] if repeated else modules_of_model(tensors)
-
-
-def _state_count(count: ParameterCount, verdict: Verdict, warnings: list[str]) -> None:
-    if verdict.count is None:
-        warnings.append(f"The number of parameters is not known: {verdict.why}.")
-        return
-    count.CopyFrom(verdict.count)
-    if not count.exact:
-        warnings.append(f"The number of parameters is estimated: {verdict.why}.")
-
-
-def _state_stored(facts: ModelFacts, counted: Counted) -> None:
-    facts.bytes_by_dtype.update(counted.bytes_by_dtype)
-    facts.weight_bytes, facts.weight_bytes_certainty = counted.weight_bytes, CERTAINTY_EXACT
-    facts.prediction_parameters = counted.prediction
-    if not facts.dtype:
-        facts.dtype = stored_dtype(dict(counted.bytes_by_dtype))
 
 
 def _state_active(facts: ModelFacts, counted: Counted | None, likely: Tally, is_proven: bool) -> None:
@@ -310,7 +293,7 @@ def _pipeline(directory: Directory, c: Section) -> ModelFacts:
         if counted is not None:
             counts.append(counted)
     if counts and len(counts) == len(facts.components):
-        _state_stored(facts, merge(counts))
+        state_stored(facts, merge(counts))
     _sum_components(facts)
     if incomplete:
         directory.warnings.append(f"Parts without a configuration are not counted: {', '.join(incomplete)[:300]}.")

@@ -4,7 +4,6 @@ For the page as well as for gRPC. Owns who may ask, and how many do at a time; w
 """
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,12 +13,12 @@ from nats.aio.client import Client
 
 from libs.artifact.names import FORECAST_SUBJECT
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Invalid, Unavailable
-from libs.model.kinds import KINDS, kind_numbered
+from libs.chassis.errors import Unavailable
+from libs.model.kinds import kind_numbered
+from libs.model.posted import posted_ref, read_manifest
 from libs.model.problems import error_of
 from ome.fetch.v1.fetch_pb2 import ForecastReply, ForecastRequest
 from ome.model.v1.model_pb2 import (
-    MODEL_KIND_BASE_MODEL,
     ROOM_VERDICT_HELD,
     ROOM_VERDICT_UNSPECIFIED,
     Forecast,
@@ -37,7 +36,6 @@ _AT_A_TIME = 4
 # Each plan has a source listed, perhaps that of a stranger.
 _PER_SECOND, _AT_ONCE = 0.5, 20.0
 _REMEMBERED_CALLERS = 10_000
-_MANIFEST_BYTES = 48 << 10
 
 
 class Forecaster:
@@ -64,7 +62,7 @@ class Forecaster:
         if isinstance(self._access, EveryAccess):
             # Whoever reaches the port could have sources listed with any Secret that a model may name.
             raise Denied(Reason.FORBIDDEN, "there are no plans with callers: anyone, as nobody's rights are known")
-        ref = named_model(manifest)
+        ref = posted_ref(read_manifest(manifest))
         # Whoever may make the model may have its source listed with the Secret that it names, and nobody else.
         await Viewer(self._access, caller, "create").require(scope_of(ref))
         if self._exists(ref):
@@ -117,24 +115,6 @@ class Forecaster:
         model = self._cluster.models.get(uid) or {}
         storage = (model.get("spec") or {}).get("storage") or {}
         return _scheme(storage.get("storageUri") or "")
-
-
-def named_model(manifest: str) -> ModelRef:
-    """The model that a manifest is of. Raises Invalid."""
-    if len(manifest.encode()) > _MANIFEST_BYTES:
-        raise Invalid(Reason.INVALID_PARAMETER, f"the manifest has more than {_MANIFEST_BYTES >> 10} KiB")
-    try:
-        item = json.loads(manifest)
-    except (ValueError, RecursionError) as error:
-        raise Invalid(Reason.INVALID_PARAMETER, "the manifest is no JSON") from error
-    metadata = item.get("metadata") if isinstance(item, dict) else None
-    number = next((kind.number for kind in KINDS if isinstance(item, dict) and kind.name == item.get("kind")), None)
-    words = [metadata.get(key, "") for key in ("namespace", "name")] if isinstance(metadata, dict) else [None]
-    if number is None or not all(isinstance(word, str) for word in words) or not words[-1]:
-        raise Invalid(Reason.INVALID_PARAMETER, "the manifest must be that of one model, with its kind and name")
-    if (number == MODEL_KIND_BASE_MODEL) != bool(words[0]):
-        raise Invalid(Reason.INVALID_PARAMETER, "the manifest of a BaseModel, and of no other, names a namespace")
-    return ModelRef(kind=number, namespace=words[0], name=words[1])
 
 
 async def _hide_models(forecast: Forecast, viewer: Viewer) -> None:

@@ -22,6 +22,7 @@ from services.status.catalog import Catalog
 from services.status.cluster import Cluster
 from services.status.explaining import Explainer
 from services.status.facts import FIELD_MANAGER
+from services.status.file_lists import FileLists
 from services.status.forecasts import Forecaster
 from services.status.kube import Writer
 from services.status.metrics import LEADER, MODELS, NODES
@@ -109,7 +110,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 options=_OPTIONS,
             )
         )
-        sources = Sources(catalog, observations, explainer, forecaster, cluster.models.get, synced, health)
+        lists = FileLists()
+        sources = Sources(catalog, observations, explainer, forecaster, lists, cluster.models.get, synced, health)
         await stack.enter_async_context(opened_page(settings, sources, callers, access, kube, stop, tls, health))
         client = await stack.enter_async_context(
             connect_nats(
@@ -124,6 +126,12 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         forecaster.connected(client)
+        lists.connected(client)
+        if settings.webhooks_enabled:
+            # Whoever wants none need not pay for its libraries.
+            from services.status.webhooks import opened_webhooks
+
+            await stack.enter_async_context(opened_webhooks(settings, client, tls, health))
         writer = Writer(kube, FIELD_MANAGER)
 
         def look_at_everything() -> None:

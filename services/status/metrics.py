@@ -24,6 +24,7 @@ PAGE_VIEWERS = Gauge("ome_status_page_viewers", "Open pages that are kept curren
 REFUSED_CALLS = Counter(
     "ome_status_refused_calls_total", "Calls of StatusService by strangers and beyond a caller's share.", ["why"]
 )
+HUB_EVENTS = Counter("ome_status_hub_events_total", "Webhooks of hubs, by what came of them.", ["outcome"])
 FOLD_SECONDS = Histogram(
     "ome_status_fold_seconds", "Time to fold one model.", buckets=(0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5)
 )

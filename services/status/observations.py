@@ -30,6 +30,7 @@ from libs.artifact.names import (
     split_node_key,
 )
 from libs.chassis.nats_mirror import Mirror
+from libs.model.progress import bound_progress
 from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Progress, SharedFacts
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, NODE_PHASE_UPDATING
 from services.status.following import API
@@ -194,10 +195,13 @@ class Observations:
                 # Nothing would ever clear the progress of a transfer that no state tells of.
                 return
             try:
-                said = self._progress[node, uid] = Progress.FromString(message.data)
+                said = Progress.FromString(message.data)
             except DecodeError:
                 _log.warning("progress_malformed", node=node, model=uid)
                 return
+            # A gateway of an earlier version passes on what it does not know.
+            bound_progress(said)
+            self._progress[node, uid] = said
             self.rates.saw(node, uid, said.bytes_per_second, asyncio.get_running_loop().time())
             listener.progressed(node, uid)
 

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ome.fetch.v1.fetch_pb2 import Progress
+from ome.fetch.v1.fetch_pb2 import FileProgress, Progress
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, NODE_PHASE_UPDATING, REASON_DOWNLOADING, Artifact
 from services.status.conditions import NodeStanding
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _NOTHING = Progress()
 # Nodes that are told apart, the slowest first: a fleet would make the object grow without end.
-_NODES_TOLD = 10
+_NODES_TOLD, _FILES_TOLD = 10, 2
 _MOST_BYTES_PER_SECOND, _LONGEST_SECONDS = 10**12, 10**9
 
 
@@ -91,7 +91,20 @@ def _of_node(node: str, bytes_done: int, said: Progress) -> dict[str, Any]:
     }
     if eta_seconds := _bounded(said.eta_seconds, _LONGEST_SECONDS):
         document["etaSeconds"] = eta_seconds
+    if files := [_of_file(file) for file in said.files[:_FILES_TOLD]]:
+        document["files"] = files
     return document
+
+
+def _of_file(said: FileProgress) -> dict[str, Any]:
+    """Figures that were bounded when they came."""
+    document: dict[str, Any] = {
+        "path": said.path,
+        "bytes": said.bytes_done,
+        "totalBytes": said.bytes_total,
+        "bytesPerSecond": said.bytes_per_second,
+    }
+    return {**document, "etaSeconds": said.eta_seconds} if said.eta_seconds else document
 
 
 def _bounded(number: int, most: int) -> int:

@@ -46,6 +46,13 @@ class Settings:
     page_proxy_groups_header: str = setting(
         "X-Forwarded-Groups", help="Header of such a proxy with the user's groups, separated by commas."
     )
+    webhooks_enabled: bool = setting(
+        False, help="true takes webhooks of hubs, by which models that follow look at once."
+    )
+    webhooks_port: int = setting(8444, minimum=0, help="Port for webhooks, over TLS as the page is.")
+    webhooks_secret_file: Path = setting(
+        Path("/var/run/secrets/webhooks/secret"), help="File with the secret that hubs show in X-Webhook-Secret."
+    )
     callers: str = setting(
         "authenticated",
         choices=("authenticated", "anyone"),

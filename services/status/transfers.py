@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from ome.fetch.v1.fetch_pb2 import Progress
+from ome.fetch.v1.fetch_pb2 import FileProgress, Progress
 from ome.model.v1.model_pb2 import NODE_PHASE_UPDATING, REASON_DOWNLOADING
-from ome.status.v1.status_pb2 import Model, Transfer
+from ome.status.v1.status_pb2 import Model, Transfer, TransferFile
 
 
 class Told:
@@ -28,6 +28,7 @@ class Told:
             ended.CopyFrom(before[node])
             ended.ended = True
             ended.bytes_per_second = ended.eta_seconds = 0
+            ended.ClearField("files")
             changed.append(ended)
         return sorted(changed, key=lambda each: each.node)
 
@@ -49,4 +50,15 @@ class Told:
                 files_total=figures.files_total,
                 bytes_per_second=figures.bytes_per_second,
                 eta_seconds=figures.eta_seconds,
+                files=map(_file, figures.files),
             )
+
+
+def _file(said: FileProgress) -> TransferFile:
+    return TransferFile(
+        path=said.path,
+        bytes_done=said.bytes_done,
+        bytes_total=said.bytes_total,
+        bytes_per_second=said.bytes_per_second,
+        eta_seconds=said.eta_seconds,
+    )

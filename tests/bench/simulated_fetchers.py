@@ -254,7 +254,7 @@ async def simulate(count: int, url: str, ca_file: Path, password_file: Path, res
                 inbox_prefix="_INBOX_resolver",
             )
         )
-        loops += [list_sources(resolver.jetstream()) for _ in range(_LISTING_WORKERS)]
+        loops += [list_sources(resolver.jetstream(prefix=names.FOREIGN_API)) for _ in range(_LISTING_WORKERS)]
         await run_until(stop, *loops)
 
 

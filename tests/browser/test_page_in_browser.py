@@ -63,7 +63,9 @@ async def until(tab: Any, expression: str) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("path", ["/", MODEL, FAILING, "/nodes", "/nodes/gpu-a-1", "/sources", "/login", "/nowhere"])
+@pytest.mark.parametrize(
+    "path", ["/", MODEL, FAILING, "/nodes", "/nodes/gpu-a-1", "/sources", "/plan", "/login", "/nowhere"]
+)
 async def test_axe_finds_no_barrier(chromium: Any, served: Page, path: str, size: tuple[int, int], theme: str) -> None:
     async with opened(chromium, served, path, theme, size) as tab:
         if await tab.query_selector("#connection"):
@@ -229,3 +231,55 @@ async def test_a_model_is_verified_by_keys_alone_and_axe_finds_no_barrier(chromi
         assert (token, name) == ("ada", MODEL.rpartition("/")[2])
         assert annotations["models.ome.io/verify-node"] == node
         assert node
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_a_model_shows_its_files_and_events_to_who_has_signed_in(
+    chromium: Any, theme: str, size: tuple[int, int]
+) -> None:
+    async with served_page(3, 9, patches=Patches()) as page, opened(chromium, page, "/login", theme, size) as tab:
+        await tab.set_extra_http_headers({"Authorization": "Bearer ada"})
+        await tab.goto(page.address + MODEL)
+        await tab.wait_for_selector("table.files")
+        await tab.wait_for_selector(".events li")
+        assert await text(tab, "table.files tbody th") == "model-00001-of-00030.safetensors"
+        assert "ChecksumMismatch" in await text(tab, ".events li")
+        assert "model-00" in await text(tab, ".on-their-way li")
+        await barriers(tab)
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= size[0], "the page scrolls sideways"
+        async with tab.expect_response("**/events/models/**"):
+            await tab.click("#look-again")
+
+
+async def test_without_a_token_of_its_own_a_visitor_is_told_how_to_see_events(chromium: Any, served: Page) -> None:
+    async with opened(chromium, served, MODEL) as tab:
+        await until(tab, "document.querySelector('#events').textContent.includes('kubectl describe')")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_the_manifest_of_a_model_is_changed_and_planned_by_keys(
+    chromium: Any, served: Page, theme: str, size: tuple[int, int]
+) -> None:
+    async with opened(chromium, served, MODEL, theme, size) as tab:
+        await tab.click("#manifest summary")
+        await tab.click("#manifest a")
+        await tab.wait_for_url("**/plan?model=**")
+        written = await tab.input_value("#manifest")
+        assert written.startswith("apiVersion: ome.io/v1beta1")
+        await tab.fill("#manifest", "kind: [")
+        await tab.focus("form button")
+        await tab.keyboard.press("Enter")
+        await tab.wait_for_selector("#problem")
+        assert "no YAML" in await text(tab, "#problem")
+        assert await tab.input_value("#manifest") == "kind: ["
+        await barriers(tab)
+        await tab.fill("#manifest", written)
+        await tab.focus("form button")
+        await tab.keyboard.press("Enter")
+        await tab.wait_for_selector("#outcome")
+        assert "It fails" in await text(tab, "#outcome")
+        assert (await tab.input_value("#manifest")).replace("\r\n", "\n") == written
+        await barriers(tab)
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= size[0], "the page scrolls sideways"

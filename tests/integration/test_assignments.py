@@ -28,6 +28,7 @@ from ome.fetch.v1.fetch_pb2 import (
     UseReply,
 )
 from ome.model.v1.model_pb2 import REASON_UNAVAILABLE
+from services.controller.gateway.desired import DesiredByNode
 from services.controller.streams import ensure_streams
 from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.gateway import Gateway
@@ -232,6 +233,86 @@ async def test_what_was_deleted_goes_though_the_gateway_never_read_of_it_in_a_qu
             node.assignments.reread()
             await node.until(lambda found: found == {"a": 1})
     await client.close()
+
+
+async def snapshots(node: Node, client: Client, known: bytes) -> DesiredSnapshot:
+    request = DesiredRequest(epoch=node.assignments.epoch, known=known)
+    return await Gateway(client, NODE).get(names.SNAPSHOT, request, DesiredSnapshot)
+
+
+async def test_a_node_that_knows_everything_is_told_nothing_again(server: NatsServer, js: JetStreamContext) -> None:
+    client = await server.client(inbox_prefix=names.inbox_prefix(NODE))
+    asked: list[DesiredRequest] = []
+    watching = await server.client(user="gateway-nodes", password=PASSWORD)
+
+    async def heard(message: Msg) -> None:
+        asked.append(DesiredRequest.FromString(message.data))
+
+    await watching.subscribe(names.node_subject(NODE, names.SNAPSHOT), cb=heard)
+    await watching.flush()
+    async with following(server) as node:
+        for uid in ("a", "b"):
+            await assign(js, uid, 1)
+        await node.until(lambda found: found == {"a": 1, "b": 1})
+        node.assignments.reread()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(asked) < 2:
+                await client.flush()
+        same = await snapshots(node, client, asked[-1].known)
+        assert (same.unchanged, len(same.assignments)) == (True, 0)
+
+        await assign(js, "b", 2)
+        await node.until(lambda found: found == {"a": 1, "b": 2})
+        changed = await snapshots(node, client, asked[-1].known)
+        assert (changed.unchanged, [each.model_uid for each in changed.assignments]) == (False, ["a", "b"])
+        await delete_key(js, BUCKET, names.node_key(NODE, "b"))
+        await node.until(lambda found: found == {"a": 1})
+        fewer = await snapshots(node, client, asked[-1].known)
+        assert (fewer.unchanged, [each.model_uid for each in fewer.assignments]) == (False, ["a"])
+    await watching.close()
+    await client.close()
+
+
+async def test_what_nodes_were_told_before_a_reconnect_is_told_again_only_if_it_may_be_lost(
+    server: NatsServer,
+) -> None:
+    driver = await server.client(user="driver", password=PASSWORD)
+    js = driver.jetstream()
+    await ensure_streams(js, 1, 60)
+    told: list[DesiredChange] = []
+    nodes = await server.client(user="gateway-nodes", password=PASSWORD)
+    own = await server.client(inbox_prefix=names.inbox_prefix(NODE))
+    fleet = await server.client(user="gateway", password=PASSWORD, inbox_prefix="_INBOX_gateway")
+
+    async def heard(message: Msg) -> None:
+        told.append(DesiredChange.FromString(message.data))
+
+    await own.subscribe(names.node_subject(NODE, names.DESIRED), cb=heard)
+    await own.flush()
+    desired = DesiredByNode(nodes, fleet.jetstream())
+    following = asyncio.create_task(desired.mirror.run(fleet, desired.changed))
+    telling = asyncio.create_task(desired.run())
+    await assign(js, "a", 1)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not told or desired.unconfirmed:
+            await own.flush()
+    known = len(told)
+    desired.tell_again()
+    await assign(js, "b", 1)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while "b" not in {each.model_uid for each in told}:
+            await own.flush()
+    # Not confirmed yet, so that this is told once more.
+    desired.tell_again()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while [each.model_uid for each in told].count("b") < 2:
+            await own.flush()
+    assert "a" not in {each.model_uid for each in told[known:]}
+    for task in (following, telling):
+        task.cancel()
+    await asyncio.gather(following, telling, return_exceptions=True)
+    for client in (driver, nodes, own, fleet):
+        await client.close()
 
 
 class Told:

@@ -33,6 +33,7 @@ GRANTED: dict[str, Grants] = {
         ("", "persistentvolumeclaims", "team-a", ""): _FOLLOW,
         ("", "pods", "ome", ""): _FOLLOW | {"patch"},
         ("batch", "jobs", "team-a", ""): _FOLLOW | {"get", "create", "delete"},
+        ("events.k8s.io", "events", "team-a", ""): {"create"},
         ("", "secrets", "team-a", "hf-token"): {"get"},
         # By name only: it cannot look around.
         ("", "secrets", "ome", "ome-nats-issuer"): {"get"},
@@ -111,6 +112,16 @@ async def _refused(
     return ""
 
 
+_EVENTS = "/apis/events.k8s.io/v1/namespaces/ome/events"
+
+
+def _event(**changes: Any) -> dict[str, Any]:
+    about = {"apiVersion": "v1", "kind": "Pod", "name": "server", "namespace": "ome"}
+    said = {"reportingController": "ome.io/controller", "reportingInstance": "controller-a", "action": "AwaitModel"}
+    event = {"metadata": {"name": "server.1", "namespace": "ome"}, "eventTime": "2026-01-01T00:00:00.000000Z"}
+    return event | said | {"type": "Normal", "reason": "WaitingForModel", "note": "n", "regarding": about} | changes
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiServer]:
     async with running_api_server(tmp_path_factory.mktemp("apiserver")) as running:
@@ -126,6 +137,9 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
                 while not await _refusal(running, account, "llama", {"metadata": {"labels": {"a": "b"}}}):
                     await asyncio.sleep(0.1)
             while "denied" not in await _job_refusal(running, "POST", _changed(("metadata", "labels"), {"a": "b"})):
+                await asyncio.sleep(0.1)
+            foreign = _event(reportingController="kubelet")
+            while "denied" not in await _refused(running, "ome-controller", "POST", _EVENTS, foreign):
                 await asyncio.sleep(0.1)
         yield running
 
@@ -256,3 +270,20 @@ async def test_the_controller_may_delete_its_own_jobs_and_no_others(server: ApiS
 
     assert await _job_refusal(server, "DELETE", _INSPECTION) == ""
     assert "denied request: " in await _job_refusal(server, "DELETE", others)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"regarding": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "namespace": "ome"}},
+        {"regarding": {"apiVersion": "v1", "kind": "Secret", "name": "theirs", "namespace": "ome"}},
+        {"reportingController": "kubelet"},
+    ],
+    ids=str,
+)
+async def test_the_controller_may_record_events_of_pods_alone_and_in_its_own_name(
+    changes: dict[str, Any], server: ApiServer
+) -> None:
+    denied = await _refused(server, "ome-controller", "POST", _EVENTS, _event(**changes))
+    assert "denied request: the controller may record events of Pods only" in denied
+    assert await _refused(server, "ome-controller", "POST", _EVENTS, _event()) == ""

@@ -673,7 +673,15 @@ STATUS: dict[str, Any] = {
         "etaSeconds": 63,
         "slowestNode": "node-3",
         "startedAt": "2026-01-01T00:00:00Z",
-        "nodes": [{"node": "node-3", "bytes": 37, "bytesPerSecond": 1, "etaSeconds": 63}],
+        "nodes": [
+            {
+                "node": "node-3",
+                "bytes": 37,
+                "bytesPerSecond": 1,
+                "etaSeconds": 63,
+                "files": [{"path": "a/b", "bytes": 3, "totalBytes": 9, "bytesPerSecond": 1, "etaSeconds": 6}],
+            }
+        ],
     },
     "download": {"bytes": 2**41, "seconds": 3600, "finishedAt": "2026-01-01T00:00:00Z"},
     "failures": [{"node": "node-3", "reason": "InsufficientDisk", "message": "needs 10 GB, has 1 GB"}],

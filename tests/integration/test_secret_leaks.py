@@ -21,8 +21,8 @@ pytestmark = pytest.mark.cluster
 GOOD, WRONG, INLINE = (f"hf_canary{kind}" + kind[0] * 24 for kind in ("good", "wrong", "inline"))
 MALFORMED = "hf_canarymalformed\nX-Injected: canary"
 S3_KEY, WRONG_S3_KEY = OWNER["AWS_SECRET_ACCESS_KEY"].decode(), "wrongcanarysecretkey"
-# Where the controller answers who asks for secrets.
-ANSWERS = ("_INBOX_resolver.", "_INBOX_gateway.")
+# Where the controller answers who asks for secrets: "_R_." is the way to the account of the resolvers.
+ANSWERS = ("_R_.", "_INBOX_gateway.")
 HERE = {"kubernetes.io/hostname": "node-1"}
 SERVICES = ("controller", "fetcher", "parser", "status")
 VALUES = {service: {"logLevel": "debug"} for service in SERVICES}

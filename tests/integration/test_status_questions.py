@@ -216,6 +216,8 @@ async def test_progress_is_told_for_each_node_until_it_ends(cluster: StatusClust
                             return each
 
         figures = Progress(bytes_done=45_000_000, bytes_total=91_000_000, files_done=3, files_total=9, eta_seconds=5)
+        # As a gateway of an earlier version may pass it on.
+        figures.files.add(path="weights\n.bin", bytes_done=9**18, bytes_total=90)
 
         async def publish() -> bool:
             """Progress is not stored, and is dropped until the state of the node is known."""
@@ -226,6 +228,7 @@ async def test_progress_is_told_for_each_node_until_it_ends(cluster: StatusClust
         await eventually(publish, "the figures are known")
         told = await until(lambda each: each.eta_seconds)
         assert (told.node, told.bytes_done, told.files_done, told.files_total) == ("node-1", 45_000_000, 3, 9)
+        assert [(file.path, file.bytes_done) for file in told.files] == [("weights .bin", 90)]
         await cluster.observed(model, "node-1", NODE_PHASE_READY, artifact=ARTIFACT)
         assert (await until(lambda each: each.ended)).model.uid == uid
 

@@ -85,6 +85,34 @@ def test_a_pod_that_requires_its_model_waits_for_it_and_then_reads_it(fleet: Fle
     assert content(FILES)["config.json"] in log
 
 
+def told(fleet: Fleet, name: str) -> dict[str, str]:
+    """What a Pod was told by Events of ours, by reason."""
+    output = fleet.cluster.kubectl("get", "events.events.k8s.io", "-n", "default", "-o", "json")
+    found = [each for each in json.loads(output)["items"] if each.get("regarding", {}).get("name") == name]
+    return {each["reason"]: each["note"] for each in found if each.get("reportingController") == "ome.io/controller"}
+
+
+def test_a_pod_that_waits_is_told_why_and_when_it_no_longer_does(fleet: Fleet) -> None:
+    create(fleet, pod("curious", model="late", placement="required"))
+    create(fleet, pod("mistaken", model="team-b/other", placement="required"))
+    fleet.until("the Pod is told what it waits for", lambda: "ModelNotFound" in told(fleet, "curious"))
+    assert told(fleet, "curious") == {"ModelNotFound": "waits for ClusterBaseModel late, which does not exist"}
+    assert "ModelNotFound" in fleet.cluster.kubectl("describe", "pod", "curious", "-n", "default")
+
+    fleet.hub.add_model("org/late", FILES, generated=generated_model(1 << 20))
+    fleet.apply(model("late", "hf://org/late", nodeSelector={"gpu": "H100"}))
+    fleet.until("the Pod is told that its model is there", lambda: "ModelReady" in told(fleet, "curious"))
+    assert "is Ready on 1 node: the Pod may be scheduled" in told(fleet, "curious")["ModelReady"]
+
+
+def test_a_pod_that_requires_a_model_in_a_claim_is_told_that_it_waits_for_ever(fleet: Fleet) -> None:
+    fleet.apply(model("claimed", "pvc://default:nowhere/model"))
+    create(fleet, pod("hopeless", model="claimed", placement="required"))
+    fleet.until("the Pod is told so", lambda: "ModelOnNoNode" in told(fleet, "hopeless"))
+    assert "make it anew without models.ome.io/placement" in told(fleet, "hopeless")["ModelOnNoNode"]
+    assert is_gated(fleet, "hopeless")
+
+
 def test_a_pod_goes_to_the_node_that_holds_its_model_without_asking_for_it(fleet: Fleet) -> None:
     fleet.hub.add_model("org/placed", FILES, generated=generated_model(1 << 20))
     placed = model("placed", "hf://org/placed", path="/raid/models/placed", nodeSelector={"gpu": "none"})

@@ -14,7 +14,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from urllib.parse import quote
 import obstore
 from obstore.store import AzureStore
 
+from tests.support.bucket_puts import put_all
 from tools.localcluster.addresses import free_port
 from tools.localcluster.programs import cache_folder
 
@@ -74,19 +74,15 @@ class Azurite:
 
     def put(self, bucket: str, prefix: str, contents: Mapping[str, bytes]) -> None:
         """Put objects; larger ones in blocks, as uploading tools do."""
-        store = self._store(bucket)
-        with ThreadPoolExecutor(8) as executor:
-            list(executor.map(lambda item: self._put(bucket, store, f"{prefix}/{item[0]}", item[1]), contents.items()))
 
-    def _put(self, bucket: str, store: AzureStore, key: str, content: bytes) -> None:
-        try:
-            obstore.put(store, key, content)
-        except ValueError:
+        def put_raw(key: str, content: bytes) -> None:
             url = f"{self.endpoint}/{bucket}/{quote(key)}?{self.shared_access_token(bucket, 'cw')}"
             headers = {"x-ms-blob-type": "BlockBlob"}
             request = urllib.request.Request(url, method="PUT", data=content, headers=headers)
             with urllib.request.urlopen(request, timeout=10) as answer:
                 answer.read()
+
+        put_all(self._store(bucket), prefix, contents, put_raw)
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object."""

@@ -44,17 +44,22 @@ def _values(cluster: LocalCluster, folder: Path) -> dict[str, dict[str, Any]]:
         "json.dump(local_values(nats, hub, addresses.__getitem__), sys.stdout)\n"
     )
     addresses = {name: cluster.service_address(name, 0).partition(":")[0] for name in ("ome-parser", "ome-status")}
+    found: dict[str, dict[str, Any]] = asked(folder, script, [cluster.nats_url, cluster.hub_url, addresses])
+    return found
+
+
+def asked(folder: Path, script: str, question: Any) -> Any:
+    """What a script says with the modules of the commit; it reads the question and writes the answer, both as JSON."""
     said = subprocess.run(
         [sys.executable, "-c", script],
         env={"PYTHONPATH": f"{folder}:{folder / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=folder,
-        input=json.dumps([cluster.nats_url, cluster.hub_url, addresses]),
+        input=json.dumps(question),
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    found: dict[str, dict[str, Any]] = json.loads(said)
-    return found
+    return json.loads(said)
 
 
 def _images_in(chart: str) -> dict[str, Any]:

@@ -345,6 +345,9 @@ class FetcherNode:
             "OME_HEARTBEAT_SECONDS": "0.5",
             "OME_RETRY_INITIAL_SECONDS": "0.1",
             "OME_RETRY_MAX_SECONDS": "0.5",
+            # How full the disk of this machine is, is no matter of a test's.
+            "OME_HIGH_WATERMARK_PERCENT": "100",
+            "OME_LOW_WATERMARK_PERCENT": "100",
             **environ,
         }
         self.host.mkdir(exist_ok=True)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 
+from libs.chassis.nats_client import OrderedClient
 from tests.support.mounted_secret import usual_sides
 from tools.localcluster.addresses import free_port
 from tools.localcluster.builds import Builder
@@ -107,7 +107,9 @@ class NatsServer:
 async def connect_trusting(authority: Path, url: str, **options: Any) -> Client:
     """A connection of the test itself to a server that an authority has certified."""
     context = ssl.create_default_context(cafile=str(authority))
-    return await nats.connect(url, tls=context, tls_handshake_first=True, **options)
+    client = OrderedClient()
+    await client.connect(url, tls=context, tls_handshake_first=True, **options)
+    return client
 
 
 def _binary() -> str:

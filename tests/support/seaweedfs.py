@@ -7,7 +7,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import obstore
 from obstore.store import S3Store
 
+from tests.support.bucket_puts import put_all
 from tools.localcluster.addresses import free_port
 
 _START_SECONDS = 60
@@ -104,23 +104,20 @@ class SeaweedFs:
     def put(self, bucket: str, prefix: str, contents: Mapping[str, bytes]) -> None:
         """Put objects; larger ones in parts, as uploading tools do."""
         store = self.store(bucket)
-        with ThreadPoolExecutor(8) as executor:
-            list(executor.map(lambda item: self._put(store, f"{prefix}/{item[0]}", item[1]), contents.items()))
 
-    def _put(self, store: S3Store, key: str, content: bytes) -> None:
-        try:
-            obstore.put(store, key, content)
-        except ValueError:
+        def put_raw(key: str, content: bytes) -> None:
             # obstore signs only names of which it makes a path, but whatever is in front of them.
             address = S3Store(
                 config={
                     **store.config,
-                    "endpoint": f"{self.endpoint}/{store.config['bucket']}/{quote(key)}?of-a-test=",
+                    "endpoint": f"{self.endpoint}/{bucket}/{quote(key)}?of-a-test=",
                     "virtual_hosted_style_request": True,
                 },
                 client_options={"allow_http": True},
             )
             self._request("PUT", obstore.sign(address, "PUT", "", timedelta(minutes=5)), content)
+
+        put_all(store, prefix, contents, put_raw)
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object."""

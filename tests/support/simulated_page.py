@@ -6,6 +6,7 @@ the matrix and the pages are the real ones; only what nodes say is made up, and 
 
 import argparse
 import asyncio
+import hashlib
 import random
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -26,7 +27,15 @@ from libs.model.explanation import (
     explain_node,
 )
 from libs.model.reasons import word_of
-from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress, RootCapacity
+from ome.fetch.v1.fetch_pb2 import (
+    Checksum,
+    ChecksumAlgorithm,
+    FilesReply,
+    NodeHeartbeat,
+    NodeModelState,
+    Progress,
+    RootCapacity,
+)
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_BASE_MODEL,
     MODEL_KIND_CLUSTER_BASE_MODEL,
@@ -38,6 +47,10 @@ from ome.model.v1.model_pb2 import (
     REASON_INSUFFICIENT_DISK,
     REASON_NODE_UNREACHABLE,
     REASON_QUEUED,
+    ROOM_VERDICT_EVICTS,
+    ROOM_VERDICT_FITS,
+    ROOM_VERDICT_HELD,
+    ROOM_VERDICT_LACKS,
     Artifact,
     Forecast,
     ModelRef,
@@ -142,6 +155,7 @@ class SimulatedFleet:
             },
             "status": {
                 "artifact": {"digest": _digest(3), "bytes": model.artifact.bytes},
+                "download": {"bytes": model.artifact.bytes, "seconds": 1260, "finishedAt": "2026-03-01T12:00:00Z"},
                 "nodesReady": [node for node, each in self._statuses[uid].items() if each.phase == NODE_PHASE_READY],
                 "conditions": [
                     {
@@ -162,6 +176,7 @@ class SimulatedFleet:
                         "digest": _digest(number),
                         "sourceRevision": f"{number:040x}",
                         "bytes": model.artifact.bytes,
+                        "files": 34,
                         "since": f"2026-0{number}-01T09:00:00Z",
                     }
                     for number in (3, 2)
@@ -173,7 +188,46 @@ class SimulatedFleet:
         """A forecast that says who has asked, of a manifest that is not read."""
         if not manifest.startswith("{"):
             raise Invalid(Word.INVALID_PARAMETER, "the manifest is no JSON")
-        return Forecast(source="hf://org/model", credentials=f"what {caller.name} may use", listed=True)
+        forecast = Forecast(
+            model=ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="llama-3-3-70b-instruct"),
+            exists=True,
+            source="hf://org/model",
+            credentials=f"what {caller.name} may use",
+            listed=True,
+            artifact=Artifact(digest=_digest(9), source_revision=f"{9:040x}", bytes=140 * _GIB, files=34),
+            disk_bytes=141 * _GIB,
+            node_count=len(self.nodes),
+            lacking_nodes=1,
+            fetching_nodes=len(self.nodes) - 1,
+            egress_bytes=140 * _GIB * (len(self.nodes) - 1),
+        )
+        for file, size in self._files():
+            forecast.files.add(path=file, bytes=size)
+        forecast.remarks.add(message="original/consolidated.00.pth would not be fetched: safetensors hold the same.")
+        rooms = (ROOM_VERDICT_LACKS, ROOM_VERDICT_EVICTS, ROOM_VERDICT_FITS, ROOM_VERDICT_HELD)
+        for number, (node, room) in enumerate(zip(self.nodes, rooms, strict=False)):
+            said = forecast.nodes.add(node=node, room=room, root="/raid/models", total_bytes=14_000 * _GIB)
+            said.free_bytes, said.reserved_bytes = (90 + 400 * number) * _GIB, 40 * _GIB * (number % 2)
+            said.over_watermark = not number
+            if room == ROOM_VERDICT_EVICTS:
+                said.evictable.add(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="phi-4")
+            if room != ROOM_VERDICT_LACKS:
+                said.bytes_per_second, said.seconds = 600 << 20, 239
+        return forecast
+
+    async def files(self, digest: str) -> FilesReply:
+        """The files of any artifact."""
+        reply = FilesReply(total=34)
+        for path, size in self._files():
+            checksum = Checksum(
+                algorithm=ChecksumAlgorithm.CHECKSUM_ALGORITHM_SHA256, value=hashlib.sha256(path.encode()).hexdigest()
+            )
+            reply.files.add(path=path, size_bytes=size, checksum=checksum)
+        return reply
+
+    def _files(self) -> list[tuple[str, int]]:
+        weights = [(f"model-{number:05}-of-00030.safetensors", 5 * _GIB - number) for number in range(1, 31)]
+        return [*weights, ("tokenizer.json", 17 << 20), ("config.json", 1200)]
 
     def on_node(self, uid: str, node: str) -> Explanation | None:
         """As for a real model."""
@@ -200,6 +254,7 @@ class SimulatedFleet:
             status.bytes_done = min(status.bytes_total, status.bytes_done + figures.bytes_per_second)
             figures.bytes_done = status.bytes_done
             figures.eta_seconds = (status.bytes_total - status.bytes_done) // max(1, figures.bytes_per_second)
+            self._move_files(figures)
             if status.bytes_done >= status.bytes_total:
                 self._set(uid, node, NODE_PHASE_READY)
                 self._begin_another(uid)
@@ -267,6 +322,17 @@ class SimulatedFleet:
             bytes_total=status.bytes_total,
             bytes_per_second=self._random.randint(120, 900) << 20,
         )
+        self._move_files(self._progress[node, uid])
+
+    def _move_files(self, figures: Progress) -> None:
+        """Two files are on their way at a time, the earlier one faster."""
+        size = figures.bytes_total // 30 or 1
+        number, done = divmod(figures.bytes_done, size)
+        del figures.files[:]
+        for place, (share, faster) in enumerate(((done, 2), (done // 3, 1))):
+            rate = figures.bytes_per_second * faster // 3
+            file = figures.files.add(path=f"model-{number + place + 1:05}-of-00030.safetensors", bytes_done=share)
+            file.bytes_total, file.bytes_per_second, file.eta_seconds = size, rate, (size - share) // max(1, rate)
 
     def _begin_another(self, uid: str) -> None:
         ready = [
@@ -318,10 +384,10 @@ def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
 
 def simulated_pages(fleet: SimulatedFleet, stop: asyncio.Event, health: Health, acts: Acts | None = None) -> Pages:
     """The pages on a simulated fleet, for everybody; to act on it, they have to sign in by any name."""
-    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet.model_object, lambda: True, health)
+    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet, fleet.model_object, lambda: True, health)
     callers = Named() if acts else Anyone()
     access = EveryRight() if acts else EveryAccess()
-    door = Door(callers, access, TrustedProxy(), bool(acts), "ome-status", 1000.0, 32, acts)
+    door = Door(callers, access, TrustedProxy(), bool(acts), "ome-status", 1000.0, 32, acts, Events() if acts else None)
     return Pages(sources, door, stop)
 
 
@@ -341,6 +407,29 @@ class Named:
         if not (token := bearer_token(metadata)):
             raise Unauthenticated(Word.FORBIDDEN, "there is no token")
         return Caller(token)
+
+
+class Events:
+    """What Kubernetes has noted of any model."""
+
+    def __init__(self, refusal: ServiceError | None = None) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self._refusal = refusal
+
+    async def of_model(self, token: str, ref: ModelRef) -> list[Object]:
+        """A warning, and what came before."""
+        if self._refusal:
+            raise self._refusal
+        self.asked.append((token, ref.uid))
+        return [
+            _event("2026-03-01T11:41:07.120000Z", "Downloading", "9 nodes fetch the model.", "Normal"),
+            _event("2026-03-01T12:00:03.500000Z", "ChecksumMismatch", "gpu-a-2: a file is damaged.", "Warning", 3),
+        ]
+
+
+def _event(time: str, reason: str, message: str, kind: str, times: int = 1) -> Object:
+    series = {"series": {"count": times, "lastObservedTime": time}} if times > 1 else {}
+    return {"eventTime": time, "reason": reason, "message": message, "type": kind, **series}
 
 
 class Patches:

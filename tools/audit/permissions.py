@@ -35,6 +35,7 @@ USES: Mapping[str, tuple[tuple[str, ...], Rights]] = {
             "secrets": frozenset({"get"}),
             "batch/jobs": frozenset({"create", "get", "delete"}),
             "pods": _PATCH,
+            "events.k8s.io/events": _CREATE,
         },
     ),
     "services/controller/gate_watch.py": ((CONTROLLER,), {"pods": _FOLLOW}),

@@ -55,6 +55,9 @@ def local_values(nats_url: str, hub_url: str | None, name_address: Callable[[str
             "modelRoots": roots,
             # Sources on this machine.
             "egress": {"allow": ["127.0.0.1"]},
+            # All nodes lie on the disk of this machine, which may be full of other things.
+            "highWatermarkPercent": 100,
+            "lowWatermarkPercent": 100,
         },
         "status": {"replicas": 1, "nats": nats, "tls": {"extraAddresses": [name_address("ome-status")]}},
     }

@@ -11,9 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
@@ -25,6 +23,7 @@ from tools.localcluster.builds import Builder
 from tools.localcluster.charts import CRDS, NAMESPACE, SERVICES
 from tools.localcluster.kubelet.containers import BackOff
 from tools.localcluster.kubelet.pods import Pod
+from tools.localcluster.loop_thread import LoopThread
 from tools.localcluster.natsserver import Identities
 from tools.localcluster.processes import tail
 from tools.localcluster.programs import Programs, obtain
@@ -94,21 +93,18 @@ class LocalCluster:
         self._announce = announce
         self._own_folder = state_dir is None
         self.state_dir = state_dir or Path(tempfile.mkdtemp(prefix="ome-localcluster-"))
-        self._started: Future[Cluster] = Future()
-        self._task: asyncio.Task[None] | None = None
-        self._loop = asyncio.new_event_loop()
-        # The kernel kills the children when this thread ends, so it runs until they have been stopped.
-        self._thread = threading.Thread(target=self._host, name="localcluster", daemon=True)
         self._programs = Programs({})
+        self._servers = LoopThread(
+            "localcluster", lambda: running_cluster(self._plan, self._programs, self.state_dir, self._announce)
+        )
 
     def start(self) -> Self:
         """Takes seconds, or minutes when programs are built first. Raises what went wrong, with the log of it."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # In the caller's thread, so that an interrupt ends a build.
         self._programs = obtain(Builder(os.environ).build, os.environ)
-        self._thread.start()
         try:
-            self._started.result()
+            self._servers.start()
         except BaseException:
             self.stop()
             raise
@@ -116,9 +112,7 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Stop everything in reverse order and wait for it. May be called again."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._cancel)
-            self._thread.join()
+        self._servers.stop()
         if self._own_folder:
             shutil.rmtree(self.state_dir, ignore_errors=True)
 
@@ -128,7 +122,7 @@ class LocalCluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception) and self._started.done() and self._started.exception() is None:
+        if isinstance(error, Exception) and self._servers.is_open:
             print(self.diagnostics(), file=sys.stderr)
         self.stop()
 
@@ -219,11 +213,11 @@ class LocalCluster:
 
     def install(self, *names: str, values: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Install or upgrade charts of deploy/helm and wait until all of them are ready (seconds)."""
-        self._call(self._cluster.install(names, values or {}))
+        self._servers.call(self._cluster.install(names, values or {}))
 
     def install_from(self, charts: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Install or upgrade charts of another folder with these values alone, by chart, and wait until ready."""
-        self._call(self._cluster.install_from(charts, values))
+        self._servers.call(self._cluster.install_from(charts, values))
 
     @property
     def kubectl_program(self) -> Path:
@@ -232,11 +226,12 @@ class LocalCluster:
 
     def wait_ready(self) -> None:
         """Wait until every workload in namespace `ome` is rolled out (seconds)."""
-        self._call(self._cluster.until_ready())
+        self._servers.call(self._cluster.until_ready())
 
     def service_address(self, service: str, port: int, namespace: str = NAMESPACE) -> str:
         """host:port at which a Service is reached from this machine, whether or not it exists yet."""
-        return f"{self._call(self._in_loop(lambda: self._cluster.addresses.name_address(namespace, service)))}:{port}"
+        address = self._servers.call(self._in_loop(lambda: self._cluster.addresses.name_address(namespace, service)))
+        return f"{address}:{port}"
 
     def pid(self, program: str) -> int | None:
         """The process of a server (etcd, apiserver, nats, …)."""
@@ -244,17 +239,17 @@ class LocalCluster:
 
     def kill(self, program: str) -> None:
         """SIGKILL a server and wait until it is dead."""
-        self._call(self._daemon(program).kill())
+        self._servers.call(self._daemon(program).kill())
 
     def restart(self, program: str) -> None:
         """Start a killed server (kill a running one first) on the same ports and data; returns when it is ready."""
         daemon = self._daemon(program)
-        self._call(daemon.kill())
-        self._call(daemon.start())
+        self._servers.call(daemon.kill())
+        self._servers.call(daemon.start())
 
     def send_signal(self, program: str, number: int) -> None:
         """Send a signal, for example SIGSTOP and SIGCONT, to a server."""
-        self._call(self._in_loop(lambda: self._daemon(program).signal(number)))
+        self._servers.call(self._in_loop(lambda: self._daemon(program).signal(number)))
 
     def pods(self, service: str | None = None, node: str | None = None, namespace: str = NAMESPACE) -> list[PodProcess]:
         """The Pods that run now, of one service (its directory's name) and on one node if given."""
@@ -278,7 +273,7 @@ class LocalCluster:
                 container.signal(number)
             return len(running)
 
-        return self._call(self._in_loop(send))
+        return self._servers.call(self._in_loop(send))
 
     def logs(
         self, service: str | None = None, node: str | None = None, namespace: str = NAMESPACE, lines: int = 200
@@ -292,17 +287,17 @@ class LocalCluster:
 
     def diagnostics(self) -> str:
         """State and log of every container, for a failure's report."""
-        if not self._thread.is_alive():
+        if not self._servers.is_alive:
             return "the cluster has ended"
-        return self._call(self._in_loop(self._cluster.diagnostics))
+        return self._servers.call(self._in_loop(self._cluster.diagnostics))
 
     def add_node(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         """Register a new node, or switch on again one that was stopped."""
-        self._call(self._cluster.kubelet.add_node(name, labels or {}))
+        self._servers.call(self._cluster.kubelet.add_node(name, labels or {}))
 
     def stop_node(self, name: str) -> None:
         """Power failure: every process on the node dies, its lease goes stale, its folder stays."""
-        self._call(self._cluster.kubelet.power_off(name))
+        self._servers.call(self._cluster.kubelet.power_off(name))
 
     def remove_node(self, name: str) -> None:
         """Power failure for good: as `stop_node`, and the Node object is deleted."""
@@ -311,7 +306,7 @@ class LocalCluster:
             node = await self._cluster.kubelet.power_off(name)
             await node.unregister()
 
-        self._call(remove())
+        self._servers.call(remove())
 
     def node_root(self, name: str) -> Path:
         """The folder that is the node's `/`, also after the node was stopped."""
@@ -319,9 +314,9 @@ class LocalCluster:
 
     @property
     def _cluster(self) -> Cluster:
-        if not self._thread.is_alive():
+        if not self._servers.is_alive:
             raise RuntimeError("the cluster does not run")
-        return self._started.result()
+        return self._servers.held
 
     def _daemon(self, program: str) -> Any:
         return self._cluster.daemons()[_SHORT_NAMES.get(program, program)]
@@ -336,37 +331,10 @@ class LocalCluster:
                 and (service is None or pod.labels.get("app.kubernetes.io/name") in (service, f"ome-{service}"))
             ]
 
-        return self._call(self._in_loop(select))
+        return self._servers.call(self._in_loop(select))
 
     async def _in_loop(self, function: Callable[[], T]) -> T:
         return function()
-
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def _host(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._run())
-        finally:
-            self._loop.close()
-
-    async def _run(self) -> None:
-        self._task = asyncio.current_task()
-        try:
-            async with running_cluster(self._plan, self._programs, self.state_dir, self._announce) as cluster:
-                self._started.set_result(cluster)
-                await asyncio.get_running_loop().create_future()
-        except asyncio.CancelledError:
-            self._started.cancel()
-        except BaseException as error:
-            if self._started.done():
-                raise
-            self._started.set_exception(error)
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
 
 
 def _process_of(pod: Pod) -> PodProcess:

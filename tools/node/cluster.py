@@ -10,11 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +24,7 @@ from tools.localcluster.addresses import AddressPlan
 from tools.localcluster.controlplane import ControlPlane, Files, write_files
 from tools.localcluster.daemon import Daemon
 from tools.localcluster.kube import connected_kube
+from tools.localcluster.loop_thread import LoopThread
 from tools.localcluster.processes import tail
 from tools.localcluster.programs import Programs
 from tools.node import configuration, policies
@@ -135,11 +134,7 @@ class NodeCluster:
         self.nodes: dict[str, Node] = {}
         self._userland = userland
         self._archives = archives
-        self._loop = asyncio.new_event_loop()
-        self._started: Future[tuple[ControlPlane, Files]] = Future()
-        self._task: asyncio.Task[None] | None = None
-        # The kernel kills the servers when this thread ends, so it runs until they have been stopped.
-        self._thread = threading.Thread(target=self._host, name="node-cluster", daemon=True)
+        self._servers = LoopThread("node-cluster", self._running)
 
     def start(self) -> Self:
         """Bring up network and control plane, without any node (seconds)."""
@@ -152,17 +147,14 @@ class NodeCluster:
         for address in (MACHINE, SOURCES):
             _run("ip", "address", "add", f"{address}/24", "dev", "nodes")
         _run("ip", "link", "set", "nodes", "up")
-        self._thread.start()
-        self._started.result()
+        self._servers.start()
         return self
 
     def stop(self) -> None:
         """Stop nodes and servers, and remove what they wrote."""
         for node in self.nodes.values():
             node.power_off()
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
-            self._thread.join()
+        self._servers.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -186,7 +178,7 @@ class NodeCluster:
     @property
     def api_port(self) -> int:
         """The port of the API server at MACHINE."""
-        return self._started.result()[0].port
+        return self._servers.held[0].port
 
     @property
     def environment(self) -> dict[str, str]:
@@ -195,7 +187,7 @@ class NodeCluster:
 
     def add_node(self, name: str) -> Node:
         """Start a node and wait until it is Ready (half a minute, most of it for unpacking images)."""
-        control_plane, files = self._started.result()
+        control_plane, files = self._servers.held
         number = len(self.nodes) + 1
         folder = self.folder / "nodes" / name
         folder.mkdir(mode=0o755)
@@ -318,31 +310,19 @@ class NodeCluster:
             raise RuntimeError(f"{program} {' '.join(arguments)} failed: {said}")
         return result.stdout if result.returncode == 0 else result.stdout + result.stderr
 
-    def _host(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._run())
-        finally:
-            self._loop.close()
-
-    async def _run(self) -> None:
-        self._task = asyncio.current_task()
-        try:
-            async with AsyncExitStack() as stack:
-                files = write_files(self.folder, _ADDRESSES, MACHINE)
-                plane = ControlPlane(self.programs, files, _ADDRESSES, _NODE_GRACE_SECONDS, MACHINE)
-                for daemon in (plane.etcd, plane.apiserver, plane.controller_manager, plane.scheduler):
-                    await _start(stack, daemon)
-                plane.write_kubeconfig(self.kubeconfig, files.admin)
-                self._started.set_result((plane, files))
-                kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
-                await self._enforce_policies(kube)
-        except asyncio.CancelledError:
-            self._started.cancel()
-        except BaseException as error:
-            if self._started.done():
-                raise
-            self._started.set_exception(error)
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[tuple[ControlPlane, Files]]:
+        async with AsyncExitStack() as stack:
+            files = write_files(self.folder, _ADDRESSES, MACHINE)
+            plane = ControlPlane(self.programs, files, _ADDRESSES, _NODE_GRACE_SECONDS, MACHINE)
+            for daemon in (plane.etcd, plane.apiserver, plane.controller_manager, plane.scheduler):
+                await _start(stack, daemon)
+            plane.write_kubeconfig(self.kubeconfig, files.admin)
+            kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            enforcing = group.create_task(self._enforce_policies(kube))
+            yield plane, files
+            enforcing.cancel()
 
     async def _enforce_policies(self, kube: KubeClient) -> None:
         """Keep the firewall of each node as the NetworkPolicies want it; does not return."""

@@ -14,6 +14,7 @@ from ome.status.v1.status_pb2 import (
     Node,
     NodeStatus,
     Transfer,
+    TransferFile,
 )
 from ome_models.awaiting import AsyncModels
 from ome_models.blocking import Models
@@ -46,6 +47,7 @@ __all__ = [
     "Refused",
     "RoomVerdict",
     "Transfer",
+    "TransferFile",
     "Unauthenticated",
     "Unavailable",
 ]

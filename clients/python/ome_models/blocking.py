@@ -108,7 +108,7 @@ class Models:
     def progress(
         self, *, namespace: str = "", kind: str | None = None, name: str = "", node: str = ""
     ) -> Iterator[Sequence[Transfer]]:
-        """The downloads under way, and then what changes of them, at most once a second."""
+        """Downloads under way, each with its largest files, and then what changes of them, at most once a second."""
         request = status_pb2.WatchProgressRequest(kind=kind_filter(kind), namespace=namespace, name=name, node=node)
         try:
             for answer in self._stub.WatchProgress(request, metadata=self._connection.metadata()):

@@ -21,6 +21,7 @@ from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from libs.chassis.nats_client import put_if, read_key
 from libs.chassis.nats_reading import read_page
 from libs.model.manifest_codec import checked_manifest
+from libs.model.progress import bound_progress
 from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import (
     bounded_facts,
@@ -47,6 +48,8 @@ _CONTROLLER_SECONDS = 4.5
 _RECALLED_BYTES = 256 << 10
 # A node that gets no answer asks about each model by itself.
 _RECALL_SECONDS = 2.0
+# How many nodes are told at once what they have said: after a restart of NATS all of them ask.
+_RECALLS = 16
 _MOST_KEYS = 2_000
 _log = structlog.get_logger()
 
@@ -84,6 +87,7 @@ class Answers:
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # The same of those who read everything that they have said.
         self._recalling: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._recalls = asyncio.Semaphore(_RECALLS)
         # States of models that no assignment names, as after NATS has lost its data, and records of facts.
         self._unassigned = Allowance(_MOST_KEYS)
         self._records = Allowance(_MOST_KEYS)
@@ -131,7 +135,7 @@ class Answers:
     async def _recall_everything(self, node: str, after: int) -> fetch_pb2.StateReply:
         keys = names.node_key(node, "*")
         # Each part is read as a whole before it goes on.
-        async with _turn(self._recalling, node):
+        async with _turn(self._recalling, node), self._recalls:
             page = await read_page(self._ome, names.OBSERVED_BUCKET, keys, after, _RECALLED_BYTES, _RECALL_SECONDS)
         reply = fetch_pb2.StateReply(sequence=page.sequence, more=page.more)
         for key, value in page.values.items():
@@ -150,6 +154,7 @@ class Answers:
         await self._ome.publish(f"$KV.{names.NODES_BUCKET}.{names.node_token(node)}", value)
 
     async def _progress(self, node: str, progress: fetch_pb2.Progress, uid: str) -> None:
+        bound_progress(progress)
         await self._ome.publish(names.progress_subject(node, check_uid(uid)), progress.SerializeToString())
 
     async def _manifest(self, node: str, request: fetch_pb2.ManifestRequest, _: str) -> fetch_pb2.ManifestPart:

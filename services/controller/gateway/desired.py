@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 
 import nats.errors
 import nats.js.errors
@@ -15,6 +16,7 @@ from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from libs.chassis.nats_mirror import Mirror
 from libs.chassis.work import KeyedQueue
+from libs.model.assignments import check_of, check_of_all
 from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import check_uid
 
@@ -23,6 +25,17 @@ _PIECE_BYTES = 256 << 10
 _WORKERS = 8
 _PATIENCE_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = 0.02
+# How soon it is made sure that the server has got what nodes were told.
+_CONFIRM_SECONDS = 0.5
+_FLUSH_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is remembered of an assignment: its artifact, and what it is compared by."""
+
+    digest: str
+    check: bytes
 
 
 class DesiredByNode:
@@ -33,10 +46,14 @@ class DesiredByNode:
         self._js = js
         # Undecoded: there are as many as models times nodes, and each is sent a few times.
         self.mirror: Mirror[bytes] = Mirror(names.DESIRED_BUCKET, bytes)
-        # The artifact of each model that a node is told about, by the node's token.
-        self._models: dict[str, dict[str, str]] = defaultdict(dict)
+        # Each model that a node is told about, by the node's token.
+        self._models: dict[str, dict[str, _Known]] = defaultdict(dict)
         # The last revision of every key, which a deletion is told with.
         self._told: dict[str, int] = {}
+        # Keys of which nodes were told what the server may not have got, each with how many were told by then.
+        self.unconfirmed: dict[str, int] = {}
+        self._tellings = 0
+        self._telling = asyncio.Event()
         self._queue: KeyedQueue[str] = KeyedQueue("desired")
 
     def changed(self, key: str) -> None:
@@ -46,21 +63,26 @@ class DesiredByNode:
         if entry:
             assignment = fetch_pb2.Assignment()
             _decode_into(assignment, entry.value)
-            self._models[node][uid] = assignment.artifact.digest
+            self._models[node][uid] = _Known(assignment.artifact.digest, check_of(entry.revision, assignment))
         else:
             self._models[node].pop(uid, None)
             if not self._models[node]:
                 del self._models[node]
         self._queue.add(key)
 
-    def tell_everything(self) -> None:
-        """Tell all nodes everything again, as after a reconnect: what was told meanwhile may not have reached them."""
-        for key in self.mirror.entries:
+    def tell_again(self) -> None:
+        """Tell again what may not have reached the server, as after a reconnect.
+
+        A node that lost its own connection asks by itself.
+        """
+        for key in self.unconfirmed:
             self._queue.add(key)
 
     async def run(self) -> None:
         """Tell nodes about changes until cancelled."""
-        await self._queue.run(self._tell, _WORKERS)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._queue.run(self._tell, _WORKERS))
+            group.create_task(self._confirm())
 
     async def snapshot(self, node: str, request: fetch_pb2.DesiredRequest, _: str) -> fetch_pb2.DesiredSnapshot:
         """The next piece of what a node must hold. Raises Unavailable."""
@@ -72,6 +94,11 @@ class DesiredByNode:
         reply = fetch_pb2.DesiredSnapshot(epoch=self.mirror.epoch, sequence=self.mirror.sequence, tells_use=True)
         reply.restored = request.epoch == reply.epoch and await self._is_ahead(request.revision)
         token, size = names.node_token(node), 0
+        if request.known and request.epoch == reply.epoch and not (request.after_uid or reply.restored):
+            known = {uid: each.check for uid, each in self._models.get(token, {}).items()}
+            reply.unchanged = request.known == check_of_all(known)
+            if reply.unchanged:
+                return reply
         for uid in sorted(uid for uid in self._models.get(token, ()) if uid > request.after_uid):
             entry = self.mirror.entries.get(f"{token}.{uid}")
             if entry is None:
@@ -89,7 +116,7 @@ class DesiredByNode:
 
     def names_artifact(self, node: str, digest: str) -> bool:
         """Whether any of a node's assignments names an artifact."""
-        return digest in self._models.get(names.node_token(node), {}).values()
+        return any(digest == known.digest for known in self._models.get(names.node_token(node), {}).values())
 
     async def may_know(self, node: str, digest: str) -> bool:
         """Whether a node is told to hold an artifact, perhaps by a replica that is a moment ahead of this one."""
@@ -110,6 +137,20 @@ class DesiredByNode:
             raise Unavailable(Reason.UNAVAILABLE, f"NATS did not answer: {type(error).__name__}") from error
         return info.state.last_seq < revision
 
+    async def _confirm(self) -> None:
+        """Forget what the server has certainly got, again and again."""
+        while True:
+            await self._telling.wait()
+            await asyncio.sleep(_CONFIRM_SECONDS)
+            told = self._tellings
+            try:
+                await self._nodes.flush(_FLUSH_SECONDS)
+            except (TimeoutError, nats.errors.Error):
+                continue
+            self.unconfirmed = {key: number for key, number in self.unconfirmed.items() if number > told}
+            if not self.unconfirmed:
+                self._telling.clear()
+
     async def _tell(self, key: str) -> None:
         token, _, uid = key.partition(".")
         entry = self.mirror.entries.get(key)
@@ -119,6 +160,9 @@ class DesiredByNode:
             _decode_into(change.assignment, entry.value)
         else:
             change.gone, change.revision = True, self._told.pop(key, 0)
+        self._tellings += 1
+        self.unconfirmed[key] = self._tellings
+        self._telling.set()
         await self._nodes.publish(names.node_subject(names.node_name(token), names.DESIRED), change.SerializeToString())
 
 

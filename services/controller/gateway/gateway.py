@@ -28,7 +28,7 @@ class Gateway:
 
     def nodes_reconnected(self) -> None:
         """The connection in the nodes' account was lost: nodes may have missed what they were told."""
-        self._desired.tell_everything()
+        self._desired.tell_again()
 
     async def run(self, opened: Callable[[], None]) -> None:
         """Work until cancelled; opened is called when nodes are answered."""

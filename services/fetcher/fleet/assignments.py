@@ -6,6 +6,7 @@ epochs nothing can be compared, so a new one begins with everything being read a
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable
 
 import nats.errors
@@ -17,6 +18,7 @@ from nats.aio.msg import Msg
 from libs.artifact.names import DESIRED, SNAPSHOT, node_key, node_subject, split_node_key
 from libs.chassis.errors import ServiceError
 from libs.chassis.nats_mirror import Entry
+from libs.model.assignments import check_of, check_of_all
 from ome.fetch.v1.fetch_pb2 import Assignment, DesiredChange, DesiredRequest, DesiredSnapshot
 from services.fetcher.fleet.gateway import Gateway
 
@@ -99,7 +101,8 @@ class Assignments:
                 if whole:
                     self._synced.set()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_REREAD_SECONDS):
+                    # Not all nodes at the same moment, as after a restart of NATS.
+                    async with asyncio.timeout(random.uniform(0.75, 1.25) * _REREAD_SECONDS):
                         await self._wanted.wait()
         finally:
             with contextlib.suppress(nats.errors.Error):
@@ -126,6 +129,8 @@ class Assignments:
         after = ""
         while True:
             request = DesiredRequest(after_uid=after, epoch=self._epoch, revision=self._highest())
+            if not after:
+                request.known = self._known()
             piece = await self._gateway.get(SNAPSHOT, request, DesiredSnapshot)
             if sequence is None and (piece.restored or piece.epoch != self._epoch):
                 self._begin(piece.epoch)
@@ -133,6 +138,9 @@ class Assignments:
                 self._wanted.set()
                 return False
             self.tells_use = piece.tells_use
+            if piece.unchanged:
+                self._gone_before, self._gone = self._gone, {}
+                return True
             sequence = piece.sequence if sequence is None else min(sequence, piece.sequence)
             for change in piece.assignments:
                 key = node_key(self._node, change.model_uid)
@@ -171,6 +179,11 @@ class Assignments:
 
     def _highest(self) -> int:
         return max((entry.revision for entry in self.entries.values()), default=0)
+
+    def _known(self) -> bytes:
+        return check_of_all(
+            {split_node_key(key)[1]: check_of(entry.revision, entry.value) for key, entry in self.entries.items()}
+        )
 
     def _take(self, key: str, change: DesiredChange, on_change: Callable[[str], None]) -> None:
         self.entries[key] = Entry(change.revision, change.assignment)

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import DeliverPolicy, ObjectMeta, ObjectMetaOptions
+from nats.js.api import ObjectMeta, ObjectMetaOptions
 from nats.js.object_store import ObjectStore
 
 from libs.artifact.manifest import Manifest
@@ -35,7 +35,7 @@ _MOST_BYTES = 256 << 20
 _COUNT_SECONDS = 10.0
 # Name of ADR-20 of nats-architecture-and-design.
 _ENTRIES = f"$O.{MANIFESTS_BUCKET}.M.>"
-_ENTRY_SECONDS = 5.0
+_STREAM = f"OBJ_{MANIFESTS_BUCKET}"
 # Files of the manifests of models that come just now, some 300 bytes each; one that is on disk is read from there.
 _REMEMBERED_FILES = 20_000
 
@@ -94,7 +94,7 @@ class ManifestStore:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 if self._objects is None:
                     self._objects = await self._js.object_store(MANIFESTS_BUCKET)
-                if not await _holds(self._objects, digest):
+                if not await _holds(self._js, self._objects, digest):
                     data = encode_manifest(manifest)
                     if namespace:
                         await self._shares.check(namespace, len(data))
@@ -141,47 +141,49 @@ class _Shares:
         return self._bytes[namespace] + size <= self._free - size
 
     async def _count(self) -> None:
-        info = await self._js.stream_info(f"OBJ_{MANIFESTS_BUCKET}")
+        info = await self._js.stream_info(_STREAM)
         # A store without a bound is one from before there was one.
         bound = info.config.max_bytes or 0
         self._free = bound - info.state.bytes if bound > 0 else sys.maxsize
         self._bytes.clear()
-        async with contextlib.aclosing(_entries(self._js)) as entries:
-            async for entry in entries:
-                with contextlib.suppress(ValueError, TypeError, AttributeError):
-                    described = json.loads(entry)
-                    self._bytes[str(described.get("description") or "")] += int(described.get("size") or 0)
+        # The library's own listing never ends when an entry is malformed.
+        async for entry in _messages(self._js, _ENTRIES):
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                described = json.loads(entry)
+                self._bytes[str(described.get("description") or "")] += int(described.get("size") or 0)
         self._counted_at = time.monotonic()
 
 
-async def _entries(js: JetStreamContext) -> AsyncGenerator[bytes, None]:
-    """What describes each object in the store. The library's own listing never ends when one is malformed."""
-    try:
-        await js.get_last_msg(f"OBJ_{MANIFESTS_BUCKET}", _ENTRIES)
-    except nats.js.errors.NotFoundError:
-        return
-    subscription = await js.subscribe(_ENTRIES, ordered_consumer=True, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT)
-    try:
-        pending = 1
-        while pending:
-            message = await subscription.next_msg(_ENTRY_SECONDS)
-            pending = message.metadata.num_pending
-            yield message.data
-    finally:
-        await subscription.unsubscribe()
+async def _messages(js: JetStreamContext, subject: str) -> AsyncGenerator[bytes, None]:
+    """What is stored under a subject, one request for each message.
+
+    The library reads through a consumer. A resolver may make none: whoever makes one says where it delivers.
+    """
+    sequence = 0
+    while True:
+        try:
+            message = await js.get_msg(_STREAM, sequence + 1, subject, next=True)
+        except nats.js.errors.NotFoundError:
+            return
+        sequence = message.seq or sys.maxsize
+        yield message.data or b""
 
 
 def _mebibytes(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB"
 
 
-async def _holds(store: ObjectStore, digest: str) -> bool:
+async def _holds(js: JetStreamContext, store: ObjectStore, digest: str) -> bool:
     """Whether what is stored under a digest is what the digest names."""
+    data = bytearray()
     try:
-        data = (await store.get(digest)).data or b""
-        checked_manifest(digest, data)
-    except (nats.js.errors.NotFoundError, nats.js.errors.BadObjectMetaError, nats.js.errors.DigestMismatchError):
-        return False
-    except Corrupt:
+        info = await store.get_info(digest)
+        async with contextlib.aclosing(_messages(js, f"$O.{MANIFESTS_BUCKET}.C.{info.nuid}")) as parts:
+            async for part in parts:
+                data += part
+                if len(data) > _MOST_BYTES:
+                    return False
+        checked_manifest(digest, bytes(data))
+    except (nats.js.errors.NotFoundError, nats.js.errors.BadObjectMetaError, Corrupt):
         return False
     return True

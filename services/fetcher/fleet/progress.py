@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from libs.artifact.names import PROGRESS
+from libs.artifact.wording import shown_path
 from libs.chassis.errors import ServiceError
 from ome.fetch.v1 import fetch_pb2
 from services.fetcher.fleet.gateway import Gateway
@@ -42,4 +43,14 @@ def _encode(progress: Progress) -> fetch_pb2.Progress:
         files_total=progress.files_total,
         bytes_per_second=progress.bytes_per_second,
         eta_seconds=progress.eta_seconds,
+        files=[
+            fetch_pb2.FileProgress(
+                path=shown_path(file.path),
+                bytes_done=file.bytes_done,
+                bytes_total=file.bytes_total,
+                bytes_per_second=file.bytes_per_second,
+                eta_seconds=file.eta_seconds,
+            )
+            for file in progress.files
+        ],
     )

@@ -15,6 +15,8 @@ from services.fetcher.fleet.gateway import Gateway
 
 # After this time it is tried again to read everything at once, which a gateway of an earlier version refuses.
 _SINGLY_SECONDS = 60.0
+# After a restart of NATS all nodes of a fleet read at once, in turn.
+_READ_SECONDS = 30.0
 _log = structlog.get_logger()
 
 
@@ -107,7 +109,7 @@ class Reports:
         part = StateReply(more=True)
         while part.more:
             request = StateRequest(everything=True, after_sequence=part.sequence)
-            part = await self._gateway.get(RECALL, request, StateReply)
+            part = await self._gateway.get(RECALL, request, StateReply, _READ_SECONDS)
             said.update((state.model.uid, state) for state in part.states)
         return said
 

@@ -4,6 +4,7 @@ Must not look itself: that is the model loop's.
 """
 
 import asyncio
+import random
 
 from libs.artifact.names import split_node_key
 from libs.chassis.work import KeyedQueue
@@ -87,7 +88,8 @@ class Triggers:
     async def revise(self) -> None:
         """Doubt what was said every few minutes, until cancelled."""
         while True:
-            await asyncio.sleep(REVISE_SECONDS)
+            # Not all nodes at the same moment, as after a restart of NATS.
+            await asyncio.sleep(random.uniform(0.75, 1.25) * REVISE_SECONDS)
             self.said_unsure()
 
     def _look_at_assigned(self) -> None:

@@ -23,7 +23,7 @@ from services.fetcher.transfer.lanes import Lane, RecalledError, Request
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Origin
 from services.fetcher.transfer.pieces import FileState, Piece
-from services.fetcher.transfer.progress import Progress, ProgressCallback, RateMeter, remaining_seconds
+from services.fetcher.transfer.progress import FileMeters, Progress, ProgressCallback, RateMeter, remaining_seconds
 from services.fetcher.transfer.ranges import range_header
 from services.fetcher.transfer.refusals import BODY_BYTES, Said, said_by
 from services.fetcher.transfer.schedule import Schedule
@@ -89,6 +89,7 @@ class _Transfer:
         self._limits = limits
         self._sharing = sharing
         self._egress = egress
+        self._files = FileMeters()
         self._lanes: list[Lane] = []
         self._aborted = False
         ingest.finish_synced()
@@ -148,9 +149,11 @@ class _Transfer:
     def _progress(self, meter: RateMeter) -> Progress:
         manifest = self._manifest
         done = self._schedule.received()
-        rate = meter.sample(time.monotonic(), self._schedule.fetched())
+        now = time.monotonic()
+        rate = meter.sample(now, self._schedule.fetched())
         left = remaining_seconds(manifest.size_bytes - done, rate)
-        return Progress(done, manifest.size_bytes, self._schedule.files_done, len(manifest.files), rate, left)
+        files = self._files.measure(now, self._schedule.open_files())
+        return Progress(done, manifest.size_bytes, self._schedule.files_done, len(manifest.files), rate, left, files)
 
     def _work(self, lane: Lane) -> None:
         finished = False

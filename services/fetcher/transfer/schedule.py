@@ -13,6 +13,7 @@ from services.fetcher.store.checksums import new_checksum
 from services.fetcher.transfer.buffers import BufferPool
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.pieces import FileState, Piece
+from services.fetcher.transfer.progress import OpenFile
 from services.fetcher.transfer.ranges import next_range
 
 # A thread that waits for work looks at the stop flag this often.
@@ -222,6 +223,14 @@ class Schedule:
             open_files = self._active + self._preparing
             found = self._bytes_found + sum(state.found for state in open_files)
             return self._bytes_done + sum(state.received for state in open_files) - found
+
+    def open_files(self) -> list[OpenFile]:
+        """The large files on their way: a small one is there within one answer."""
+        with self._changed:
+            return [
+                OpenFile(state.name, state.file.size_bytes, state.received, state.found)
+                for state in self._active + self._preparing
+            ]
 
     def end_whole(self, piece: Piece, complete: bool) -> None:
         """The reading of a file in one go, begun by begin_use, has ended; its piece is done when that was complete."""

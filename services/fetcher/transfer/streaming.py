@@ -16,7 +16,14 @@ from services.fetcher.store.ingest import Ingest
 from services.fetcher.transfer.buffers import aligned_buffer
 from services.fetcher.transfer.limits import Limits
 from services.fetcher.transfer.origin import Stream, Streams
-from services.fetcher.transfer.progress import Progress, ProgressCallback, RateMeter, remaining_seconds
+from services.fetcher.transfer.progress import (
+    FileMeters,
+    OpenFile,
+    Progress,
+    ProgressCallback,
+    RateMeter,
+    remaining_seconds,
+)
 from services.fetcher.transfer.sharing import Sharing
 
 
@@ -72,6 +79,8 @@ class _Streaming:
         # Of those, what came from the source: what lay on the node says nothing about how fast that is.
         self._bytes_fetched = 0
         self._meter = RateMeter(time.monotonic())
+        self._file_meters = FileMeters()
+        self._file: OpenFile | None = None
         self._reported_at = time.monotonic()
 
     def run(self, others: Collection[int]) -> tuple[str, ...]:
@@ -104,6 +113,7 @@ class _Streaming:
                     incoming.write(start, self._buffer, count)
                     running.update(self._buffer[:count])
                     incoming.record(start + count, running.hexdigest())
+                    self._file = OpenFile(file.path, file.size_bytes, start + count, position)
                     self._arrived(count)
                 over = self._source.receive(self._buffer[:1])
             if not over and matches(file, running.hexdigest()):
@@ -117,6 +127,7 @@ class _Streaming:
                 )
             return False
         finally:
+            self._file = None
             incoming.close()
 
     def _blocks(self, file: ManifestFile, position: int) -> Iterator[tuple[int, int]]:
@@ -151,7 +162,8 @@ class _Streaming:
         rate = self._meter.sample(now, self._bytes_fetched)
         left = remaining_seconds(manifest.size_bytes - done, rate)
         files = len(self._ingest.done)
-        self._report(Progress(done, manifest.size_bytes, files, len(manifest.files), rate, left))
+        on_its_way = self._file_meters.measure(now, [self._file] if self._file else [])
+        self._report(Progress(done, manifest.size_bytes, files, len(manifest.files), rate, left, on_its_way))
 
 
 def _nothing(_: int) -> None:

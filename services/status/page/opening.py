@@ -31,6 +31,7 @@ async def opened_page(
         return
     # Whoever wants no page need not pay for its libraries.
     from services.status.page.acting import KubeActs
+    from services.status.page.own_events import KubeEvents
     from services.status.page.pages import Door, Pages
     from services.status.page.server import serve_page
     from services.status.page.session import TrustedProxy, networks_of
@@ -48,6 +49,7 @@ async def opened_page(
         settings.calls_per_second,
         settings.watches_per_caller,
         KubeActs(kube),
+        KubeEvents(kube),
     )
     application = Pages(sources, door, stop).application()
     async with serve_page(application, settings.listen_host, settings.page_port, tls, settings.grpc_tls_dir, health):

@@ -28,8 +28,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
 from libs.chassis.errors import Conflict, Invalid, Missing, ServiceError, Unavailable
+from libs.chassis.kube import Object
 from libs.model.explanation import Explanation
-from libs.model.kinds import KINDS, shown_ref
+from libs.model.kinds import KINDS, kind_numbered, shown_ref
 from ome.model.v1.model_pb2 import MODEL_KIND_BASE_MODEL, ModelRef
 from ome.status.v1.status_pb2 import Model
 from services.status.access import NODES, Access, Denied, Viewer, scope_of
@@ -41,7 +42,11 @@ from services.status.page.acting import Acts, own_token
 from services.status.page.actions import ACTIONS
 from services.status.page.assets import Assets
 from services.status.page.board import BEAT_SECONDS, Board, pause_seconds
+from services.status.page.files_view import files_view
 from services.status.page.headers import SECURITY_HEADERS
+from services.status.page.manifest_text import manifest_json
+from services.status.page.own_events import ReadsEvents, shown_events
+from services.status.page.plan_view import PlanView, plan_view
 from services.status.page.session import (
     COOKIE,
     MOST_TOKEN_CHARACTERS,
@@ -71,6 +76,9 @@ _REQUESTS_AT_ONCE = 5
 # Of all callers together. Each costs a connection and, on the fleet's page, one look at each row a second.
 _MOST_VIEWERS = 500
 _MOST_FORM_BYTES = 64 << 10
+# A manifest of 48 KiB, of which each byte may be written as three.
+_MOST_PLAN_BYTES = 150 << 10
+_FORM = "application/x-www-form-urlencoded"
 _SIGN_OF_LIFE_BEATS = 15
 _NODE_BEATS = 2
 # An explanation looks at each node of the cluster, and all who look at a model share it for so long.
@@ -92,8 +100,9 @@ class Door:
     audience: str
     requests_per_second: float
     viewers_per_caller: int
-    # Changes models as the person who asks; None where nobody has a token.
+    # Changes models, and reads their events, as the person who asks; None where nobody has a token.
     acts: Acts | None = None
+    reads_events: ReadsEvents | None = None
 
 
 class Pages:
@@ -138,12 +147,15 @@ class Pages:
                 Route("/stream" + model, self.model_stream, methods=get),
                 Route("/manifest" + model, self.model_manifest, methods=get),
                 Route("/cell" + model, self.cell, methods=get),
+                Route("/files" + model, self.files, methods=get),
+                Route("/events" + model, self.events, methods=get),
                 Route("/act/{action}" + model, self.act, methods=["GET", "POST"]),
                 Route(model, self.model, methods=get),
                 Route("/nodes", self.nodes, methods=get),
                 Route("/nodes/{name}", self.node, methods=get),
                 Route("/stream/nodes/{name}", self.node_stream, methods=get),
                 Route("/sources", self.source_page, methods=get),
+                Route("/plan", self.plan_page, methods=get),
                 Route("/plan", self.plan, methods=["POST"]),
                 Route("/session", self.session, methods=get),
                 Route("/login", self.login, methods=["GET", "POST"]),
@@ -190,9 +202,7 @@ class Pages:
         if action is None:
             raise HTTPException(404)
         found = await self._model(request, caller)
-        model = self._sources.model_object(found.ref.uid)
-        if model is None:
-            raise Missing(Reason.NOT_FOUND, f"{shown_ref(found.ref)} is being deleted")
+        model = self._object(found.ref)
         if (why_not := await self._why_no_actions(request, caller, found.ref)) is not None:
             raise Denied(Reason.FORBIDDEN, why_not or f"{caller.name} may not patch {scope_of(found.ref)}")
         address = model_address(found.ref)
@@ -217,7 +227,7 @@ class Pages:
         try:
             await self._door.acts.patch(self._token(request), found.ref, patch)
         except (Invalid, Missing) as error:
-            raise HTTPException(403, self._refused_patch(error)) from error
+            raise HTTPException(403, self._refused(error)) from error
         except Conflict as error:
             raise HTTPException(409, "Somebody else has changed the model in this moment. Try again.") from error
         _log.info("page_action", action=action.word, model=found.ref.uid, user=caller.name)
@@ -235,10 +245,7 @@ class Pages:
 
     async def model_manifest(self, request: Request) -> Response:
         """The object of a model as YAML."""
-        found = await self._model(request, await self._admit(request))
-        model = self._sources.model_object(found.ref.uid)
-        if model is None:
-            raise Missing(Reason.NOT_FOUND, f"{shown_ref(found.ref)} is being deleted")
+        model = self._object((await self._model(request, await self._admit(request))).ref)
         return Response(manifest(model), media_type="text/plain", headers={"Cache-Control": "no-store"})
 
     async def cell(self, request: Request) -> Response:
@@ -252,6 +259,34 @@ class Pages:
         may_see_node = await self._door.access.permits(caller, "get", NODES, node)
         explained = self._sources.explainer.on_node(uid, node) if may_see_node else None
         return self._fragment("cell.html", ref=found.ref, one=one, node=node, explained=explained)
+
+    async def files(self, request: Request) -> Response:
+        """The files of the artifact that nodes of a model must hold, for whoever may get the model."""
+        found = await self._model(request, await self._admit(request))
+        digest = found.artifact.digest
+        if not digest:
+            return self._fragment("files.html", view=None, why="The source has not been listed, or nothing is copied.")
+        try:
+            view = files_view(digest, await self._sources.lists.files(digest))
+        except ServiceError as error:
+            return self._fragment("files.html", view=None, why=f"Not known now: {error.message}.")
+        return self._fragment("files.html", view=view)
+
+    async def events(self, request: Request) -> Response:
+        """What Kubernetes has noted of a model, as far as the API server shows it to the caller."""
+        ref = (await self._model(request, await self._admit(request))).ref
+        token = self._token(request) if self._door.needs_login else ""
+        reads = self._door.reads_events
+        why = "The page shows events by your own token, and knows you without one. kubectl shows them:"
+        if token and reads:
+            try:
+                return self._fragment("events.html", why="", events=shown_events(await reads.of_model(token, ref)))
+            except (Invalid, Missing) as error:
+                # A token for the page alone is no error: it is what the guide recommends to those who only look.
+                why = f"{self._refused(error)} kubectl shows them as well:"
+            except ServiceError as error:
+                return self._fragment("events.html", why=f"{_capital(error.message)}.", command="")
+        return self._fragment("events.html", why=why, command=_describe(ref))
 
     async def nodes(self, request: Request) -> Response:
         """All nodes whose fetcher reports."""
@@ -290,11 +325,26 @@ class Pages:
         found = source_views(await self._permitted(caller, "list"), self._reports.progress)
         return self._page("sources.html", caller, title="Sources", place="sources", sources=found)
 
+    async def plan_page(self, request: Request) -> Response:
+        """The form for a manifest, which holds that of a model if one is named."""
+        caller, named, text = await self._admit(request), request.query_params.get("model", ""), ""
+        if named:
+            request.path_params["plural"], _, request.path_params["path"] = named.partition("/")
+            text = manifest(self._object((await self._model(request, caller)).ref))
+        return self._plan_page(caller, text)
+
     async def plan(self, request: Request) -> Response:
-        """What would come of a manifest of JSON: for programs that have HTTP and no gRPC, such as the plugin."""
+        """What would come of a manifest: of the form for a person, of JSON for a program such as the plugin."""
         self._require_from_here(request)
         caller = await self._admit(request)
         self._require_synced()
+        if request.headers.get("content-type", "").partition(";")[0] == _FORM:
+            text = (await _form(request, _MOST_PLAN_BYTES)).get("manifest", [""])[0]
+            try:
+                asked = await asyncio.to_thread(manifest_json, text)
+                return self._plan_page(caller, text, plan_view(await self._sources.forecaster.plan(caller, asked)))
+            except ServiceError as error:
+                return self._plan_page(caller, text, problem=f"{_capital(error.message)}.", status=_status_of(error)[0])
         try:
             text = (await _body(request)).decode()
         except UnicodeDecodeError as error:
@@ -377,7 +427,7 @@ class Pages:
         permitted = await self._door.access.permits(caller, "patch", scope_of(ref), ref.name)
         return None if permitted else ""
 
-    def _refused_patch(self, error: ServiceError) -> str:
+    def _refused(self, error: ServiceError) -> str:
         """What the API server says, and what may help."""
         message = f"{_capital(error.message)}."
         if self._door.audience == "api-server":
@@ -402,6 +452,13 @@ class Pages:
             raise Missing(Reason.NOT_FOUND, f"{shown_ref(wanted)} does not exist")
         return found
 
+    def _object(self, ref: ModelRef) -> Object:
+        """The object of a model. Raises Missing."""
+        found = self._sources.model_object(ref.uid)
+        if found is None:
+            raise Missing(Reason.NOT_FOUND, f"{shown_ref(ref)} is being deleted")
+        return found
+
     async def _model_view(self, model: Model, caller: Caller) -> ModelView:
         """A model, and why it is not on more nodes; of those on which it is not, only who may list them learns."""
         uid = model.ref.uid
@@ -412,7 +469,7 @@ class Pages:
             self._explained.put(question, explained, now + _EXPLAINED_SECONDS)
         status = (self._sources.model_object(uid) or {}).get("status") or {}
         desired, progress = self._reports.desired_nodes(uid), self._reports.progress
-        return model_view(model, desired, progress, explained, status.get("history") or ())
+        return model_view(model, desired, progress, explained, status)
 
     async def _node_view(self, request: Request, caller: Caller) -> NodeView:
         name, reports = request.path_params["name"], self._reports
@@ -556,6 +613,13 @@ class Pages:
         text = self._templates.get_template(template).render(values)
         return HTMLResponse(text, status, headers={"Cache-Control": "no-store"})
 
+    def _plan_page(
+        self, caller: Caller, text: str, view: PlanView | None = None, problem: str = "", status: int = 200
+    ) -> Response:
+        return self._page(
+            "plan.html", caller, status, title="Plan", place="plan", text=text, view=view, problem=problem
+        )
+
     def _login_form(self, place: str, problem: str = "") -> Response:
         audience = self._door.audience
         return self._page(
@@ -613,20 +677,25 @@ def _status_of(error: Exception) -> tuple[int, str]:
             raise error
 
 
-async def _form(request: Request) -> dict[str, list[str]]:
+async def _form(request: Request, most_bytes: int = _MOST_FORM_BYTES) -> dict[str, list[str]]:
     try:
-        return parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=4)
+        return parse_qs((await _body(request, most_bytes)).decode("utf-8", "replace"), max_num_fields=4)
     except ValueError as error:
         raise HTTPException(400, "The form has too many fields.") from error
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, most_bytes: int = _MOST_FORM_BYTES) -> bytes:
     body = b""
     async for piece in request.stream():
         body += piece
-        if len(body) > _MOST_FORM_BYTES:
+        if len(body) > most_bytes:
             raise HTTPException(413, "The form is too long.")
     return body
+
+
+def _describe(ref: ModelRef) -> str:
+    kind = kind_numbered(ref.kind).name.lower()
+    return f"kubectl describe {kind} {ref.name}" + (f" --namespace {ref.namespace}" if ref.namespace else "")
 
 
 def _peer(request: Request) -> str:

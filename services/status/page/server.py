@@ -51,11 +51,15 @@ async def serve_page(
     most_connections: int = _MOST_CONNECTIONS,
     handshake_seconds: float = _HANDSHAKE_SECONDS,
     most_handshakes: int = _MOST_HANDSHAKES,
+    check: str = _PORT_CHECK,
 ) -> AsyncIterator[None]:
-    """Serve until the block ends. With `tls`, the port opens once its files in `directory` can be used."""
+    """Serve until the block ends. With `tls`, the port opens once its files in `directory` can be used.
+
+    `check` is the check of health that fails if it cannot.
+    """
     connection = partial(BoundedConnection, patience_seconds=patience_seconds, most_connections=most_connections)
     doorway = partial(Doorway, patience_seconds=handshake_seconds, most=most_handshakes)
-    serving = asyncio.create_task(_serve(application, host, port, tls, directory, health, connection, doorway))
+    serving = asyncio.create_task(_serve(application, host, port, tls, directory, health, connection, doorway, check))
     try:
         yield
     finally:
@@ -72,6 +76,7 @@ async def _serve(
     health: Health,
     connection: partial[BoundedConnection],
     doorway: partial[Doorway],
+    check: str,
 ) -> None:
     choose = None
     if tls is not None:
@@ -80,8 +85,8 @@ async def _serve(
     try:
         listener = doorway(listening_socket(host, port))
     except OSError as error:
-        _log.error("page_port_not_opened", port=port, error=str(error))
-        health.fail(_PORT_CHECK, f"port {port} of the page cannot be opened: {error}")
+        _log.error("port_not_opened", check=check, port=port, error=str(error))
+        health.fail(check, f"port {port} cannot be opened: {error}")
         return
     server = _Server(
         uvicorn.Config(

@@ -7,7 +7,7 @@ from typing import Protocol
 from libs.chassis.health import Health
 from libs.chassis.kube import Object
 from libs.model.explanation import Explanation
-from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, NodeModelState, Progress
+from ome.fetch.v1.fetch_pb2 import FilesReply, NodeHeartbeat, NodeModelState, Progress
 from ome.model.v1.model_pb2 import Forecast
 from services.status.callers import Caller
 from services.status.catalog import Catalog
@@ -65,6 +65,14 @@ class Plans(Protocol):
         ...
 
 
+class Lists(Protocol):
+    """Says which files artifacts have."""
+
+    async def files(self, digest: str) -> FilesReply:
+        """The largest files of an artifact, and how many there are; raises ServiceErrors."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sources:
     """Views of models, reports of nodes, the objects themselves, and whether and why it may all be out of date."""
@@ -73,6 +81,7 @@ class Sources:
     reports: Reports
     explainer: Explains
     forecaster: Plans
+    lists: Lists
     model_object: Callable[[str], Object | None]
     synced: Callable[[], bool]
     health: Health

@@ -18,7 +18,7 @@ from libs.artifact.sizes import shown_size
 from libs.model.explanation import Explanation
 from libs.model.kinds import kind_numbered
 from libs.model.reasons import word_of
-from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, Progress
+from ome.fetch.v1.fetch_pb2 import FileProgress, NodeHeartbeat, Progress
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, NODE_PHASE_UPDATING, ModelRef
 from ome.parser.v1.parser_pb2 import ModelFacts, ParameterCount
 from ome.status.v1.status_pb2 import Condition, ConditionStatus, Model, NodeStatus
@@ -34,11 +34,13 @@ from services.status.page.cells import (
     cell,
     in_order,
 )
-from services.status.page.figures import duration, rate
+from services.status.page.figures import duration, percent, rate
 from services.status.page.sight import state_word, why_of
 
 # A browser lays out so many rows at once; of a large fleet the others are mostly Ready, and the matrix shows them all.
 _MOST_ROWS = 200
+# Nodes whose single files are told beside them.
+_MOST_WITH_FILES = 6
 _NAMES = {code: name for name, code in CODES.items()}
 _ORDER = (FAILED, UNREACHABLE, MOVING, WAITING, EVICTED, READY, LEFTOVER)
 _SHOWN = {
@@ -61,6 +63,17 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True)
+class FileOnItsWay:
+    """One file that comes to a node."""
+
+    path: str
+    percent: int
+    done: str
+    rate: str
+    left: str
+
+
+@dataclass(frozen=True)
 class Standing:
     """One model on one node."""
 
@@ -79,6 +92,7 @@ class Standing:
     bytes_per_second: int = 0
     # The Pods that use it there, as far as whoever may see the model may know them.
     users: tuple[str, ...] = ()
+    files: tuple[FileOnItsWay, ...] = ()
 
     @property
     def model_address(self) -> str:
@@ -105,6 +119,18 @@ class Root:
 
 
 @dataclass(frozen=True)
+class RevisionView:
+    """One revision that nodes were to hold. is_wanted says that they are to hold it now."""
+
+    name: str
+    since: str
+    files: str
+    size: str
+    digest: str
+    is_wanted: bool
+
+
+@dataclass(frozen=True)
 class ModelView:
     """The page of a model."""
 
@@ -125,7 +151,7 @@ class ModelView:
     bytes_per_second: int
     figures: str
     explained: Explanation | None
-    revisions: tuple[tuple[str, str, str], ...]
+    revisions: tuple[RevisionView, ...]
 
     @property
     def address(self) -> str:
@@ -190,9 +216,9 @@ def model_view(
     desired: frozenset[str],
     progress_of: ProgressOf,
     explained: Explanation | None,
-    history: Sequence[Mapping[str, Any]],
+    status: Mapping[str, Any],
 ) -> ModelView:
-    """A model as it stands."""
+    """A model as it stands; status is what was written of it last."""
     standings = sorted(
         (
             standing(model.ref, each, each.node in desired, progress_of(each.node, model.ref.uid))
@@ -209,10 +235,10 @@ def model_view(
         reason=reason,
         why=why,
         source=model.storage_uri,
-        artifact=_artifact(model),
+        artifact=_artifact(model, status),
         counts=_counts(standings),
         desired=len(desired),
-        standings=tuple(standings[:_MOST_ROWS]),
+        standings=_with_few_files(standings[:_MOST_ROWS]),
         more=len(standings) - _MOST_ROWS,
         conditions=tuple(map(_condition, model.conditions)),
         facts=_facts(model.facts) if model.HasField("facts") else (),
@@ -220,7 +246,7 @@ def model_view(
         bytes_per_second=speed,
         figures=rate(speed),
         explained=explained,
-        revisions=tuple(map(_revision, history)),
+        revisions=tuple(_revision(each, model.artifact.digest) for each in status.get("history") or ()),
     )
 
 
@@ -269,7 +295,7 @@ def node_view(
             for root in heartbeat.roots
         ),
         counts=_counts(standings),
-        standings=tuple(sorted(standings, key=_worst_first)),
+        standings=_with_few_files(sorted(standings, key=_worst_first)),
         disk=tuple((one, shown_size(count), max(4, 1000 * count // largest)) for one, count in disk),
         held=shown_size(total),
         figures=rate(speed),
@@ -330,6 +356,7 @@ def standing(ref: ModelRef, status: NodeStatus, desired: bool, progress: Progres
         path=status.path,
         code=code,
         bytes_per_second=speed,
+        files=tuple(map(_on_its_way, progress.files)) if progress and is_moving else (),
     )
 
 
@@ -399,19 +426,55 @@ def _users(status: Mapping[str, Any], node: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *held]))
 
 
-def _revision(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    since = str(entry.get("since") or "").replace("T", " ").removesuffix(":00Z").removesuffix("Z")
-    name = str(entry.get("sourceRevision") or entry.get("digest") or "")
-    return name, shown_size(int(entry.get("bytes") or 0)), since
+def _with_few_files(standings: Sequence[Standing]) -> tuple[Standing, ...]:
+    """Standings of which the first that move tell their files: those of a whole fleet would hide all else."""
+    moving = [each for each in standings if each.files]
+    silent = set(map(id, moving[_MOST_WITH_FILES:]))
+    return tuple(replace(each, files=()) if id(each) in silent else each for each in standings)
 
 
-def _artifact(model: Model) -> Facts:
+def _on_its_way(file: FileProgress) -> FileOnItsWay:
+    return FileOnItsWay(
+        path=file.path,
+        percent=percent(file.bytes_done, file.bytes_total),
+        done=f"{shown_size(file.bytes_done)} of {shown_size(file.bytes_total)}",
+        rate=rate(file.bytes_per_second),
+        left=duration(file.eta_seconds) if file.eta_seconds else "",
+    )
+
+
+def _revision(entry: Mapping[str, Any], wanted: str) -> RevisionView:
+    digest, files = str(entry.get("digest") or ""), int(entry.get("files") or 0)
+    return RevisionView(
+        name=str(entry.get("sourceRevision") or digest),
+        since=_moment(entry.get("since")),
+        files=f"{files:,}" if files else "",
+        size=shown_size(int(entry.get("bytes") or 0)),
+        digest=digest,
+        is_wanted=bool(digest) and digest == wanted,
+    )
+
+
+def _moment(time: object) -> str:
+    return str(time or "").replace("T", " ").removesuffix(":00Z").removesuffix("Z")
+
+
+def _last_download(status: Mapping[str, Any]) -> str:
+    download = status.get("download") or {}
+    if not download:
+        return ""
+    took = duration(int(download.get("seconds") or 0))
+    return f"{shown_size(int(download.get('bytes') or 0))} in {took}, until {_moment(download.get('finishedAt'))}"
+
+
+def _artifact(model: Model, status: Mapping[str, Any]) -> Facts:
     artifact = model.artifact
     found = [
         ("Size", shown_size(artifact.bytes) if artifact.bytes else ""),
         ("Files", f"{artifact.files:,}" * bool(artifact.files)),
     ]
     found += [("Revision", artifact.source_revision), ("Digest", artifact.digest)]
+    found += [("Last download", _last_download(status))]
     return tuple((name, value) for name, value in found if value)
 
 

@@ -46,7 +46,7 @@ _OPTIONS = {
         "trust.caConfigMap=ca",
     ],
     "parser": [],
-    "status": ["nats.caSecret=ca"],
+    "status": ["nats.caSecret=ca", "webhooks.enabled=true"],
 }
 
 

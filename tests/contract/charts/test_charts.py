@@ -711,7 +711,7 @@ def test_no_model_may_name_a_secret_with_a_key_of_the_services(rendered: dict[st
 
 
 def test_the_charts_make_certificates_alike() -> None:
-    copies = {(CHARTS / chart / "templates" / "_tls.tpl").read_text() for chart in ("parser", "status")}
+    copies = {(CHARTS / chart / "templates" / "_tls.tpl").read_text() for chart in ("parser", "status", "nats")}
     assert len(copies) == 1
 
 

@@ -8,14 +8,12 @@ failed. Then `buckets.json` has each value in NATS, as it is stored and as that 
 import asyncio
 import base64
 import json
-import subprocess
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
 from libs.artifact import names
-from tests.support.earlier import images, install
+from tests.support.earlier import asked, images, install
 from tests.support.fleet import LLAMA_CONFIG, Fleet, model
 from tests.support.hub import GeneratedFile
 from tests.support.nats_server import connect_trusting
@@ -43,6 +41,7 @@ json.dump({bucket: {key: MessageToDict(read(bucket, value)) for key, value in of
 """
 
 Values = dict[str, dict[str, str]]
+Fields = dict[str, dict[str, object]]
 
 
 def main() -> None:
@@ -55,7 +54,7 @@ def main() -> None:
             _fill(Fleet(cluster))
             values = asyncio.run(_values(cluster))
             _pack(cluster.node_root("node-1"), DATA / "models.tar.gz")
-        read = _read(checkout, values)
+        read: Fields = asked(checkout, _READING, [MESSAGES, values])
     said = {
         bucket: {key: {"bytes": value, "fields": read.get(bucket, {}).get(key)} for key, value in sorted(of.items())}
         for bucket, of in sorted(values.items())
@@ -94,20 +93,6 @@ async def _values(cluster: LocalCluster) -> Values:
 
 def _text(value: bytes) -> str:
     return base64.b64encode(value).decode()
-
-
-def _read(checkout: Path, values: Values) -> dict[str, dict[str, object]]:
-    said = subprocess.run(
-        [sys.executable, "-c", _READING],
-        env={"PYTHONPATH": f"{checkout / 'proto'}", "PYTHONDONTWRITEBYTECODE": "1"},
-        cwd=checkout,
-        input=json.dumps([MESSAGES, values]),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    found: dict[str, dict[str, object]] = json.loads(said)
-    return found
 
 
 def _pack(root: Path, archive: Path) -> None:

@@ -176,6 +176,12 @@ async def test_progress_is_published_while_bytes_come(driver: Driver, node: Fetc
 
     assert messages[0].bytes_done < messages[1].bytes_done < messages[1].bytes_total
     assert messages[1].bytes_per_second > 0
+    before, after = ({file.path: file for file in message.files} for message in messages)
+    assert before
+    for path, file in before.items():
+        assert path.endswith(".safetensors")
+        assert file.bytes_done < after[path].bytes_done < file.bytes_total < messages[0].bytes_total
+        assert after[path].bytes_per_second > 0
 
 
 async def test_an_idle_fetcher_is_small(driver: Driver, node: FetcherNode) -> None:

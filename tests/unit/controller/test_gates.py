@@ -14,9 +14,13 @@ from services.controller.gates import (
     is_waiting,
     kept_of_pod,
     lifting,
+    may_be_released,
     may_start,
     place_of_model,
+    word_of_release,
+    word_of_waiting,
 )
+from services.controller.pod_events import APART_SECONDS, BETWEEN_SECONDS, FIRST_SECONDS, Tellings
 from services.controller.use import MODEL_ANNOTATION
 
 
@@ -50,6 +54,91 @@ def test_little_is_kept_of_a_pod() -> None:
     assert kept["spec"] == {"schedulingGates": [{"name": GATE}]}
     assert kept["metadata"]["annotations"] == {MODEL_ANNOTATION: "llama"}
     assert kept_of_pod({"metadata": {"name": "p"}})["metadata"] == {"name": "p", "annotations": {}}
+
+
+def selecting(named: str, key: str = "models.ome.io/clusterbasemodel.llama") -> dict[str, Any]:
+    metadata = {"name": "p", "namespace": "team-a", "uid": "p", "annotations": {MODEL_ANNOTATION: named}}
+    return kept_of_pod({"metadata": metadata, "spec": {"nodeSelector": {key: "Ready"}, "schedulingGates": [GATE]}})
+
+
+def model(state: str = "", ready: tuple[str, ...] = (), desired: int = 0, uri: str = "hf://org/llama") -> Object:
+    status = {"state": state, "nodesReady": list(ready), "nodes": {"desired": desired}}
+    return {"spec": {"storage": {"storageUri": uri}}, "status": status if state else {}}
+
+
+CLAIM = model("Ready", uri="pvc://data/llama")
+WORDS = {
+    "no model that it may name": ("team-b/llama", None, "ModelNotNamed", "names no model that the Pod may wait for"),
+    "none at all": ("", None, "ModelNotNamed", "names no model that the Pod may wait for"),
+    "one that does not exist": (
+        "llama",
+        None,
+        "ModelNotFound",
+        "waits for ClusterBaseModel llama, which does not exist",
+    ),
+    "one that is fetched": ("llama", model("Creating", desired=3), "WaitingForModel", "not Ready on any of 3 nodes;"),
+    "one that is new": ("team-a/llama", model(), "WaitingForModel", "BaseModel team-a/llama, which is not Ready and"),
+    "one that has failed": ("team-a/llama", model("Failed"), "WaitingForModel", "which has failed; kubectl describe"),
+    "one in a claim": ("llama", CLAIM, "ModelOnNoNode", "it waits for ever: make it anew"),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_a_pod_is_told_why_it_waits_for(case: str) -> None:
+    named, awaited, reason, sentence = WORDS[case]
+    word = word_of_waiting(selecting(named), awaited)
+    assert (word.reason, sentence in word.note) == (reason, True), word
+    assert (word.type == "Normal") == (reason == "WaitingForModel" and "failed" not in word.note)
+
+
+def test_a_model_in_a_claim_releases_a_pod_that_waits_for_no_node_with_it() -> None:
+    """A gate that somebody has written by hand may stand without a selector; the policy always adds one."""
+    by_hand = pod("llama", GATE)
+    assert may_be_released(by_hand, CLAIM)
+    assert not may_be_released(selecting("llama"), CLAIM)
+    assert not may_be_released(by_hand, model("Creating", uri="pvc://data/llama"))
+    assert word_of_waiting(by_hand, model("Creating", uri="pvc://data/llama")).reason == "WaitingForModel"
+    assert "in its claim" in word_of_release(by_hand, CLAIM).note
+    assert not may_be_released(by_hand, model("Ready", uri="hf://org/llama"))
+    assert selecting("llama", "models.ome.io/available-storage")["selects"]
+    assert not selecting("llama", "gpu")["selects"]
+
+
+def test_a_pod_is_told_that_it_may_be_scheduled() -> None:
+    assert word_of_release(pod(), model("Ready", ("a",))).note == (
+        "ClusterBaseModel llama is Ready on 1 node: the Pod may be scheduled"
+    )
+
+
+def test_a_pod_is_told_news_alone_and_not_more_often_than_once_a_minute() -> None:
+    told, key = Tellings(), ("team-a", "p")
+    missing, comes = word_of_waiting(pod(), None), word_of_waiting(pod(), model("Creating", desired=3))
+    assert told.wait_seconds(key, missing, 100.0) == FIRST_SECONDS
+    assert told.wait_seconds(key, missing, 100.0 + FIRST_SECONDS) == 0.0
+    told.told(key, missing, 102.0)
+    assert told.wait_seconds(key, missing, 500.0) is None
+    assert told.wait_seconds(key, comes, 103.0) == BETWEEN_SECONDS - 1
+    told.told(key, comes, 102.0 + BETWEEN_SECONDS)
+    assert told.wait_seconds(key, word_of_waiting(pod(), model("Creating", desired=4)), 900.0) is None
+    told.forget(key)
+    assert told.wait_seconds(key, comes, 900.0) == FIRST_SECONDS
+
+
+def test_a_thousand_pods_that_wait_for_one_model_are_told_one_after_the_other() -> None:
+    told, word, now, events = Tellings(), word_of_waiting(pod(), None), 100.0, 0
+    due = {("team-a", str(number)): now for number in range(1000)}
+    while now < 110.0:
+        for key in [key for key, at in due.items() if at <= now]:
+            wait = told.wait_seconds(key, word, now)
+            if wait == 0.0:
+                told.told(key, word, now)
+                events += 1
+            if wait:
+                due[key] = now + wait
+            else:
+                del due[key]
+        now += 0.05
+    assert 0 < events <= 10.0 / APART_SECONDS
 
 
 def test_nobody_makes_much_be_kept_of_a_pod() -> None:

@@ -175,6 +175,7 @@ def test_a_token_that_may_be_one_of_ours_is_worth_a_review() -> None:
         "x.y.z",
         "nonsense",
         "a" * 100_000,
+        f"x.{base64.urlsafe_b64encode(b'[' * 9_000).decode()}.y",
         token(aud=["https://kubernetes.default.svc"]),
         token(exp=NOW - 3600),
         token(exp="soon"),

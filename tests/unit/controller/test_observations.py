@@ -1,5 +1,6 @@
 """What the controller knows: which models a change of a node concerns, and how little of the fleet's words it keeps."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,23 @@ def test_a_model_is_wanted_while_a_service_names_it() -> None:
     assert "llama" in known.changes()
     assert known.observations.observed_of("llama").demanded
     known.observations.services.object_changed(service, None)
+    assert not known.observations.observed_of("llama").demanded
+
+
+def test_a_model_that_no_node_has_is_wanted_while_a_pod_that_names_it_finds_no_node() -> None:
+    """Such a Pod may select the nodes that have the model, and wait for ever for one that all have given up."""
+    known = Known()
+    known.model("llama")
+    waiting = PodView("serving", "p", "", (), "llama", 1, started=False)
+    known.observations.pods.index.pod_changed(waiting.key, waiting)
+    observed = known.observations.observed_of("llama")
+    assert (observed.demanded, observed.use) == (True, None)
+    before = known.observations.item("llama")
+    known.observations.model_changed(before, {**(before or {}), "status": {"nodesReady": ["n1"]}})
+    assert not known.observations.observed_of("llama").demanded
+    known.observations.model_changed(known.observations.item("llama"), before)
+    assert known.observations.observed_of("llama").demanded
+    known.observations.pods.index.pod_changed(waiting.key, replace(waiting, paths=("/models",), model=None))
     assert not known.observations.observed_of("llama").demanded
 
 

@@ -13,6 +13,7 @@ from libs.artifact.specification import FINALIZER, RESERVE_LABEL
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 from services.controller import listings, planning
+from services.controller.budgets import Budgets
 from services.controller.observations import decode_state
 from services.controller.planning import Held, NodeView, Observed, Rules, plan
 from services.controller.specification import SecretRef, read_model, source_of
@@ -683,6 +684,16 @@ def test_files_of_a_deleted_model_stay_where_its_label_says_so(labels: dict[str,
     told = [action.assignment for action in decided.actions if isinstance(action, planning.Assign)]
     assert [each.goal for each in told] == [fetch_pb2.GOAL_ABSENT] * 2
     assert [each.reserve for each in told] == [reserved] * 2
+
+
+def test_files_of_a_deleted_model_do_not_stay_past_the_budget_of_its_namespace() -> None:
+    metadata = {"labels": {RESERVE_LABEL: "true"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    settled = settle(resolved(observe(item(metadata={"labels": metadata["labels"]}))))
+    account = Budgets({"*": 1 << 60}).account("uid", "team", "")
+    deleted = replace(settled, model=read_model(item(metadata=metadata)), budget=account)
+    decided = plan(deleted, RULES, NOW)
+    told = [action.assignment for action in decided.actions if isinstance(action, planning.Assign)]
+    assert [(each.goal, each.reserve) for each in told] == [(fetch_pb2.GOAL_ABSENT, False)] * 2
 
 
 def test_files_go_from_a_node_that_is_no_longer_selected_whatever_the_label_says() -> None:

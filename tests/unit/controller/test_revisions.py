@@ -116,6 +116,77 @@ def test_intervals_of_many_models_come_apart() -> None:
     assert len(waits) > 20
 
 
+def announced(observed: Observed, at: float) -> Observed:
+    """A hub has announced a change."""
+    return replace(observed, announced_at=at)
+
+
+def asks(observed: Observed, now: float) -> list[listings.AskForListing]:
+    """The listings that are asked for."""
+    return [each for each in plan(observed, RULES, now).actions if isinstance(each, listings.AskForListing)]
+
+
+def test_a_model_that_follows_its_source_looks_within_seconds_after_a_hub_has_announced_a_change() -> None:
+    settled = announced(started(FOLLOWING), NOW + 100)
+    assert not asks(settled, NOW + 100.1)
+    [ask] = asks(settled, NOW + 104)
+    assert (ask.task.attempt, ask.reason) == (2, "the source has announced a change")
+    # The answer is as old as the question.
+    answered = lists(settled, A, attempt=2)
+    answered = replace(answered, asked={key: listings.Asked(2, NOW + 104) for key in answered.resolutions})
+    assert not asks(answered, NOW + 200)
+    # What is announced while the question is under way may have come too late for it.
+    again = replace(answered, announced_at=NOW + 104.5)
+    assert not asks(again, NOW + 120)
+    assert asks(again, NOW + 135)
+
+
+def test_however_much_is_announced_a_source_is_listed_twice_a_minute_at_most_and_a_pinned_model_not_at_all() -> None:
+    settled = started(FOLLOWING)
+    for seconds in (1, 5, 20):
+        assert not asks(announced(settled, NOW + seconds), NOW + 29)
+        assert asks(announced(settled, NOW + seconds), NOW + 31)
+    assert not asks(announced(started(HF), NOW + 5), NOW + 7200)
+    # What was announced before the last listing is known by that.
+    assert not asks(announced(settled, NOW - 5), NOW + 60)
+
+
+def test_a_source_that_fails_is_asked_sooner_by_what_it_announces_and_not_in_a_row() -> None:
+    failing = announced(lists(started(FOLLOWING), A, 20), NOW + 1)
+    for resolution in failing.resolutions.values():
+        resolution.problem.reason = model_pb2.REASON_UNAVAILABLE
+    assert not asks(failing, NOW + 29)
+    assert asks(failing, NOW + 31)
+
+
+NAMED_BY_HUBS = {
+    "its repository": ("hf://org/model", "org/model", [], True),
+    "its repository in another case": ("hf://org/model", "Org/Model", [], True),
+    "the default branch": ("hf://org/model", "org/model", ["main"], True),
+    "another branch": ("hf://org/model", "org/model", ["dev", "v1"], False),
+    "its branch among others": ("hf://org/model@dev", "org/model", ["v1", "dev"], True),
+    "the default branch, which it is not on": ("hf://org/model@dev", "org/model", ["main"], False),
+    "another repository": ("hf://org/model", "org/model-2", [], False),
+    "a repository of another hub": ("ms://org/model", "org/model", [], False),
+    "a prefix in a bucket": ("s3://org/model", "org/model", [], False),
+}
+
+
+@pytest.mark.parametrize("case", NAMED_BY_HUBS)
+def test_a_hub_means_a_model_by(case: str) -> None:
+    uri, repository, revisions, expected = NAMED_BY_HUBS[case]
+    source = source_of(read_model(item({"storageUri": uri})), "ome")
+    assert source is not None
+    assert listings.is_named(source, repository, revisions) is expected
+
+
+def test_the_branch_may_be_a_parameter() -> None:
+    source = source_of(read_model(item({**HF, "parameters": {"revision": "dev"}})), "ome")
+    assert source is not None
+    assert listings.is_named(source, "org/model", ["dev"])
+    assert not listings.is_named(source, "org/model", ["main"])
+
+
 def test_a_source_that_is_away_while_it_is_followed_moves_nothing_and_is_asked_with_pauses() -> None:
     known = lists(started(FOLLOWING), A, 2)
     for resolution in known.resolutions.values():

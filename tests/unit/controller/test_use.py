@@ -197,11 +197,38 @@ async def test_a_node_that_asks_much_leaves_others_their_turns() -> None:
     assert turns >= 200
 
 
+@pytest.mark.parametrize("view", [pod(model="llama", node="", started=False), pod(PATH, node="", started=False)])
+async def test_a_pod_for_which_no_node_is_chosen_yet_holds_the_model_wherever_it_stands(view: PodView) -> None:
+    """Between its scheduling gate and its node, a model could otherwise leave the very nodes that the Pod may go to."""
+    watch = PodWatch("ome", True, lambda uid: None, Health())
+    watch.index.model_changed("c", CLUSTER, PATH)
+    watch.index.pod_changed(view.key, view)
+    now = fetch_pb2.UseQuestion(model_uid="c", root=ROOT, paths=[PATH])
+    past = fetch_pb2.UseQuestion(model_uid="c", root=ROOT, paths=[PATH])
+    past.before.FromSeconds(view.since + 100)
+    other = fetch_pb2.UseQuestion(model_uid="t", root=ROOT, paths=["/models/other"])
+
+    async def answers(node: str) -> list[int]:
+        told = await watch.uses(node, [now, past, other], {"c": CLUSTER}.get, lambda node, uid: node == "has-it")
+        return [each.pods for each in told]
+
+    assert await answers("has-it") == [1, 0, 0]
+    assert await answers("has-it-not") == [0, 0, 0]
+    watch.index.pod_changed(view.key, pod(PATH, node="n1"))
+    assert await answers("has-it") == [0, 0, 0]
+    assert await answers("n1") == [1, 1, 0]
+
+
+def test_a_pod_is_kept_while_it_waits_for_a_node() -> None:
+    kept = project_pod(manifest(volumes=VOLUMES, node=None, phase="Pending", start=None), "ome")
+    assert kept is not None
+    assert (view_pod(kept).node, view_pod(kept).started) == ("", False)
+
+
 IRRELEVANT = {
     "without volumes of the node": manifest(volumes=[{"emptyDir": {}}]),
     "without any volumes": manifest(),
     "of OME itself": manifest(volumes=VOLUMES, namespace="ome"),
-    "on no node yet": manifest(volumes=VOLUMES, node=""),
     "that has ended": manifest(volumes=VOLUMES, phase="Succeeded"),
     "that has failed": manifest(volumes=VOLUMES, phase="Failed"),
 }
@@ -245,7 +272,7 @@ PODS = st.builds(
     PodView,
     namespace=st.sampled_from(["team", "other"]),
     name=st.sampled_from(["one", "two", "three"]),
-    node=st.sampled_from(["n1", "n2"]),
+    node=st.sampled_from(["n1", "n2", ""]),
     paths=st.tuples(PATHS).map(lambda paths: tuple(filter(None, paths))),
     model=st.sampled_from([None, "", "a", "team/a", "b"]),
     since=st.integers(0, 3),
@@ -298,7 +325,7 @@ def test_the_index_says_after_any_changes_what_a_look_at_everything_would(change
             if uid not in concerned:
                 visible = [(each.key, each.node, each.since) for each in found]
                 assert visible == [(each.key, each.node, each.since) for each in before[uid]]
-        for node in ("n1", "n2"):
+        for node in ("n1", "n2", ""):
             assert {each.key for each in index.pods_on(node)} == {
                 key for key, each in pods.items() if each.node == node
             }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.fetcher.store.journal import Journal, parse_records
 from services.fetcher.transfer.addresses import AddressError, Endpoint, split_url
 from services.fetcher.transfer.limits import Limits, limits_for
-from services.fetcher.transfer.progress import RateMeter, remaining_seconds
+from services.fetcher.transfer.progress import FileMeters, FileProgress, OpenFile, RateMeter, remaining_seconds
 from services.fetcher.transfer.ranges import ContentRange, next_range, parse_content_range, range_header
 from services.fetcher.transfer.retry import asked_pause_seconds, backoff_seconds
 
@@ -87,6 +87,19 @@ def test_a_rate_is_the_mean_of_the_last_seconds() -> None:
     assert meter.sample(2.0, 200) == 100
     assert [meter.sample(float(second), 200) for second in (10, 13, 25)][-1] == 0
     assert meter.sample(26.0, 50) == 0
+
+
+def test_a_file_is_measured_by_what_the_origin_sent_and_forgotten_once_it_is_there() -> None:
+    meters = FileMeters()
+    assert meters.measure(0.0, [OpenFile("a", 1000, 400, found=400)]) == (FileProgress("a", 400, 1000, 0, 0),)
+    assert meters.measure(2.0, [OpenFile("a", 1000, 600, found=400)]) == (FileProgress("a", 600, 1000, 100, 4),)
+    assert meters.measure(3.0, []) == ()
+    assert meters.measure(4.0, [OpenFile("a", 1000, 100)]) == (FileProgress("a", 100, 1000, 0, 0),)
+
+
+def test_of_many_files_on_their_way_the_largest_are_told() -> None:
+    files = [OpenFile(f"file-{size}", size, 1) for size in range(10, 90)]
+    assert [each.path for each in FileMeters().measure(0.0, files)] == ["file-89", "file-88", "file-87", "file-86"]
 
 
 def test_remaining_time_is_rounded_up_and_zero_when_unknown() -> None:

@@ -1,11 +1,9 @@
 """Hubs that mean harm to who has the plugin look at a repository."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from urllib.error import URLError
 from urllib.request import Request
 
@@ -13,35 +11,15 @@ import pytest
 
 from clients.kubectl import hub
 from clients.kubectl.parsing import Unreadable, parsed
-
-Answer = tuple[int, dict[str, str], bytes]
+from tests.support.one_answer import Answer, answering
 
 
 @contextmanager
-def hostile(answer: Callable[[str], Answer], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, headers, body = answer(self.path)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        endpoint = f"http://127.0.0.1:{server.server_port}"
+def hostile(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
+    with answering(answer) as (endpoint, asked):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         monkeypatch.delenv("OME_PARSER", raising=False)
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield endpoint
-        finally:
-            server.shutdown()
-            thread.join()
+        yield endpoint, asked
 
 
 def listing(*files: object) -> bytes:
@@ -76,13 +54,11 @@ def test_a_list_that_makes_no_sense_ends_with_a_sentence(body: bytes, monkeypatc
 
 def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "_MOST_PAGES", 5)
-    asked: list[str] = []
 
-    def answer(path: str) -> Answer:
-        asked.append(path)
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
         return 200, {"Link": f'<{endpoint}/more>; rel="next"'}, b"[]"
 
-    with hostile(answer, monkeypatch) as endpoint, pytest.raises(Unreadable, match="more than 5 pages"):
+    with hostile(answer, monkeypatch) as (endpoint, asked), pytest.raises(Unreadable, match="more than 5 pages"):
         parsed("hf://org/m")
     assert len(asked) == 5
 
@@ -91,7 +67,7 @@ def test_metadata_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(hub, "_MOST_FETCHED_BYTES", 1 << 20)
     entries = [{"type": "file", "path": f"{number}/config.json", "size": 200_000} for number in range(20)]
 
-    def answer(path: str) -> Answer:
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, json.dumps(entries).encode() if "/tree/" in path else b" " * 200_000
 
     with hostile(answer, monkeypatch), pytest.raises(Unreadable, match="sends more than 1 MiB"):

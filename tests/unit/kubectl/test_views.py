@@ -152,6 +152,20 @@ def test_a_model_is_shown_with_a_bar_for_each_node_and_those_in_trouble_first() 
     ]
 
 
+def test_files_on_their_way_are_shown_below_their_node_if_they_are_asked_for() -> None:
+    files = [
+        {"path": "w-1.safetensors", "bytes": 2**28, "totalBytes": 2**29, "bytesPerSecond": 2**20, "etaSeconds": 256},
+        {"path": "w-2.safetensors", "bytes": 0, "totalBytes": 2**28, "bytesPerSecond": 0},
+    ]
+    item = model("a", progress={"nodes": [{"node": "n1", "bytes": 2**29, "bytesPerSecond": 2**20, "files": files}]})
+    facts = [node_facts(item, node("n1"), entry("uid-a", "Updating", "Downloading"))]
+    assert len(views.status_lines(item, facts, colour=False)) == 2
+    assert views.status_lines(item, facts, colour=False, wide=True)[2:] == [
+        "    [===============>              ]  50%  w-1.safetensors  256 MiB of 512 MiB  1 MiB/s  4 minutes left",
+        "    [>                             ]   0%  w-2.safetensors  0 bytes of 256 MiB",
+    ]
+
+
 def test_a_node_that_says_nothing_is_shown_all_the_same() -> None:
     failure = {"node": "n1", "reason": "NodeUnreachable", "message": "The node's fetcher does not report."}
     item = model("a", failures=[failure])

@@ -46,9 +46,11 @@ THE_WORLD = {
 # The modules that touch the world, themselves or through what they import. A new module is pure until it is added.
 IN_THE_WORLD = {
     "services.controller.askings",
+    "services.controller.source_changes",
     "services.controller.authorization",
     "services.controller.credentials",
     "services.controller.first_secrets",
+    "services.controller.file_lists",
     "services.controller.forecasts",
     "services.controller.gateway.answers",
     "services.controller.gateway.desired",
@@ -166,6 +168,7 @@ IN_THE_WORLD = {
     "services.status.catalog",
     "services.status.cluster",
     "services.status.explaining",
+    "services.status.file_lists",
     "services.status.following",
     "services.status.forecasts",
     "services.status.kube",
@@ -178,6 +181,7 @@ IN_THE_WORLD = {
     "services.status.page.connections",
     "services.status.page.handshakes",
     "services.status.page.opening",
+    "services.status.page.own_events",
     "services.status.page.pages",
     "services.status.page.server",
     "services.status.page.session",
@@ -187,6 +191,7 @@ IN_THE_WORLD = {
     "services.status.servicer",
     "services.status.settings",
     "services.status.trail",
+    "services.status.webhooks",
 }
 
 

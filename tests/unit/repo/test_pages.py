@@ -145,6 +145,18 @@ def test_guide_gives_the_accounts_and_permissions_that_are_tested() -> None:
     assert guide_configuration() in (GUIDES / "nats.md").read_text(encoding="utf-8")
 
 
+def test_the_page_about_security_names_tests_that_there_are() -> None:
+    page = (GUIDES.parent / "security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    found = {
+        function
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for function in re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 30
+    assert not named - found
+
+
 def test_the_security_policy_names_every_module_of_attacks() -> None:
     named = set(re.findall(r"`(test_\w+\.py)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")))
 

@@ -106,7 +106,7 @@ async def site(
     """A page for ada and bob on a fleet."""
     health, stop, port = Health(), asyncio.Event(), free_port()
     synced: Callable[[], bool] = more.get("synced") or (lambda: True)  # type: ignore[assignment]
-    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet.model_object, synced, health)
+    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet, fleet.model_object, synced, health)
     viewers = int(str(more.get("viewers", 4)))
     door = Door(callers or Owners(), access or Rights(), TrustedProxy(), True, "ome-status", 1000.0, viewers)
     pages = Pages(sources, door, stop)
@@ -144,7 +144,7 @@ class Markup(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
 
-PAGES = ["/", "/nodes", "/nodes/gpu-a-1", "/sources", "/models/clusterbasemodels/llama-4-maverick-17b-128e"]
+PAGES = ["/", "/nodes", "/nodes/gpu-a-1", "/sources", "/plan", "/models/clusterbasemodels/llama-4-maverick-17b-128e"]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -210,6 +210,9 @@ async def test_nothing_that_a_model_a_node_or_an_origin_says_becomes_markup(flee
         for path in (
             f"/models/clusterbasemodels/{name}",
             f"/cell/models/clusterbasemodels/{name}?node=gpu-a-1",
+            f"/files/models/clusterbasemodels/{name}",
+            f"/events/models/clusterbasemodels/{name}",
+            f"/plan?model=clusterbasemodels/{name}",
             "/nodes",
             "/nodes/gpu-a-1",
             "/sources",

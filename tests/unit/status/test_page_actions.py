@@ -58,7 +58,7 @@ async def browser(
 ) -> AsyncIterator[Browser]:
     fleet, health, stop, port = SimulatedFleet(3, 9), Health(), asyncio.Event(), free_port()
     proxy = TrustedProxy(networks_of(["127.0.0.0/8"] if proxied else []))
-    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet.model_object, lambda: True, health)
+    sources = Sources(fleet.catalog, fleet, fleet, fleet, fleet, fleet.model_object, lambda: True, health)
     door = Door(Named(), access or EveryRight(), proxy, True, "ome-status", 1000.0, 4, patches)
     found = fleet.catalog.get(UID)
     assert found

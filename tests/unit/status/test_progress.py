@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ome.fetch.v1.fetch_pb2 import Progress
+from ome.fetch.v1.fetch_pb2 import FileProgress, Progress
 from ome.model.v1.model_pb2 import REASON_INSUFFICIENT_DISK, REASON_QUEUED
 from services.status.pacing import ProgressPacer, differs_in_progress_alone
 from services.status.wording import fetched
@@ -36,6 +36,19 @@ def moving(share: float, rate: int = 1_000_000) -> Progress:
     return Progress(
         bytes_done=done, bytes_total=TOTAL, bytes_per_second=rate, eta_seconds=-(-(TOTAL - done) // rate) if rate else 0
     )
+
+
+def test_the_two_largest_files_on_their_way_are_told_of_each_node_that_is_told() -> None:
+    names = ("a.safetensors", "b.safetensors", "c.safetensors")
+    files = [FileProgress(path=name, bytes_done=5, bytes_total=10, bytes_per_second=1, eta_seconds=5) for name in names]
+    files[1].eta_seconds = 0
+    transfer = moving(0.5)
+    transfer.files.extend(files)
+    [node] = folded(MODEL, PLAN, {"a": updating()}, transfers={"a": transfer}).status["progress"]["nodes"]
+    assert node["files"] == [
+        {"path": "a.safetensors", "bytes": 5, "totalBytes": 10, "bytesPerSecond": 1, "etaSeconds": 5},
+        {"path": "b.safetensors", "bytes": 5, "totalBytes": 10, "bytesPerSecond": 1},
+    ]
 
 
 def test_the_figures_are_those_of_all_nodes_and_the_slowest_tells_the_time_left() -> None:

@@ -1,6 +1,6 @@
 """Which transfers a watcher of progress is told of: those that changed, and the end of each once."""
 
-from ome.fetch.v1.fetch_pb2 import Progress
+from ome.fetch.v1.fetch_pb2 import FileProgress, Progress
 from ome.model.v1.model_pb2 import (
     NODE_PHASE_READY,
     NODE_PHASE_UPDATING,
@@ -35,6 +35,20 @@ def test_a_transfer_is_told_when_it_changes_and_once_when_it_has_ended() -> None
     assert (ended.node, ended.ended, ended.bytes_per_second) == ("a", True, 0)
     assert [each.node for each in told.changes("u", None)] == ["b"]
     assert told.changes("u", None) == []
+
+
+def test_files_are_told_while_they_come_and_not_of_a_transfer_that_has_ended() -> None:
+    file = FileProgress(path="w.safetensors", bytes_done=9, bytes_total=90, bytes_per_second=3, eta_seconds=27)
+    figures = {"a": Progress(bytes_done=10, bytes_total=100, files=[file])}
+    told = Told(lambda name, uid: figures.get(name))
+    [moving] = told.changes("u", model(node("a")))
+    [said] = moving.files
+    assert (said.path, said.bytes_done, said.bytes_total) == ("w.safetensors", 9, 90)
+    assert (said.bytes_per_second, said.eta_seconds) == (3, 27)
+    figures["a"].files[0].bytes_done = 12
+    assert len(told.changes("u", model(node("a")))) == 1
+    [ended] = told.changes("u", None)
+    assert (ended.ended, len(ended.files)) == (True, 0)
 
 
 def test_a_watcher_of_one_node_is_told_of_no_other() -> None:

@@ -60,3 +60,45 @@ OpenSSL takes a certificate that names its own subject as the issuer for self-si
 {{- define "ome.tlsProtocol" -}}
 {{- if .Values.tls.enabled }}https{{ else }}kubernetes.io/h2c{{ end -}}
 {{- end }}
+
+{{/* The Secret of a service with the certificate that Helm has made: root, and data. */}}
+{{- define "ome.tlsMadeSecret" -}}
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ .root.Chart.Name }}-tls
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "ome.labels" .root | nindent 4 }}
+  annotations:
+    models.ome.io/certificate-of: {{ include "ome.tlsSubject" .root }}
+type: kubernetes.io/tls
+data:
+  {{- toYaml .data | nindent 2 }}
+{{- end }}
+
+{{/* What cert-manager is to make: root, the name of its Secret, whose it is (of), usages, and names and addresses if any. */}}
+{{- define "ome.tlsCertificate" -}}
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata:
+  name: {{ .secret }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "ome.labels" .root | nindent 4 }}
+spec:
+  secretName: {{ .secret }}
+  commonName: {{ .of }}
+  {{- with .names }}
+  dnsNames: {{ . }}
+  {{- end }}
+  {{- with .addresses }}
+  ipAddresses: {{ . }}
+  {{- end }}
+  usages: [{{ join ", " .usages }}]
+  privateKey:
+    algorithm: ECDSA
+    rotationPolicy: Always
+  issuerRef:
+    {{- toYaml .root.Values.tls.certManager.issuerRef | nindent 4 }}
+{{- end }}

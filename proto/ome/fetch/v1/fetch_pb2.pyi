@@ -513,23 +513,26 @@ class DesiredChange(_message.Message):
     def __init__(self, model_uid: _Optional[str] = ..., revision: _Optional[int] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., gone: _Optional[bool] = ..., epoch: _Optional[str] = ...) -> None: ...
 
 class DesiredRequest(_message.Message):
-    __slots__ = ("after_uid", "epoch", "revision")
+    __slots__ = ("after_uid", "epoch", "revision", "known")
     AFTER_UID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     after_uid: str
     epoch: str
     revision: int
-    def __init__(self, after_uid: _Optional[str] = ..., epoch: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    known: bytes
+    def __init__(self, after_uid: _Optional[str] = ..., epoch: _Optional[str] = ..., revision: _Optional[int] = ..., known: _Optional[bytes] = ...) -> None: ...
 
 class DesiredSnapshot(_message.Message):
-    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence", "tells_use")
+    __slots__ = ("assignments", "more", "epoch", "restored", "problem", "sequence", "unchanged", "tells_use")
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     RESTORED_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     TELLS_USE_FIELD_NUMBER: _ClassVar[int]
     assignments: _containers.RepeatedCompositeFieldContainer[DesiredChange]
     more: bool
@@ -537,8 +540,9 @@ class DesiredSnapshot(_message.Message):
     restored: bool
     problem: Problem
     sequence: int
+    unchanged: bool
     tells_use: bool
-    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., tells_use: _Optional[bool] = ...) -> None: ...
+    def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., unchanged: _Optional[bool] = ..., tells_use: _Optional[bool] = ...) -> None: ...
 
 class StateReply(_message.Message):
     __slots__ = ("state", "problem", "states", "sequence", "more")
@@ -607,20 +611,36 @@ class FactsReply(_message.Message):
     def __init__(self, facts: _Optional[_Union[SharedFacts, _Mapping]] = ..., revision: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("bytes_done", "bytes_total", "files_done", "files_total", "bytes_per_second", "eta_seconds")
+    __slots__ = ("bytes_done", "bytes_total", "files_done", "files_total", "bytes_per_second", "eta_seconds", "files")
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
     BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     FILES_DONE_FIELD_NUMBER: _ClassVar[int]
     FILES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     bytes_done: int
     bytes_total: int
     files_done: int
     files_total: int
     bytes_per_second: int
     eta_seconds: int
-    def __init__(self, bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., files_done: _Optional[int] = ..., files_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ...) -> None: ...
+    files: _containers.RepeatedCompositeFieldContainer[FileProgress]
+    def __init__(self, bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., files_done: _Optional[int] = ..., files_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ..., files: _Optional[_Iterable[_Union[FileProgress, _Mapping]]] = ...) -> None: ...
+
+class FileProgress(_message.Message):
+    __slots__ = ("path", "bytes_done", "bytes_total", "bytes_per_second", "eta_seconds")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    bytes_done: int
+    bytes_total: int
+    bytes_per_second: int
+    eta_seconds: int
+    def __init__(self, path: _Optional[str] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ...) -> None: ...
 
 class CredentialsRequest(_message.Message):
     __slots__ = ("model_uid", "source_digest")
@@ -691,6 +711,22 @@ class ForecastReply(_message.Message):
     problem: Problem
     def __init__(self, forecast: _Optional[_Union[_model_pb2.Forecast, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
+class FilesRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class FilesReply(_message.Message):
+    __slots__ = ("files", "total", "problem")
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[ManifestFile]
+    total: int
+    problem: Problem
+    def __init__(self, files: _Optional[_Iterable[_Union[ManifestFile, _Mapping]]] = ..., total: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+
 class TrialTask(_message.Message):
     __slots__ = ("source", "namespace", "credentials")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -710,3 +746,17 @@ class TrialReply(_message.Message):
     files: _containers.RepeatedCompositeFieldContainer[_model_pb2.ForecastFile]
     disk_bytes: int
     def __init__(self, resolution: _Optional[_Union[Resolution, _Mapping]] = ..., files: _Optional[_Iterable[_Union[_model_pb2.ForecastFile, _Mapping]]] = ..., disk_bytes: _Optional[int] = ...) -> None: ...
+
+class SourceChanged(_message.Message):
+    __slots__ = ("repository", "revisions")
+    REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    REVISIONS_FIELD_NUMBER: _ClassVar[int]
+    repository: str
+    revisions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, repository: _Optional[str] = ..., revisions: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SourceChangedReply(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: int
+    def __init__(self, models: _Optional[int] = ...) -> None: ...

@@ -302,7 +302,7 @@ class WatchProgressResponse(_message.Message):
     def __init__(self, transfers: _Optional[_Iterable[_Union[Transfer, _Mapping]]] = ...) -> None: ...
 
 class Transfer(_message.Message):
-    __slots__ = ("model", "node", "bytes_done", "bytes_total", "files_done", "files_total", "bytes_per_second", "eta_seconds", "ended")
+    __slots__ = ("model", "node", "bytes_done", "bytes_total", "files_done", "files_total", "bytes_per_second", "eta_seconds", "ended", "files")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -312,6 +312,7 @@ class Transfer(_message.Message):
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     node: str
     bytes_done: int
@@ -321,7 +322,22 @@ class Transfer(_message.Message):
     bytes_per_second: int
     eta_seconds: int
     ended: bool
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., node: _Optional[str] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., files_done: _Optional[int] = ..., files_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
+    files: _containers.RepeatedCompositeFieldContainer[TransferFile]
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., node: _Optional[str] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., files_done: _Optional[int] = ..., files_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ..., ended: _Optional[bool] = ..., files: _Optional[_Iterable[_Union[TransferFile, _Mapping]]] = ...) -> None: ...
+
+class TransferFile(_message.Message):
+    __slots__ = ("path", "bytes_done", "bytes_total", "bytes_per_second", "eta_seconds")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    bytes_done: int
+    bytes_total: int
+    bytes_per_second: int
+    eta_seconds: int
+    def __init__(self, path: _Optional[str] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., eta_seconds: _Optional[int] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
     __slots__ = ("manifest",)

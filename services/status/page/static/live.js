@@ -24,6 +24,11 @@ document.body.addEventListener("htmx:sseMessage", () => {
   measure();
 });
 
+// What a part that is fetched says instead of its content.
+document.body.addEventListener("htmx:responseError", (event) => {
+  event.detail.target.textContent = event.detail.xhr.responseText;
+});
+
 // What the page has seen of the throughput since it was opened, at most ten minutes of it.
 const MOST = 600;
 const times = [];

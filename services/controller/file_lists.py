@@ -1,0 +1,107 @@
+"""Answers the status service which files an artifact has: the largest of them, and how many there are in all.
+
+Reads manifests and writes nothing. Who may see the files of a model, the status service has made sure of; of artifacts
+that no model names any more, nothing is told.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Set
+
+import nats.errors
+import nats.js.errors
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from libs.artifact import names
+from libs.artifact.errors import InvalidValue
+from libs.artifact.manifest import Manifest
+from libs.artifact.reasons import Reason
+from libs.artifact.wording import shown_path
+from libs.chassis.errors import Missing, ServiceError, Unavailable
+from libs.model.manifest_codec import algorithm_number, checked_manifest
+from libs.model.problems import problem_of
+from ome.fetch.v1 import fetch_pb2
+
+_QUEUE = "ome-file-lists"
+# A browser lays out so many rows at once, and they fit into one message.
+_MOST_FILES = 200
+_PATH_CHARACTERS, _CHECKSUM_CHARACTERS = 250, 128
+_MANIFEST_SECONDS = 10.0
+# Answers, of 40 kB at most: many look at few models at a time.
+_REMEMBERED = 64
+_log = structlog.get_logger()
+
+
+class FileListServer:
+    """Answers from what is stored; replicas share the work. One manifest is read at a time: it may be large."""
+
+    def __init__(self, client: Client, js: JetStreamContext, referenced: Callable[[], Set[str]]) -> None:
+        self._client = client
+        self._js = js
+        self._referenced = referenced
+        self._reading = asyncio.Lock()
+        self._known: OrderedDict[str, fetch_pb2.FilesReply] = OrderedDict()
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        async with asyncio.TaskGroup() as group:
+
+            async def begin(message: Msg) -> None:
+                group.create_task(self._answer(message))
+
+            await self._client.subscribe(names.FILES_SUBJECT, queue=_QUEUE, cb=begin)
+            await asyncio.Event().wait()
+
+    async def _answer(self, message: Msg) -> None:
+        try:
+            reply = await self._files(fetch_pb2.FilesRequest.FromString(message.data).digest)
+        except (DecodeError, InvalidValue, ServiceError) as error:
+            reply = fetch_pb2.FilesReply(problem=problem_of(error, "controller"))
+        try:
+            await message.respond(reply.SerializeToString())
+        except nats.errors.Error as error:
+            _log.warning("files_unanswered", error=f"{type(error).__name__}: {error}")
+
+    async def _files(self, digest: str) -> fetch_pb2.FilesReply:
+        if digest not in self._referenced():
+            raise Missing(Reason.NOT_FOUND, "no model names this artifact")
+        async with self._reading:
+            if digest not in self._known:
+                self._known[digest] = files_reply(await self._manifest(digest))
+                if len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
+            self._known.move_to_end(digest)
+            return self._known[digest]
+
+    async def _manifest(self, digest: str) -> Manifest:
+        try:
+            async with asyncio.timeout(_MANIFEST_SECONDS):
+                store = await self._js.object_store(names.MANIFESTS_BUCKET)
+                data = (await store.get(digest)).data or b""
+                return await asyncio.to_thread(checked_manifest, digest, data)
+        except nats.js.errors.NotFoundError as error:
+            raise Missing(Reason.NOT_FOUND, "the list of its files is not stored") from error
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable(Reason.UNAVAILABLE, f"NATS has no list for us: {type(error).__name__}") from error
+
+
+def files_reply(manifest: Manifest) -> fetch_pb2.FilesReply:
+    """The largest files of a manifest, with names that fit a line."""
+    largest = sorted(manifest.files, key=lambda file: (-file.size_bytes, file.path))[:_MOST_FILES]
+    return fetch_pb2.FilesReply(
+        total=len(manifest.files),
+        files=(
+            fetch_pb2.ManifestFile(
+                path=shown_path(file.path, _PATH_CHARACTERS),
+                size_bytes=file.size_bytes,
+                checksum=fetch_pb2.Checksum(
+                    algorithm=algorithm_number(file.algorithm), value=file.checksum[:_CHECKSUM_CHARACTERS]
+                ),
+            )
+            for file in largest
+        ),
+    )

@@ -1,0 +1,44 @@
+"""Tells Pods that wait for a model why, by Events: which of the news, when, and how many in all.
+
+Owns what each waiting Pod was told last, for as long as it waits. Pure, but for what it remembers: the clock is an
+argument, and gate_watch writes what is due.
+"""
+
+from services.controller.gates import Word
+
+# So long a Pod waits before it is told why: most models that come with their Pods are there by then.
+FIRST_SECONDS = 2.0
+# Between two Events of one Pod while it waits, however often its model changes.
+BETWEEN_SECONDS = 60.0
+# Between two Events of any Pods: a thousand that wait for one model are told one after the other.
+APART_SECONDS = 0.1
+
+PodKey = tuple[str, str]
+
+
+class Tellings:
+    """What is told to which Pod, and when."""
+
+    def __init__(self) -> None:
+        self._seen: dict[PodKey, float] = {}
+        self._told: dict[PodKey, tuple[tuple[str, str], float]] = {}
+        self._free_at = 0.0
+
+    def wait_seconds(self, pod: PodKey, word: Word, now: float) -> float | None:
+        """In how many seconds a Pod is to be told a word; 0 for now, None if it knows it."""
+        due = self._seen.setdefault(pod, now) + FIRST_SECONDS
+        if told := self._told.get(pod):
+            if told[0] == word.news:
+                return None
+            due = told[1] + BETWEEN_SECONDS
+        return max(0.0, due - now, self._free_at - now)
+
+    def told(self, pod: PodKey, word: Word, now: float) -> None:
+        """A Pod is being told a word."""
+        self._told[pod] = word.news, now
+        self._free_at = now + APART_SECONDS
+
+    def forget(self, pod: PodKey) -> None:
+        """A Pod no longer waits."""
+        self._seen.pop(pod, None)
+        self._told.pop(pod, None)

@@ -1,0 +1,33 @@
+"""Hears from the status service that a hub has announced a change, and has the models that follow it look at once.
+
+Whoever says so is believed no further than that: a listing tells what there is, and listings has its own pace for them.
+"""
+
+from collections.abc import Callable, Sequence
+
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from libs.artifact import names
+from ome.fetch.v1 import fetch_pb2
+
+
+class SourceChangesServer:
+    """Answers on every replica: also one that does not lead yet remembers what was announced."""
+
+    def __init__(self, changed: Callable[[str, Sequence[str]], int]) -> None:
+        """changed gets a repository and what has changed of it, and returns how many models follow that."""
+        self._changed = changed
+
+    async def serve(self, client: Client) -> None:
+        """Answer from now on."""
+        await client.subscribe(names.SOURCE_CHANGED_SUBJECT, cb=self._answer)
+
+    async def _answer(self, message: Msg) -> None:
+        try:
+            said = fetch_pb2.SourceChanged.FromString(message.data)
+        except DecodeError:
+            return
+        models = self._changed(said.repository, said.revisions)
+        await message.respond(fetch_pb2.SourceChangedReply(models=models).SerializeToString())
