@@ -22,6 +22,9 @@ class Tellings:
     def __init__(self) -> None:
         self._seen: dict[PodKey, float] = {}
         self._told: dict[PodKey, tuple[tuple[str, str], float]] = {}
+        # When it is the turn of those of which it is time, each once: so none has to look whenever another was told.
+        self._turns: dict[PodKey, float] = {}
+        self._next_turn = 0.0
         self._free_at = 0.0
 
     def wait_seconds(self, pod: PodKey, word: Word, now: float) -> float | None:
@@ -29,16 +32,31 @@ class Tellings:
         due = self._seen.setdefault(pod, now) + FIRST_SECONDS
         if told := self._told.get(pod):
             if told[0] == word.news:
+                self._leave(pod)
                 return None
             due = told[1] + BETWEEN_SECONDS
-        return max(0.0, due - now, self._free_at - now)
+        if due > now:
+            return due - now
+        turn = self._turns.get(pod)
+        # Whose turn has passed while others were told waits for another one.
+        if turn is None or turn <= now < self._free_at:
+            turn = self._turns[pod] = max(now, self._free_at, self._next_turn)
+            self._next_turn = turn + APART_SECONDS
+        return max(0.0, turn - now)
 
     def told(self, pod: PodKey, word: Word, now: float) -> None:
         """A Pod is being told a word."""
         self._told[pod] = word.news, now
         self._free_at = now + APART_SECONDS
+        self._leave(pod)
 
     def forget(self, pod: PodKey) -> None:
         """A Pod no longer waits."""
         self._seen.pop(pod, None)
         self._told.pop(pod, None)
+        self._leave(pod)
+
+    def _leave(self, pod: PodKey) -> None:
+        self._turns.pop(pod, None)
+        if not self._turns:
+            self._next_turn = self._free_at
