@@ -54,7 +54,7 @@ def test_json_is_taken_as_it_is_and_what_a_browser_sends_as_well() -> None:
         ('a: !!float "-"', "no YAML"),
         ("!!bool maybe: 1", "no YAML"),
         ("{" + ",".join(f"a{number}" for number in range(8000)) + "}", "more parts"),
-        ("<<: [" + ",".join("{a%d: 1}" % number for number in range(4000)) + "]", "more parts"),
+        ("<<: [" + ",".join(f"{{a{number}: 1}}" for number in range(4000)) + "]", "more parts"),
     ],
 )
 def test_what_is_no_manifest_is_refused_with_a_sentence(text: str, words: str) -> None:
