@@ -183,6 +183,11 @@ def test_turns_that_were_not_needed_are_not_kept_for_a_crowd_that_is_told_at_onc
     assert later.count(0.0) == 1
 
 
+def test_what_a_pod_names_moves_no_cursor_of_whoever_reads_its_events() -> None:
+    note = word_of_waiting(pod("lla\x1b[2J\nma\u202e"), None).note
+    assert note == "waits for ClusterBaseModel lla [2J ma, which does not exist"
+
+
 def test_nobody_makes_much_be_kept_of_a_pod() -> None:
     many = {f"label-{number}": "x" for number in range(1000)}
     kept = pod("m" * 200_000, GATE, **{WAITING_LABEL: "true"}, **many)
