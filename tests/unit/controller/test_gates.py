@@ -152,7 +152,6 @@ class Waiting:
 
 
 def test_a_thousand_pods_that_wait_for_one_model_are_told_one_after_the_other() -> None:
-<<<<<<< HEAD
     told, word, now, events, looks = Tellings(), word_of_waiting(pod(), None), 100.0, 0, 0
     due = {("team-a", str(number)): now for number in range(1000)}
     while now < 110.0:
@@ -194,7 +193,6 @@ def test_a_pod_waits_for_no_others_that_no_longer_wait() -> None:
         told.forget(key)
     told.wait_seconds(("team-b", "p"), word, 100.0)
     assert told.wait_seconds(("team-b", "p"), word, 103.0) == 0.0
-=======
     waiting = Waiting("team-a", pods=1000)
     waiting.go_on(10.0)
     assert 0 < len(waiting.told) <= 10.0 / APART_SECONDS
@@ -229,7 +227,6 @@ def test_turns_that_were_not_needed_are_not_kept_for_a_crowd_that_is_told_at_onc
 def test_what_a_pod_names_moves_no_cursor_of_whoever_reads_its_events() -> None:
     note = word_of_waiting(pod("lla\x1b[2J\nma\u202e"), None).note
     assert note == "waits for ClusterBaseModel lla [2J ma, which does not exist"
->>>>>>> f1b2fbed5f470b7b1c0a937bb69b127effffe216
 
 
 def test_nobody_makes_much_be_kept_of_a_pod() -> None:
