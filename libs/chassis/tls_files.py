@@ -94,7 +94,7 @@ class TlsFiles:
     def _read(self) -> TlsIdentity:
         found = self._contents()
         if found == self.current:
-            # What was usable once is not tried again every second: to load a key takes OpenSSL milliseconds.
+            # OpenSSL takes milliseconds to say the same again, and every process asks each second.
             return found
         try:
             # Without a password OpenSSL would ask the terminal for that of an encrypted key.

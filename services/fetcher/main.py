@@ -191,7 +191,14 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             verifier.run(),
             publish_progress(gateway, downloads.progress),
             send_heartbeats(
-                gateway, node, VERSION, settings.pool, settings.heartbeat_seconds, evictor.capacities, limits
+                gateway,
+                node,
+                VERSION,
+                settings.pool,
+                settings.heartbeat_seconds,
+                evictor.capacities,
+                downloads.rates,
+                limits,
             ),
         ]
         async with asyncio.TaskGroup() as group:

@@ -157,6 +157,17 @@ def test_a_heartbeat_is_that_of_its_sender() -> None:
         bounded_heartbeat("node-2", heartbeat)
 
 
+def test_a_heartbeat_tells_rates_within_bounds() -> None:
+    heartbeat = fetch_pb2.NodeHeartbeat(node="node-1")
+    heartbeat.rates.add(scheme="s" * 999, bytes_per_second=7, age_seconds=-1)
+    [rate] = bounded_heartbeat("node-1", heartbeat).rates
+    assert (len(rate.scheme), rate.bytes_per_second, rate.age_seconds) == (253, 7, 0)
+    for _ in range(32):
+        heartbeat.rates.add(scheme="hf")
+    with pytest.raises(InvalidValue, match="kinds of sources"):
+        bounded_heartbeat("node-1", heartbeat)
+
+
 def token(**changes: Any) -> str:
     claims: dict[str, Any] = {
         "aud": ["nats"],
