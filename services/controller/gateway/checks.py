@@ -24,6 +24,8 @@ _INBOX_REST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _FACTS_KEY = re.compile(r"sha256-[0-9a-f]{64}\.[0-9a-f]{16}")
 _PATH_CHARACTERS = 4096
 _MOST_ROOTS = 64
+# More than there are schemes.
+_MOST_RATES = 32
 # As fetchers ask: by the path of a name and by that of its copy.
 _MOST_QUESTIONS, _MOST_PATHS = 256, 4
 # Copies without a name, and Pods that use one, that a state may tell of.
@@ -84,6 +86,9 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
             uid=state.model.uid,
         )
     )
+    del bounded.kept_revisions[_MOST_HELD:]
+    for digest in bounded.kept_revisions:
+        check_digest(digest)
     del bounded.held[_MOST_HELD:]
     for held in bounded.held:
         check_digest(held.artifact.digest)
@@ -151,12 +156,17 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
         raise _invalid("the heartbeat is that of another node")
     if len(heartbeat.roots) > _MOST_ROOTS:
         raise _invalid(f"the heartbeat names more than {_MOST_ROOTS} model roots")
+    if len(heartbeat.rates) > _MOST_RATES:
+        raise _invalid(f"the heartbeat names more than {_MOST_RATES} kinds of sources")
     bounded = fetch_pb2.NodeHeartbeat(
         node=node,
         version=one_line(heartbeat.version, WORD_CHARACTERS),
         pool=one_line(heartbeat.pool, WORD_CHARACTERS),
     )
     bounded.started_at.CopyFrom(heartbeat.started_at)
+    if heartbeat.HasField("limits"):
+        bounded.limits.bytes_per_second = max(0, heartbeat.limits.bytes_per_second)
+        bounded.limits.connections_per_host = max(0, heartbeat.limits.connections_per_host)
     for root in heartbeat.roots:
         bounded.roots.add(
             root=one_line(root.root, _PATH_CHARACTERS),
@@ -166,6 +176,12 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
             problem=one_line(root.problem),
             high_watermark_percent=_percent(root.high_watermark_percent),
             low_watermark_percent=_percent(root.low_watermark_percent),
+        )
+    for rate in heartbeat.rates:
+        bounded.rates.add(
+            scheme=one_line(rate.scheme, WORD_CHARACTERS),
+            bytes_per_second=max(0, rate.bytes_per_second),
+            age_seconds=max(0, rate.age_seconds),
         )
     bound_numbers(bounded)
     return bounded
