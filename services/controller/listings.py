@@ -19,8 +19,8 @@ _ASK_AGAIN_SECONDS = 120.0
 # The longest pause of a source that is respected; what is longer was written by a clock that is wrong.
 _LONGEST_PAUSE_SECONDS = 86400.0
 # A model that follows a source which announces a change has it listed so soon after, spread so that of many that follow
-# one organization not all ask at once; and however much is announced, not more often than this, nor before a source that
-# asked to be left alone has been.
+# one organization not all ask at once; and however much is announced, not more often than this, nor before a source
+# that asked to be left alone has been.
 _ANNOUNCED_SECONDS = 4.0
 _LEAST_PAUSE_SECONDS = 30.0
 _DEFAULT_BRANCH = "main"
