@@ -1,5 +1,6 @@
-"""One model through edits, revisions, budgets, nodes, Pods, crashes and late messages, in any order: what is told at each
-step, and how it ends.
+"""One model through edits, revisions, budgets, nodes, Pods, crashes and late messages, in any order.
+
+What is told at each step, and how it ends.
 """
 
 from collections.abc import Iterable
