@@ -124,7 +124,7 @@ class Ground:
 
     async def name(self, uid: str, digest: str, residency: Residency, age_seconds: float, root: str = ROOT) -> None:
         """Publish what is there."""
-        await self.roots.publish(uid, f"{root}/{uid}", digest, ())
+        await self.roots.publish(uid, f"{root}/{uid}", digest, leaving=().__contains__)
         self.assigned[uid] = Assignment(goal=GOAL_HOLD, residency=residency)
         then = time.time() - age_seconds
         os.utime(self._folder / root[1:] / ".ome" / "owners" / f"{uid}.json", (then, then))
@@ -307,7 +307,7 @@ async def revise(node: Ground, uid: str, mebibytes: float, kept: int) -> None:
     """Give a model another revision, and have it keep so many earlier ones."""
     earlier = [(await node.roots.publications(uid))[0].artifact.digest, *node.assigned[uid].kept_revisions]
     digest = await node.fetch(uid, mebibytes)
-    await node.roots.publish(uid, f"{ROOT}/{uid}", digest, ())
+    await node.roots.publish(uid, f"{ROOT}/{uid}", digest, leaving=().__contains__)
     node.assigned[uid].kept_revisions[:] = earlier[:kept]
 
 

@@ -143,7 +143,7 @@ class Roots:
         """The place that a path means. Raises InvalidValue with reason InvalidPath."""
         return place_model(path, self._roots)
 
-    async def check_free(self, model_uid: str, place: Place, leaving: Collection[str]) -> None:
+    async def check_free(self, model_uid: str, place: Place, leaving: Callable[[str], bool]) -> None:
         """Raise what publish would raise about the place, before anything is fetched for it."""
         await self.run(self.store(place.root).check_path, model_uid, place.relative, leaving)
 
@@ -194,8 +194,8 @@ class Roots:
         boundary = self._boundary(directory)
         return await self.run(lambda: list(read_model_directory(str(directory), schema_path, boundary)))
 
-    async def publish(self, model_uid: str, path: str, digest: str, leaving: Collection[str]) -> None:
-        """Lead readers of path to an artifact that its root holds, in place of a model in leaving. Idempotent."""
+    async def publish(self, model_uid: str, path: str, digest: str, leaving: Callable[[str], bool]) -> None:
+        """Lead readers of path to an artifact that its root holds, in place of a model that leaves it. Idempotent."""
         place = self.place(path)
         await self.run(self.store(place.root).publish, model_uid, place.relative, digest, leaving)
         self.room.free()

@@ -149,8 +149,23 @@ def test_a_heartbeat_is_that_of_its_sender() -> None:
     assert len(bounded.version) == 253
     assert (bounded.roots[0].root, len(bounded.roots[0].problem)) == ("/models", 1024)
     assert bounded.roots[0].reserved_bytes == 7
+    assert not bounded.HasField("limits")
+    heartbeat.limits.bytes_per_second, heartbeat.limits.connections_per_host = 7, -7
+    limits = bounded_heartbeat("node-1", heartbeat).limits
+    assert (limits.bytes_per_second, limits.connections_per_host) == (7, 0)
     with pytest.raises(InvalidValue):
         bounded_heartbeat("node-2", heartbeat)
+
+
+def test_a_heartbeat_tells_rates_within_bounds() -> None:
+    heartbeat = fetch_pb2.NodeHeartbeat(node="node-1")
+    heartbeat.rates.add(scheme="s" * 999, bytes_per_second=7, age_seconds=-1)
+    [rate] = bounded_heartbeat("node-1", heartbeat).rates
+    assert (len(rate.scheme), rate.bytes_per_second, rate.age_seconds) == (253, 7, 0)
+    for _ in range(32):
+        heartbeat.rates.add(scheme="hf")
+    with pytest.raises(InvalidValue, match="kinds of sources"):
+        bounded_heartbeat("node-1", heartbeat)
 
 
 def token(**changes: Any) -> str:

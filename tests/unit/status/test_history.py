@@ -66,6 +66,10 @@ def test_a_source_that_cannot_be_followed_is_told_from_the_third_failure_on_and_
     assert conditions(view)["Complete"][0] == "True"
     after = folded(MODEL, a_plan(MODEL, "a"), {"a": ready()}, previous=view.status)
     assert conditions(after)["Following"] == ("True", "Listed")
+    assert ("Warning", "Unavailable") in [(event.type, event.reason) for event in view.events]
+    again = folded(MODEL, following(4), {"a": ready()}, previous=view.status)
+    assert [event.reason for event in again.events] == [], "the same reason is told once"
+    assert [(event.type, event.reason) for event in after.events] == [("Normal", "Listed")]
 
 
 def test_the_status_shows_the_last_revisions_and_names_the_one_before() -> None:
