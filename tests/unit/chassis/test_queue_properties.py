@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Unavailable
@@ -92,5 +93,9 @@ def test_every_key_is_worked_on_after_its_last_change_and_in_time(
         working.cancel()
         await asyncio.wait([working])
 
-    with asyncio.Runner(loop_factory=lambda: ModelLoop(lambda: None, lambda: None)) as runner:
+    # Not shown: the stacks of attempts that crash would take most of the time.
+    with (
+        capture_logs(),
+        asyncio.Runner(loop_factory=lambda: ModelLoop(lambda: None, lambda: None)) as runner,
+    ):
         runner.run(follow())
