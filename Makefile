@@ -63,6 +63,10 @@ e2e: venv ## Install the charts on real nodes on this machine and try everything
 test-page: venv ## Use the web page in Chromium, which is fetched from Debian where there is none
 	@$(PYTHON) -m tools.browser $(PYTHON) -m pytest -m browser tests/browser $(T)
 
+.PHONY: test-alerts
+test-alerts: programs ## Have Prometheus evaluate the alert rules and check the metrics; builds promtool once, for minutes
+	@$(PYTHON) -m pytest -m promtool tests/alerts $(T)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports, protos and charts
 	@$(BIN)/ruff check .

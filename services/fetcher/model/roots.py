@@ -207,9 +207,18 @@ class Roots:
         self.room.free()
         self.released.set()
 
+    @property
+    def usable(self) -> list[str]:
+        """The roots that can be used at the moment, as far as it is known."""
+        return [root for root, _ in self._usable()]
+
     async def releases(self) -> list[tuple[str, Release]]:
-        """What was let go and stays, by root."""
-        return [(root, each) for root, store in self._usable() for each in await self.run(store.releases)]
+        """What was let go and stays, by root. Raises Unavailable when one of them cannot be read."""
+        return [(root, each) for root in self.usable for each in await self.releases_in(root)]
+
+    async def releases_in(self, root: str) -> list[Release]:
+        """What was let go in one root and stays."""
+        return await self.run(self.store(root).releases)
 
     async def forget_releases(self, root: str, releases: Collection[Release]) -> list[str]:
         """Remove what was let go and has no other name; sentences about what another user's rights keep. Idempotent."""
@@ -262,13 +271,10 @@ class Roots:
         found = (store.eviction(model_uid) for _, store in self._usable())
         return next((each for each in found if each), None)
 
-    async def evictions(self) -> dict[str, dict[str, Eviction]]:
-        """The models that have given up their copies, by root and uid, with paths as the node sees them."""
-        found = {}
-        for root, store in self._usable():
-            evictions = await self.run(store.evictions)
-            found[root] = {uid: replace(each, path=Place(root, each.path).path) for uid, each in evictions.items()}
-        return found
+    async def evictions(self, root: str) -> dict[str, Eviction]:
+        """The models that have given up their copies in a root, by uid, with paths as the node sees them."""
+        evictions = await self.run(self.store(root).evictions)
+        return {uid: replace(each, path=Place(root, each.path).path) for uid, each in evictions.items()}
 
     async def readmit(self, model_uid: str) -> None:
         """A model may have a copy again. Idempotent."""
