@@ -18,7 +18,7 @@ from libs.chassis.nats_mirror import Mirror
 from libs.chassis.work import KeyedQueue
 from tests.support.bucket_model import BucketServer, Link
 from tests.support.lease_model import LEASE_SECONDS, Fate, Line, Server
-from tests.support.model_time import ModelLoop
+from tests.support.model_time import ModelLoop, pass_time
 
 BUCKET = "ome-test"
 _WORK_SECONDS = 0.7
@@ -67,7 +67,7 @@ class Replica:
         if not self.leadership.leading:
             return
         wanted = self.mirror.get(key)
-        await asyncio.sleep(_WORK_SECONDS)
+        await pass_time(_WORK_SECONDS)
         if not self.leadership.leading:
             return
         if self.failures:
@@ -92,7 +92,7 @@ async def take(steps: Sequence[tuple[str, object]], fates: Sequence[Sequence[Fat
             case "delete", str(key):
                 bucket.delete(key)
             case "pass", float(seconds):
-                await asyncio.sleep(seconds)
+                await pass_time(seconds)
             case "stand still", float(seconds):
                 loop.advance(seconds)
             case "cut", int(which):
@@ -114,7 +114,7 @@ async def take(steps: Sequence[tuple[str, object]], fates: Sequence[Sequence[Fat
     for replica in replicas:
         # Without being told: a service may not hear of it.
         replica.link.mend()
-    await asyncio.sleep(_SETTLED_SECONDS)
+    await pass_time(_SETTLED_SECONDS)
     assert world == {key: value for key, (_, value) in bucket.contents().items()}
     assert sum(replica.leadership.leading for replica in replicas) == 1
     assert not any(task.done() for task in running)
