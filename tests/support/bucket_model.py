@@ -150,7 +150,8 @@ class BucketServer:
                     return
                 await asyncio.sleep(0)
                 continue
-            if loop.time() >= expires:
+            # A timer may be early by the resolution of the clock, which stands still until something waits for longer.
+            if loop.time() >= expires - QUICK_SECONDS / 2:
                 ended = {"Status": "408", "Description": "Request Timeout", "Nats-Pending-Messages": str(left)}
                 await link.deliver(reply, "", b"", ended, to=reply)
                 return
@@ -158,7 +159,7 @@ class BucketServer:
                 async with asyncio.timeout_at(min(expires, loop.time() + idle)):
                     await self._changed.wait()
             except TimeoutError:
-                if loop.time() < expires:
+                if loop.time() < expires - QUICK_SECONDS / 2:
                     await link.deliver(reply, "", b"", {"Status": "100", "Description": "Idle Heartbeat"}, to=reply)
 
     def _behind(self, consumer: _Consumer) -> list[Stored]:
@@ -272,7 +273,8 @@ class Link(Client):
 
     def new_inbox(self) -> str:
         self._inboxes += 1
-        return f"_INBOX.{id(self)}.{self._inboxes}"
+        # The last part names a consumer, and no two clients have the same.
+        return f"_INBOX.{id(self):x}-{self._inboxes}"
 
     async def subscribe(self, subject: str, *_: Any, **options: Any) -> Subscription:
         self._listeners[subject] = options["cb"]

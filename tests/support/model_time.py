@@ -10,6 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 
+async def pass_time(seconds: float) -> None:
+    """Let so much time of the model pass, with everything that happens in it."""
+    await asyncio.sleep(seconds)
+
+
 class ModelLoop(asyncio.SelectorEventLoop):
     """Starts at 0. Calls `settled` when everything that was due has run, and `jumped` when time has passed since."""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from libs.chassis.nats_mirror import Mirror
 from tests.support.bucket_model import BucketServer, Link
-from tests.support.model_time import ModelLoop
+from tests.support.model_time import ModelLoop, pass_time
 
 BUCKET = "ome-test"
 _KEYS = st.sampled_from(("n1.a", "n1.b", "n2.a", "n2.b", "n3.a"))
@@ -71,10 +71,10 @@ async def take(steps: Sequence[tuple[str, object]]) -> None:
             case "purge", str(key):
                 server.purge(key)
             case "pass", float(seconds):
-                await asyncio.sleep(seconds)
+                await pass_time(seconds)
             case "cut", float(seconds):
                 link.cut()
-                await asyncio.sleep(seconds)
+                await pass_time(seconds)
                 link.mend()
             case "lose", int(messages):
                 link.lose(messages)

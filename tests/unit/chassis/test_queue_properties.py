@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Unavailable
 from libs.chassis.work import KeyedQueue
-from tests.support.model_time import ModelLoop
+from tests.support.model_time import ModelLoop, pass_time
 
 MAX_BACKOFF_SECONDS = 20.0
 _SECONDS = st.sampled_from((0.0, 0.1, 1.0, 5.0, 30.0))
@@ -54,7 +55,7 @@ class Work:
         # All that was wanted until now is seen to by this attempt, if it succeeds.
         seen, self._wanted[key] = self._wanted.get(key, []), []
         fate = self._fates.popleft() if self._fates else Fate(0.1, None)
-        await asyncio.sleep(fate.takes)
+        await pass_time(fate.takes)
         self._running.discard(key)
         if isinstance(fate.ends, Exception):
             self._wanted[key] += seen
@@ -78,7 +79,7 @@ def test_every_key_is_worked_on_after_its_last_change_and_in_time(
         working = asyncio.ensure_future(work.queue.run(work.reconcile, workers))
         for what, key, seconds in steps:
             if what == "pass":
-                await asyncio.sleep(seconds)
+                await pass_time(seconds)
                 continue
             work.want(key, seconds)
             if what == "add":
@@ -86,11 +87,15 @@ def test_every_key_is_worked_on_after_its_last_change_and_in_time(
             else:
                 work.queue.add_later(key, seconds)
         # All attempts there can be, one after the other, and the longest pause after each that fails.
-        await asyncio.sleep(sum(fate.takes + MAX_BACKOFF_SECONDS + 30.0 for fate in fates) + 60.0)
+        await pass_time(sum(fate.takes + MAX_BACKOFF_SECONDS + 30.0 for fate in fates) + 60.0)
         assert not work.owed(loop.time())
         assert not working.done()
         working.cancel()
         await asyncio.wait([working])
 
-    with asyncio.Runner(loop_factory=lambda: ModelLoop(lambda: None, lambda: None)) as runner:
+    # Not shown: the stacks of attempts that crash would take most of the time.
+    with (
+        capture_logs(),
+        asyncio.Runner(loop_factory=lambda: ModelLoop(lambda: None, lambda: None)) as runner,
+    ):
         runner.run(follow())
