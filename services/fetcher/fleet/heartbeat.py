@@ -10,7 +10,7 @@ import structlog
 
 from libs.artifact.names import HEARTBEAT
 from libs.chassis.errors import ServiceError
-from ome.fetch.v1.fetch_pb2 import DownloadRate, NodeHeartbeat, RootCapacity
+from ome.fetch.v1.fetch_pb2 import DownloadRate, NodeHeartbeat, NodeLimits, RootCapacity
 from services.fetcher.fleet.gateway import Gateway
 
 _log = structlog.get_logger()
@@ -24,9 +24,10 @@ async def send_heartbeats(
     interval_seconds: float,
     capacities: Callable[[], Awaitable[Sequence[RootCapacity]]],
     rates: Callable[[], Sequence[DownloadRate]],
+    limits: NodeLimits | None = None,
 ) -> None:
     """Send the node's heartbeat now and at every interval, until cancelled. A lost one is followed by the next."""
-    heartbeat = NodeHeartbeat(node=node, version=version, pool=pool)
+    heartbeat = NodeHeartbeat(node=node, version=version, pool=pool, limits=limits)
     while True:
         del heartbeat.roots[:]
         heartbeat.roots.extend(await capacities())

@@ -149,6 +149,10 @@ def test_a_heartbeat_is_that_of_its_sender() -> None:
     assert len(bounded.version) == 253
     assert (bounded.roots[0].root, len(bounded.roots[0].problem)) == ("/models", 1024)
     assert bounded.roots[0].reserved_bytes == 7
+    assert not bounded.HasField("limits")
+    heartbeat.limits.bytes_per_second, heartbeat.limits.connections_per_host = 7, -7
+    limits = bounded_heartbeat("node-1", heartbeat).limits
+    assert (limits.bytes_per_second, limits.connections_per_host) == (7, 0)
     with pytest.raises(InvalidValue):
         bounded_heartbeat("node-2", heartbeat)
 
@@ -209,6 +213,14 @@ def test_what_a_node_may_publish_names_the_node_and_the_gateway_may_publish_none
     assert all(subject.startswith("ome.node.node-1.") for subject in permissions.publish)
     denied = gateway_nodes_permissions().deny_publish
     assert {subject.replace("node-1", "*") for subject in permissions.publish} <= set(denied)
+
+
+def test_the_revisions_that_a_node_keeps_are_few_digests() -> None:
+    state = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="u-1"), kept_revisions=[DIGEST] * 99)
+    assert [*bounded_state(state).kept_revisions] == [DIGEST] * 8
+    state.kept_revisions[0] = "anything"
+    with pytest.raises(InvalidValue):
+        bounded_state(state)
 
 
 def test_what_a_node_has_found_is_bounded_and_of_an_artifact() -> None:
