@@ -1,5 +1,6 @@
 """kubectl ome-models: models of a cluster at a glance, by the user's own kubeconfig and rights."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -7,9 +8,11 @@ from collections.abc import Sequence
 from clients.kubectl.apiserver import ApiServer, Refused
 from clients.kubectl.commands import HAS_FAILED, NO_ANSWER, OK, WRONG_USAGE, Commands, Unfit, Usage
 from clients.kubectl.tables import harmless
-from clients.kubectl.usage import kubectl_flags, offered, parser, wants_models
+from clients.kubectl.usage import kubectl_flags, named, offered, parser, wants_files, wants_models, wants_nodes
 
 _INTERRUPTED = 130
+# What the shell shall do with the words: complete paths by itself.
+_SHELL_DECIDES = ":0"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,10 +43,15 @@ def main(arguments: Sequence[str]) -> int:
 def complete(words: Sequence[str]) -> int:
     """Offer words as kubectl wants them: one a line, and then what the shell shall do with them."""
     found = offered(words)
-    if wants_models(words):
-        options = parser().parse_args(["get", "-A", "-o", "name"])
+    if wants_files(words):
+        print(_SHELL_DECIDES)
+        return OK
+    if wants_models(words) or wants_nodes(words):
+        options = parser().parse_args(["nodes" if wants_nodes(words) else "get", "-A", "-o", "name"])
+        names = io.StringIO()
         try:
-            Commands(ApiServer(), options, sys.stdout, colour=False).run()
+            Commands(ApiServer(), options, names, colour=False).run()
+            found = named(names.getvalue().split(), words[-1])
         except (Refused, Usage):
             # There is nobody to tell: the user is writing.
             found = []

@@ -31,7 +31,7 @@ from clients.kubectl.objects import (
 from clients.kubectl.parsing import Unreadable, parsed
 from clients.kubectl.tables import Column, documents, harmless, table
 from libs.model import actions
-from libs.model.explanation import explain_model, explain_node
+from libs.model.explanation import NodeFacts, explain_model, explain_node
 from libs.model.placement import placed_like
 
 if TYPE_CHECKING:
@@ -77,12 +77,14 @@ class Commands:
             if self._options.watch:
                 raise Usage("name the model to watch: kubectl ome-models status MODEL -w")
             models = by_name(self._models())
+            if self._for_programs():
+                self._print([views.status_row(model, []) for model in models], ())
+                return _worst(models, self._options.until)
             self._draw([line for model in models for line in views.status_lines(model, [], self._colour)])
-            verdicts = {_verdict(model, self._options.until) for model in models}
-            return next((each for each in (HAS_FAILED, NOT_YET) if each in verdicts), OK)
+            return _worst(models, self._options.until)
         model = self._model()
         if not self._options.watch:
-            self._draw(self._status_lines(model))
+            self._tell_status(model)
             return _verdict(model, self._options.until)
         return self._follow(model)
 
@@ -90,6 +92,12 @@ class Commands:
         """Draw the model again and again until it is there or has failed."""
         drawn = 0
         for seen in self._versions(model):
+            if self._for_programs():
+                # A document for each change, as kubectl has it.
+                self._tell_status(seen)
+                if (verdict := _verdict(seen, self._options.until)) != NOT_YET:
+                    return verdict
+                continue
             lines = self._status_lines(seen)
             if self._out.isatty():
                 self._out.write(f"{_LINE_UP}{_CLEAR_LINE}" * drawn)
@@ -180,8 +188,20 @@ class Commands:
             time.sleep(1)
             model = self._api.get(f"{path}/{name}")
 
+    def _for_programs(self) -> bool:
+        return self._options.output not in ("table", "wide")
+
+    def _tell_status(self, model: Object) -> None:
+        if self._for_programs():
+            self._print([views.status_row(model, self._facts(model))], ())
+        else:
+            self._draw(self._status_lines(model))
+
+    def _facts(self, model: Object) -> list[NodeFacts]:
+        return [node_facts(model, node, entry) for node, entry in self._nodes_with_entries(model["metadata"]["uid"])]
+
     def _status_lines(self, model: Object) -> list[str]:
-        facts = [node_facts(model, node, entry) for node, entry in self._nodes_with_entries(model["metadata"]["uid"])]
+        facts = self._facts(model)
         return views.status_lines(model, facts, self._colour, self._options.output == "wide")
 
     def _why(self) -> int:
@@ -196,8 +216,9 @@ class Commands:
             if facts is None:
                 raise Refused(f"there is no node {named}, or you may not see it")
             explained = explain_node(model, facts, datetime.now(UTC), placement)
-        if self._options.output in ("json", "yaml"):
+        if self._for_programs():
             row = {
+                "id": shown_name(model),
                 "model": shown_name(model),
                 "node": named,
                 "verdict": explained.verdict,
@@ -235,7 +256,7 @@ class Commands:
             self._draw([f"{shown_name(each)}: the API server would take it." for each in objects])
             sys.stderr.write("The rest is not known: name OME's page by --status, and an account by --account.\n")
             return NOT_YET
-        rows = [plans.plan_row(each, page.plan(_applied(each))) for each in objects]
+        rows = [{"id": shown_name(each), **plans.plan_row(each, page.plan(_applied(each)))} for each in objects]
         if self._options.output in ("table", "wide"):
             for row in rows:
                 self._draw(plans.plan_lines(row, self._options.output == "wide", self._colour))
@@ -398,6 +419,12 @@ def _applied(item: Mapping[str, Any]) -> Object:
 def _height(line: str) -> int:
     """Lines of the terminal that a line takes."""
     return max(1, math.ceil(len(_ESCAPES.sub("", line)) / shutil.get_terminal_size().columns))
+
+
+def _worst(models: Sequence[Mapping[str, Any]], until: str) -> int:
+    """The exit code for several models: one that has failed counts before one that is not there."""
+    verdicts = {_verdict(model, until) for model in models}
+    return next((each for each in (HAS_FAILED, NOT_YET) if each in verdicts), OK)
 
 
 def _verdict(model: Mapping[str, Any], until: str) -> int:

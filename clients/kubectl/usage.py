@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from clients.kubectl.tables import FORMATS
 
@@ -37,9 +38,28 @@ _EPILOG = """exit codes:
 _KUBECTL_FLAGS = ("--kubeconfig", "--context", "--cluster", "--user", "--server", "--token", "--as", "--as-group")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Remembers what it was given, as words are completed by it."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self.given: list[argparse.Action] = []
+        super().__init__(*arguments, **more)
+
+    def add_argument(self, *arguments: Any, **more: Any) -> argparse.Action:
+        """As its parent does."""
+        self.given.append(super().add_argument(*arguments, **more))
+        return self.given[-1]
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    common = argparse.ArgumentParser(add_help=False)
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[_Parser, dict[str, list[argparse.Action]]]:
+    """The parser of the whole command line, and what each command takes."""
+    taken: dict[str, list[argparse.Action]] = {}
+    common = _Parser(add_help=False)
     common.add_argument(
         "-n", "--namespace", default="", help="namespace of a BaseModel; that of the context if left out"
     )
@@ -48,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--ome-namespace", default="ome", metavar="NAMESPACE", help="namespace of OME itself")
     for flag in _KUBECTL_FLAGS:
         common.add_argument(flag, default="", help="as for kubectl")
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog=NAME,
         description="Shows where base models are in a cluster, what is on its way, and why something is not.",
         epilog=_EPILOG,
@@ -88,7 +108,8 @@ def parser() -> argparse.ArgumentParser:
             )
         if name == "parse":
             each.add_argument("source", metavar="DIR|hf://OWNER/NAME[@REVISION]", help="what to look at")
-    return whole
+        taken[name] = [*each.given, *common.given]
+    return whole, taken
 
 
 def kubectl_flags(options: argparse.Namespace) -> tuple[str, ...]:
@@ -99,7 +120,29 @@ def kubectl_flags(options: argparse.Namespace) -> tuple[str, ...]:
 
 def wants_models(words: Sequence[str]) -> bool:
     """Whether the last of some words, which the user has begun, is the name of a model."""
-    return len(words) >= 2 and words[0] in ("get", "status", *_NAMING) and not words[-1].startswith("-")
+    if len(words) < 2 or words[0] not in ("get", "status", *_NAMING):
+        return False
+    return not words[-1].startswith("-") and words[-2] not in _with_values(words[0])
+
+
+def named(names: Sequence[str], begun: str) -> list[str]:
+    """Names as the user has begun to write one: without the kind, unless that is written or a name needs it."""
+    plain = [name.rpartition("/")[2] for name in names]
+    if "/" in begun:
+        return list(names)
+    return [short if plain.count(short) == 1 else name for name, short in zip(names, plain, strict=True)]
+
+
+def wants_nodes(words: Sequence[str]) -> bool:
+    """Whether the last of some words is the name of a node."""
+    return len(words) >= 2 and words[0] in _ON_NODES and words[-2] == "--node"
+
+
+def wants_files(words: Sequence[str]) -> bool:
+    """Whether the last of some words is a path, which the shell completes by itself."""
+    if len(words) < 2:
+        return False
+    return words[-2] in ("-f", "--filename", "--kubeconfig") or (words[0] == "parse" and not words[-1].startswith("-"))
 
 
 def offered(words: Sequence[str]) -> list[str]:
@@ -107,6 +150,20 @@ def offered(words: Sequence[str]) -> list[str]:
     begun = words[-1] if words else ""
     if len(words) <= 1:
         return [name for name in COMMANDS if name.startswith(begun)]
-    if words[-2] in ("-o", "--output"):
-        return [name for name in FORMATS if name.startswith(begun)]
+    for flag in _flags_of(words[0]):
+        if words[-2] in flag.option_strings and flag.choices:
+            return [str(choice) for choice in flag.choices if str(choice).startswith(begun)]
+    if begun.startswith("-") and words[-2] not in _with_values(words[0]):
+        names = sorted(name for flag in _flags_of(words[0]) for name in flag.option_strings)
+        return [name for name in names if name.startswith("--") and name.startswith(begun)]
     return []
+
+
+def _flags_of(command: str) -> list[argparse.Action]:
+    """The flags of a command; none of a word that is no command."""
+    return [each for each in _parsers()[1].get(command, ()) if each.option_strings]
+
+
+def _with_values(command: str) -> set[str]:
+    """The flags of a command after which a value stands."""
+    return {name for flag in _flags_of(command) if flag.nargs != 0 for name in flag.option_strings}

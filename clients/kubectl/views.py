@@ -8,7 +8,7 @@ from clients.kubectl.objects import Entry, by_name, disk_by_model, shown_name, s
 from clients.kubectl.tables import Column, bar, painted
 from libs.artifact.durations import shown_duration
 from libs.artifact.sizes import shown_size
-from libs.model.explanation import FAILED, READY, UPDATING, NodeFacts, foremost_cause
+from libs.model.explanation import FAILED, READY, UPDATING, NodeFacts, Standing, foremost_cause
 
 Row = dict[str, Any]
 
@@ -165,6 +165,35 @@ def status_lines(model: Mapping[str, Any], nodes: Sequence[NodeFacts], colour: b
     if len(mine) > _NODES_SHOWN:
         lines.append(f"  and {len(mine) - _NODES_SHOWN} more nodes")
     return lines
+
+
+def status_row(model: Mapping[str, Any], nodes: Sequence[NodeFacts]) -> Row:
+    """How a model stands, for a program: the same as status_lines tells a person, of all its nodes."""
+    status = model.get("status") or {}
+    condition, reason, message = foremost_cause(status) or ("", "", "")
+    mine = sorted((node for node in nodes if node.standing or node.reports is False), key=lambda node: node.name)
+    return {
+        **_named(model),
+        "state": status.get("lifecycle") or status.get("state") or "Creating",
+        "bytes": size_of(model),
+        "condition": condition,
+        "reason": reason,
+        "message": message,
+        "nodes": [_node_row(node) for node in mine],
+    }
+
+
+def _node_row(node: NodeFacts) -> Row:
+    standing = node.standing or Standing("")
+    return {
+        "node": node.name,
+        "state": _state(node),
+        "reason": standing.reason,
+        "message": standing.message,
+        "bytesDone": standing.bytes_done,
+        "bytesPerSecond": standing.bytes_per_second,
+        "etaSeconds": standing.eta_seconds,
+    }
 
 
 def verified_lines(verified: Mapping[str, Any], request: str, node: str) -> dict[str, str]:

@@ -113,6 +113,7 @@ async def test_a_model_is_found_listed_and_explained(cluster: StatusCluster, plu
     [row] = json.loads(await plugin("get", "cbm/stuck", "-o", "json"))
     assert (row["state"], row["nodes"], row["source"]) == ("Ready", "1/2", "hf://org/m")
     assert "clusterbasemodel.ome.io/stuck" in (await plugin("get", "-o", "name")).splitlines()
+    assert await plugin("why", "cbm/stuck", "-o", "name") == "clusterbasemodel.ome.io/stuck\n"
 
     why = await plugin("why", "stuck", "--node", "node-3")
     assert why.startswith("Node node-3 is not meant to hold the model: it lacks gpu=H100.")
@@ -125,6 +126,10 @@ async def test_a_model_is_found_listed_and_explained(cluster: StatusCluster, plu
     assert "Not chosen: node node-3 lacks gpu=H100 (node node-3 has gpu=T4)." in why
 
     assert "node-2  Failed  InsufficientDisk" in await plugin("status", "stuck")
+    [told] = json.loads(await plugin("status", "stuck", "-o", "json"))
+    assert [(each["node"], each["state"]) for each in told["nodes"]] == [("node-1", "Ready"), ("node-2", "Failed")]
+    assert (told["state"], told["reason"]) == ("Ready", "InsufficientDisk")
+    assert await plugin("status", "stuck", "-w", "-o", "name") == "clusterbasemodel.ome.io/stuck\n"
     assert "node-1" in await plugin("status", "stuck", "--until", "complete", code=3)
     nodes = {row["name"]: row for row in json.loads(await plugin("nodes", "-o", "json"))}
     assert (nodes["node-1"]["status"], nodes["node-1"]["ready"]) == ("Ready", 1)
@@ -246,7 +251,8 @@ async def test_what_cannot_be_answered_ends_with_a_code_and_a_sentence(cluster: 
     assert "forbidden" in (await plugin("get", "--as", "nobody", code=4)).lower()
     assert "refused" in await plugin("get", "--server", "https://127.0.0.1:1", code=4)
     assert "exec kubectl ome-models __complete" in await plugin("completion")
-    assert "clusterbasemodel.ome.io/" in await plugin("__complete", "why", "")
+    assert "stuck" in (await plugin("__complete", "why", "")).splitlines()
+    assert "clusterbasemodel.ome.io/stuck" in (await plugin("__complete", "why", "cluster/")).splitlines()
 
 
 async def stuck(cluster: StatusCluster) -> str:

@@ -319,7 +319,8 @@ def test_the_plugin_shows_a_plan_and_ends_with_a_code_for_scripts(
     assert sum(line.startswith("node-") and "fits" in line for line in works.stdout.splitlines()) == 3
     [row] = json.loads(plugin(small, account, "-o", "json").stdout)
     assert (row["verdict"], row["egressBytes"]) == ("works", 3 * row["bytes"])
-    assert "- model: " in plugin(small, account, "-o", "yaml").stdout
+    assert "- id: " in plugin(small, account, "-o", "yaml").stdout
+    assert plugin(small, account, "-o", "name").stdout == "clusterbasemodel.ome.io/small\n"
     fails = plugin(model("failing", "hf://org/absent"), account)
     assert fails.returncode == 1, fails.stderr + fails.stdout
     assert "NotFound: " in fails.stdout

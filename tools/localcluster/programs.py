@@ -118,11 +118,13 @@ PROMTOOL = Program(
     folder="promtool",
     module="github.com/prometheus/prometheus",
     package="github.com/prometheus/prometheus/cmd/promtool",
-    # Prometheus 3.16 is v0.316 of its module, so one of the machine's own says another number.
+    # Prometheus 3.15 is v0.315 of its module, so one of the machine's own says another number.
     version_arguments=(),
     minors_older=0,
     minors_newer=0,
-    build_seconds=240,
+    build_seconds=300,
+    # Without the SDKs of clouds, which rules have nothing to do with.
+    tags="remove_all_sd",
 )
 
 

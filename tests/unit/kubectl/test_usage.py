@@ -6,7 +6,16 @@ import sys
 import pytest
 
 from clients.kubectl.__main__ import main
-from clients.kubectl.usage import COMMANDS, kubectl_flags, offered, parser
+from clients.kubectl.usage import (
+    COMMANDS,
+    kubectl_flags,
+    named,
+    offered,
+    parser,
+    wants_files,
+    wants_models,
+    wants_nodes,
+)
 
 HEAVY = ("aiohttp", "asyncio", "google.protobuf", "grpc", "kubernetes", "nats", "structlog")
 
@@ -37,11 +46,36 @@ def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
         ([""], list(COMMANDS)),
         (["h"], ["history"]),
         (["get", "-o", "w"], ["wide"]),
-        (["nodes", "--no"], []),
+        (["why", "llama", "--no"], ["--node"]),
+        (["status", "--until", ""], ["ready", "complete"]),
+        (["nodes", "--node"], []),
+        (["sing", "-"], []),
     ],
 )
 def test_words_are_offered_for_what_is_begun(words: list[str], found: list[str]) -> None:
     assert offered(words) == found
+
+
+def test_names_are_looked_up_only_where_they_are_meant() -> None:
+    assert wants_models(["why", ""])
+    assert not wants_models(["why", "llama", "--node", ""])
+    assert wants_nodes(["why", "llama", "--node", ""])
+    assert not wants_nodes(["get", "--node", ""])
+    assert wants_files(["plan", "-f", ""])
+    assert wants_files(["parse", ""])
+    assert not wants_files(["get", ""])
+
+
+def test_a_name_is_offered_as_it_is_begun_and_with_its_kind_where_it_needs_that() -> None:
+    names = ["clusterbasemodel.ome.io/llama", "basemodel.ome.io/twice", "clusterbasemodel.ome.io/twice"]
+    assert named(names, "ll") == ["llama", *names[1:]]
+    assert named(names, "clusterbasemodel.ome.io/") == names
+    assert named(["node/n1"], "") == ["n1"]
+
+
+def test_paths_are_left_to_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["__complete", "plan", "-f", ""]) == 0
+    assert capsys.readouterr().out == ":0\n"
 
 
 def test_words_are_offered_as_kubectl_takes_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,7 @@ IN_THE_WORLD = {
     "services.fetcher.sources.bucket.checksums",
     "services.fetcher.sources.bucket.pages",
     "services.fetcher.sources.catalogue",
+    "services.fetcher.sources.declarations",
     "services.fetcher.sources.documents",
     "services.fetcher.sources.evidence",
     "services.fetcher.sources.hub.backend",
