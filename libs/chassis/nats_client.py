@@ -14,7 +14,7 @@ import nats
 import nats.errors
 import nats.js.errors
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
@@ -39,10 +39,17 @@ _log = structlog.get_logger()
 
 
 class OrderedClient(Client):
-    """A client whose flush() says that the server has taken all that was sent before.
+    """A client whose flush() says that the server has taken all that was sent before, and fails without a connection.
 
-    Overrides a private method. Remove when nats-py writes a ping behind what waits, and not past it.
+    Overrides a private method. Remove when nats-py writes a ping behind what waits, and not past it, and does not call
+    flushed what it keeps until it is connected again.
     """
+
+    async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
+        """Wait until the server has taken what was sent. Raises an error of nats-py."""
+        if not (self.is_connected or self.is_closed):
+            raise nats.errors.ConnectionReconnectingError
+        await super().flush(timeout)
 
     async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
         if self._transport and self._pending:

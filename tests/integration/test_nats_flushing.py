@@ -8,6 +8,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import ConnectionReconnectingError
 
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats
@@ -88,3 +89,21 @@ async def test_what_is_published_right_before_the_connection_closes_arrives(serv
     async with asyncio.timeout(DEADLINE_SECONDS):
         for _ in range(3):
             await heard.get()
+
+
+async def test_a_flush_without_a_connection_fails_and_loses_nothing(server: NatsServer, client: Client) -> None:
+    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    await client.subscribe("said", cb=heard.put)
+    await client.flush()
+    await server.kill()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while client.is_connected:
+            await asyncio.sleep(0)
+    await client.publish("said", b"meanwhile")
+    with pytest.raises(ConnectionReconnectingError):
+        await client.flush()
+
+    await server.start()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        assert (await heard.get()).data == b"meanwhile"
+        await client.flush()
