@@ -5,7 +5,7 @@ follow each other closely go together; one that comes alone waits for nothing. M
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 # What a message waits at the most because another went before it. Nobody sees so little; a busy gateway sends twenty
 # messages in that time.
@@ -16,6 +16,7 @@ class PacedFlushes(asyncio.Queue["asyncio.Future[None]"]):
     """The queue by which nats-py wakes its flusher.
 
     A wish stays in the queue until its time has come, so that whoever publishes meanwhile sees that somebody has asked.
+    All that are there then are taken at once, as one flush does for all of them.
     """
 
     def __init__(self, gather: Callable[[], None], gather_seconds: float = _GATHER_SECONDS) -> None:
@@ -26,7 +27,7 @@ class PacedFlushes(asyncio.Queue["asyncio.Future[None]"]):
         self._due = 0.0
 
     async def get(self) -> "asyncio.Future[None]":
-        """The next wish to flush, which is due now."""
+        """A wish to flush that is due now; when it is done, so are all others that were in the queue."""
         loop = asyncio.get_running_loop()
         wish = await super().get()
         if (remaining := self._due - loop.time()) > 0:
@@ -35,4 +36,18 @@ class PacedFlushes(asyncio.Queue["asyncio.Future[None]"]):
             wish = await super().get()
         self._due = loop.time() + self._gather_seconds
         self._gather()
-        return wish
+        if self.empty():
+            return wish
+        wishes = [wish]
+        while not self.empty():
+            wishes.append(self.get_nowait())
+        # Not one of them: whoever waits for it may have given up.
+        everyone = loop.create_future()
+        everyone.add_done_callback(lambda _: _grant(wishes))
+        return everyone
+
+
+def _grant(wishes: Iterable["asyncio.Future[None]"]) -> None:
+    for wish in wishes:
+        if not wish.done():
+            wish.set_result(None)

@@ -16,9 +16,9 @@ from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from libs.chassis.nats_client import MARKER_HEADERS
 
-# The status of the message behind the last one, and of the only one where nothing matches: ADR-31 of
-# nats-architecture-and-design.
-_END, _NOTHING = "204", "404"
+# What the message behind the last one says, and the only one where nothing matches: ADR-31 of
+# nats-architecture-and-design. By the same status, another description says that a value could not be read.
+_END, _NOTHING = "204", ("404", "No Results")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ async def read_page(
     except (TimeoutError, nats.errors.Error) as error:
         raise Unavailable(Reason.UNAVAILABLE, f"NATS did not answer for {bucket}: {type(error).__name__}") from error
     status, headers = _status(end), end.headers or {}
-    if status == _NOTHING:
+    if (status, headers.get(Header.DESCRIPTION)) == _NOTHING:
         return Page({}, after, more=False)
     if status != _END:
         raise Unavailable(Reason.UNAVAILABLE, f"NATS does not list {bucket}: {status}")

@@ -19,7 +19,8 @@ _ASK_AGAIN_SECONDS = 120.0
 # The longest pause of a source that is respected; what is longer was written by a clock that is wrong.
 _LONGEST_PAUSE_SECONDS = 86400.0
 # A model that follows a source which announces a change has it listed so soon after, spread so that of many that follow
-# one organization not all ask at once; and however much is announced, not more often than this.
+# one organization not all ask at once; and however much is announced, not more often than this, nor before a source
+# that asked to be left alone has been.
 _ANNOUNCED_SECONDS = 4.0
 _LEAST_PAUSE_SECONDS = 30.0
 _DEFAULT_BRANCH = "main"
@@ -150,18 +151,19 @@ def follow(case: Case, interval_seconds: float) -> Decision:
     if resolution is None:
         return Decision()
     if resolution.HasField("problem"):
-        pause = min(_pause_seconds(case, resolution), interval_seconds)
         listed_at = case.heard_at
-        due = case.heard_at + pause
+        due = listed_at + min(_pause_seconds(case, resolution), interval_seconds)
+        least = min(max(_LEAST_PAUSE_SECONDS, _asked_pause_seconds(resolution)), interval_seconds)
     else:
         asked = case.asked
         own = asked is not None and asked.attempt == resolution.attempt
         listed_at = asked.at if asked and own else min(case.resolved_at, case.heard_at)
         due = listed_at + _jittered(f"{case.source.key}/{resolution.attempt}", interval_seconds)
+        least = _LEAST_PAUSE_SECONDS
     why = "the model follows its source"
     if case.announced_at is not None and case.announced_at >= listed_at:
         soon = case.announced_at + spread(f"{case.source.key}/{resolution.attempt}", _ANNOUNCED_SECONDS)
-        due, why = min(due, max(soon, listed_at + _LEAST_PAUSE_SECONDS)), "the source has announced a change"
+        due, why = min(due, max(soon, listed_at + least)), "the source has announced a change"
     if due > case.now:
         return Decision(look_again_seconds=due - case.now)
     ask, again = _ask(case, resolution.attempt + 1, why, case.source.source)
@@ -239,5 +241,10 @@ def _pause_seconds(case: Case, resolution: fetch_pb2.Resolution) -> float:
     if resolution.problem.problem_class == fetch_pb2.PROBLEM_CLASS_INVALID:
         initial = case.retry_max_seconds
     pause = growing_pause(case.source.key, resolution.attempt, initial, case.retry_max_seconds)
+    return max(pause, _asked_pause_seconds(resolution))
+
+
+def _asked_pause_seconds(resolution: fetch_pb2.Resolution) -> float:
+    """For how long a source has asked to be left alone; no more than 0 if it has not."""
     asked: float = (resolution.problem.retry_at.ToMilliseconds() - resolution.resolved_at.ToMilliseconds()) / 1000
-    return max(pause, min(asked, _LONGEST_PAUSE_SECONDS))
+    return min(asked, _LONGEST_PAUSE_SECONDS)

@@ -13,6 +13,7 @@ from nats.js import JetStreamContext
 from libs.artifact import names
 from libs.chassis.errors import Unavailable
 from libs.chassis.nats_client import delete_key, put_if, read_key
+from libs.chassis.nats_reading import read_page
 from ome.fetch.v1.fetch_pb2 import NodeModelState, Problem, StateReply, StateRequest
 from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, REASON_INVALID_PARAMETER
 from services.controller.streams import ensure_streams
@@ -111,6 +112,27 @@ async def test_what_cannot_be_read_counts_as_not_said_and_is_said_again(
 
     _, value = await read_key(js, names.OBSERVED_BUCKET, key)
     assert NodeModelState.FromString(value or b"").phase == NODE_PHASE_READY
+
+
+@pytest.mark.parametrize(("status", "description"), [("404", "Message Not Found"), ("413", "Too Many Results")])
+@pytest.mark.parametrize("found", [0, 1])
+async def test_a_store_that_fails_while_it_lists_has_not_said_that_nothing_is_there(
+    server: NatsServer, status: str, description: str, found: int
+) -> None:
+    store = await server.client(user="driver", password=PASSWORD)
+    asking = await server.client(user="driver", password=PASSWORD)
+
+    async def answer(message: Msg) -> None:
+        for _ in range(found):
+            await store.publish(message.reply, READY.SerializeToString(), headers={"Nats-Subject": "$KV.failing.n.a"})
+        await store.publish(message.reply, headers={"Status": status, "Description": description})
+
+    await store.subscribe("$JS.API.DIRECT.GET.KV_failing", cb=answer)
+    await store.flush()
+    with pytest.raises(Unavailable):
+        await read_page(asking, "failing", "n.*", 0, 1 << 20, 5)
+    await store.close()
+    await asking.close()
 
 
 async def test_what_somebody_deleted_is_said_again_after_everything_was_doubted(

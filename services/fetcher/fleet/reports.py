@@ -23,8 +23,8 @@ _log = structlog.get_logger()
 class Reports:
     """The stored states, read when the first of them is needed and remembered until forget_all().
 
-    All are read at once: of a model that is new, and of thousands after a restart, nothing has to be asked then. Only
-    this node writes them.
+    All are read at once: of a model that is new, and of hundreds after a restart, nothing has to be asked then. NATS
+    lists no more than a thousand, so that a node with more asks about each. Only this node writes them.
     """
 
     def __init__(self, gateway: Gateway) -> None:

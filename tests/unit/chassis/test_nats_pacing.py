@@ -61,3 +61,18 @@ async def test_a_flusher_that_is_cancelled_leaves_the_wish_to_the_next_one() -> 
         await flusher
     async with asyncio.timeout(5):
         assert await flushes.get() is wish
+
+
+async def test_all_that_was_asked_for_by_then_is_done_by_one_flush() -> None:
+    flushes, wishes = PacedFlushes(_nothing, gather_seconds=0.05), [_wish() for _ in range(1000)]
+    for wish in wishes:
+        flushes.put_nowait(wish)
+    # Of one who has given up waiting.
+    wishes[0].cancel()
+    async with asyncio.timeout(5):
+        taken = await flushes.get()
+        assert flushes.empty()
+        await asyncio.sleep(0)
+        assert not any(wish.done() for wish in wishes[1:])
+        taken.set_result(None)
+        await asyncio.gather(*wishes[1:])

@@ -159,6 +159,15 @@ def test_a_source_that_fails_is_asked_sooner_by_what_it_announces_and_not_in_a_r
     assert asks(failing, NOW + 31)
 
 
+def test_a_source_that_asked_to_be_left_alone_is_left_alone_whatever_it_announces() -> None:
+    limited = announced(lists(started(FOLLOWING), A, 20), NOW + 1)
+    for resolution in limited.resolutions.values():
+        resolution.problem.reason = model_pb2.REASON_RATE_LIMITED
+        resolution.problem.retry_at.FromMilliseconds(resolution.resolved_at.ToMilliseconds() + 200_000)
+    assert not asks(limited, NOW + 199)
+    assert asks(limited, NOW + 201)
+
+
 NAMED_BY_HUBS = {
     "its repository": ("hf://org/model", "org/model", [], True),
     "its repository in another case": ("hf://org/model", "Org/Model", [], True),
