@@ -73,24 +73,30 @@ class KubeClient:
         query: Mapping[str, Any] | None = None,
         content_type: str = JSON,
         accept: str = JSON,
+        most_bytes: int | None = None,
     ) -> Object:
-        """Send one request and return the JSON of the answer.
+        """Send one request and return the JSON of the answer, of which no more than most_bytes are read.
 
         Raises Missing (404, 403), Conflict (409), Expired (410), Invalid (400, 422) or Unavailable (429, 5xx, no
-        answer: then the request may have been carried out).
+        answer: then the request may have been carried out; or one that is too large).
         """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Accept": accept, "Content-Type": content_type}
-        payload = await self._exchange(method, path, query, headers, data)
+        if most_bytes is not None:
+            # What is packed may be a thousand times as large, and is unpacked before anybody counts.
+            headers["Accept-Encoding"] = "identity"
+        payload = await self._exchange(method, path, query, headers, data, most_bytes)
         try:
             result: Object = json.loads(payload) if payload else {}
         except ValueError as error:
             raise _unreachable(method, path, error) from error
         return result
 
-    async def get(self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON) -> Object:
-        """One object, or a whole collection at once; raises as `request` does."""
-        return await self.request("GET", path, query=query, accept=accept)
+    async def get(
+        self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON, most_bytes: int | None = None
+    ) -> Object:
+        """One object, or a whole collection at once; as `request` does."""
+        return await self.request("GET", path, query=query, accept=accept, most_bytes=most_bytes)
 
     async def is_ready(self) -> bool:
         """Whether the server is there and says that it has started."""
@@ -145,12 +151,20 @@ class KubeClient:
             response.close()
 
     async def _exchange(
-        self, method: str, path: str, query: Mapping[str, Any] | None, headers: dict[str, str], data: bytes | None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        headers: dict[str, str],
+        data: bytes | None,
+        most_bytes: int | None = None,
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_SECONDS)
         try:
             async with await self._send(method, path, query, headers, timeout, data) as response:
-                payload = await response.read()
+                payload = await (
+                    response.read() if most_bytes is None else _bounded(method, path, response, most_bytes)
+                )
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise _unreachable(method, path, error) from error
         if response.status >= 300:
@@ -171,6 +185,17 @@ class KubeClient:
         return await self._session.request(
             method, self._url + path, params=query, data=data, headers=headers, timeout=timeout
         )
+
+
+async def _bounded(method: str, path: str, response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    payload = bytearray()
+    async for chunk in response.content.iter_any():
+        payload += chunk
+        if len(payload) > most_bytes:
+            # The connection, on which the rest is coming, is of no more use.
+            response.close()
+            raise Unavailable(Reason.UNAVAILABLE, f"{method} {path}: the answer has more than {most_bytes:,} bytes")
+    return bytes(payload)
 
 
 async def _refused(path: str, response: aiohttp.ClientResponse) -> ServiceError:

@@ -5,7 +5,7 @@ follow each other closely go together; one that comes alone waits for nothing. M
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # What a message waits at the most because another went before it. Nobody sees so little; a busy gateway sends twenty
 # messages in that time.
@@ -19,8 +19,10 @@ class PacedFlushes(asyncio.Queue["asyncio.Future[None]"]):
     All that are there then are taken at once, as one flush does for all of them.
     """
 
-    def __init__(self, gather_seconds: float = _GATHER_SECONDS) -> None:
+    def __init__(self, gather: Callable[[], None], gather_seconds: float = _GATHER_SECONDS) -> None:
+        """gather is called right before each flush."""
         super().__init__()
+        self._gather = gather
         self._gather_seconds = gather_seconds
         self._due = 0.0
 
@@ -33,6 +35,7 @@ class PacedFlushes(asyncio.Queue["asyncio.Future[None]"]):
             await asyncio.sleep(remaining)
             wish = self.get_nowait()
         self._due = loop.time() + self._gather_seconds
+        self._gather()
         if self.empty():
             return wish
         wishes = [wish]

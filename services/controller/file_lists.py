@@ -6,7 +6,7 @@ that no model names any more, nothing is told.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Set
+from collections.abc import Callable
 
 import nats.errors
 import nats.js.errors
@@ -30,6 +30,8 @@ _QUEUE = "ome-file-lists"
 # A browser lays out so many rows at once, and they fit into one message.
 _MOST_FILES = 200
 _PATH_CHARACTERS, _CHECKSUM_CHARACTERS = 250, 128
+# One replica of the status service asks four at a time.
+_MOST_WAITING = 32
 _MANIFEST_SECONDS = 10.0
 # Answers, of 40 kB at most: many look at few models at a time.
 _REMEMBERED = 64
@@ -39,10 +41,12 @@ _log = structlog.get_logger()
 class FileListServer:
     """Answers from what is stored; replicas share the work. One manifest is read at a time: it may be large."""
 
-    def __init__(self, client: Client, js: JetStreamContext, referenced: Callable[[], Set[str]]) -> None:
+    def __init__(self, client: Client, js: JetStreamContext, is_named: Callable[[str], bool]) -> None:
+        """is_named says whether a model names an artifact."""
         self._client = client
         self._js = js
-        self._referenced = referenced
+        self._is_named = is_named
+        self._waiting = 0
         self._reading = asyncio.Lock()
         self._known: OrderedDict[str, fetch_pb2.FilesReply] = OrderedDict()
 
@@ -57,17 +61,22 @@ class FileListServer:
             await asyncio.Event().wait()
 
     async def _answer(self, message: Msg) -> None:
+        self._waiting += 1
         try:
+            if self._waiting > _MOST_WAITING:
+                raise Unavailable(Reason.OVERLOADED, "too many lists of files are read at this time: ask again later")
             reply = await self._files(fetch_pb2.FilesRequest.FromString(message.data).digest)
         except (DecodeError, InvalidValue, ServiceError) as error:
             reply = fetch_pb2.FilesReply(problem=problem_of(error, "controller"))
+        finally:
+            self._waiting -= 1
         try:
             await message.respond(reply.SerializeToString())
         except nats.errors.Error as error:
             _log.warning("files_unanswered", error=f"{type(error).__name__}: {error}")
 
     async def _files(self, digest: str) -> fetch_pb2.FilesReply:
-        if digest not in self._referenced():
+        if not self._is_named(digest):
             raise Missing(Reason.NOT_FOUND, "no model names this artifact")
         async with self._reading:
             if digest not in self._known:

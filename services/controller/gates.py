@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from libs.artifact.wording import one_line
 from services.controller.use import MODEL_ANNOTATION, named_model
 
 # What deploy/helm/controller/templates/pods.yaml makes of what a Pod says. A test holds both together.
@@ -130,8 +131,8 @@ def _is_in_claim(model: Mapping[str, Any]) -> bool:
 
 
 def _shown(place: Place) -> tuple[str, str]:
-    """A model for people, and for kubectl."""
-    namespace, name = place
+    """A model for people, and for kubectl. What a Pod names may be anything."""
+    namespace, name = map(one_line, place)
     if namespace:
         return f"BaseModel {namespace}/{name}", f"basemodel {name} -n {namespace}"
     return f"ClusterBaseModel {name}", f"clusterbasemodel {name}"

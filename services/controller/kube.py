@@ -149,7 +149,7 @@ async def record_event(client: KubeClient, pod: Object, word: Word, instance: st
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         # As elsewhere: generateName takes no prefix that ends in a dot.
-        "metadata": {"name": f"{metadata['name'][:_EVENT_NAME_LENGTH]}.{int(now.timestamp() * 1e6):x}"},
+        "metadata": {"name": f"{metadata['name'][:_EVENT_NAME_LENGTH].rstrip('-.')}.{int(now.timestamp() * 1e6):x}"},
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": REPORTING_CONTROLLER,
         "reportingInstance": instance,

@@ -10,7 +10,8 @@ from services.controller.gates import Word
 FIRST_SECONDS = 2.0
 # Between two Events of one Pod while it waits, however often its model changes.
 BETWEEN_SECONDS = 60.0
-# Between two Events of any Pods: a thousand that wait for one model are told one after the other.
+# Between two Events of Pods of one namespace: a thousand that wait for one model are told one after the other, and
+# those of other namespaces do not wait for them.
 APART_SECONDS = 0.1
 
 PodKey = tuple[str, str]
@@ -23,12 +24,17 @@ class Tellings:
         self._seen: dict[PodKey, float] = {}
         self._told: dict[PodKey, tuple[tuple[str, str], float]] = {}
         # When it is the turn of those of which it is time, each once: so none has to look whenever another was told.
-        self._turns: dict[PodKey, float] = {}
-        self._next_turn = 0.0
-        self._free_at = 0.0
+        # By namespace, as the two that follow: when the turn after the last one is, and when another may be told.
+        self._turns: dict[str, dict[PodKey, float]] = {}
+        self._next_turn: dict[str, float] = {}
+        self._free_at: dict[str, float] = {}
 
     def wait_seconds(self, pod: PodKey, word: Word, now: float) -> float | None:
-        """In how many seconds a Pod is to be told a word; 0 for now, None if it knows it."""
+        """In how many seconds a Pod is to be told a word; 0 for now, None if it knows it.
+
+        A Pod keeps the turn that it was given: thousands that looked for a free one again and again would take all of
+        the controller's time.
+        """
         due = self._seen.setdefault(pod, now) + FIRST_SECONDS
         if told := self._told.get(pod):
             if told[0] == word.news:
@@ -37,17 +43,21 @@ class Tellings:
             due = told[1] + BETWEEN_SECONDS
         if due > now:
             return due - now
-        turn = self._turns.get(pod)
+        namespace = pod[0]
+        turns = self._turns.setdefault(namespace, {})
+        turn, free = turns.get(pod), self._free_at.get(namespace, now)
         # Whose turn has passed while others were told waits for another one.
-        if turn is None or turn <= now < self._free_at:
-            turn = self._turns[pod] = max(now, self._free_at, self._next_turn)
-            self._next_turn = turn + APART_SECONDS
+        if turn is None or turn <= now < free:
+            turn = turns[pod] = max(now, free, self._next_turn.get(namespace, now))
+            self._next_turn[namespace] = turn + APART_SECONDS
         return max(0.0, turn - now)
 
     def told(self, pod: PodKey, word: Word, now: float) -> None:
         """A Pod is being told a word."""
         self._told[pod] = word.news, now
-        self._free_at = now + APART_SECONDS
+        # Namespaces come and go for ever.
+        self._free_at = {each: at for each, at in self._free_at.items() if at > now}
+        self._free_at[pod[0]] = now + APART_SECONDS
         self._leave(pod)
 
     def forget(self, pod: PodKey) -> None:
@@ -57,6 +67,8 @@ class Tellings:
         self._leave(pod)
 
     def _leave(self, pod: PodKey) -> None:
-        self._turns.pop(pod, None)
-        if not self._turns:
-            self._next_turn = self._free_at
+        turns = self._turns.get(pod[0], {})
+        turns.pop(pod, None)
+        if not turns:
+            self._turns.pop(pod[0], None)
+            self._next_turn.pop(pod[0], None)

@@ -3,6 +3,7 @@
 The service may write events of models and read none: those of a namespace tell of much else. Decides which are shown.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,9 @@ from ome.model.v1.model_pb2 import ModelRef
 # Where Kubernetes keeps events of what is in no namespace.
 CLUSTER_NAMESPACE = "default"
 _MOST_READ, _MOST_SHOWN = 500, 50
+# Whoever may write events of a namespace may make each as large as an object may be.
+_MOST_BYTES = 4 << 20
+_AT_A_TIME = 4
 
 
 class ReadsEvents(Protocol):
@@ -29,12 +33,15 @@ class KubeEvents:
 
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
+        self._asking = asyncio.Semaphore(_AT_A_TIME)
 
     async def of_model(self, token: str, ref: ModelRef) -> list[Object]:
         """The events of a model, as KubeClient.get raises."""
         path = f"/api/v1/namespaces/{ref.namespace or CLUSTER_NAMESPACE}/events"
         query = {"fieldSelector": f"involvedObject.uid={ref.uid}", "limit": str(_MOST_READ)}
-        found: list[Object] = (await self._kube.as_bearer(token).get(path, query)).get("items") or []
+        async with self._asking:
+            answer = await self._kube.as_bearer(token).get(path, query, most_bytes=_MOST_BYTES)
+        found: list[Object] = answer.get("items") or []
         return found
 
 

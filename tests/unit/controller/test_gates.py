@@ -124,6 +124,33 @@ def test_a_pod_is_told_news_alone_and_not_more_often_than_once_a_minute() -> Non
     assert told.wait_seconds(key, comes, 900.0) == FIRST_SECONDS
 
 
+class Waiting:
+    """Pods that wait for one model, each looked at when it is due, and what comes of it by and by."""
+
+    def __init__(self, *namespaces: str, pods: int) -> None:
+        self.tellings, self.word, self.now = Tellings(), word_of_waiting(pod(), None), 100.0
+        self.due = {(namespace, str(number)): self.now for namespace in namespaces for number in range(pods)}
+        self.looks = 0
+        self.told: list[tuple[str, str]] = []
+
+    def go_on(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        while self.due and (at := min(self.due.values())) < end:
+            self.now = max(self.now, at)
+            for key in [key for key, due in self.due.items() if due <= self.now]:
+                wait = self.tellings.wait_seconds(key, self.word, self.now)
+                self.looks += 1
+                if wait == 0.0:
+                    self.tellings.told(key, self.word, self.now)
+                    self.told.append(key)
+                if wait:
+                    self.due[key] = self.now + wait
+                else:
+                    del self.due[key]
+        self.now = end
+
+
 def test_a_thousand_pods_that_wait_for_one_model_are_told_one_after_the_other() -> None:
     told, word, now, events, looks = Tellings(), word_of_waiting(pod(), None), 100.0, 0, 0
     due = {("team-a", str(number)): now for number in range(1000)}
@@ -166,6 +193,40 @@ def test_a_pod_waits_for_no_others_that_no_longer_wait() -> None:
         told.forget(key)
     told.wait_seconds(("team-b", "p"), word, 100.0)
     assert told.wait_seconds(("team-b", "p"), word, 103.0) == 0.0
+    waiting = Waiting("team-a", pods=1000)
+    waiting.go_on(10.0)
+    assert 0 < len(waiting.told) <= 10.0 / APART_SECONDS
+
+
+def test_thousands_of_waiting_pods_are_not_looked_at_again_and_again_until_they_are_told() -> None:
+    waiting = Waiting("team-a", pods=2000)
+    waiting.go_on(2 * FIRST_SECONDS + 2000 * APART_SECONDS)
+    assert len(set(waiting.told)) == 2000
+    assert waiting.looks <= 4 * 2000
+
+
+def test_the_pods_of_one_namespace_do_not_keep_those_of_others_from_being_told() -> None:
+    waiting = Waiting("crowd", pods=2000)
+    waiting.go_on(FIRST_SECONDS + 1.0)
+    waiting.due |= {("team-a", "p"): waiting.now}
+    waiting.go_on(FIRST_SECONDS + 1.0)
+    assert ("team-a", "p") in waiting.told
+
+
+def test_turns_that_were_not_needed_are_not_kept_for_a_crowd_that_is_told_at_once() -> None:
+    waiting, comes = Waiting("team-a", pods=50), word_of_waiting(pod(), model("Creating", desired=3))
+    waiting.go_on(FIRST_SECONDS + 1.0 + 50 * APART_SECONDS)
+    told, now = waiting.tellings, waiting.now + 2 * BETWEEN_SECONDS
+    for word in (comes, waiting.word):
+        waits = [told.wait_seconds(key, word, now) for key in waiting.told]
+    assert waits == [None] * 50
+    later = [told.wait_seconds(key, comes, now + 100.0) for key in waiting.told]
+    assert later.count(0.0) == 1
+
+
+def test_what_a_pod_names_moves_no_cursor_of_whoever_reads_its_events() -> None:
+    note = word_of_waiting(pod("lla\x1b[2J\nma\u202e"), None).note
+    assert note == "waits for ClusterBaseModel lla [2J ma, which does not exist"
 
 
 def test_nobody_makes_much_be_kept_of_a_pod() -> None:

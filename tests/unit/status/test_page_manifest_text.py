@@ -49,12 +49,23 @@ def test_json_is_taken_as_it_is_and_what_a_browser_sends_as_well() -> None:
         ("a: .nan", "JSON cannot hold"),
         ("a: " + "1" * 20_000, "no YAML"),
         ("a: " + "x" * 50_000, "more than 48 KiB"),
+        ("a: 0x" + "f" * 20_000, "no YAML"),
+        ('a: !!int ""', "no YAML"),
+        ('a: !!float "-"', "no YAML"),
+        ("!!bool maybe: 1", "no YAML"),
+        ("{" + ",".join(f"a{number}" for number in range(8000)) + "}", "more parts"),
+        ("<<: [" + ",".join(f"{{a{number}: 1}}" for number in range(4000)) + "]", "more parts"),
     ],
 )
 def test_what_is_no_manifest_is_refused_with_a_sentence(text: str, words: str) -> None:
     with pytest.raises(Invalid) as refused:
         manifest_json(text)
     assert words in refused.value.message
+
+
+@pytest.mark.parametrize("number", ["1:1", "59:" * 15_000 + "59", "59:" * 15_000 + "59.5"])
+def test_what_yaml_takes_for_a_number_on_base_60_is_a_text_as_for_kubectl(number: str) -> None:
+    assert json.loads(manifest_json(f"a: {number}")) == {"a": number}
 
 
 @given(st.text(st.characters(codec=None, categories=None), max_size=300))
