@@ -33,7 +33,7 @@ class PacedFlushes(asyncio.Queue["asyncio.Future[None]"]):
         if (remaining := self._due - loop.time()) > 0:
             self.put_nowait(wish)
             await asyncio.sleep(remaining)
-            wish = self.get_nowait()
+            wish = await super().get()
         self._due = loop.time() + self._gather_seconds
         self._gather()
         if self.empty():

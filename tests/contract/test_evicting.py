@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import shutil
 import time
 import zlib
@@ -33,6 +34,7 @@ from services.fetcher.model.roots import Roots
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.scopes import Claimant
 from services.fetcher.transfer.acquire import acquire
+from tests.support.demands import clairvoyant, plain_lru, trace
 from tests.support.origin import OriginServer
 from tests.support.small_disk import small_disk
 from tests.support.transfers import QUICK, contents_of, manifest_of, serve, small_model
@@ -476,3 +478,50 @@ async def test_a_model_that_is_to_be_away_takes_nobodys_turn_to_come_back(tmp_pa
         await node.evictor.look()
         assert node.changed == ["idle"]
         assert await node.away("idle") == ""
+
+
+async def test_a_disk_of_ten_shares_thirty_of_models_by_a_trace_of_demands_and_refuses_none_that_room_could_be_made_for(
+    tmp_path: Path,
+) -> None:
+    """Mebibytes in place of gigabytes, and otherwise all of it: store, records, admission, Pods that use models."""
+    dice = random.Random(4)
+    sizes: dict[str, int] = {}
+    while sum(sizes.values()) < 30 * MIB:
+        sizes[f"m{len(sizes):02}"] = dice.randrange(MIB // 2, 3 * MIB)
+    demands = list(trace(4, sizes, 100))
+    hits, refused = 0, list[str]()
+    async with ground(tmp_path) as node:
+        room = int(node.free_mebibytes() * MIB)
+        for name, used in demands:
+            node.pods.using = set(used)
+            before = node.there()
+            if name in before:
+                hits += 1
+            elif not await came(node, name, sizes[name]):
+                refused.append(name)
+                continue
+            await node.roots.note_use(name, ROOT)
+            assert before & used <= node.there(), "what Pods use stays"
+    names = [name for name, _ in demands]
+    ours, lru, best = (
+        count / len(names) for count in (hits, plain_lru(sizes, names, room), clairvoyant(sizes, names, room))
+    )
+    total = sum(sizes.values()) / MIB
+    print(f"{total:.1f} MiB on {room / MIB:.1f}: hit rate {ours:.2f}, plain LRU {lru:.2f}, clairvoyant {best:.2f}")
+    # Two models that are in use leave room for any third.
+    assert not refused
+    assert ours >= lru - 0.05
+
+
+async def came(node: Ground, name: str, size: int) -> bool:
+    """Fetch a model as a download is: admitted, or admitted anew once room was made."""
+    try:
+        digest = await node.fetch(name, size / MIB)
+    except Unavailable as error:
+        # What a model takes beside its weights is little.
+        if error.reason is not Reason.INSUFFICIENT_DISK or not await node.make_room(size / MIB + 0.1):
+            return False
+        digest = await node.fetch(name, size / MIB)
+    await node.roots.readmit(name)
+    await node.name(name, digest, RESIDENCY_EVICTABLE, 0)
+    return True

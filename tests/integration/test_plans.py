@@ -158,8 +158,13 @@ def test_how_long_it_takes_is_told_by_a_replica_that_has_seen_no_download(fleet:
     fleet.await_gone(manifest)
     fleet.hub.clear_faults()
 
+    earlier = {pod.name for pod in fleet.cluster.pods("ome-status")}
     fleet.cluster.kubectl("rollout", "restart", "-n", "ome", "deployment/ome-status")
     fleet.cluster.kubectl("rollout", "status", "-n", "ome", "deployment/ome-status", "--timeout=90s")
+    # A Pod that ends still has its process for a while.
+    fleet.until(
+        "earlier replicas are gone", lambda: not earlier & {pod.name for pod in fleet.cluster.pods("ome-status")}
+    )
     for pod in fleet.cluster.pods("ome-status"):
 
         def timed(address: str = f"{pod.address}:9090") -> Forecast | None:

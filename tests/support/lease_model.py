@@ -89,6 +89,7 @@ class Line(KubeClient):
         query: Mapping[str, Any] | None = None,
         content_type: str = JSON,
         accept: str = JSON,
+        most_bytes: int | None = None,
     ) -> Object:
         if method == "GET":
             await asyncio.sleep(QUICK_SECONDS)
