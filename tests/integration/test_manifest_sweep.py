@@ -1,6 +1,8 @@
 """The sweep of the manifests that nothing refers to, against a real nats-server."""
 
+import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -120,6 +122,20 @@ async def test_what_others_wrote_wrongly_keeps_no_manifest_of_a_namespace_from_b
     await ManifestStore(js).put(wanted, "team-a")
 
     assert (await (await js.object_store(MANIFESTS_BUCKET)).get_info(wanted.digest)).description == "team-a"
+
+
+async def test_manifests_that_are_stored_at_once_count_what_is_there_once(js: JetStreamContext) -> None:
+    """Each of them counts the store, and a namespace must not be refused for what another counting has added."""
+    name = f"OBJ_{MANIFESTS_BUCKET}"
+    await js.update_stream((await js.stream_info(name)).config, max_bytes=4 << 20)
+    for number in range(400):
+        entry = json.dumps({"description": "team", "size": 3 << 10})
+        await js.publish(f"$O.{MANIFESTS_BUCKET}.M.entry-{number}", entry.encode())
+    store, many = ManifestStore(js), [manifest(f"at-once-{number}") for number in range(8)]
+
+    await asyncio.gather(*(store.put(each, "team") for each in many))
+
+    assert [await stored(js, each.digest) for each in many] == many
 
 
 async def test_facts_go_with_the_artifact_that_they_are_about(js: JetStreamContext) -> None:

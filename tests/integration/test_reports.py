@@ -189,3 +189,31 @@ async def test_a_gateway_of_an_earlier_version_is_asked_about_each_model(
     assert found == [READY, READY]
     assert gateway.asked == [StateRequest(everything=True), StateRequest(model_uid="a"), StateRequest(model_uid="b")]
     await earlier.close()
+
+
+async def test_a_question_that_was_lost_keeps_nobody_waiting_once_everything_is_doubted(
+    server: NatsServer, gateway: CountingGateway
+) -> None:
+    """As when NATS is started anew: the node doubts everything after the reconnect, and asks again at once."""
+    answering = await server.client(user="gateway-nodes", password=PASSWORD)
+    asked = asyncio.Event()
+
+    async def answer(message: Msg) -> None:
+        if asked.is_set():
+            state = NodeModelState(phase=NODE_PHASE_READY)
+            state.model.uid = "a"
+            await answering.publish(message.reply, StateReply(states=[state]).SerializeToString())
+        asked.set()
+
+    await answering.subscribe(names.node_subject("*", names.RECALL), cb=answer)
+    await answering.flush()
+    reports = Reports(gateway)
+    reading = asyncio.create_task(reports.stored("a"))
+    async with asyncio.timeout(5):
+        await asked.wait()
+        reports.forget_all()
+        found = await reading
+
+    assert found
+    assert gateway.asked == [StateRequest(everything=True)] * 2
+    await answering.close()

@@ -33,6 +33,8 @@ _TIMEOUT_SECONDS = 30
 _MOST_BYTES = 256 << 20
 # Of the bytes of each namespace: other resolvers store as well.
 _COUNT_SECONDS = 10.0
+# Entries that are asked for together: one after the other, thousands would take longer than storing may.
+_AT_A_TIME = 64
 # Name of ADR-20 of nats-architecture-and-design.
 _ENTRIES = f"$O.{MANIFESTS_BUCKET}.M.>"
 _STREAM = f"OBJ_{MANIFESTS_BUCKET}"
@@ -117,11 +119,14 @@ class _Shares:
         self._bytes: Counter[str] = Counter()
         self._free = 0
         self._counted_at = -math.inf
+        self._counting = asyncio.Lock()
 
     async def check(self, namespace: str, size: int) -> None:
         """Raise Unavailable if a namespace may not store so many bytes more."""
-        if time.monotonic() - self._counted_at > _COUNT_SECONDS or not self._permits(namespace, size):
-            await self._count()
+        # Whoever waited for another one to count goes by that.
+        async with self._counting:
+            if time.monotonic() - self._counted_at > _COUNT_SECONDS or not self._permits(namespace, size):
+                await self._count()
         if self._permits(namespace, size):
             return
         raise Unavailable(
@@ -141,17 +146,27 @@ class _Shares:
         return self._bytes[namespace] + size <= self._free - size
 
     async def _count(self) -> None:
-        info = await self._js.stream_info(_STREAM)
+        # With the names of all entries, of which each is asked for then. The library's own listing never ends when an
+        # entry is malformed.
+        info = await self._js.stream_info(_STREAM, subjects_filter=_ENTRIES)
         # A store without a bound is one from before there was one.
         bound = info.config.max_bytes or 0
+        subjects, found = list(info.state.subjects or ()), Counter[str]()
+        for start in range(0, len(subjects), _AT_A_TIME):
+            for entry in await asyncio.gather(*map(self._entry, subjects[start : start + _AT_A_TIME])):
+                with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+                    described = json.loads(entry)
+                    found[str(described.get("description") or "")] += int(described.get("size") or 0)
         self._free = bound - info.state.bytes if bound > 0 else sys.maxsize
-        self._bytes.clear()
-        # The library's own listing never ends when an entry is malformed.
-        async for entry in _messages(self._js, _ENTRIES):
-            with contextlib.suppress(ValueError, TypeError, AttributeError):
-                described = json.loads(entry)
-                self._bytes[str(described.get("description") or "")] += int(described.get("size") or 0)
+        self._bytes = found
         self._counted_at = time.monotonic()
+
+    async def _entry(self, subject: str) -> bytes:
+        """What describes an object; empty if it has gone."""
+        try:
+            return (await self._js.get_msg(_STREAM, subject=subject)).data or b""
+        except nats.js.errors.NotFoundError:
+            return b""
 
 
 async def _messages(js: JetStreamContext, subject: str) -> AsyncGenerator[bytes, None]:

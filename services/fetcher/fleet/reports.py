@@ -34,8 +34,8 @@ class Reports:
         self._complete = False
         # But for these: what is stored about them has to be asked for.
         self._uncertain: set[str] = set()
-        # How often everything was doubted: what was being read then is read again.
-        self._doubts = 0
+        # Everything was doubted: what is being read is read again.
+        self._doubted = asyncio.Event()
         self._reading = asyncio.Lock()
         self._singly_until = 0.0
 
@@ -86,23 +86,35 @@ class Reports:
         self._stored.clear()
         self._uncertain.clear()
         self._complete, self._singly_until = False, 0.0
-        self._doubts += 1
+        self._doubted.set()
 
     async def _read_everything(self) -> None:
         """Read what is stored about all models, unless that has failed a moment ago; it is never needed."""
         async with self._reading:
             while not self._complete and time.monotonic() >= self._singly_until:
-                doubts = self._doubts
+                self._doubted.clear()
                 try:
-                    said = await self._said()
+                    said = await self._said_undoubted()
                 except ServiceError as error:
                     _log.info("reports_read_singly", reason=error.reason, message=error.message)
                     self._singly_until = time.monotonic() + _SINGLY_SECONDS
                     return
-                if doubts == self._doubts:
+                if said is not None:
                     for model_uid in said.keys() - self._stored.keys() - self._uncertain:
                         self._stored[model_uid] = said[model_uid]
                     self._complete = True
+
+    async def _said_undoubted(self) -> dict[str, NodeModelState] | None:
+        """What is stored about all models; None as soon as that is doubted, for the question may be lost by then."""
+        reading, doubting = asyncio.create_task(self._said()), asyncio.create_task(self._doubted.wait())
+        try:
+            await asyncio.wait((reading, doubting), return_when=asyncio.FIRST_COMPLETED)
+            return None if self._doubted.is_set() else reading.result()
+        finally:
+            reading.cancel()
+            doubting.cancel()
+            # Also of a reading that has failed nobody asks any more.
+            await asyncio.gather(reading, doubting, return_exceptions=True)
 
     async def _said(self) -> dict[str, NodeModelState]:
         said: dict[str, NodeModelState] = {}
