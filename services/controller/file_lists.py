@@ -5,6 +5,7 @@ that no model names any more, nothing is told.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Set
 
@@ -33,6 +34,11 @@ _PATH_CHARACTERS, _CHECKSUM_CHARACTERS = 250, 128
 _MANIFEST_SECONDS = 10.0
 # Answers, of 40 kB at most: many look at few models at a time.
 _REMEMBERED = 64
+# Requests at a time; a status service asks four.
+_MOST_REQUESTS = 64
+# Of the time, which planning needs as well, finding out which artifacts a large fleet names may take this part, and
+# reading lists that one; after a list of a store that is slow, the next one does not wait for longer.
+_NAMING_SHARE, _READING_SHARE, _LONGEST_PAUSE_SECONDS = 0.05, 0.25, 2.0
 _log = structlog.get_logger()
 
 
@@ -45,13 +51,18 @@ class FileListServer:
         self._referenced = referenced
         self._reading = asyncio.Lock()
         self._known: OrderedDict[str, fetch_pb2.FilesReply] = OrderedDict()
+        self._named: Set[str] = frozenset()
+        self._named_again_at = 0.0
+        self._running = 0
 
     async def run(self) -> None:
         """Answer until cancelled."""
         async with asyncio.TaskGroup() as group:
 
             async def begin(message: Msg) -> None:
-                group.create_task(self._answer(message))
+                if self._running < _MOST_REQUESTS:
+                    self._running += 1
+                    group.create_task(self._answer(message))
 
             await self._client.subscribe(names.FILES_SUBJECT, queue=_QUEUE, cb=begin)
             await asyncio.Event().wait()
@@ -61,21 +72,41 @@ class FileListServer:
             reply = await self._files(fetch_pb2.FilesRequest.FromString(message.data).digest)
         except (DecodeError, InvalidValue, ServiceError) as error:
             reply = fetch_pb2.FilesReply(problem=problem_of(error, "controller"))
+        finally:
+            self._running -= 1
         try:
             await message.respond(reply.SerializeToString())
         except nats.errors.Error as error:
             _log.warning("files_unanswered", error=f"{type(error).__name__}: {error}")
 
     async def _files(self, digest: str) -> fetch_pb2.FilesReply:
-        if digest not in self._referenced():
+        if not self._is_named(digest):
             raise Missing(Reason.NOT_FOUND, "no model names this artifact")
-        async with self._reading:
+        if digest not in self._known:
+            await self._read(digest)
+        self._known.move_to_end(digest)
+        return self._known[digest]
+
+    async def _read(self, digest: str) -> None:
+        await self._reading.acquire()
+        started = time.monotonic()
+        try:
             if digest not in self._known:
                 self._known[digest] = files_reply(await self._manifest(digest))
                 if len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
-            self._known.move_to_end(digest)
-            return self._known[digest]
+        finally:
+            pause = min(_pause_seconds(time.monotonic() - started, _READING_SHARE), _LONGEST_PAUSE_SECONDS)
+            # The next one waits, and not this one.
+            asyncio.get_running_loop().call_later(pause, self._reading.release)
+
+    def _is_named(self, digest: str) -> bool:
+        started = time.monotonic()
+        if started >= self._named_again_at:
+            self._named = self._referenced()
+            ended = time.monotonic()
+            self._named_again_at = ended + _pause_seconds(ended - started, _NAMING_SHARE)
+        return digest in self._named
 
     async def _manifest(self, digest: str) -> Manifest:
         try:
@@ -87,6 +118,11 @@ class FileListServer:
             raise Missing(Reason.NOT_FOUND, "the list of its files is not stored") from error
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"NATS has no list for us: {type(error).__name__}") from error
+
+
+def _pause_seconds(spent: float, share: float) -> float:
+    """How long something rests that took so long, to take no more than a share of the time."""
+    return spent * (1 / share - 1)
 
 
 def files_reply(manifest: Manifest) -> fetch_pb2.FilesReply:
