@@ -14,7 +14,7 @@ BLACK = git ls-files -z -co --exclude-standard '*BUILD' '*.pants' | xargs -0 $(B
 # Options of `make up`.
 NODES ?= 3
 ONCE ?=
-# Models of `make bench-fleet`, whose nodes are those of NODES as given.
+# Models of `make bench-fleet` and `make bench-nodes`, whose nodes are those of NODES as given.
 MODELS ?=
 # Port of `make docs` on this machine.
 PORT ?= 8000
@@ -63,6 +63,10 @@ e2e: venv ## Install the charts on real nodes on this machine and try everything
 test-page: venv ## Use the web page in Chromium, which is fetched from Debian where there is none
 	@$(PYTHON) -m tools.browser $(PYTHON) -m pytest -m browser tests/browser $(T)
 
+.PHONY: test-alerts
+test-alerts: programs ## Have Prometheus evaluate the alert rules and check the metrics; builds promtool once, for minutes
+	@$(PYTHON) -m pytest -m promtool tests/alerts $(T)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports, protos and charts
 	@$(BIN)/ruff check .
@@ -85,6 +89,11 @@ format: venv ## Rewrite the code as lint wants it
 .PHONY: bench
 bench: venv ## Measure an idle cluster: time to Ready, to gone, API requests
 	@$(PYTHON) -m tests.bench.cluster
+
+.PHONY: bench-nodes
+bench-nodes: venv ## Measure many models on many nodes at once, with real fetchers (NODES=20 MODELS=20)
+	@$(PYTHON) -m tests.bench.nodes $(if $(filter command,$(firstword $(origin NODES))),--nodes $(NODES)) \
+		$(if $(MODELS),--models $(MODELS)) $(ARGS)
 
 .PHONY: bench-fleet
 bench-fleet: venv ## Measure controller and status with a simulated fleet (NODES=1000 MODELS=100, ARGS="--idle-seconds 5")

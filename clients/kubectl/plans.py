@@ -53,7 +53,7 @@ def plan_row(manifest: Mapping[str, Any], forecast: Mapping[str, Any]) -> dict[s
         ],
         "remarks": [remark["message"] for remark in forecast.get("remarks") or ()],
         "whole": _wholeness(forecast),
-        "facts": _NOT_TOLD,
+        "facts": _facts(forecast),
         "nodeCount": int(forecast.get("nodeCount", 0)),
         "lackingNodes": int(forecast.get("lackingNodes", 0)),
         "fetchingNodes": int(forecast.get("fetchingNodes", 0)),
@@ -91,7 +91,7 @@ def plan_lines(row: Mapping[str, Any], wide: bool, colour: bool) -> list[str]:
         lines += [
             f"Download   {size}",
             f"Whole      {row['whole']}",
-            f"Facts      {row['facts']} until they are fetched",
+            f"Facts      {_shown_facts(row['facts'])}",
         ]
     lines += [f"Note       {_sentence(remark)}" for remark in row["remarks"]]
     total = f"{row['nodeCount']:,}, of which {row['lackingNodes']:,} lack room"
@@ -138,6 +138,44 @@ def _shown_node(node: Mapping[str, Any]) -> dict[str, Any]:
         "time": "" if there else shown_duration(node["seconds"]) if node["seconds"] else _NOT_TOLD,
         "root": node["root"],
     }
+
+
+def _facts(forecast: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model is; only a problem where that is not known."""
+    said = forecast.get("facts") or {"problem": "the source was not listed"}
+    if said.get("problem"):
+        return {"problem": said["problem"]}
+    return {
+        "architecture": said.get("architecture", ""),
+        "modelType": said.get("modelType", ""),
+        "parameters": int(said.get("parameters", 0)),
+        "parametersExact": bool(said.get("parametersExact")),
+        "parameterSize": said.get("parameterSize", ""),
+        "contextLength": int(said.get("contextLength", 0)),
+        "quantization": said.get("quantization", ""),
+        "dtype": said.get("dtype", ""),
+        "capabilities": list(said.get("capabilities") or ()),
+        "format": said.get("format", ""),
+        "weightBytes": int(said.get("weightBytes", 0)),
+    }
+
+
+def _shown_facts(facts: Mapping[str, Any]) -> str:
+    if "problem" in facts:
+        return f"{_NOT_TOLD}: {facts['problem']}"
+    count = facts["parameters"]
+    about = "" if facts["parametersExact"] else "about "
+    weights = facts["weightBytes"]
+    parts = (
+        facts["architecture"] or facts["modelType"],
+        f"{about}{count:,} parameters" if count else "",
+        f"context {facts['contextLength']:,}" if facts["contextLength"] else "",
+        facts["dtype"],
+        f"quantized by {facts['quantization']}" if facts["quantization"] else "",
+        f"{shown_size(weights)} of weights" if weights else "",
+        ", ".join(facts["capabilities"]),
+    )
+    return "; ".join(filter(None, parts)) or f"{_NOT_TOLD}: the configuration tells none"
 
 
 def _wholeness(forecast: Mapping[str, Any]) -> str:

@@ -112,7 +112,9 @@ def top_rows(models: Sequence[Mapping[str, Any]], entries: Mapping[str, Mapping[
 
 
 def history_rows(model: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """What is still known of a model's past: its conditions, its last download and its events, the oldest first."""
+    """What is still known of a model's past: its conditions, its revisions, its last download and its events, the
+    oldest first.
+    """
     status = model.get("status") or {}
     rows = [_moment(model["metadata"].get("creationTimestamp", ""), "Created", shown_name(model))]
     for each in status.get("conditions") or ():
@@ -120,6 +122,8 @@ def history_rows(model: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) 
         if each["type"] != "Ready":
             what = f"{each['type']}={each['status']}"
             rows.append(_moment(each["lastTransitionTime"], what, f"{each['reason']}: {each.get('message', '')}"))
+    for each in status.get("history") or ():
+        rows.append(_moment(each.get("since", ""), "Revision", _revision(each)))
     if download := status.get("download"):
         told = f"{shown_size(download['bytes'])} in {shown_duration(download['seconds'])}"
         rows.append(_moment(download["finishedAt"], "Downloaded", told))
@@ -127,6 +131,18 @@ def history_rows(model: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) 
         moment = event.get("eventTime") or event.get("lastTimestamp") or event["metadata"].get("creationTimestamp", "")
         rows.append(_moment(moment, f"Event {event.get('reason', '')}", event.get("message") or event.get("note", "")))
     return sorted(rows, key=lambda row: str(row["time"]))
+
+
+def _revision(entry: Mapping[str, Any]) -> str:
+    """A revision, and where it can be gone back to without a download."""
+    named = entry.get("sourceRevision") or entry["digest"]
+    size = shown_size(entry["bytes"]) if entry.get("bytes") else "unknown size"
+    count = entry.get("nodes", 0)
+    if not count:
+        return f"{named}, {size}: on no node"
+    nodes = ", ".join(entry.get("onNodes") or ())
+    more = count - len(entry.get("onNodes") or ())
+    return f"{named}, {size}: on {nodes}{f' and {more} more' if more else ''}"
 
 
 def status_lines(model: Mapping[str, Any], nodes: Sequence[NodeFacts], colour: bool, wide: bool = False) -> list[str]:

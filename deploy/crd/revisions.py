@@ -4,6 +4,8 @@ from deploy.crd.schema import Schema, integer, listing, rule, structure, text
 
 # As services/controller/revisions.py has it.
 REMEMBERED = 5
+# As services/status/history.py has it.
+NAMED_NODES = 10
 
 REVISION_RULES = (
     rule(
@@ -86,6 +88,8 @@ def history_field() -> Schema:
                 "sourceRevision": text("Name of the revision at the source, such as a Git commit."),
                 "bytes": integer("Sum of the sizes of all files.", minimum=0),
                 "files": integer("Number of files.", minimum=0),
+                "nodes": integer("Number of nodes that have all its files.", minimum=0),
+                "onNodes": listing("Some of these nodes, by name.", text("Name of a node."), maxItems=NAMED_NODES),
                 "since": text("Time when OME decided that nodes hold it.", format="date-time"),
                 "source": text("Names the source, its parameters and its Secret, of which the revision is."),
             },

@@ -14,7 +14,8 @@ import nats
 import nats.errors
 import nats.js.errors
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from libs.artifact.reasons import Reason
@@ -38,10 +39,17 @@ _log = structlog.get_logger()
 
 
 class OrderedClient(Client):
-    """A client whose flush() says that the server has taken all that was sent before.
+    """A client whose flush() says that the server has taken all that was sent before, and fails without a connection.
 
-    Overrides a private method. Remove when nats-py writes a ping behind what waits, and not past it.
+    Overrides a private method. Remove when nats-py writes a ping behind what waits, and not past it, and does not call
+    flushed what it keeps until it is connected again.
     """
+
+    async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
+        """Wait until the server has taken what was sent. Raises an error of nats-py."""
+        if not (self.is_connected or self.is_closed):
+            raise nats.errors.ConnectionReconnectingError
+        await super().flush(timeout)
 
     async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
         if self._transport and self._pending:
@@ -54,9 +62,10 @@ class _PersistentClient(OrderedClient):
     """A client that reconnects after every error of the server, and writes what is published closely together at once.
 
     nats-py closes for good when the server refuses a connection. But a refusal passes: the one who answers for our
-    identity may be away for a moment, as after a restart of the server. And it writes as often as its loop turns.
+    identity may be away for a moment, as after a restart of the server. And it writes as often as its loop turns, each
+    message as a TLS record.
 
-    Overrides private methods and calls another. Remove when nats-py has an option to reconnect after refusals, sends
+    Overrides private methods and calls others. Remove when nats-py has an option to reconnect after refusals, sends
     nothing when it closes without a connection, and can gather what it writes.
     """
 
@@ -64,6 +73,7 @@ class _PersistentClient(OrderedClient):
         super().__init__()
         # The server ended the last connection because its time was over.
         self.expired = False
+        self._requests = 0
 
     async def _process_err(self, err_msg: str) -> None:
         if "permissions violation" in err_msg.lower():
@@ -75,8 +85,35 @@ class _PersistentClient(OrderedClient):
     async def _process_connect_init(self) -> None:
         # Wishes of before a reconnect stay: whoever waits for one is answered by the next flusher.
         if not isinstance(self._flush_queue, PacedFlushes):
-            self._flush_queue = PacedFlushes()
+            self._flush_queue = PacedFlushes(self._join_pending)
         await super()._process_connect_init()
+
+    async def _request_new_style(
+        self, subject: str, payload: bytes, timeout: float = 1, headers: dict[str, Any] | None = None
+    ) -> Msg:
+        # nats-py draws two random words for each request. All answers go to one inbox with a random name of its own,
+        # in which a number tells one from the other.
+        if self.is_draining_pubs:
+            raise nats.errors.ConnectionDrainingError
+        if not self._resp_sub_prefix:
+            await self._init_request_sub()
+        self._requests += 1
+        number, prefix = str(self._requests), bytes(self._resp_sub_prefix or b"").decode()
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._resp_map[number] = answer
+        try:
+            await self.publish(subject, payload, reply=prefix + number, headers=headers)
+            async with asyncio.timeout(timeout):
+                return await answer
+        except TimeoutError as error:
+            raise nats.errors.TimeoutError from error
+        finally:
+            self._resp_map.pop(number, None)
+
+    def _join_pending(self) -> None:
+        # asyncio makes a TLS record of each piece, and the server reads, routes and answers record by record.
+        if len(self._pending) > 1:
+            self._pending = [b"".join(self._pending)]
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         if not self.is_connected:

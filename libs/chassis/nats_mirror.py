@@ -58,6 +58,7 @@ class Mirror(Generic[V]):
         filter: str = ">",
         compare_seconds: float = _COMPARE_SECONDS,
         api: Api | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bucket = bucket
         self.entries: dict[str, Entry[V]] = {}
@@ -66,12 +67,16 @@ class Mirror(Generic[V]):
         self._filter = filter
         self._api = api or Api()
         self._compare_seconds = compare_seconds
+        self._clock = clock
         self._synced = asyncio.Event()
         self._feed: Feed | None = None
         self._interruptions = 0
         self._asked = asyncio.Event()
         # Keys that the current reading of everything has not come across yet; None when nothing is being read so.
         self._unconfirmed: set[str] | None = None
+        # Keys that changed after the message at which the present reading continues. What replaced each must come if
+        # the stream still is what it was: a restored store may have undone the change and stored others behind it.
+        self._expected: set[str] = set()
         self._created: datetime | None = None
         # Sequence, subject and time of the last messages, by which an older store is told from ours.
         self._seen: deque[tuple[int, str, int]] = deque(maxlen=_REMEMBERED_MESSAGES)
@@ -157,7 +162,7 @@ class Mirror(Generic[V]):
         self._feed = Feed(client, f"KV_{self.bucket}", self._prefix + self._filter, self._api)
         after = await self._confirmed_sequence(client)
         if not after:
-            self._unconfirmed, self._current_at = set(self.entries), time.monotonic()
+            self._unconfirmed, self._current_at = set(self.entries), self._clock()
         try:
             pending = await self._feed.open(after)
             await self._consume(self._feed, pending, on_change)
@@ -171,7 +176,7 @@ class Mirror(Generic[V]):
         # Each key that we know has a message, besides markers: somebody may have purged the stream.
         whole = self._unconfirmed is not None or info.state.messages >= len(self.entries)
         self._created, self._began_at = info.created, info.state.last_seq
-        if known and whole and time.monotonic() - self._current_at < MARKER_SECONDS / 2:
+        if known and whole and self._clock() - self._current_at < MARKER_SECONDS / 2:
             for sequence, subject, time_ns in self._witnesses():
                 try:
                     stored = await client.jsm(prefix=self._api.prefix).get_msg(
@@ -182,11 +187,17 @@ class Mirror(Generic[V]):
                     continue
                 same_time = stored.time and abs(stored.time.timestamp() - time_ns / 1e9) < _SAME_TIME_SECONDS
                 if stored.subject == subject and same_time:
+                    self._expect_changes_after(sequence)
                     return sequence
                 break
         self._seen.clear()
+        self._expected.clear()
         self._read_to = 0
         return 0
+
+    def _expect_changes_after(self, sequence: int) -> None:
+        self._expected.update(subject.removeprefix(self._prefix) for seen, subject, _ in self._seen if seen > sequence)
+        self._expected.update(key for key, entry in self.entries.items() if entry.revision > sequence)
 
     def _witnesses(self) -> Iterator[tuple[int, str, int]]:
         """The last message, and ever older ones at growing distances."""
@@ -197,28 +208,34 @@ class Mirror(Generic[V]):
 
     async def _consume(self, feed: Feed, pending: int, on_change: Callable[[str], None]) -> None:
         # A little off, so that a thousand mirrors that began in one moment do not compare in one.
-        compare_at = time.monotonic() + self._compare_seconds * random.uniform(0.75, 1.25)
+        compare_at = self._clock() + self._compare_seconds * random.uniform(0.75, 1.25)
         idle = pending == 0
         while True:
             if idle:
                 self._complete(on_change)
-            delivered = await feed.next(compare_at - time.monotonic())
+            delivered = await feed.next(compare_at - self._clock())
             if delivered is None:
                 idle = True
                 continue
             self._take(delivered, on_change)
             idle = delivered.pending == 0
-            if time.monotonic() >= compare_at:
+            if self._clock() >= compare_at:
                 raise FeedLost
 
     def _complete(self, on_change: Callable[[str], None]) -> None:
-        """The server has nothing that we have not read: what was not come across is gone."""
+        """The server has nothing that we have not read: what was not come across is gone.
+
+        Raises FeedLost when it has another history than the one that was read, to have everything read again.
+        """
+        if self._expected:
+            self._seen.clear()
+            raise FeedLost("changes that were read have been undone")
         gone, self._unconfirmed = self._unconfirmed or (), None
         self._read_to = self._began_at
         for key in gone:
             if self.entries.pop(key, None):
                 on_change(key)
-        self._current_at, self._interruptions = time.monotonic(), 0
+        self._current_at, self._interruptions = self._clock(), 0
         self._synced.set()
 
     def _take(self, delivered: Delivered, on_change: Callable[[str], None]) -> None:
@@ -226,6 +243,7 @@ class Mirror(Generic[V]):
         key = message.subject.removeprefix(self._prefix)
         known = self.entries.get(key)
         self._seen.append((delivered.sequence, message.subject, delivered.time_ns))
+        self._expected.discard(key)
         # A server that came back with an older store counts from there: what it has now is what there is.
         anew = self._unconfirmed is not None and key in self._unconfirmed
         if anew and self._unconfirmed is not None:

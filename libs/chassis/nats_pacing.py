@@ -5,6 +5,7 @@ follow each other closely go together; one that comes alone waits for nothing. M
 """
 
 import asyncio
+from collections.abc import Callable
 
 # What a message waits at the most because another went before it. Nobody sees so little; a busy gateway sends twenty
 # messages in that time.
@@ -17,8 +18,10 @@ class PacedFlushes(asyncio.Queue["asyncio.Future[None]"]):
     A wish stays in the queue until its time has come, so that whoever publishes meanwhile sees that somebody has asked.
     """
 
-    def __init__(self, gather_seconds: float = _GATHER_SECONDS) -> None:
+    def __init__(self, gather: Callable[[], None], gather_seconds: float = _GATHER_SECONDS) -> None:
+        """gather is called right before each flush."""
         super().__init__()
+        self._gather = gather
         self._gather_seconds = gather_seconds
         self._due = 0.0
 
@@ -29,6 +32,7 @@ class PacedFlushes(asyncio.Queue["asyncio.Future[None]"]):
         if (remaining := self._due - loop.time()) > 0:
             self.put_nowait(wish)
             await asyncio.sleep(remaining)
-            wish = self.get_nowait()
+            wish = await super().get()
         self._due = loop.time() + self._gather_seconds
+        self._gather()
         return wish

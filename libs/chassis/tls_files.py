@@ -93,6 +93,9 @@ class TlsFiles:
 
     def _read(self) -> TlsIdentity:
         found = self._contents()
+        if found == self.current:
+            # OpenSSL takes milliseconds to say the same again, and every process asks each second.
+            return found
         try:
             # Without a password OpenSSL would ask the terminal for that of an encrypted key.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from libs.artifact.wording import one_line
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
@@ -101,8 +103,9 @@ class SentTraces:
             context=_context(ids.trace, own),
             parent=_context(ids.trace, parent) if parent else None,
             resource=self._resource,
-            attributes=dict(about),
-            status=Status(StatusCode.ERROR, failed) if failed else Status(StatusCode.OK),
+            # What cannot be sent would take all spans of its batch with it.
+            attributes={key: one_line(value) if isinstance(value, str) else value for key, value in about.items()},
+            status=Status(StatusCode.ERROR, one_line(failed)) if failed else Status(StatusCode.OK),
             start_time=int(started * 1e9),
             # Clocks are set now and then; a span that ends before it begins is shown as one of many years.
             end_time=int(max(started, ended) * 1e9),

@@ -16,6 +16,7 @@ from libs.artifact.labels import STORAGE_LABELS
 from libs.artifact.reasons import Reason
 from libs.artifact.sizes import shown_size
 from libs.artifact.uri import VolumeClaimUri, parse_uri
+from libs.model.annotated import annotation_details
 from libs.model.matching import Rule, group_misses, judge_rules, missing_rules, shown_group
 from libs.model.placement import check_placement
 from libs.model.remedies import CREDENTIALS_PLACE, Remedy, Retry, Who, remedy_of, retry_of_listing
@@ -35,7 +36,11 @@ _BAD = {
     "RolledOut": "False",
     "Complete": "False",
     "Parsed": "False",
+    "Following": "False",
 }
+# A failure that this condition tells is one of a listing, whatever was listed before.
+_FOLLOWING = "Following"
+_WARNINGS_TOLD = 3
 # A weight whose base does not exist goes nowhere, whatever else there is to say of it.
 _BASE_NOT_FOUND = "BaseNotFound"
 _ROOM_COUNTED = "How much room a node has decides whether it gets a model, and not whether it keeps one."
@@ -165,6 +170,7 @@ def explain_model(
     names = {node.name for node in chosen}
     others = [node for node in known if node.name not in names]
     details = [*_standing_details(chosen, _closed(storage)), *missed_details(storage, _places(others), with_labels)]
+    told_besides = (*annotation_details(model["metadata"]), *_warning_details(model))
     verdict = f"{len(held):,} of {_count(len(known), 'node')} {'holds' if len(held) == 1 else 'hold'} the model"
     verdict += f"; {len(chosen):,} {'is' if len(chosen) == 1 else 'are'} chosen by its rules."
     cause = _foremost(model)
@@ -173,7 +179,7 @@ def explain_model(
         return Explanation(
             verdict,
             bool(chosen),
-            details=tuple(details),
+            details=(*details, *told_besides),
             next="" if nothing else Retry.WORKING,
             todo=_more_nodes(storage, len(chosen), len(known)) if nothing else _NOTHING_TO_DO,
         )
@@ -182,7 +188,9 @@ def explain_model(
     who, todo = _acts(remedy)
     last = f"{cause.condition} says {cause.reason}{'' if _is_told(cause.message, details) else f': {cause.message}'}"
     last, todo = _sentence(last), _with_secret(todo, storage)
-    return Explanation(verdict, bool(chosen), details=tuple(details), last=last, next=retry, who=who, todo=todo)
+    return Explanation(
+        verdict, bool(chosen), details=(*details, *told_besides), last=last, next=retry, who=who, todo=todo
+    )
 
 
 def foremost_cause(status: Mapping[str, Any]) -> tuple[str, str, str] | None:
@@ -204,7 +212,7 @@ def _foremost(model: Mapping[str, Any]) -> _Cause | None:
     status = model.get("status") or {}
     found = foremost_cause(status)
     resolved = any(each["type"] == "Resolved" and each["status"] == "True" for each in status.get("conditions") or ())
-    return _Cause(*found, listing=not resolved) if found else None
+    return _Cause(*found, listing=not resolved or found[0] == _FOLLOWING) if found else None
 
 
 def _about_all(model: Mapping[str, Any]) -> Explanation | None:
@@ -429,6 +437,16 @@ def _standing_details(chosen: Sequence[NodeFacts], closed: str) -> Iterable[str]
             if len(members) > 1
             else (f"{_names([members[0].name])} {said}.{because}")
         )
+
+
+def _warning_details(model: Mapping[str, Any]) -> Iterator[str]:
+    """What is odd about the files, and who can do what about it."""
+    warnings = (model.get("status") or {}).get("warnings") or ()
+    for warning in warnings[:_WARNINGS_TOLD]:
+        remedy = _remedy(warning["reason"])
+        yield f"{warning['reason']}: {_sentence(warning['message'])} For {remedy.who}: {remedy.what}"
+    if (more := len(warnings) - _WARNINGS_TOLD) > 0:
+        yield f"{_count(more, 'more warning')}: see .status.warnings."
 
 
 def _places(nodes: Iterable[NodeFacts]) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -6,6 +6,7 @@ docs/guides/troubleshooting.md tells the same at length. Pure.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from libs.artifact.findings import Finding
 from libs.artifact.reasons import Reason
 
 
@@ -29,6 +30,7 @@ class Retry(StrEnum):
     LISTING = "OME lists the source again by itself, with pauses of at most 10 minutes."
     WATCHED = "OME sees the change at once."
     HEARD = "OME notices by itself when the fetcher reports again."
+    HEALED = "OME goes on by itself as soon as that is cured."
     WORKING = "OME goes on by itself."
 
 
@@ -152,6 +154,85 @@ _REMEDIES: dict[str, Remedy] = {
     ),
     Reason.INCOMPLETE: Remedy(
         Who.PUBLISHER, 'Publish the missing files, or set storage.parameters.allowIncomplete: "true".', Retry.LISTING
+    ),
+}
+_WELL = Remedy(Who.NOBODY, _NOTHING, Retry.WORKING)
+# What is said of a rollout, of a weight and its base, and where all is well.
+_REMEDIES |= {
+    "RolloutHalted": Remedy(
+        Who.OWNER,
+        "Cure what fails on the nodes that take the new revision first, or go back by the annotation "
+        "models.ome.io/revision.",
+        Retry.HEALED,
+    ),
+    "RolloutPaused": _WELL,
+    "RollingOut": _WELL,
+    "RevisionLost": Remedy(Who.OWNER, "Name a revision in storage.storageUri to give all nodes the same.", Retry.EDIT),
+    "OtherBaseNamed": Remedy(
+        Who.OWNER, "Correct baseModelRef, unless the repository that the adapter names is a copy.", Retry.EDIT
+    ),
+    "BaseDeleted": Remedy(Who.OWNER, "Delete the weights too, or give them another base.", Retry.WATCHED),
+    **dict.fromkeys(
+        (
+            "AllNodesReady",
+            "AllNodesUpdated",
+            "AsExpected",
+            "Available",
+            "BaseNamed",
+            "Found",
+            "Listed",
+            "MergedWeights",
+            "ModulesFit",
+            "NodesReady",
+            "NothingToResolve",
+            "Parsed",
+            "ParsingSkipped",
+            "Ready",
+            "Recovered",
+            "Resolved",
+            "Unproven",
+            "VolumeReady",
+            "WeightsRefer",
+            "Whole",
+        ),
+        _WELL,
+    ),
+}
+_PUBLISH = Remedy(Who.PUBLISHER, "Publish the files that are missing or damaged.", Retry.LISTING)
+_LOOK = Remedy(Who.OWNER, "Look whether whatever serves the model reads these files.", Retry.EDIT)
+# What is odd about the files themselves.
+_REMEDIES |= {
+    **dict.fromkeys(
+        (
+            Finding.MISSING_SHARDS,
+            Finding.MISSING_FILES,
+            Finding.MISSING_PART,
+            Finding.EMPTY_FILE,
+            Finding.TRUNCATED_FILE,
+            Finding.NO_WEIGHTS,
+            Finding.NO_TOKENIZER,
+        ),
+        _PUBLISH,
+    ),
+    Finding.POINTER_FILE: Remedy(
+        Who.PUBLISHER, "Upload the file itself: what stands there points to it in Git LFS.", Retry.LISTING
+    ),
+    Finding.ERROR_PAGE: Remedy(
+        Who.PUBLISHER,
+        "Upload the file again: what stands there is a web page that was saved in its place.",
+        Retry.LISTING,
+    ),
+    **dict.fromkeys((Finding.OTHER_FORMAT, Finding.UNKNOWN_WEIGHTS, Finding.ODD_FILE, Finding.EXTRA_SHARDS), _LOOK),
+    **dict.fromkeys(
+        (Finding.VARIANT_CHOSEN, Finding.SEVERAL_VARIANTS, Finding.FILES_LEFT_OUT),
+        Remedy(
+            Who.OWNER,
+            "Choose files by storage.parameters.allowPatterns and ignorePatterns, if others are meant.",
+            Retry.EDIT,
+        ),
+    ),
+    Finding.PICKLED_WEIGHTS: Remedy(
+        Who.OWNER, "Load such files only from a publisher that you trust: they can hold programs.", Retry.EDIT
     ),
 }
 # Failures of the listing are tried again whatever the reason is.

@@ -7,7 +7,7 @@ that no model names any more, nothing is told.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Set
+from collections.abc import Callable
 
 import nats.errors
 import nats.js.errors
@@ -31,49 +31,49 @@ _QUEUE = "ome-file-lists"
 # A browser lays out so many rows at once, and they fit into one message.
 _MOST_FILES = 200
 _PATH_CHARACTERS, _CHECKSUM_CHARACTERS = 250, 128
+# One replica of the status service asks four at a time.
+_MOST_WAITING = 32
 _MANIFEST_SECONDS = 10.0
+# Reading lists may take this part of the time, which planning needs as well; after one that took long because the store
+# is slow, the next does not wait for longer than that.
+_READING_SHARE, _LONGEST_PAUSE_SECONDS = 0.25, 2.0
 # Answers, of 40 kB at most: many look at few models at a time.
 _REMEMBERED = 64
-# Requests at a time; a status service asks four.
-_MOST_REQUESTS = 64
-# Of the time, which planning needs as well, finding out which artifacts a large fleet names may take this part, and
-# reading lists that one; after a list of a store that is slow, the next one does not wait for longer.
-_NAMING_SHARE, _READING_SHARE, _LONGEST_PAUSE_SECONDS = 0.05, 0.25, 2.0
 _log = structlog.get_logger()
 
 
 class FileListServer:
     """Answers from what is stored; replicas share the work. One manifest is read at a time: it may be large."""
 
-    def __init__(self, client: Client, js: JetStreamContext, referenced: Callable[[], Set[str]]) -> None:
+    def __init__(self, client: Client, js: JetStreamContext, is_named: Callable[[str], bool]) -> None:
+        """is_named says whether a model names an artifact."""
         self._client = client
         self._js = js
-        self._referenced = referenced
+        self._is_named = is_named
+        self._waiting = 0
         self._reading = asyncio.Lock()
         self._known: OrderedDict[str, fetch_pb2.FilesReply] = OrderedDict()
-        self._named: Set[str] = frozenset()
-        self._named_again_at = 0.0
-        self._running = 0
 
     async def run(self) -> None:
         """Answer until cancelled."""
         async with asyncio.TaskGroup() as group:
 
             async def begin(message: Msg) -> None:
-                if self._running < _MOST_REQUESTS:
-                    self._running += 1
-                    group.create_task(self._answer(message))
+                group.create_task(self._answer(message))
 
             await self._client.subscribe(names.FILES_SUBJECT, queue=_QUEUE, cb=begin)
             await asyncio.Event().wait()
 
     async def _answer(self, message: Msg) -> None:
+        self._waiting += 1
         try:
+            if self._waiting > _MOST_WAITING:
+                raise Unavailable(Reason.OVERLOADED, "too many lists of files are read at this time: ask again later")
             reply = await self._files(fetch_pb2.FilesRequest.FromString(message.data).digest)
         except (DecodeError, InvalidValue, ServiceError) as error:
             reply = fetch_pb2.FilesReply(problem=problem_of(error, "controller"))
         finally:
-            self._running -= 1
+            self._waiting -= 1
         try:
             await message.respond(reply.SerializeToString())
         except nats.errors.Error as error:
@@ -96,17 +96,9 @@ class FileListServer:
                 if len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
         finally:
-            pause = min(_pause_seconds(time.monotonic() - started, _READING_SHARE), _LONGEST_PAUSE_SECONDS)
             # The next one waits, and not this one.
-            asyncio.get_running_loop().call_later(pause, self._reading.release)
-
-    def _is_named(self, digest: str) -> bool:
-        started = time.monotonic()
-        if started >= self._named_again_at:
-            self._named = self._referenced()
-            ended = time.monotonic()
-            self._named_again_at = ended + _pause_seconds(ended - started, _NAMING_SHARE)
-        return digest in self._named
+            pause = (time.monotonic() - started) * (1 / _READING_SHARE - 1)
+            asyncio.get_running_loop().call_later(min(pause, _LONGEST_PAUSE_SECONDS), self._reading.release)
 
     async def _manifest(self, digest: str) -> Manifest:
         try:
@@ -118,11 +110,6 @@ class FileListServer:
             raise Missing(Reason.NOT_FOUND, "the list of its files is not stored") from error
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable(Reason.UNAVAILABLE, f"NATS has no list for us: {type(error).__name__}") from error
-
-
-def _pause_seconds(spent: float, share: float) -> float:
-    """How long something rests that took so long, to take no more than a share of the time."""
-    return spent * (1 / share - 1)
 
 
 def files_reply(manifest: Manifest) -> fetch_pb2.FilesReply:

@@ -114,7 +114,8 @@ class ForecastServer:
         self, forecast: model_pb2.Forecast, model: ModelSpec, source: ModelSource, pool: str
     ) -> fetch_pb2.Resolution | None:
         """What listing the source has found or failed with; None where nobody could list it."""
-        task = fetch_pb2.TrialTask(source=source.source, namespace=model.ref.namespace)
+        schema_path = (model.storage or {}).get("schemaPath") or ""
+        task = fetch_pb2.TrialTask(source=source.source, namespace=model.ref.namespace, schema_path=schema_path)
         try:
             if source.source.has_secret:
                 await self._credentials.read(task.credentials, model, source)
@@ -127,6 +128,8 @@ class ForecastServer:
             return fetch_pb2.Resolution(problem=problem) if is_final else None
         forecast.files.extend(reply.files)
         forecast.disk_bytes = reply.disk_bytes
+        if reply.HasField("facts"):
+            forecast.facts.CopyFrom(reply.facts)
         problem = reply.resolution.problem
         forecast.source_reason, forecast.source_message = problem.reason, problem.message
         forecast.listed = reply.resolution.HasField("artifact") and bool(reply.resolution.artifact.digest)

@@ -121,7 +121,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 group.create_task(loop.queue.run(reconcile, workers=_WORKERS))
                 group.create_task(known.gates.queue.run(lift, workers=_LIFTERS))
                 group.create_task(ForecastServer(client, known, credentials).run())
-                group.create_task(FileListServer(client, js, known.referenced_digests).run())
+                group.create_task(FileListServer(client, js, known.names_artifact).run())
 
         async def sweep() -> None:
             for mirror, _ in mirrors:

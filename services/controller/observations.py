@@ -286,6 +286,14 @@ class Observations:
         ]
         return {artifact.digest for artifact in artifacts if artifact.digest}
 
+    def names_artifact(self, digest: str) -> bool:
+        """Whether the plan of a model has an artifact, for its nodes now or in its history."""
+        return any(
+            digest == artifact.digest
+            for entry in self.plans.entries.values()
+            for artifact in (entry.value.artifact, *(each.artifact for each in entry.value.history))
+        )
+
     def model(self, uid: str) -> ModelSpec | None:
         """The model as its object says, or None when there is none."""
         return self._specs.get(uid)

@@ -647,6 +647,8 @@ def _look_for_revisions(
     states = [observed.states.get(node) for node in intent.report.desired_nodes]
     distinct = {each.content_digest: each for each in held}.values()
     why = next(filter(None, (listings.why_again(states, each) for each in distinct)), "")
+    if _awaits_branch(observed, model, case.source):
+        why = "nobody names a revision any more"
     if why and not model.named_revision:
         _heed(intent, listings.list_again(case, why))
     if model.follows and held[0].artifact.digest:
@@ -683,7 +685,7 @@ def _stage(
             shown_revision(pinned.artifact),
         )
     if not decision.staying:
-        if not model.named_revision:
+        if not model.named_revision and not _awaits_branch(observed, model, source):
             report.pinned.CopyFrom(fetch_pb2.Revision(artifact=artifact, source_key=source.key))
         decision = _roll_out(intent, observed, model, artifact, wall_seconds, lost_since)
     history = with_revision(report.history, artifact, source.key, wall_seconds)
@@ -704,11 +706,29 @@ def _pinned(intent: _Intent, source: ModelSource) -> fetch_pb2.Revision | None:
 
 
 def _pinned_source(intent: _Intent, source: ModelSource, model: ModelSpec) -> fetch_pb2.Source | None:
-    """The source at the revision that the model is pinned to, which is to be listed again."""
-    pinned = _pinned(intent, source)
-    if pinned is None or model.follows or model.named_revision:
-        return None
-    return source_at(source.source, pinned.artifact.source_revision)
+    """The source at the revision that the model is pinned to, or that a person names, which is to be listed again: of
+    that nodes need the manifest.
+    """
+    revision = None if model.follows else _pinned(intent, source)
+    if model.named_revision:
+        try:
+            revision = named_revision(intent.report.history, model.named_revision, source.key)
+        except InvalidValue:
+            # Told once the source is listed.
+            return None
+    return source_at(source.source, revision.artifact.source_revision) if revision else None
+
+
+def _awaits_branch(observed: Observed, model: ModelSpec, source: ModelSource) -> bool:
+    """Whether what was listed is a revision that was named after a loss and is named no more: it is not known what the
+    source has, as a pinned model would take it then.
+    """
+    before, resolution = observed.plan, observed.resolutions.get(source.key)
+    if before is None or resolution is None or model.named_revision or model.follows:
+        return False
+    asked = observed.asked.get(source.key)
+    answered = asked is not None and 1 < asked.attempt == resolution.attempt
+    return bool(before.history) and not before.HasField("pinned") and not answered
 
 
 def _holding_pinned(standings: Iterable[rollout.Standing], digest: str, observed: Observed) -> list[rollout.Standing]:
@@ -987,8 +1007,8 @@ def _let_go(observed: Observed, node: str, reason: str, rules: Rules, now: float
     absence = _absence(observed, held, state, now)
     if held is None or held.assignment.goal != fetch_pb2.GOAL_ABSENT:
         return Assign(node, absence, held.revision if held else 0, reason), None
-    if _waits(held.assignment) != _waits(absence):
-        return Assign(node, absence, held.revision, "how long the node waits has changed"), None
+    if _terms(held.assignment) != _terms(absence):
+        return Assign(node, absence, held.revision, "how the node lets go has changed"), None
     if state and state.phase == model_pb2.NODE_PHASE_DELETED and state.assignment_revision == held.revision:
         return Forget(node, "the node has confirmed that it holds nothing"), None
     if view.unreachable_since is None:
@@ -1013,6 +1033,9 @@ def _absence(
         # What no object stands for any more counts to nobody's budget.
         reserve=bool(observed.model and observed.model.deleting and observed.model.reserve and not observed.budget),
     )
+    if observed.model is None and held and held.assignment.goal == fetch_pb2.GOAL_ABSENT:
+        # What was said last counts for one whose object has gone.
+        absence.reserve = held.assignment.reserve
     if observed.model:
         absence.MergeFrom(fetch_pb2.Assignment(in_use_grace_seconds=observed.model.in_use_grace_seconds))
     elif held and held.assignment.HasField("in_use_grace_seconds"):
@@ -1026,10 +1049,10 @@ def _absence(
     return absence
 
 
-def _waits(absence: fetch_pb2.Assignment) -> tuple[bool, int | None]:
-    """What decides how long a node keeps what it is to let go of."""
+def _terms(absence: fetch_pb2.Assignment) -> tuple[bool, int | None, bool]:
+    """What decides how long a node keeps what it is to let go of, and whether its files stay."""
     grace = absence.in_use_grace_seconds if absence.HasField("in_use_grace_seconds") else None
-    return absence.HasField("unselected_since"), grace
+    return absence.HasField("unselected_since"), grace, absence.reserve
 
 
 def _content_digest(assignment: fetch_pb2.Assignment) -> str:

@@ -23,8 +23,10 @@ class Tellings:
     def __init__(self) -> None:
         self._seen: dict[PodKey, float] = {}
         self._told: dict[PodKey, tuple[tuple[str, str], float]] = {}
-        # When a Pod has its turn, if it has been given one; and from when on there are turns for a namespace.
-        self._turns: dict[PodKey, float] = {}
+        # When it is the turn of those of which it is time, each once: so none has to look whenever another was told.
+        # By namespace, as the two that follow: when the turn after the last one is, and when another may be told.
+        self._turns: dict[str, dict[PodKey, float]] = {}
+        self._next_turn: dict[str, float] = {}
         self._free_at: dict[str, float] = {}
 
     def wait_seconds(self, pod: PodKey, word: Word, now: float) -> float | None:
@@ -36,25 +38,37 @@ class Tellings:
         due = self._seen.setdefault(pod, now) + FIRST_SECONDS
         if told := self._told.get(pod):
             if told[0] == word.news:
-                self._turns.pop(pod, None)
+                self._leave(pod)
                 return None
             due = told[1] + BETWEEN_SECONDS
         if due > now:
             return due - now
-        turn = self._turns.get(pod)
-        if turn is None:
-            # Namespaces come and go for ever.
-            self._free_at = {each: at for each, at in self._free_at.items() if at > now}
-            turn = self._turns[pod] = self._free_at.get(pod[0], now)
-            self._free_at[pod[0]] = turn + APART_SECONDS
+        namespace = pod[0]
+        turns = self._turns.setdefault(namespace, {})
+        turn, free = turns.get(pod), self._free_at.get(namespace, now)
+        # Whose turn has passed while others were told waits for another one.
+        if turn is None or turn <= now < free:
+            turn = turns[pod] = max(now, free, self._next_turn.get(namespace, now))
+            self._next_turn[namespace] = turn + APART_SECONDS
         return max(0.0, turn - now)
 
     def told(self, pod: PodKey, word: Word, now: float) -> None:
         """A Pod is being told a word."""
         self._told[pod] = word.news, now
-        self._turns.pop(pod, None)
+        # Namespaces come and go for ever.
+        self._free_at = {each: at for each, at in self._free_at.items() if at > now}
+        self._free_at[pod[0]] = now + APART_SECONDS
+        self._leave(pod)
 
     def forget(self, pod: PodKey) -> None:
         """A Pod no longer waits."""
-        for remembered in (self._seen, self._told, self._turns):
-            remembered.pop(pod, None)
+        self._seen.pop(pod, None)
+        self._told.pop(pod, None)
+        self._leave(pod)
+
+    def _leave(self, pod: PodKey) -> None:
+        turns = self._turns.get(pod[0], {})
+        turns.pop(pod, None)
+        if not turns:
+            self._turns.pop(pod[0], None)
+            self._next_turn.pop(pod[0], None)

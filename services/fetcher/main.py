@@ -14,6 +14,7 @@ from libs.chassis.tls_files import tls_files
 from libs.chassis.traces import open_traces
 from libs.chassis.work import KeyedQueue
 from libs.model.eviction import Watermarks
+from ome.fetch.v1.fetch_pb2 import NodeLimits
 from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.credentials import NodeCredentials
 from services.fetcher.fleet.gateway import Gateway
@@ -97,6 +98,9 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         stack.enter_context(sources)
         slots = Slots(settings.parallel_downloads, settings.small_model_bytes)
         sharing = Sharing(settings.bandwidth_bytes_per_second, settings.connections_per_origin)
+        limits = NodeLimits(
+            bytes_per_second=settings.bandwidth_bytes_per_second, connections_per_host=settings.connections_per_origin
+        )
         queue: KeyedQueue[str] = KeyedQueue("models", settings.retry_max_seconds)
         use = UseClient(gateway, assignments)
 
@@ -119,7 +123,7 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             keeper.give_up_revisions,
         )
         fetching = stack.enter_context(
-            Fetching(slots.total, roots, manifests, credentials, sources, sharing, evictor.make_room)
+            Fetching(slots.total, roots, manifests, credentials, sources, sharing, evictor.make_room, keeper.held_bytes)
         )
         pace = Pace(settings.priority_across_namespaces, settings.least_bytes_per_second, settings.slow_seconds)
         traces = open_traces("fetcher", node, settings.traces_endpoint, settings.traces_ratio)
@@ -186,7 +190,16 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
             ),
             verifier.run(),
             publish_progress(gateway, downloads.progress),
-            send_heartbeats(gateway, node, VERSION, settings.pool, settings.heartbeat_seconds, evictor.capacities),
+            send_heartbeats(
+                gateway,
+                node,
+                VERSION,
+                settings.pool,
+                settings.heartbeat_seconds,
+                evictor.capacities,
+                downloads.rates,
+                limits,
+            ),
         ]
         async with asyncio.TaskGroup() as group:
             for loop in loops:

@@ -23,6 +23,9 @@ PARSES = Counter("ome_fetcher_parses_total", "Requests to the parser, by reason 
 ROOT_FREE_BYTES = Gauge("ome_fetcher_root_free_bytes", "Free space of a model root.", ["root"])
 ROOT_USABLE = Gauge("ome_fetcher_root_usable", "1 if models can lie in a model root, and 0 if not.", ["root"])
 SCRUBS = Counter("ome_fetcher_scrubs_total", "Artifacts that were read and hashed anew, by result.", ["result"])
+# A series that begins with its first damage shows no increase, so the alert would not see it.
+for _result in ("Ok", "Damaged", "Skipped"):
+    SCRUBS.labels(result=_result)
 VERIFIED_BYTES = Counter(
     "ome_fetcher_verified_bytes_total", "Bytes of artifacts on disk that were read and hashed anew."
 )

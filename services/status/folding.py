@@ -127,7 +127,7 @@ def fold(
     told["verification"] = verification_document(_annotations(model), situation.desired, states)
     status |= {name: document for name, document in told.items() if document}
     status |= relation_fields(model, relations, metadata)
-    if history := history_document(plan, previous):
+    if history := history_document(plan, states, previous):
         status["history"] = history
         if "artifact" in status and len(history) > 1:
             status["artifact"]["previous"] = history[1]["digest"]

@@ -101,20 +101,17 @@ class Forecaster:
 
     def _add_times(self, forecast: Forecast) -> None:
         """How long each node would take, at the rate that it had last from a source of the same kind."""
-        now, scheme = asyncio.get_running_loop().time(), _scheme(forecast.source)
+        scheme = forecast.source.partition("://")[0]
         for node in forecast.nodes:
             if node.room in (ROOM_VERDICT_UNSPECIFIED, ROOM_VERDICT_HELD):
                 continue
-            seen = self._observations.rates.of_node(node.node, now)
-            rate = next((rate for uid, rate in seen if self._scheme_of(uid) == scheme), 0)
-            if rate:
+            # What nodes say of themselves, every replica has heard, and so has one that was started a moment ago.
+            heartbeat = self._observations.heartbeat(node.node)
+            told = heartbeat.rates if heartbeat else ()
+            rate = next((each.bytes_per_second for each in told if each.scheme == scheme), 0)
+            if rate > 0:
                 node.bytes_per_second = rate
                 node.seconds = max(1, forecast.artifact.bytes // rate)
-
-    def _scheme_of(self, uid: str) -> str:
-        model = self._cluster.models.get(uid) or {}
-        storage = (model.get("spec") or {}).get("storage") or {}
-        return _scheme(storage.get("storageUri") or "")
 
 
 async def _hide_models(forecast: Forecast, viewer: Viewer) -> None:
@@ -141,7 +138,3 @@ def _seat(seats: Seats[str], key: str, whose: str) -> Iterator[None]:
 
 def _place(ref: ModelRef) -> str:
     return f"namespace {ref.namespace}" if ref.namespace else "the cluster"
-
-
-def _scheme(uri: str) -> str:
-    return uri.partition("://")[0]

@@ -61,10 +61,10 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What one state of a model comes to, beside the objects that it follows from."""
+    """What one state of a model comes to, beside what it follows from: a model with this uid has one name for ever."""
 
-    model: Mapping[str, Any]
     state: NodeModelState
+    without_facts: bool
     label: str
     readable_label: str
     key: str
@@ -83,17 +83,17 @@ class Shown:
     def of(self, uid: str, model: Mapping[str, Any], state: NodeModelState, word: str) -> _Shown:
         """What a state of a model comes to; word is that of its phase."""
         known = self._known.get((uid, id(state)))
+        without_facts = skips_parsing(model["metadata"].get("annotations") or {})
         # An address may have been given to another object since.
-        if known and known.state is state and known.model is model:
+        if known and known.state is state and known.without_facts == without_facts:
             return known
         if len(self._known) >= _KEPT:
             self._known.clear()
         ref = model_ref(model)
         readable, key = _names(ref.kind, ref.namespace, ref.name)
-        without_facts = skips_parsing(model["metadata"].get("annotations") or {})
         entry = _entry(uid, word, state.SerializeToString(deterministic=True), without_facts)
         size = len(key.encode()) + len(entry.encode())
-        shown = _Shown(model, state, uid_label(uid), readable, key, word, entry, ref.namespace, size)
+        shown = _Shown(state, without_facts, uid_label(uid), readable, key, word, entry, ref.namespace, size)
         self._known[uid, id(state)] = shown
         return shown
 
@@ -104,7 +104,7 @@ def node_report(
     """Report on one node. models are all that exist, by uid; states are the node's own, by the same.
 
     A model that is being deleted is left out at once, so that nothing is scheduled onto a copy that goes away. What
-    shown remembers of other nodes saves the work to find it out again; models and states must not be changed then.
+    shown remembers of other nodes saves the work to find it out again; states must not be changed then.
     """
     shown = shown or Shown()
     labels: dict[str, str] = {}

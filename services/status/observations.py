@@ -35,7 +35,6 @@ from ome.fetch.v1.fetch_pb2 import ModelPlan, NodeHeartbeat, NodeModelState, Pro
 from ome.model.v1.model_pb2 import NODE_PHASE_READY, NODE_PHASE_UPDATING
 from services.status.following import API
 from services.status.node_report import storage_labels
-from services.status.rates import Rates
 
 # Different states that are kept as one message each. What goes beyond costs memory, and nothing else.
 _SHARED_STATES = 20_000
@@ -76,8 +75,6 @@ class Observations:
         # Models whose nodes refer to facts, by the key of these.
         self._referring: defaultdict[str, set[str]] = defaultdict(set)
         self._progress: dict[tuple[str, str], Progress] = {}
-        # How fast transfers went, also of those that have ended.
-        self.rates = Rates()
         self._heard_at: dict[str, float] = {}
         # How much room each node has, as its labels are to say.
         self._room: dict[str, dict[str, str]] = {}
@@ -202,7 +199,6 @@ class Observations:
             # A gateway of an earlier version passes on what it does not know.
             bound_progress(said)
             self._progress[node, uid] = said
-            self.rates.saw(node, uid, said.bytes_per_second, asyncio.get_running_loop().time())
             listener.progressed(node, uid)
 
         await client.subscribe(progress_subject("*", "*"), cb=progressed)

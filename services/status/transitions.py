@@ -68,6 +68,8 @@ def _progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[E
     coming = _coming(after)
     if coming and coming not in (_coming(before), (before.get("artifact") or {}).get("digest")) and not completed:
         yield EventDraft(NORMAL, "Resolved", now["Resolved"]["message"])
+    if _status("Following", was) == "False" and _status("Following", now) == "True":
+        yield EventDraft(NORMAL, now["Following"]["reason"], now["Following"]["message"])
     lifecycle = after.get("lifecycle")
     if lifecycle in ("Deleting", "Disabled") and lifecycle != before.get("lifecycle"):
         yield EventDraft(NORMAL, str(lifecycle), _cause("Complete", now))
@@ -97,6 +99,8 @@ def _warnings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[E
     for name in ("BaseFound", "Compatible"):
         if _status(name, now) == "False" != _status(name, was) and _reason(name, now) not in known:
             yield EventDraft(WARNING, now[name]["reason"], _cause(name, now))
+    if _status("Following", now) == "False" and _reason("Following", now) != _reason("Following", was):
+        yield EventDraft(WARNING, now["Following"]["reason"], now["Following"]["message"])
     if _reason("Referenced", now) == Reason.DELETING != _reason("Referenced", was):
         yield EventDraft(WARNING, "BaseDeleted", now["Referenced"]["message"])
     if _status("Parsed", now) == "False" and (_status("Parsed", was), _reason("Parsed", was)) != (

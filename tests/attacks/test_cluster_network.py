@@ -344,14 +344,16 @@ async def test_a_watch_ends_when_the_right_is_withdrawn(cluster: StatusCluster) 
         while not (await watch.read()).HasField("synced"):
             pass
         await cluster.kube.request("DELETE", binding)
-        number, reading = 0, asyncio.ensure_future(watch.read())
+        # They stay until the watch has ended: of what goes at once, a busy service may never hear.
+        later: list[dict[str, Any]] = []
+        reading = asyncio.ensure_future(watch.read())
         while not (reading.done() and reading.exception()):
             if reading.done():
                 reading = asyncio.ensure_future(watch.read())
-            model = await cluster.model(f"later-{number}", "basemodels", "team-b")
-            await cluster.kube.request("DELETE", path_of(model))
-            number += 1
+            later.append(await cluster.model(f"later-{len(later)}", "basemodels", "team-b"))
             await asyncio.wait([reading], timeout=0.5)
+    for model in later:
+        await cluster.kube.request("DELETE", path_of(model))
     ended = reading.exception()
     assert isinstance(ended, grpc.aio.AioRpcError)
     assert refusal(ended) == DENIED

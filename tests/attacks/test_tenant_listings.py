@@ -335,7 +335,7 @@ async def test_what_a_vendors_program_leaves_behind_ends_with_the_listing(
     program.chmod(0o755)
     drivers = tmp_path / "drivers.json"
     drivers.write_text(f'{{"acme": {{"driver": "exec", "command": ["{program}"], "timeoutSeconds": 600}}}}')
-    async with resolving(server, OME_VENDOR_DRIVERS_FILE=str(drivers), OME_LISTING_SECONDS="2"):
+    async with resolving(server, OME_VENDOR_DRIVERS_FILE=str(drivers), OME_LISTING_SECONDS="8"):
         task = ResolveTask(source_key="v.0000000000000000", source=Source(uri="vendor://acme/models/x"), attempt=1)
         task.model.uid = "v"
         await fleet.js.publish(names.resolve_subject("default"), task.SerializeToString())

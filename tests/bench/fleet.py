@@ -205,7 +205,7 @@ class Bench:
                 (folder / log.name).write_bytes(log.read_bytes())
 
     def _cpu(self) -> dict[str, float]:
-        return {key: _cpu_seconds(pid()) for key, pid in self.pids.items()}
+        return {key: cpu_seconds(pid()) for key, pid in self.pids.items()}
 
     async def _messages(self) -> tuple[int, int]:
         try:
@@ -529,7 +529,8 @@ async def _install(kube: KubeClient) -> None:
     await until(30, is_served)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has taken; 0 when it is gone."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICK

@@ -183,7 +183,7 @@ class Connection:
     async def _beat(self, node: SimulatedNode) -> None:
         # Fetchers do not start in one moment.
         await asyncio.sleep(random.uniform(0, _HEARTBEAT_SECONDS))
-        await send_heartbeats(node.gateway, node.name, _VERSION, "default", _HEARTBEAT_SECONDS, _capacities)
+        await send_heartbeats(node.gateway, node.name, _VERSION, "default", _HEARTBEAT_SECONDS, _capacities, list)
 
 
 async def list_sources(js: JetStreamContext) -> None:

@@ -95,7 +95,7 @@ class World:
         await asyncio.to_thread(acquire, store, MANIFESTS[number], self.origins[number], StopFlag(), limits=QUICK)
         if number != self.number:
             self._release()
-        await self.roots.publish(UID, f"{ROOT}/{PATH}", MANIFESTS[number].digest, ())
+        await self.roots.publish(UID, f"{ROOT}/{PATH}", MANIFESTS[number].digest, leaving=().__contains__)
         self.number = number
 
     async def unpublish(self) -> None:

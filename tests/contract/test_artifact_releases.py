@@ -48,7 +48,7 @@ class World:
     def publish(self, number: int, uid: str = ONE, path: str = "model") -> None:
         """Have a revision at a path."""
         acquire(self.store, MANIFESTS[number], self.origins[number], StopFlag(), limits=QUICK)
-        self.store.publish(uid, path, DIGESTS[number], (ONE, OTHER))
+        self.store.publish(uid, path, DIGESTS[number], (ONE, OTHER).__contains__)
 
     def mount(self, path: str = "model") -> Path:
         """What a container has of a path for as long as it runs, wherever the path leads later."""

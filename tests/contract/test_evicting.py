@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import random
+import shutil
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -32,6 +34,7 @@ from services.fetcher.model.roots import Roots
 from services.fetcher.stop import StopFlag
 from services.fetcher.store.scopes import Claimant
 from services.fetcher.transfer.acquire import acquire
+from tests.support.demands import clairvoyant, plain_lru, trace
 from tests.support.origin import OriginServer
 from tests.support.small_disk import small_disk
 from tests.support.transfers import QUICK, contents_of, manifest_of, serve, small_model
@@ -121,7 +124,7 @@ class Ground:
 
     async def name(self, uid: str, digest: str, residency: Residency, age_seconds: float, root: str = ROOT) -> None:
         """Publish what is there."""
-        await self.roots.publish(uid, f"{root}/{uid}", digest, ())
+        await self.roots.publish(uid, f"{root}/{uid}", digest, leaving=().__contains__)
         self.assigned[uid] = Assignment(goal=GOAL_HOLD, residency=residency)
         then = time.time() - age_seconds
         os.utime(self._folder / root[1:] / ".ome" / "owners" / f"{uid}.json", (then, then))
@@ -304,7 +307,7 @@ async def revise(node: Ground, uid: str, mebibytes: float, kept: int) -> None:
     """Give a model another revision, and have it keep so many earlier ones."""
     earlier = [(await node.roots.publications(uid))[0].artifact.digest, *node.assigned[uid].kept_revisions]
     digest = await node.fetch(uid, mebibytes)
-    await node.roots.publish(uid, f"{ROOT}/{uid}", digest, ())
+    await node.roots.publish(uid, f"{ROOT}/{uid}", digest, leaving=().__contains__)
     node.assigned[uid].kept_revisions[:] = earlier[:kept]
 
 
@@ -359,6 +362,20 @@ async def test_an_earlier_revision_stays_while_a_pod_may_have_followed_its_name_
         await revise(node, "m", 4.5, kept=1)
         assert not await node.make_room(4)
         assert node.roots.store(ROOT).holds(first)
+
+
+async def test_it_is_known_how_much_pods_hold_of_what_has_lost_its_name(tmp_path: Path) -> None:
+    async with ground(tmp_path, lambda: time.time() - 7200) as node:
+        await node.hold("m", 4, RESIDENCY_UNSPECIFIED)
+        await revise(node, "m", 4.5, kept=0)
+        assert await node.keeper.held_bytes(ROOT) == 0, "nobody has been asked yet"
+        node.pods.using = {"m"}
+        keeper = Keeper(node.roots, node.pods, lambda _: 86400.0, lambda _: None)
+        await keeper.look()
+        assert 4 * MIB <= await keeper.held_bytes(ROOT) < 4.5 * MIB
+        assert await keeper.held_bytes(f"{ROOT}/other") == 0
+        node.pods.using = set()
+        assert not await node.make_room(4)
 
 
 async def test_an_earlier_revision_goes_when_it_is_not_to_be_kept_any_more(tmp_path: Path) -> None:
@@ -436,6 +453,21 @@ async def test_two_roots_on_one_full_disk_give_up_what_is_over_once(tmp_path: Pa
         assert node.changed == ["first-0"]
 
 
+async def test_a_root_that_cannot_be_read_keeps_no_other_one_from_its_watermark(tmp_path: Path) -> None:
+    roots = [f"{ROOT}/first", f"{ROOT}/second"]
+    async with ground(tmp_path, time.time, roots) as node:
+        for root in roots:
+            for number in range(2):
+                await node.hold(f"{root[8:]}-{number}", 2.2, age_seconds=7200 - number, root=root)
+        # What is given up is recorded first.
+        shutil.rmtree(tmp_path / "models" / "first" / ".ome" / "evicted", ignore_errors=True)
+        (tmp_path / "models" / "first" / ".ome" / "evicted").touch()
+        with pytest.raises(Unavailable):
+            await node.roots.evict("first-0", roots[0], 1, "")
+        await node.evictor.look()
+        assert node.changed == ["second-0"]
+
+
 async def test_a_model_that_is_to_be_away_takes_nobodys_turn_to_come_back(tmp_path: Path) -> None:
     async with ground(tmp_path) as node:
         await node.hold("asked", 4, age_seconds=900)
@@ -446,3 +478,50 @@ async def test_a_model_that_is_to_be_away_takes_nobodys_turn_to_come_back(tmp_pa
         await node.evictor.look()
         assert node.changed == ["idle"]
         assert await node.away("idle") == ""
+
+
+async def test_a_disk_of_ten_shares_thirty_of_models_by_a_trace_of_demands_and_refuses_none_that_room_could_be_made_for(
+    tmp_path: Path,
+) -> None:
+    """Mebibytes in place of gigabytes, and otherwise all of it: store, records, admission, Pods that use models."""
+    dice = random.Random(4)
+    sizes: dict[str, int] = {}
+    while sum(sizes.values()) < 30 * MIB:
+        sizes[f"m{len(sizes):02}"] = dice.randrange(MIB // 2, 3 * MIB)
+    demands = list(trace(4, sizes, 100))
+    hits, refused = 0, list[str]()
+    async with ground(tmp_path) as node:
+        room = int(node.free_mebibytes() * MIB)
+        for name, used in demands:
+            node.pods.using = set(used)
+            before = node.there()
+            if name in before:
+                hits += 1
+            elif not await came(node, name, sizes[name]):
+                refused.append(name)
+                continue
+            await node.roots.note_use(name, ROOT)
+            assert before & used <= node.there(), "what Pods use stays"
+    names = [name for name, _ in demands]
+    ours, lru, best = (
+        count / len(names) for count in (hits, plain_lru(sizes, names, room), clairvoyant(sizes, names, room))
+    )
+    total = sum(sizes.values()) / MIB
+    print(f"{total:.1f} MiB on {room / MIB:.1f}: hit rate {ours:.2f}, plain LRU {lru:.2f}, clairvoyant {best:.2f}")
+    # Two models that are in use leave room for any third.
+    assert not refused
+    assert ours >= lru - 0.05
+
+
+async def came(node: Ground, name: str, size: int) -> bool:
+    """Fetch a model as a download is: admitted, or admitted anew once room was made."""
+    try:
+        digest = await node.fetch(name, size / MIB)
+    except Unavailable as error:
+        # What a model takes beside its weights is little.
+        if error.reason is not Reason.INSUFFICIENT_DISK or not await node.make_room(size / MIB + 0.1):
+            return False
+        digest = await node.fetch(name, size / MIB)
+    await node.roots.readmit(name)
+    await node.name(name, digest, RESIDENCY_EVICTABLE, 0)
+    return True

@@ -315,6 +315,30 @@ async def test_what_nodes_were_told_before_a_reconnect_is_told_again_only_if_it_
         await client.close()
 
 
+async def test_what_nodes_were_told_before_the_connection_broke_counts_as_lost(server: NatsServer) -> None:
+    driver = await server.client(user="driver", password=PASSWORD)
+    await ensure_streams(driver.jetstream(), 1, 60)
+    nodes = await server.client(user="gateway-nodes", password=PASSWORD)
+    fleet = await server.client(user="gateway", password=PASSWORD, inbox_prefix="_INBOX_gateway")
+    desired = DesiredByNode(nodes, fleet.jetstream())
+    following = asyncio.create_task(desired.mirror.run(fleet, desired.changed))
+    telling = asyncio.create_task(desired.run())
+    await assign(driver.jetstream(), "a", 1)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not desired.unconfirmed:
+            await driver.flush()
+    await server.kill()
+    # Longer than until what was told is to be confirmed.
+    done, _ = await asyncio.wait([following, telling], timeout=1.5, return_when=asyncio.FIRST_COMPLETED)
+    assert not done
+    assert list(desired.unconfirmed) == [names.node_key(NODE, "a")]
+    for task in (following, telling):
+        task.cancel()
+    await asyncio.gather(following, telling, return_exceptions=True)
+    for client in (driver, nodes, fleet):
+        await client.close()
+
+
 class Told:
     """A gateway that says what a test tells it to, one snapshot after another."""
 

@@ -13,6 +13,8 @@ from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats
 from ome.fetch.v1.fetch_pb2 import ChecksumAlgorithm as Algorithm
+from ome.fetch.v1.fetch_pb2 import FilesReply, FilesRequest
+from ome.model.v1.model_pb2 import REASON_NOT_FOUND, REASON_OVERLOADED
 from services.controller.file_lists import FileListServer
 from services.controller.streams import ensure_streams
 from services.fetcher.fleet.manifests import ManifestStore
@@ -58,7 +60,7 @@ async def test_the_largest_files_of_an_artifact_that_a_model_names_are_told(clie
         await lists.files(stored.digest)
     lists.connected(client)
     named = {stored.digest, missing.digest, spoiled.digest}
-    serving = asyncio.create_task(FileListServer(client, js, lambda: named).run())
+    serving = asyncio.create_task(FileListServer(client, js, named.__contains__).run())
     try:
         found = await answered(lists, stored.digest)
         assert found.total == 300  # type: ignore[attr-defined]
@@ -70,10 +72,15 @@ async def test_the_largest_files_of_an_artifact_that_a_model_names_are_told(clie
         assert isinstance(await answered(lists, unnamed.digest), Missing)
         assert isinstance(await answered(lists, missing.digest), Missing)
         assert isinstance(await answered(lists, spoiled.digest), Corrupt)
-        # What was told once is known without the controller.
-        answers = [await client.request(FILES_SUBJECT, b"\xff", timeout=5)]
-        assert answers[0].data
+        reply = FilesReply.FromString((await client.request(FILES_SUBJECT, b"\xff", timeout=5)).data)
+        assert reply.problem.message
+        # More than anybody honest asks at a time.
+        asked = FilesRequest(digest=missing.digest).SerializeToString()
+        many = await asyncio.gather(*(client.request(FILES_SUBJECT, asked, timeout=10) for _ in range(200)))
+        reasons = {FilesReply.FromString(each.data).problem.reason for each in many}
+        assert reasons == {REASON_NOT_FOUND, REASON_OVERLOADED}
     finally:
         serving.cancel()
     await asyncio.wait([serving])
+    # What was told once is known without the controller.
     assert await lists.files(stored.digest) is found

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import ssl
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
 
@@ -50,6 +52,17 @@ def apply(fleet: Fleet, applied: list[Object], *manifests: Object) -> None:
     fleet.apply(*manifests)
 
 
+def page_of(fleet: Fleet, path: str) -> str:
+    """What the web page shows a reader of models."""
+    trust = ssl.create_default_context(cafile=fleet.cluster.status_authority)
+    # The certificate names the Service.
+    trust.check_hostname = False
+    address = f"https://{fleet.cluster.service_address('ome-status', 8443)}{path}"
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {fleet.cluster.status_token}"})
+    with urllib.request.urlopen(request, context=trust, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
 def test_models_land_exactly_on_the_nodes_that_selector_and_affinity_name(fleet: Fleet, applied: list[Object]) -> None:
     fleet.hub.add_model("org/one", SMALL, generated=generated_model(1 << 20))
     fleet.hub.add_model("org/two", SMALL, generated=generated_model(2 << 20, shards=2))
@@ -94,6 +107,11 @@ def test_a_slow_download_says_how_far_it_is_and_in_the_end_what_it_took(fleet: F
     assert 0 < progress["bytes"] < progress["totalBytes"] == status["artifact"]["bytes"]
     assert progress["slowestNode"] == "node-1"
     assert progress["etaSeconds"] > 0
+    [file] = progress["nodes"][0]["files"]
+    assert (file["path"], 0 < file["bytes"] < file["totalBytes"] < progress["totalBytes"]) == (
+        "model.safetensors",
+        True,
+    )
     assert f"{progress['percent']} fetched (" in condition({"status": status}, "Ready")["message"]
     assert progress["percent"] in kubectl("get", "clusterbasemodel", "slow")
     assert f"Percent:           {progress['percent']}".split() in [
@@ -106,6 +124,10 @@ def test_a_slow_download_says_how_far_it_is_and_in_the_end_what_it_took(fleet: F
     assert "progress" not in status
     assert status["download"]["bytes"] == status["artifact"]["bytes"]
     assert status["download"]["seconds"] >= 3
+    listed = page_of(fleet, "/files/models/clusterbasemodels/slow")
+    for words in ("model.safetensors", "SHA-256", "README.md", status["artifact"]["digest"]):
+        assert words in listed, words
+    assert "pytorch_model.bin" not in listed, "the same weights once more are not fetched"
     assert fleet.metric("ome-fetcher", 'ome_fetcher_transfers_total{backend="hf",result="Ok"}') >= 1
 
 

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import ConnectionReconnectingError
 
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats
@@ -57,6 +59,26 @@ async def test_messages_come_in_the_order_in_which_they_were_published(client: C
     assert numbers == list(range(200))
 
 
+async def test_each_of_many_requests_gets_its_own_answer_and_a_late_one_goes_to_nobody(client: Client) -> None:
+    late: list[Msg] = []
+
+    async def answer(message: Msg) -> None:
+        if message.data == b"late":
+            late.append(message)
+        else:
+            await message.respond(b"to " + message.data)
+
+    await client.subscribe("asked", cb=answer)
+    with pytest.raises(nats.errors.TimeoutError):
+        await client.request("asked", b"late", timeout=0.05)
+    requests = (client.request("asked", str(number).encode(), timeout=DEADLINE_SECONDS) for number in range(100))
+    await late[0].respond(b"too late")
+
+    assert [each.data for each in await asyncio.gather(*requests)] == [f"to {number}".encode() for number in range(100)]
+    with pytest.raises(nats.errors.NoRespondersError):
+        await client.request("nobody", timeout=DEADLINE_SECONDS)
+
+
 async def test_what_is_published_right_before_the_connection_closes_arrives(server: NatsServer, client: Client) -> None:
     heard: asyncio.Queue[Msg] = asyncio.Queue()
     await client.subscribe("last", cb=heard.put)
@@ -67,3 +89,21 @@ async def test_what_is_published_right_before_the_connection_closes_arrives(serv
     async with asyncio.timeout(DEADLINE_SECONDS):
         for _ in range(3):
             await heard.get()
+
+
+async def test_a_flush_without_a_connection_fails_and_loses_nothing(server: NatsServer, client: Client) -> None:
+    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    await client.subscribe("said", cb=heard.put)
+    await client.flush()
+    await server.kill()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while client.is_connected:
+            await asyncio.sleep(0)
+    await client.publish("said", b"meanwhile")
+    with pytest.raises(ConnectionReconnectingError):
+        await client.flush()
+
+    await server.start()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        assert (await heard.get()).data == b"meanwhile"
+        await client.flush()

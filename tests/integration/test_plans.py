@@ -22,6 +22,19 @@ pytestmark = pytest.mark.cluster
 GOOD = "hf_" + "g" * 34
 SMALL = {"README.md": "# small\n", "training.log": "left out?\n"}
 H100 = {"gpu": "H100"}
+LLAMA = json.dumps(
+    {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 1000,
+        "max_position_embeddings": 2048,
+        "torch_dtype": "bfloat16",
+    }
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,14 +66,14 @@ def sources(fleet: Fleet) -> Iterator[None]:
     fleet.hub.clear_faults()
 
 
-def client(fleet: Fleet, account: str = "operator") -> Models:
+def client(fleet: Fleet, account: str = "operator", address: str = "") -> Models:
     token = fleet.cluster.kubectl("create", "token", account, "-n", "team-a", f"--audience={AUDIENCE}").strip()
-    address = fleet.cluster.service_address("ome-status", 9090)
+    address = address or fleet.cluster.service_address("ome-status", 9090)
     return Models(address, token=token, ca_file=fleet.cluster.status_authority)
 
 
-def plan(fleet: Fleet, manifest: Object, account: str = "operator") -> Forecast:
-    with client(fleet, account) as models:
+def plan(fleet: Fleet, manifest: Object, account: str = "operator", address: str = "") -> Forecast:
+    with client(fleet, account, address) as models:
 
         def answered() -> Forecast | None:
             try:
@@ -95,6 +108,26 @@ def test_a_plan_tells_what_would_be_fetched_where_it_fits_and_what_it_costs(flee
     assert nothing_was_made(fleet)
 
 
+def test_a_plan_tells_what_the_model_is_by_its_configuration_and_headers(fleet: Fleet) -> None:
+    fleet.hub.add_model("org/described", {**SMALL, "config.json": LLAMA}, generated=generated_model(8 << 20))
+    told = plan(fleet, model("described", "hf://org/described", nodeSelector=H100))
+    assert told.facts.problem == ""
+    assert (told.facts.architecture, told.facts.context_length) == ("LlamaForCausalLM", 2048)
+    assert told.facts.parameters
+    assert list(told.facts.capabilities) == ["TEXT_GENERATION"]
+    sent = sum(request.bytes_sent for request in fleet.hub.requests("*/org/described/*.safetensors"))
+    assert sent < 1 << 20, "headers are read, and no weights"
+    assert nothing_was_made(fleet)
+
+
+def test_a_configuration_that_cannot_be_parsed_fails_no_plan(fleet: Fleet) -> None:
+    fleet.hub.add_model("org/broken-config", {"config.json": "{"}, generated=generated_model(1 << 20))
+    told = plan(fleet, model("broken", "hf://org/broken-config", nodeSelector=H100))
+    assert told.listed
+    assert (told.reason, told.facts.architecture) == (model_pb2.REASON_UNSPECIFIED, "")
+    assert "config.json" in told.facts.problem
+
+
 def test_what_is_there_already_costs_nothing(fleet: Fleet) -> None:
     manifest = model("held", "hf://org/small", nodeSelector=H100)
     fleet.apply(manifest)
@@ -109,6 +142,39 @@ def test_what_is_there_already_costs_nothing(fleet: Fleet) -> None:
     finally:
         fleet.delete(manifest)
         fleet.await_gone(manifest)
+
+
+def test_how_long_it_takes_is_told_by_a_replica_that_has_seen_no_download(fleet: Fleet) -> None:
+    fleet.hub.add_model("org/timed", SMALL, generated=generated_model(6 << 20))
+    fleet.hub.inject(Fault("throttle", path="*.safetensors", bytes_per_second=1 << 20))
+    labels = '{backend="hf",result="Ok"}'
+    figures = (f"ome_fetcher_transferred_bytes_total{labels}", f"ome_fetcher_transfer_seconds_sum{labels}")
+    before = [fleet.metric("ome-fetcher", figure) for figure in figures]
+    manifest = model("timed", "hf://org/timed", nodeSelector=H100)
+    fleet.apply(manifest)
+    fleet.await_state(manifest, "Ready", {"node-1"})
+    moved, took = (fleet.metric("ome-fetcher", figure) - was for figure, was in zip(figures, before, strict=True))
+    fleet.delete(manifest)
+    fleet.await_gone(manifest)
+    fleet.hub.clear_faults()
+
+    earlier = {pod.name for pod in fleet.cluster.pods("ome-status")}
+    fleet.cluster.kubectl("rollout", "restart", "-n", "ome", "deployment/ome-status")
+    fleet.cluster.kubectl("rollout", "status", "-n", "ome", "deployment/ome-status", "--timeout=90s")
+    # A Pod that ends still has its process for a while.
+    fleet.until(
+        "earlier replicas are gone", lambda: not earlier & {pod.name for pod in fleet.cluster.pods("ome-status")}
+    )
+    for pod in fleet.cluster.pods("ome-status"):
+
+        def timed(address: str = f"{pod.address}:9090") -> Forecast | None:
+            told = plan(fleet, model("small", "hf://org/small", nodeSelector=H100), address=address)
+            # A node says it with its next heartbeat.
+            return told if told.nodes[0].bytes_per_second == pytest.approx(moved / took, rel=0.02) else None
+
+        told = fleet.until("the plan is made by the rate of the last download", timed)
+        [node] = told.nodes
+        assert node.seconds == max(1, told.artifact.bytes // node.bytes_per_second)
 
 
 def test_a_model_for_which_there_is_no_node_is_told_which_came_near(fleet: Fleet) -> None:

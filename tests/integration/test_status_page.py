@@ -282,3 +282,44 @@ async def test_an_action_is_a_patch_by_the_one_who_confirms_it_and_never_by_the_
     assert (await confirm(both))[0] == 303
     assert (await cluster.get(path_of(model)) or {})["metadata"]["annotations"].keys() == {VERIFY}
     assert both.partition(".")[2][:40] not in cluster.replicas[0].log.read_text()
+
+
+async def test_events_are_those_that_the_api_server_shows_to_who_looks_and_never_to_the_service(
+    cluster: StatusCluster, session: aiohttp.ClientSession
+) -> None:
+    model = await cluster.model("eventful", storage={"storageUri": "hf://org/m"})
+    regarding = {"kind": "ClusterBaseModel", "name": "eventful", "uid": model["metadata"]["uid"]}
+    about = {"apiVersion": "v1", "kind": "Event", "type": "Warning", "reason": "NotSoGood", "message": "<b>look</b>"}
+    for name, involved in (("eventful.1", regarding), ("other.1", {**regarding, "uid": "another", "name": "other"})):
+        event = {
+            **about,
+            "metadata": {"name": name},
+            "involvedObject": involved,
+            "lastTimestamp": "2026-03-01T12:00:00Z",
+        }
+        await cluster.kube.request("POST", "/api/v1/namespaces/default/events", event)
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    account = {"kind": "ServiceAccount", "namespace": "default", "name": "onlooker"}
+    await cluster.kube.request(
+        "POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"namespace": "default", "name": "onlooker"}}
+    )
+
+    async def permit(name: str, group: str, resource: str, verb: str) -> None:
+        rules = [{"apiGroups": [group], "resources": [resource], "verbs": [verb]}]
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+        body = {"metadata": {"name": name}, "roleRef": role, "subjects": [account]}
+        await cluster.kube.request("POST", f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules})
+        await cluster.kube.request("POST", f"{rbac}/clusterrolebindings", body)
+
+    await permit("onlooker", "ome.io", "clusterbasemodels", "get")
+    path = "/events/models/clusterbasemodels/eventful"
+    page_alone = await cluster.token_of("onlooker", "default", AUDIENCE)
+    text = await Browser(cluster, session, page_alone).until_shown(path, "401", "a second --audience")
+    assert "NotSoGood" not in text
+    both = await cluster.token_of("onlooker", "default", AUDIENCE, "https://kubernetes.default.svc.cluster.local")
+    text = await Browser(cluster, session, both).until_shown(path, "403", "kubectl describe clusterbasemodel eventful")
+    assert "NotSoGood" not in text
+    await permit("onlooker-of-events", "", "events", "list")
+    text = await Browser(cluster, session, both).until_shown(path, "NotSoGood", "&lt;b&gt;look&lt;/b&gt;")
+    assert text.count("NotSoGood") == 1
+    assert both.partition(".")[2][:40] not in cluster.replicas[0].log.read_text()

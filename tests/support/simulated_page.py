@@ -7,6 +7,7 @@ the matrix and the pages are the real ones; only what nodes say is made up, and 
 import argparse
 import asyncio
 import hashlib
+import json
 import random
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from ome.fetch.v1.fetch_pb2 import (
     ChecksumAlgorithm,
     FilesReply,
     NodeHeartbeat,
+    NodeLimits,
     NodeModelState,
     Progress,
     RootCapacity,
@@ -128,7 +130,9 @@ class SimulatedFleet:
             return None
         free = (3000 + 37 * self.nodes.index(node) % 4000) * _GIB
         root = RootCapacity(root="/raid/models", total_bytes=14_000 * _GIB, free_bytes=free)
-        return NodeHeartbeat(node=node, version="0.4.0", roots=[root])
+        root.reserved_bytes = 120 * _GIB * (self.nodes.index(node) % 2 == 0)
+        limits = NodeLimits(bytes_per_second=1250 << 20, connections_per_host=16 if self.nodes.index(node) % 5 else 8)
+        return NodeHeartbeat(node=node, version="0.4.0", roots=[root], limits=limits)
 
     def reporting_nodes(self) -> list[str]:
         """All of them."""
@@ -154,7 +158,7 @@ class SimulatedFleet:
                 }
             },
             "status": {
-                "artifact": {"digest": _digest(3), "bytes": model.artifact.bytes},
+                "artifact": {"digest": model.artifact.digest, "bytes": model.artifact.bytes},
                 "download": {"bytes": model.artifact.bytes, "seconds": 1260, "finishedAt": "2026-03-01T12:00:00Z"},
                 "nodesReady": [node for node, each in self._statuses[uid].items() if each.phase == NODE_PHASE_READY],
                 "conditions": [
@@ -173,8 +177,8 @@ class SimulatedFleet:
                 },
                 "history": [
                     {
-                        "digest": _digest(number),
-                        "sourceRevision": f"{number:040x}",
+                        "digest": model.artifact.digest if number == 3 else _digest(number),
+                        "sourceRevision": hashlib.sha1(str(number).encode()).hexdigest(),
                         "bytes": model.artifact.bytes,
                         "files": 34,
                         "since": f"2026-0{number}-01T09:00:00Z",
@@ -188,8 +192,9 @@ class SimulatedFleet:
         """A forecast that says who has asked, of a manifest that is not read."""
         if not manifest.startswith("{"):
             raise Invalid(Word.INVALID_PARAMETER, "the manifest is no JSON")
+        named = json.loads(manifest).get("metadata") or {}
         forecast = Forecast(
-            model=ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name="llama-3-3-70b-instruct"),
+            model=ModelRef(kind=MODEL_KIND_CLUSTER_BASE_MODEL, name=named.get("name", "")),
             exists=True,
             source="hf://org/model",
             credentials=f"what {caller.name} may use",
@@ -271,7 +276,12 @@ class SimulatedFleet:
         size = self._random.choice((2, 15, 48, 140, 240)) * _GIB
         self._models[uid] = Model(
             ref=ref,
-            artifact=Artifact(digest=f"sha256:{number:064x}", source_revision=f"{number:040x}", bytes=size, files=34),
+            artifact=Artifact(
+                digest=f"sha256:{hashlib.sha256(name.encode()).hexdigest()}",
+                source_revision=hashlib.sha1(b"3").hexdigest(),
+                bytes=size,
+                files=34,
+            ),
             storage_uri=("s3://weights-eu/" if number % 5 == 4 else "hf://example/") + name,
             facts=ModelFacts(
                 architecture="LlamaForCausalLM",

@@ -32,6 +32,7 @@ class Span:
     ended: int
     about: dict[str, str]
     failed: bool
+    why: str
 
 
 class TraceCollector(TraceServiceServicer):
@@ -82,6 +83,7 @@ def _span(service: str, span: Any) -> Span:
         ended=span.end_time_unix_nano,
         about=_texts(span.attributes),
         failed=span.status.code == Status.STATUS_CODE_ERROR,
+        why=span.status.message,
     )
 
 

@@ -11,7 +11,7 @@ from libs.artifact.digest import digest_directory, is_digest
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.wording import one_line
-from libs.model.bounds import WORD_CHARACTERS, bound_texts
+from libs.model.bounds import WORD_CHARACTERS, bound_numbers, bound_texts
 from ome.fetch.v1 import fetch_pb2
 from ome.model.v1 import model_pb2
 
@@ -24,6 +24,8 @@ _INBOX_REST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _FACTS_KEY = re.compile(r"sha256-[0-9a-f]{64}\.[0-9a-f]{16}")
 _PATH_CHARACTERS = 4096
 _MOST_ROOTS = 64
+# More than there are schemes.
+_MOST_RATES = 32
 # As fetchers ask: by the path of a name and by that of its copy.
 _MOST_QUESTIONS, _MOST_PATHS = 256, 4
 # Copies without a name, and Pods that use one, that a state may tell of.
@@ -67,6 +69,10 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
         check_digest(state.artifact.digest)
     bounded = fetch_pb2.NodeModelState()
     bounded.CopyFrom(state)
+    bound_numbers(bounded)
+    if bounded.HasField("artifact"):
+        bounded.artifact.source_revision = one_line(state.artifact.source_revision, WORD_CHARACTERS)
+    bounded.content_digest = one_line(state.content_digest, WORD_CHARACTERS)
     bounded.path = one_line(state.path, _PATH_CHARACTERS)
     if state.HasField("facts"):
         bound_texts(bounded.facts)
@@ -74,12 +80,15 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
         _check_facts_key(state)
     bounded.model.CopyFrom(
         model_pb2.ModelRef(
-            kind=state.model.kind,
+            kind=bounded.model.kind,
             namespace=one_line(state.model.namespace, WORD_CHARACTERS),
             name=one_line(state.model.name, WORD_CHARACTERS),
             uid=state.model.uid,
         )
     )
+    del bounded.kept_revisions[_MOST_HELD:]
+    for digest in bounded.kept_revisions:
+        check_digest(digest)
     del bounded.held[_MOST_HELD:]
     for held in bounded.held:
         check_digest(held.artifact.digest)
@@ -101,7 +110,6 @@ def bounded_state(state: fetch_pb2.NodeModelState) -> fetch_pb2.NodeModelState:
 def _bound_verification(found: fetch_pb2.Verification) -> None:
     check_digest(found.digest)
     found.request = one_line(found.request, WORD_CHARACTERS)
-    found.bytes, found.damaged = max(0, found.bytes), max(0, found.damaged)
     found.problem = one_line(found.problem)
     files = [one_line(file, _PATH_CHARACTERS) for file in found.files[:_MOST_FILES]]
     del found.files[:]
@@ -118,6 +126,7 @@ def bounded_questions(request: fetch_pb2.UseRequest) -> fetch_pb2.UseRequest:
             raise _invalid(f"a question names more than {_MOST_PATHS} paths")
         if any(len(path) > _PATH_CHARACTERS for path in (question.root, *question.paths)):
             raise _invalid(f"a path has more than {_PATH_CHARACTERS} characters")
+    bound_numbers(request)
     return request
 
 
@@ -126,6 +135,7 @@ def bounded_facts(said: fetch_pb2.SharedFacts) -> fetch_pb2.SharedFacts:
     bounded = fetch_pb2.SharedFacts()
     bounded.CopyFrom(said)
     bound_texts(bounded)
+    bound_numbers(bounded)
     return bounded
 
 
@@ -146,22 +156,34 @@ def bounded_heartbeat(node: str, heartbeat: fetch_pb2.NodeHeartbeat) -> fetch_pb
         raise _invalid("the heartbeat is that of another node")
     if len(heartbeat.roots) > _MOST_ROOTS:
         raise _invalid(f"the heartbeat names more than {_MOST_ROOTS} model roots")
+    if len(heartbeat.rates) > _MOST_RATES:
+        raise _invalid(f"the heartbeat names more than {_MOST_RATES} kinds of sources")
     bounded = fetch_pb2.NodeHeartbeat(
         node=node,
         version=one_line(heartbeat.version, WORD_CHARACTERS),
         pool=one_line(heartbeat.pool, WORD_CHARACTERS),
     )
     bounded.started_at.CopyFrom(heartbeat.started_at)
+    if heartbeat.HasField("limits"):
+        bounded.limits.bytes_per_second = max(0, heartbeat.limits.bytes_per_second)
+        bounded.limits.connections_per_host = max(0, heartbeat.limits.connections_per_host)
     for root in heartbeat.roots:
         bounded.roots.add(
             root=one_line(root.root, _PATH_CHARACTERS),
             total_bytes=root.total_bytes,
             free_bytes=root.free_bytes,
-            reserved_bytes=max(0, root.reserved_bytes),
+            reserved_bytes=root.reserved_bytes,
             problem=one_line(root.problem),
             high_watermark_percent=_percent(root.high_watermark_percent),
             low_watermark_percent=_percent(root.low_watermark_percent),
         )
+    for rate in heartbeat.rates:
+        bounded.rates.add(
+            scheme=one_line(rate.scheme, WORD_CHARACTERS),
+            bytes_per_second=max(0, rate.bytes_per_second),
+            age_seconds=max(0, rate.age_seconds),
+        )
+    bound_numbers(bounded)
     return bounded
 
 

@@ -61,7 +61,8 @@ class DesiredByNode:
         node, _, uid = key.partition(".")
         entry = self.mirror.entries.get(key)
         if entry:
-            assignment = _decode(entry.value)
+            assignment = fetch_pb2.Assignment()
+            _decode_into(assignment, entry.value)
             self._models[node][uid] = _Known(assignment.artifact.digest, check_of(entry.revision, assignment))
         else:
             self._models[node].pop(uid, None)
@@ -106,7 +107,7 @@ class DesiredByNode:
             if size > _PIECE_BYTES and reply.assignments:
                 reply.more = True
                 break
-            reply.assignments.add(model_uid=uid, revision=entry.revision).assignment.MergeFrom(_decode(entry.value))
+            _decode_into(reply.assignments.add(model_uid=uid, revision=entry.revision).assignment, entry.value)
         return reply
 
     def names_model(self, node: str, uid: str) -> bool:
@@ -156,7 +157,7 @@ class DesiredByNode:
         change = fetch_pb2.DesiredChange(model_uid=uid, epoch=self.mirror.epoch)
         if entry:
             self._told[key] = change.revision = entry.revision
-            change.assignment.CopyFrom(_decode(entry.value))
+            _decode_into(change.assignment, entry.value)
         else:
             change.gone, change.revision = True, self._told.pop(key, 0)
         self._tellings += 1
@@ -165,9 +166,10 @@ class DesiredByNode:
         await self._nodes.publish(names.node_subject(names.node_name(token), names.DESIRED), change.SerializeToString())
 
 
-def _decode(value: bytes) -> fetch_pb2.Assignment:
-    """The assignment that a key holds; one that cannot be read is an empty one, which fails its model and no other."""
+def _decode_into(assignment: fetch_pb2.Assignment, value: bytes) -> None:
+    """Read the assignment that a key holds; what cannot be read is an empty one, which fails its model and no other."""
+    assignment.SetInParent()
     try:
-        return fetch_pb2.Assignment.FromString(value)
+        assignment.MergeFromString(value)
     except DecodeError:
-        return fetch_pb2.Assignment()
+        assignment.Clear()

@@ -1,4 +1,7 @@
-"""Tells the fleet that this node's fetcher lives and how much room its model roots have, by a key that expires."""
+"""Tells the fleet that this node's fetcher lives, by a key that expires.
+
+With it go how much room the node's model roots have, and how fast it has downloaded.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,7 +10,7 @@ import structlog
 
 from libs.artifact.names import HEARTBEAT
 from libs.chassis.errors import ServiceError
-from ome.fetch.v1.fetch_pb2 import NodeHeartbeat, RootCapacity
+from ome.fetch.v1.fetch_pb2 import DownloadRate, NodeHeartbeat, NodeLimits, RootCapacity
 from services.fetcher.fleet.gateway import Gateway
 
 _log = structlog.get_logger()
@@ -20,12 +23,16 @@ async def send_heartbeats(
     pool: str,
     interval_seconds: float,
     capacities: Callable[[], Awaitable[Sequence[RootCapacity]]],
+    rates: Callable[[], Sequence[DownloadRate]],
+    limits: NodeLimits | None = None,
 ) -> None:
     """Send the node's heartbeat now and at every interval, until cancelled. A lost one is followed by the next."""
-    heartbeat = NodeHeartbeat(node=node, version=version, pool=pool)
+    heartbeat = NodeHeartbeat(node=node, version=version, pool=pool, limits=limits)
     while True:
         del heartbeat.roots[:]
         heartbeat.roots.extend(await capacities())
+        del heartbeat.rates[:]
+        heartbeat.rates.extend(rates())
         try:
             await gateway.tell(HEARTBEAT, heartbeat)
         except ServiceError as error:

@@ -1,7 +1,8 @@
 """What the resolver and a process that lists say to each other over a socket: one request, and one answer. Pure.
 
 Neither side takes objects of Python from the other: the one that lists has read what a stranger wrote. A frame is one
-byte of kind, four of length, and so many bytes. An answer is a Resolution, and the manifest unless it has failed.
+byte of kind, four of length, and so many bytes. An answer is a Resolution, and the manifest unless it has failed; then,
+if it was asked for, what the parser is to be given of the files.
 """
 
 import base64
@@ -14,23 +15,33 @@ from google.protobuf.message import DecodeError
 
 from libs.artifact.findings import MAX_FILES, MAX_MESSAGE, MAX_NAME
 from libs.artifact.manifest import Manifest
+from libs.artifact.model_directory import ModelFile
 from libs.artifact.reasons import Reason
 from libs.artifact.wording import one_line
 from libs.chassis.errors import Invalid, Unavailable
 from libs.model.findings import completeness_message, remark_message
 from libs.model.manifest_codec import decode_manifest, encode_manifest
 from libs.model.problems import error_of
-from ome.fetch.v1.fetch_pb2 import Resolution
+from ome.fetch.v1.fetch_pb2 import Declarations, Resolution
 from ome.model.v1.model_pb2 import Completeness, Remark
+from ome.parser.v1.parser_pb2 import FileChunk
 from services.fetcher.sources.admission import Admitted
+from services.fetcher.sources.declarations import MOST_BYTES as MOST_DECLARED_BYTES
 
 HEADER = struct.Struct("!cI")
-REQUEST, RESOLUTION, MANIFEST = b"R", b"A", b"M"
+REQUEST, RESOLUTION, MANIFEST, DECLARATIONS = b"R", b"A", b"M", b"D"
 # Of a manifest of 100,000 files, 15 MB. It is stored for the fleet, where each namespace may have many.
 _MANIFEST_BYTES = 32 << 20
 _REQUEST_BYTES = 4 << 20
 _RESOLUTION_BYTES = 512 << 10
-MOST_BYTES = {REQUEST: _REQUEST_BYTES, RESOLUTION: _RESOLUTION_BYTES, MANIFEST: _MANIFEST_BYTES}
+# What is read, with the names of all files.
+_DECLARATIONS_BYTES = MOST_DECLARED_BYTES + _MANIFEST_BYTES
+MOST_BYTES = {
+    REQUEST: _REQUEST_BYTES,
+    RESOLUTION: _RESOLUTION_BYTES,
+    MANIFEST: _MANIFEST_BYTES,
+    DECLARATIONS: _DECLARATIONS_BYTES,
+}
 # What is said about a model is for people, who read no more.
 _MOST_REMARKS = 30
 # Each is stored for every model. The longest remark fits.
@@ -51,6 +62,10 @@ class Request:
     credentials: Mapping[str, bytes] = field(repr=False)
     # Of a model with a namespace, which may reach less.
     namespaced: bool
+    # For so long after the request, what the model declares of itself may be read as well; 0 if that is not asked for.
+    # The configuration is at schema_path, if that is given.
+    declared_seconds: float = 0.0
+    schema_path: str = ""
 
     def frame(self) -> bytes:
         """As it is sent. Raises Invalid when it is larger than any source that can be meant."""
@@ -60,6 +75,8 @@ class Request:
             "parameters": dict(self.parameters),
             "credentials": credentials,
             "namespaced": self.namespaced,
+            "declaredSeconds": self.declared_seconds,
+            "schemaPath": self.schema_path,
         }
         data = json.dumps(document).encode()
         if len(data) > _REQUEST_BYTES:
@@ -74,13 +91,22 @@ class Listed:
     manifest: Manifest
     warnings: tuple[Remark, ...]
     completeness: Completeness
+    # What was read for the parser, if that was asked for.
+    declared: tuple[ModelFile, ...] = ()
 
 
 def read_request(data: bytes) -> Request:
     """The request that a frame holds. Raises ValueError."""
     document = json.loads(data)
     credentials = {name: base64.b64decode(value) for name, value in document["credentials"].items()}
-    return Request(document["uri"], document["parameters"], credentials, document["namespaced"])
+    return Request(
+        document["uri"],
+        document["parameters"],
+        credentials,
+        document["namespaced"],
+        document["declaredSeconds"],
+        document["schemaPath"],
+    )
 
 
 def success(uri: str, admitted: Admitted) -> bytes:
@@ -120,13 +146,27 @@ def read_resolution(data: bytes) -> Resolution:
     raise refusal
 
 
-def read_listed(resolution: Resolution, data: bytes) -> Listed:
+def declarations(files: Iterable[ModelFile]) -> bytes:
+    """What follows the answer of a listing that was to read declarations as well."""
+    chunks = [FileChunk(path=file.path, size_bytes=file.size_bytes, data=file.data) for file in files]
+    return _frame(DECLARATIONS, Declarations(files=chunks).SerializeToString())
+
+
+def read_listed(resolution: Resolution, data: bytes, declared: bytes = b"") -> Listed:
     """What a listing has found, with everything checked once more. Raises InvalidValue, or FrameError."""
     try:
-        manifest = decode_manifest(data)
+        manifest, chunks = decode_manifest(data), Declarations.FromString(declared).files
     except DecodeError as error:
         raise FrameError from error
-    return Listed(manifest, tuple(_bounded(resolution.warnings)), _bounded_completeness(resolution.completeness))
+    sizes = {file.path: file.size_bytes for file in manifest.files}
+    if any(sizes.get(chunk.path) != chunk.size_bytes for chunk in chunks):
+        raise FrameError
+    return Listed(
+        manifest,
+        tuple(_bounded(resolution.warnings)),
+        _bounded_completeness(resolution.completeness),
+        tuple(ModelFile(chunk.path, chunk.size_bytes, chunk.data) for chunk in chunks),
+    )
 
 
 def _bounded(remarks: Iterable[Remark]) -> list[Remark]:

@@ -21,8 +21,9 @@ from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from libs.model.problems import is_defect, problem_of
 from ome.fetch.v1.fetch_pb2 import Resolution
-from services.fetcher.listers.frames import HEADER, failure, read_request, success
+from services.fetcher.listers.frames import HEADER, Request, declarations, failure, read_request, success
 from services.fetcher.settings import ListingSettings
+from services.fetcher.sources.admission import Admitted
 from services.fetcher.sources.catalogue import Sources
 from services.fetcher.store.linux import end_with_parent
 
@@ -118,6 +119,23 @@ def _watch_memory(most_bytes: int) -> None:
     signal.setitimer(signal.ITIMER_REAL, _WATCH_SECONDS, _WATCH_SECONDS)
 
 
+def _declarations(request: Request, sources: Sources, admitted: Admitted, started: float) -> bytes:
+    """What a plan wants to be told besides. It waits for the whole answer, so what takes too long is left out."""
+    left = request.declared_seconds - (time.monotonic() - started)
+    if left <= 0:
+        return declarations(())
+    found = sources.declared(
+        request.uri,
+        request.parameters,
+        request.credentials,
+        admitted.manifest,
+        request.schema_path,
+        left,
+        request.namespaced,
+    )
+    return declarations(found)
+
+
 def _data_bytes() -> int:
     """What counts against RLIMIT_DATA already: the copy of the parent's memory."""
     with open("/proc/self/status", encoding="ascii") as status:
@@ -129,9 +147,11 @@ def _answer(connection: socket.socket, sources: Sources, memory_bytes: int) -> b
     with connection.makefile("rb") as stream:
         _, length = HEADER.unpack(stream.read(HEADER.size))
         request = read_request(stream.read(length))
+    started = time.monotonic()
     try:
         admitted = sources.list(request.uri, request.parameters, request.credentials, request.namespaced)
-        return success(request.uri, admitted)
+        answer = success(request.uri, admitted)
+        return answer + _declarations(request, sources, admitted, started) if request.declared_seconds else answer
     except MemoryError:
         error: Exception = too_large(request.uri, memory_bytes)
     except Exception as raised:  # The work item's boundary: the answer says what went wrong.

@@ -24,6 +24,7 @@ from libs.artifact.uri import syntax_of
 from libs.chassis.errors import Unavailable
 from libs.chassis.settings import environment_of
 from services.fetcher.listers.frames import (
+    DECLARATIONS,
     HEADER,
     MANIFEST,
     MOST_BYTES,
@@ -65,13 +66,22 @@ class Listers:
             self._warm.end()
 
     async def list(
-        self, uri: str, parameters: Mapping[str, str], credentials: Mapping[str, bytes], namespaced: bool
+        self,
+        uri: str,
+        parameters: Mapping[str, str],
+        credentials: Mapping[str, bytes],
+        namespaced: bool,
+        declared_seconds: float = 0.0,
+        schema_path: str = "",
     ) -> Listed:
         """List a source: the files of the revision that it has now. A cancellation ends the process that lists.
 
+        For so many seconds after it has begun, the process also reads what the parser is to be given, with the
+        configuration at schema_path.
         Raises InvalidValue for a URI that cannot be used, else the ServiceError that listing it fails with.
         """
-        request, scheme = Request(uri, parameters, credentials, namespaced), syntax_of(uri).scheme
+        request = Request(uri, parameters, credentials, namespaced, declared_seconds, schema_path)
+        scheme = syntax_of(uri).scheme
         ours, theirs = socket.socketpair()
         with ours:
             listing = asyncio.get_running_loop().run_in_executor(
@@ -94,7 +104,7 @@ class Listers:
         with theirs:
             self._started().ask(request.uri, scheme, theirs)
         try:
-            return _converse(ours, frame, until)
+            return _converse(ours, frame, until, bool(request.declared_seconds))
         except TimeoutError:
             raise Unavailable(
                 Reason.UNAVAILABLE,
@@ -159,7 +169,7 @@ class _Warm:
             self._process.wait()
 
 
-def _converse(connection: socket.socket, frame: bytes, until: float) -> Listed:
+def _converse(connection: socket.socket, frame: bytes, until: float, declared: bool) -> Listed:
     """Ask the process at the other end, and read its answer. It has ended when this returns.
 
     Raises what listing has failed with; TimeoutError, FrameError or another OSError when there is no answer, or too
@@ -174,6 +184,7 @@ def _converse(connection: socket.socket, frame: bytes, until: float) -> Listed:
         connection.sendall(frame)
         resolution = read_resolution(_read_frame(connection, RESOLUTION, until))
         manifest = _read_frame(connection, MANIFEST, until)
+        files = _read_frame(connection, DECLARATIONS, until) if declared else b""
     finally:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(process, signal.SIGKILL)
@@ -181,7 +192,7 @@ def _converse(connection: socket.socket, frame: bytes, until: float) -> Listed:
         ended.register(process, select.POLLIN)
         ended.poll()
         os.close(process)
-    return read_listed(resolution, manifest)
+    return read_listed(resolution, manifest, files)
 
 
 def _read_frame(connection: socket.socket, kind: bytes, until: float) -> bytes:

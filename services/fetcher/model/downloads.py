@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from ome.fetch.v1.fetch_pb2 import DownloadRate
 from services.fetcher import metrics
 from services.fetcher.model.observed import SourceAddress, Transfer, TransferPhase
+from services.fetcher.model.rates import Rates
 from services.fetcher.model.shares import Claim, Pace, Rank, Shares
 from services.fetcher.stop import StopFlag, Stopped
 from services.fetcher.store.scopes import Claimant, claimant_of
@@ -168,6 +170,19 @@ class Downloads:
         self._waiting: set[Job] = set()
         self._running: set[Job] = set()
         self._group: asyncio.TaskGroup | None = None
+        # How fast transfers go, also those that have ended.
+        self._rates = Rates()
+
+    def rates(self) -> list[DownloadRate]:
+        """How fast the node has downloaded lately, by kind of source."""
+        now = self._clock()
+        for job in self._running:
+            if job.progress:
+                self._rates.saw(_scheme(job), job.progress.bytes_per_second, now)
+        return [
+            DownloadRate(scheme=scheme, bytes_per_second=rate, age_seconds=age)
+            for scheme, rate, age in self._rates.told(now)
+        ]
 
     async def run(self) -> None:
         """Run transfers until cancelled, which ends them as well; what they wrote stays for a resume."""
@@ -329,7 +344,9 @@ class Downloads:
         else:
             log.info("transfer_done", bytes=order.bytes_total, seconds=round(loop.time() - started, 3))
         finally:
-            _count_end(job, result, loop.time() - started)
+            seconds = loop.time() - started
+            _count_end(job, result, seconds)
+            self._rates.saw(_scheme(job), (job.bytes_done - job.resumed_bytes) / max(seconds, 0.001), self._clock())
             metrics.TRANSFERS_RUNNING.dec()
             self._running.discard(job)
         if stopped and job.phase is TransferPhase.YIELDING:
@@ -359,8 +376,12 @@ class Downloads:
         metrics.QUEUE_AGE_SECONDS.set(max((now - job.waits_since for job in self._waiting), default=0.0))
 
 
+def _scheme(job: Job) -> str:
+    return job.order.uri.partition("://")[0]
+
+
 def _count_end(job: Job, result: str, seconds: float) -> None:
-    labels = {"backend": job.order.uri.partition("://")[0], "result": str(result)}
+    labels = {"backend": _scheme(job), "result": str(result)}
     bytes_done = job.progress.bytes_done if job.progress else 0
     metrics.TRANSFERS.labels(**labels).inc()
     metrics.TRANSFERRED_BYTES.labels(**labels).inc(max(0, bytes_done - job.resumed_bytes))

@@ -132,37 +132,41 @@ class Evictor:
     async def run(self) -> None:
         """Look at use and watermarks every minute, until cancelled."""
         while True:
-            try:
-                await self.look()
-            except ServiceError as error:
-                _log.warning("watermarks_not_kept", reason=error.reason, message=error.message)
+            await self.look()
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Look once at use and watermarks; see run. Raises ServiceError when a disk cannot be read."""
-        evictions = await self._roots.evictions()
+        """Look once at use and watermarks; see run. A root whose disk cannot be read holds up no other."""
         # Files go some time after their name, and roots may share a disk: one pass gives up what is over once.
         relieved: set[int] = set()
         for capacity in await self._roots.capacities():
             if capacity.problem:
                 continue
-            total, free = capacity.total_bytes, capacity.free_bytes - capacity.reserved_bytes
-            if bytes_over(self._watermarks, total, free):
-                device = self._roots.store(capacity.root).device
-                if device not in relieved and await self._relieve(capacity.root):
-                    relieved.add(device)
-                continue
-            await self._residents(capacity.root)
-            fitting = (
-                uid
-                for uid, eviction in evictions.get(capacity.root, {}).items()
-                # One that is to be away, as somebody has asked for that, would keep its turn for ever.
-                if _may_go(self._assignments().get(uid)) and fits_below(self._watermarks, total, free, eviction.bytes)
-            )
-            # One at a time: the room of the next one is known when this one has come.
-            if (uid := next(fitting, None)) is not None:
-                self._invited.add(uid)
-                self._changed(uid)
+            try:
+                await self._look_at(capacity, relieved)
+            except ServiceError as error:
+                _log.warning("watermarks_not_kept", root=capacity.root, reason=error.reason, message=error.message)
+
+    async def _look_at(self, capacity: RootCapacity, relieved: set[int]) -> None:
+        """Look at one root; relieved are devices on which something has been given up in this look."""
+        total, free = capacity.total_bytes, capacity.free_bytes - capacity.reserved_bytes
+        if bytes_over(self._watermarks, total, free):
+            device = self._roots.store(capacity.root).device
+            if device not in relieved and await self._relieve(capacity.root):
+                relieved.add(device)
+            return
+        evictions = await self._roots.evictions(capacity.root)
+        await self._residents(capacity.root)
+        fitting = (
+            uid
+            for uid, eviction in evictions.items()
+            # One that is to be away, as somebody has asked for that, would keep its turn for ever.
+            if _may_go(self._assignments().get(uid)) and fits_below(self._watermarks, total, free, eviction.bytes)
+        )
+        # One at a time: the room of the next one is known when this one has come.
+        if (uid := next(fitting, None)) is not None:
+            self._invited.add(uid)
+            self._changed(uid)
 
     async def _relieve(self, root: str) -> bool:
         """Bring a root below its low watermark as far as that can be; whether a model has given up its copy for it."""
@@ -189,7 +193,7 @@ class Evictor:
         """The copies in a root, and who uses them as of now. Notes the time of their use."""
         assignments = self._assignments()
         names = await self._roots.names(root)
-        evicted = (await self._roots.evictions()).get(root, {})
+        evicted = await self._roots.evictions(root)
         paths = {uid: name.path for uid, name in names.items() if _may_go(assignments.get(uid))}
         paths |= {uid: eviction.path for uid, eviction in evicted.items() if uid in assignments}
         used = await self._ask(root, paths)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from libs.artifact.manifest import Manifest
 from libs.artifact.reasons import Reason
+from libs.artifact.sizes import shown_size
 from libs.chassis.errors import Corrupt, Missing, ServiceError, Unavailable
 from ome.fetch.v1.fetch_pb2 import Source
 from services.fetcher.fleet.credentials import Credentials, CredentialsClient
@@ -51,9 +52,13 @@ class Fetching:
         sources: Sources,
         sharing: Sharing,
         make_room: MakeRoom,
+        held_bytes: Callable[[str], Awaitable[int]],
     ) -> None:
-        """make_room frees what a download lacks in a root, if that can be had, and tells whether it has."""
+        """make_room frees what a download lacks in a root, if that can be had, and tells whether it has. held_bytes
+        tells how many bytes of a root are there for Pods alone.
+        """
         self._make_room = make_room
+        self._held_bytes = held_bytes
         self._roots = roots
         self._manifests = manifests
         self._credentials = credentials
@@ -79,10 +84,18 @@ class Fetching:
                 return
             except Unavailable as error:
                 # What others reserve meanwhile may take the room that was made.
-                if error.reason is not Reason.INSUFFICIENT_DISK or last:
+                if error.reason is not Reason.INSUFFICIENT_DISK:
                     raise
-                if not await _unless_stopped(stop, self._make_room(order.root, lacking)):
-                    raise
+                if last or not await _unless_stopped(stop, self._make_room(order.root, lacking)):
+                    raise await self._with_held(error, order.root) from error
+
+    async def _with_held(self, error: Unavailable, root: str) -> Unavailable:
+        """The error that there is no room, and how much comes by itself when Pods end."""
+        held = await self._held_bytes(root)
+        if not held:
+            return error
+        why = f"{error.message}. Pods still use {shown_size(held)} there that models have let go: it goes with them"
+        return Unavailable(error.reason, why, error.retry_after_seconds)
 
     async def _acquire(
         self,

@@ -69,6 +69,11 @@ class _Case:
     # When the controller is to be asked, by the same clock.
     ask_at: float = 0.0
 
+    @property
+    def held(self) -> bool:
+        """Whether it is known that a Pod uses it."""
+        return self.use is not None and self.use.pods > 0
+
 
 class Keeper:
     """Looks at what was let go whenever there may be news of it."""
@@ -124,6 +129,14 @@ class Keeper:
             kept.append(Kept(artifact, path, release.released_at, until, use, revision))
         return tuple(kept)
 
+    async def held_bytes(self, root: str) -> int:
+        """What the disk of a root gets back when the Pods that use what was let go there have ended.
+
+        As far as the controller has said who they are. Raises Unavailable when the disk cannot be read.
+        """
+        held = {case.release.digest for (where, _), case in self._cases.items() if where == root and case.held}
+        return sum([await self._roots.freed_bytes(root, digest) for digest in sorted(held)])
+
     async def name_use(self, model_uid: str, paths: Sequence[str]) -> Use | None:
         """Who uses a model by names that still stand, as the node sees them; None if that cannot be learnt now.
 
@@ -157,16 +170,24 @@ class Keeper:
     async def look(self) -> float | None:
         """Look once at everything that was let go, and remove what goes; in how many seconds to look again, if at all.
 
-        Not to be called while run works. Raises Unavailable when a disk cannot be read.
+        Not to be called while run works. A root whose disk cannot be read holds up no other.
         """
-        present = await self._roots.releases()
+        present, unread = await self._present()
         self._cases = {each: self._case(*each) for each in present}
         now = self._clock()
-        leaving = [case for case in [*self._cases.values()] if not await self._stays(case)]
+        leaving = []
+        for case in [*self._cases.values()]:
+            try:
+                if case.root not in unread and not await self._stays(case):
+                    leaving.append(case)
+            except ServiceError as error:
+                # Whether it has a name again is not known, and so it stays.
+                _log.warning("releases_kept", root=case.root, reason=error.reason, message=error.message)
+                unread.add(case.root)
         await self._ask([case for case in leaving if case.ask_at <= now])
         now = self._clock()
         going: defaultdict[str, list[Release]] = defaultdict(list)
-        waits = []
+        waits = [_RETRY_SECONDS] if unread else []
         for case in leaving:
             verdict = self._judge(case, now)
             if verdict.fate is Fate.GOES:
@@ -178,13 +199,26 @@ class Keeper:
                 waits.append(_RETRY_SECONDS)
         return min(waits, default=None)
 
+    async def _present(self) -> tuple[list[tuple[str, Release]], set[str]]:
+        """What was let go and is there, by root, and the roots that cannot be read: of these what was there last."""
+        present: list[tuple[str, Release]] = []
+        unread = set()
+        for root in self._roots.usable:
+            try:
+                present += [(root, each) for each in await self._roots.releases_in(root)]
+            except ServiceError as error:
+                _log.warning("releases_kept", root=root, reason=error.reason, message=error.message)
+                unread.add(root)
+                present += [each for each in self._cases if each[0] == root]
+        return present, unread
+
     async def give_up_revisions(self, root: str, lacking: Callable[[], Awaitable[int]]) -> None:
         """Remove earlier revisions that are kept in a root for going back, until nothing is lacking: those first that
         were let go of first. What a Pod uses, or of which that is not known, stays.
 
         lacking tells how many bytes are missing at the moment. Raises Unavailable when a disk cannot be read.
         """
-        present = [release for where, release in await self._roots.releases() if where == root]
+        present = await self._roots.releases_in(root)
         kept = [self._case(root, release) for release in present if self._stay_of(release) is Stay.REVISION]
         # Of one that has just lost its name the controller may not have heard of all Pods.
         settled = self._clock() - SETTLED_SECONDS

@@ -7,7 +7,7 @@ can take the others down with it.
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -473,20 +473,23 @@ class ModelLoop:
                 evicted.append(publication.root)
         return evicted
 
-    def _leaving(self, model_uid: str, path: str) -> set[str]:
-        """Uids of the models that are not meant to stand at a path, whether or not they still do.
+    def _leaving(self, model_uid: str, path: str) -> Callable[[str], bool]:
+        """Whether a model, by its uid, is not meant to stand at a path, whether or not it still does.
 
-        One without an assignment is not among them: nobody has said that it is to go. A model in no namespace comes
-        before those in one, and at its own default path before all others.
+        Never one without an assignment: nobody has said that it is to go. A model in no namespace comes before those in
+        one, and at its own default path before all others.
         """
-        own = self._assignments.entries.get(node_key(self._settings.node_name, model_uid))
+        entries, node = self._assignments.entries, self._settings.node_name
+        own = entries.get(node_key(node, model_uid))
         comes_first = own is not None and bool(own.value.model.kind) and not own.value.model.namespace
-        entries = [(split_node_key(key)[1], entry.value) for key, entry in self._assignments.entries.items()]
-        return {
-            uid
-            for uid, assignment in entries
-            if (comes_first and assignment.model.namespace) or not self._is_meant_for(path, assignment)
-        }
+
+        def leaves(uid: str) -> bool:
+            entry = entries.get(node_key(node, uid))
+            if entry is None:
+                return False
+            return (comes_first and bool(entry.value.model.namespace)) or not self._is_meant_for(path, entry.value)
+
+        return leaves
 
     def _is_meant_for(self, path: str, assignment: Assignment) -> bool:
         if assignment.goal == GOAL_KEEP:

@@ -37,7 +37,7 @@ ReadFiles = Callable[[Path, str], Awaitable[list[ModelFile]]]
 class ParserClient:
     """Asks for facts about the files below a directory."""
 
-    def __init__(self, connection: "_Connection", read_files: ReadFiles) -> None:
+    def __init__(self, connection: "_Connection", read_files: ReadFiles | None) -> None:
         self._connection = connection
         self._read_files = read_files
 
@@ -46,16 +46,17 @@ class ParserClient:
 
         Raises Invalid (NoConfig, ParseFailed, InvalidListing), or Unavailable when there is no answer.
         """
-        try:
-            facts = await self._parse(directory, schema_path)
-        except ServiceError as error:
-            metrics.PARSES.labels(result=error.reason).inc()
-            raise
-        metrics.PARSES.labels(result="Ok").inc()
-        return facts
+        assert self._read_files
+        return await _counted(self._parse_directory(self._read_files, directory, schema_path))
 
-    async def _parse(self, directory: Path, schema_path: str) -> ModelFacts:
-        files = await self._read_files(directory, schema_path)
+    async def parse_files(self, files: Sequence[ModelFile], schema_path: str) -> ModelFacts:
+        """The facts of a model whose files were read already; raises as parse does."""
+        return await _counted(self._parse(files, schema_path))
+
+    async def _parse_directory(self, read_files: ReadFiles, directory: Path, schema_path: str) -> ModelFacts:
+        return await self._parse(await read_files(directory, schema_path), schema_path)
+
+    async def _parse(self, files: Sequence[ModelFile], schema_path: str) -> ModelFacts:
         stub = self._connection.stub()
         try:
             response: ParseResponse = await stub.Parse(_requests(files, schema_path), timeout=_DEADLINE_SECONDS)
@@ -101,9 +102,12 @@ class _Connection:
 
 
 @asynccontextmanager
-async def connect_parser(address: str, tls: TlsFiles | None, read_files: ReadFiles) -> AsyncIterator[ParserClient]:
+async def connect_parser(
+    address: str, tls: TlsFiles | None, read_files: ReadFiles | None = None
+) -> AsyncIterator[ParserClient]:
     """A client that connects when it is first used, and again whenever that is needed.
 
+    Without read_files it parses what was read already, and no directories.
     With tls None it speaks plain text; otherwise no byte of a request is sent to whom the authority has not certified.
     """
     async with AsyncExitStack() as stack:
@@ -112,6 +116,16 @@ async def connect_parser(address: str, tls: TlsFiles | None, read_files: ReadFil
         connection = _Connection(address, tls)
         stack.push_async_callback(connection.close)
         yield ParserClient(connection, read_files)
+
+
+async def _counted(parsing: Awaitable[ModelFacts]) -> ModelFacts:
+    try:
+        facts = await parsing
+    except ServiceError as error:
+        metrics.PARSES.labels(result=error.reason).inc()
+        raise
+    metrics.PARSES.labels(result="Ok").inc()
+    return facts
 
 
 def _channel(address: str, identity: TlsIdentity | None) -> grpc.aio.Channel:

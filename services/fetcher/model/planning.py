@@ -159,6 +159,7 @@ def describe(desired: Desired, observed: Observed) -> NodeModelState:
     )
     setback = _setback(desired, observed)
     state.held.extend(_held(each) for each in observed.kept[:_MOST_HELD] if not each.revision)
+    state.kept_revisions.extend(sorted({each.artifact.digest for each in observed.kept if each.revision})[:_MOST_HELD])
     if assignment.goal == GOAL_KEEP:
         _describe_kept(state, observed)
         return state

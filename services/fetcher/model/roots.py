@@ -143,7 +143,7 @@ class Roots:
         """The place that a path means. Raises InvalidValue with reason InvalidPath."""
         return place_model(path, self._roots)
 
-    async def check_free(self, model_uid: str, place: Place, leaving: Collection[str]) -> None:
+    async def check_free(self, model_uid: str, place: Place, leaving: Callable[[str], bool]) -> None:
         """Raise what publish would raise about the place, before anything is fetched for it."""
         await self.run(self.store(place.root).check_path, model_uid, place.relative, leaving)
 
@@ -194,8 +194,8 @@ class Roots:
         boundary = self._boundary(directory)
         return await self.run(lambda: list(read_model_directory(str(directory), schema_path, boundary)))
 
-    async def publish(self, model_uid: str, path: str, digest: str, leaving: Collection[str]) -> None:
-        """Lead readers of path to an artifact that its root holds, in place of a model in leaving. Idempotent."""
+    async def publish(self, model_uid: str, path: str, digest: str, leaving: Callable[[str], bool]) -> None:
+        """Lead readers of path to an artifact that its root holds, in place of a model that leaves it. Idempotent."""
         place = self.place(path)
         await self.run(self.store(place.root).publish, model_uid, place.relative, digest, leaving)
         self.room.free()
@@ -207,9 +207,18 @@ class Roots:
         self.room.free()
         self.released.set()
 
+    @property
+    def usable(self) -> list[str]:
+        """The roots that can be used at the moment, as far as it is known."""
+        return [root for root, _ in self._usable()]
+
     async def releases(self) -> list[tuple[str, Release]]:
-        """What was let go and stays, by root."""
-        return [(root, each) for root, store in self._usable() for each in await self.run(store.releases)]
+        """What was let go and stays, by root. Raises Unavailable when one of them cannot be read."""
+        return [(root, each) for root in self.usable for each in await self.releases_in(root)]
+
+    async def releases_in(self, root: str) -> list[Release]:
+        """What was let go in one root and stays."""
+        return await self.run(self.store(root).releases)
 
     async def forget_releases(self, root: str, releases: Collection[Release]) -> list[str]:
         """Remove what was let go and has no other name; sentences about what another user's rights keep. Idempotent."""
@@ -262,13 +271,10 @@ class Roots:
         found = (store.eviction(model_uid) for _, store in self._usable())
         return next((each for each in found if each), None)
 
-    async def evictions(self) -> dict[str, dict[str, Eviction]]:
-        """The models that have given up their copies, by root and uid, with paths as the node sees them."""
-        found = {}
-        for root, store in self._usable():
-            evictions = await self.run(store.evictions)
-            found[root] = {uid: replace(each, path=Place(root, each.path).path) for uid, each in evictions.items()}
-        return found
+    async def evictions(self, root: str) -> dict[str, Eviction]:
+        """The models that have given up their copies in a root, by uid, with paths as the node sees them."""
+        evictions = await self.run(self.store(root).evictions)
+        return {uid: replace(each, path=Place(root, each.path).path) for uid, each in evictions.items()}
 
     async def readmit(self, model_uid: str) -> None:
         """A model may have a copy again. Idempotent."""

@@ -16,13 +16,17 @@ from functools import cache
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from libs.artifact.errors import InvalidValue
+from libs.artifact.manifest import Manifest
+from libs.artifact.model_directory import ModelFile
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import ModelUri, check_parameters, parse_uri, syntax_of
-from libs.chassis.errors import Invalid
+from libs.chassis.errors import Invalid, ServiceError
 from libs.chassis.settings import SettingsError
 from services.fetcher import sources
 from services.fetcher.sources.admission import Admitted, admit
 from services.fetcher.sources.backend import Asked, Backend, Opening, Source
+from services.fetcher.sources.declarations import read_declarations
 from services.fetcher.stop import StopFlag
 from services.fetcher.transfer.addresses import split_url
 from services.fetcher.transfer.egress import Rule, read_networks
@@ -94,6 +98,28 @@ class Sources:
         """
         source = self._open(uri, parameters, credentials, namespaced)
         return admit(source.list(), source, uri, parameters, self._stop, self.egress(uri, namespaced))
+
+    def declared(
+        self,
+        uri: str,
+        parameters: Mapping[str, str],
+        credentials: Mapping[str, bytes],
+        manifest: Manifest,
+        schema_path: str,
+        seconds: float,
+        namespaced: bool = True,
+    ) -> tuple[ModelFile, ...]:
+        """What the parser is given of a listed source's files; nothing where that cannot be read. Blocks for seconds.
+
+        Raises InvalidValue as list does.
+        """
+        source = self._open(uri, parameters, credentials, namespaced)
+        try:
+            origin = source.origin(manifest.source_revision)
+        except (ServiceError, InvalidValue):
+            return ()
+        rule = self.egress(uri, namespaced)
+        return tuple(read_declarations(manifest, origin, schema_path, seconds, self._stop, rule))
 
     async def origin(
         self,

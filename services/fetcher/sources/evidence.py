@@ -5,7 +5,8 @@ it: must not retry, and fails for nobody.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from urllib.parse import urljoin
 
@@ -20,7 +21,7 @@ from services.fetcher.transfer.addresses import AddressError, split_url
 from services.fetcher.transfer.codings import CodingError, Decoded, coding_of
 from services.fetcher.transfer.egress import Rule
 from services.fetcher.transfer.origin import Origin
-from services.fetcher.transfer.wire import Connection, RefusedError, TrustError, Watch, WireError
+from services.fetcher.transfer.wire import Connection, Head, RefusedError, TrustError, Watch, WireError
 
 # All of them together: what they save is a download, so they may take a while.
 _SECONDS = 60.0
@@ -35,6 +36,8 @@ _REDIRECTS = (
     HTTPStatus.TEMPORARY_REDIRECT,
     HTTPStatus.PERMANENT_REDIRECT,
 )
+# What reading a file of a source may fail with.
+UNREAD = (ServiceError, InvalidValue, RefusedError, WireError, TrustError, CodingError, AddressError)
 _log = structlog.get_logger()
 
 
@@ -54,20 +57,37 @@ def read_files(
     watch = Watch(check, _CONNECT_SECONDS, _STALL_SECONDS, stall_bytes=1)
     try:
         return {path: _read(origin, file, watch, egress) for path, file in files.items()}
-    except (ServiceError, InvalidValue, RefusedError, WireError, TrustError, CodingError, AddressError) as error:
+    except UNREAD as error:
         # Not its words, which may quote an address that is signed.
         _log.info("evidence_unread", source=origin.name, error=type(error).__name__)
         return None
 
 
 def _read(origin: Origin, file: ManifestFile, watch: Watch, egress: Rule) -> bytes:
+    with connect(origin, file, {}, watch, egress) as (connection, head):
+        if head.status != HTTPStatus.OK:
+            raise WireError(f"the answer is {head.status}")
+        coding, receive = coding_of(head.headers), connection.receive
+        if coding:
+            receive = Decoded(coding, receive, file.size_bytes).receive
+        return _body(receive, file)
+
+
+@contextmanager
+def connect(
+    origin: Origin, file: ManifestFile, asked: Mapping[str, str], watch: Watch, egress: Rule
+) -> Iterator[tuple[Connection, Head]]:
+    """The answer to a request for a file, redirects followed, before its body. asked are headers for whoever answers.
+
+    Raises what UNREAD names.
+    """
     location = origin.locate(file, again=False)
     url, headers = location.url, location.headers
     for _ in range(_MOST_REDIRECTS + 1):
         endpoint, target = split_url(url)
         connection = Connection(endpoint, watch, egress)
         try:
-            connection.request(target, headers)
+            connection.request(target, {**headers, **asked})
             connection.flush()
             head = connection.head()
             if head.status in _REDIRECTS:
@@ -75,12 +95,8 @@ def _read(origin: Origin, file: ManifestFile, watch: Watch, egress: Rule) -> byt
                 # What is secret among the headers is meant for the origin alone.
                 headers = headers if split_url(url)[0] == endpoint else {}
                 continue
-            if head.status != HTTPStatus.OK:
-                raise WireError(f"the answer is {head.status}")
-            coding, receive = coding_of(head.headers), connection.receive
-            if coding:
-                receive = Decoded(coding, receive, file.size_bytes).receive
-            return _body(receive, file)
+            yield connection, head
+            return
         finally:
             connection.close()
     raise WireError("the redirects do not end")

@@ -67,6 +67,10 @@ from services.fetcher.store.space import Capacity, FileSystem, Reservations, on_
 _WAIT_SECONDS = 0.2
 
 
+def _nobody_leaves(uid: str) -> bool:
+    return False
+
+
 class PathTaken(Unavailable):
     """Another model stands at a path, or above or below it, with reason PathConflict."""
 
@@ -349,7 +353,7 @@ class Store:
             owner = self._owners.get(uid)
         return self._publication(uid, owner) if owner and not owner.reserved else None
 
-    def check_path(self, uid: str, path: str, leaving: Collection[str] = ()) -> None:
+    def check_path(self, uid: str, path: str, leaving: Callable[[str], bool] = _nobody_leaves) -> None:
         """Raise what publish would raise about the path, before anything is fetched for it.
 
         Takes the root anew when somebody has removed or replaced the store's own directory meanwhile.
@@ -359,11 +363,11 @@ class Store:
             self._refuse_conflict(uid, path, leaving)
             self._check_free(path)
 
-    def publish(self, uid: str, path: str, digest: str, leaving: Collection[str] = ()) -> None:
+    def publish(self, uid: str, path: str, digest: str, leaving: Callable[[str], bool] = _nobody_leaves) -> None:
         """Let path, relative to the root, lead to an artifact on behalf of a model. Atomic for readers; idempotent.
 
-        What the model had published before, at this path or another, is released. A path where one of the models in
-        leaving stands is taken over: two models that swap their paths would otherwise wait for each other for ever.
+        What the model had published before, at this path or another, is released. A path where a model stands of which
+        leaving says so is taken over: two models that swap their paths would otherwise wait for each other for ever.
         Raises Conflict when the artifact is not here (fetch it again), Unavailable with reason PathOccupied or
         PathConflict, Invalid with reason InvalidPath.
         """
@@ -806,11 +810,11 @@ class Store:
             return
         self._links.remove(owner.path, owner.made_directories)
 
-    def _refuse_conflict(self, uid: str, path: str, leaving: Collection[str]) -> None:
+    def _refuse_conflict(self, uid: str, path: str, leaving: Callable[[str], bool]) -> None:
         for other, owner in self._owners.all().items():
             if other == uid or self._links.read(owner.path) is None:
                 continue
-            if overlap(owner.path, path) and not (owner.path == path and (other in leaving or owner.reserved)):
+            if overlap(owner.path, path) and not (owner.path == path and (owner.reserved or leaving(other))):
                 root = self.name.rstrip("/")
                 raise PathTaken(other, f"{root}/{owner.path}", f"{root}/{path}")
 

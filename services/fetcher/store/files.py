@@ -72,6 +72,18 @@ def write_durably(path: Path, content: bytes | bytearray) -> None:
     sync_directory(path.parent)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file in one step, for what may be lost in a power cut, when the file may also end up torn."""
+    temporary = path.with_name(path.name + UNFINISHED_SUFFIX)
+    try:
+        temporary.write_bytes(content)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
 def write_all(fd: int, view: memoryview, offset: int) -> None:
     """Write the whole view at offset."""
     while view:

@@ -6,7 +6,9 @@ root's state directory:
 
     {"directory": <inode>, "files": {"<path>": [<inode>, <time in nanoseconds>]}}
 
-A record about another directory than the one that is there is out of date, as a crash leaves it: it says nothing.
+A record about another directory than the one that is there is out of date, as a crash leaves it: it says nothing, and
+neither does one that a power cut has torn. So none has to be on disk before anything else happens: an artifact without
+marks gets new ones.
 """
 
 import json
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from libs.artifact.digest import digest_directory
 from libs.artifact.manifest import ManifestFile
-from services.fetcher.store.files import UNFINISHED_SUFFIX, write_durably
+from services.fetcher.store.files import UNFINISHED_SUFFIX, write_whole
 
 Mark = tuple[int, int]
 
@@ -51,7 +53,7 @@ class Marks:
         """Remember what the files of a directory look like, which is the artifact or about to become it."""
         marks = {file.path: mark_of(os.lstat(directory / file.path)) for file in files}
         record = {"directory": os.stat(directory).st_ino, "files": marks}
-        write_durably(self._record(digest), json.dumps(record, separators=(",", ":")).encode())
+        write_whole(self._record(digest), json.dumps(record, separators=(",", ":")).encode())
 
     def forget(self, digest: str) -> None:
         """The artifact is gone. Idempotent."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.artifact.digest import digest_directory, is_digest
-from services.fetcher.store.files import UNFINISHED_SUFFIX, sync_directory, write_durably
+from services.fetcher.store.files import UNFINISHED_SUFFIX, write_durably
 
 # Each rotation of a Secret makes a scope. Who is forgotten proves the artifact once more.
 _MOST_SCOPES = 64
@@ -89,8 +89,8 @@ class Scopes:
         """The artifact is gone. Idempotent."""
         self._refuted = {each for each in self._refuted if each[0] != digest}
         if self._scopes.pop(digest, None):
+            # A power cut may bring the record back: what it says is true, and it goes when leftovers are collected.
             self._record(digest).unlink(missing_ok=True)
-            sync_directory(self.directory)
 
     def _record(self, digest: str) -> Path:
         return self.directory / f"{digest_directory(digest)}.json"

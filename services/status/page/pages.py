@@ -61,6 +61,7 @@ from services.status.page.streams import SIGN_OF_LIFE, EventStream, event, json_
 from services.status.page.views import (
     ModelView,
     NodeView,
+    limits_of_nodes,
     manifest,
     model_address,
     model_view,
@@ -323,7 +324,11 @@ class Pages:
         caller = await self._admit(request)
         self._require_synced()
         found = source_views(await self._permitted(caller, "list"), self._reports.progress)
-        return self._page("sources.html", caller, title="Sources", place="sources", sources=found)
+        limits: list[tuple[str, int]] = []
+        if await self._door.access.permits(caller, "list", NODES):
+            heartbeats = map(self._reports.heartbeat, self._reports.reporting_nodes())
+            limits = limits_of_nodes(filter(None, heartbeats))
+        return self._page("sources.html", caller, title="Sources", place="sources", sources=found, limits=limits)
 
     async def plan_page(self, request: Request) -> Response:
         """The form for a manifest, which holds that of a model if one is named."""

@@ -73,7 +73,8 @@ def plan_view(forecast: Forecast) -> PlanView:
     if not reason and forecast.source_message:
         reason, message = word_of(forecast.source_reason), forecast.source_message
     if not message and forecast.lacking_nodes:
-        message = f"{forecast.lacking_nodes:,} of {forecast.node_count:,} nodes lack room."
+        lack = "lacks" if forecast.lacking_nodes == 1 else "lack"
+        message = f"{forecast.lacking_nodes:,} of {forecast.node_count:,} nodes {lack} room."
     change = "would be changed" if forecast.exists else "would be created"
     return PlanView(
         name=f"{_name(forecast.model)} {change}.",
@@ -104,7 +105,9 @@ def _figures(forecast: Forecast) -> list[tuple[str, str]]:
     asked = f", asked with {forecast.credentials}" if forecast.credentials else ""
     listed = "listed a moment ago, so its host is allowed" if forecast.listed else "not listed"
     found = [("Source", f"{forecast.source}{asked}; {listed}" if forecast.source else "")]
-    nodes = f"{forecast.node_count:,}, of which {forecast.lacking_nodes:,} lack room"
+    nodes = f"{forecast.node_count:,}"
+    if forecast.lacking_nodes:
+        nodes += f", {forecast.lacking_nodes:,} without room"
     if not artifact.digest:
         return [*found, ("Nodes", nodes)]
     size, each = shown_size(artifact.bytes), f"{forecast.fetching_nodes:,} × {shown_size(artifact.bytes)}"

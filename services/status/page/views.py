@@ -19,7 +19,7 @@ from libs.model.explanation import Explanation
 from libs.model.kinds import kind_numbered
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import FileProgress, NodeHeartbeat, Progress
-from ome.model.v1.model_pb2 import NODE_PHASE_READY, NODE_PHASE_UPDATING, ModelRef
+from ome.model.v1.model_pb2 import NODE_PHASE_READY, NODE_PHASE_UPDATING, REASON_RATE_LIMITED, ModelRef
 from ome.parser.v1.parser_pb2 import ModelFacts, ParameterCount
 from ome.status.v1.status_pb2 import Condition, ConditionStatus, Model, NodeStatus
 from services.status.page.cells import (
@@ -39,6 +39,7 @@ from services.status.page.sight import state_word, why_of
 
 # A browser lays out so many rows at once; of a large fleet the others are mostly Ready, and the matrix shows them all.
 _MOST_ROWS = 200
+_MOST_LIMITS = 4
 # Nodes whose single files are told beside them.
 _MOST_WITH_FILES = 6
 _NAMES = {code: name for name, code in CODES.items()}
@@ -183,6 +184,7 @@ class NodeView:
     held: str
     figures: str
     bytes_per_second: int
+    limits: str
 
     @property
     def address(self) -> str:
@@ -198,6 +200,8 @@ class SourceView:
     models: int = 0
     bytes_per_second: int = 0
     moving: int = 0
+    # Nodes whom the source has asked to slow down.
+    held_back: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     waiting: list[tuple[ModelRef, str, str]] = field(default_factory=list)
 
@@ -300,7 +304,14 @@ def node_view(
         held=shown_size(total),
         figures=rate(speed),
         bytes_per_second=speed,
+        limits=_limits(heartbeat),
     )
+
+
+def limits_of_nodes(heartbeats: Iterable[NodeHeartbeat]) -> list[tuple[str, int]]:
+    """What downloads of nodes are held to, and on how many nodes, the most usual first."""
+    counted = Counter(filter(None, map(_limits, heartbeats)))
+    return counted.most_common(_MOST_LIMITS)
 
 
 def source_views(models: Iterable[Model], progress_of: ProgressOf) -> list[SourceView]:
@@ -318,6 +329,7 @@ def source_views(models: Iterable[Model], progress_of: ProgressOf) -> list[Sourc
         for each in model.nodes:
             if _code(each, True, None) == FAILED:
                 source.failures[word_of(each.reason) or "Unknown"] += 1
+            source.held_back += each.reason == REASON_RATE_LIMITED
             if each.phase == NODE_PHASE_UPDATING and (progress := progress_of(each.node, model.ref.uid)):
                 source.moving += 1
                 source.bytes_per_second += max(0, progress.bytes_per_second)
@@ -416,6 +428,17 @@ def _counts(standings: Iterable[Standing]) -> tuple[tuple[str, str, int], ...]:
 
 def _name(code: int) -> str:
     return _NAMES[code]
+
+
+def _limits(heartbeat: NodeHeartbeat) -> str:
+    """What downloads of a node are held to, in words; empty where the fetcher does not tell."""
+    if not heartbeat.HasField("limits"):
+        return ""
+    limits = heartbeat.limits
+    bandwidth = f"{rate(limits.bytes_per_second)} at most" if limits.bytes_per_second else "any rate"
+    each = limits.connections_per_host
+    connections = f"{each} connection{'s' * (each != 1)} to a host" if each else "any number of connections"
+    return f"{bandwidth}, by {connections}"
 
 
 def _users(status: Mapping[str, Any], node: str) -> tuple[str, ...]:

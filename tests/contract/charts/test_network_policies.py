@@ -24,7 +24,7 @@ ARROWS: dict[str, Arrows] = {
     "ome-controller": NAMES | NATS | KUBERNETES,
     "ome-status": NAMES | NATS | KUBERNETES,
     "ome-fetcher": NAMES | NATS | PARSER | SOURCES,
-    "ome-resolver": NAMES | NATS | SOURCES,
+    "ome-resolver": NAMES | NATS | PARSER | SOURCES,
     "ome-parser": set(),
     "ome-nats": NAMES | {("TCP", 6222, "ome-nats")},
 }
@@ -115,7 +115,9 @@ def test_an_operator_may_narrow_where_the_api_server_is_and_name_its_port() -> N
     ],
 )
 def test_a_nats_server_of_others_is_reached_at_its_port(url: str, arrow: tuple[str, int, str]) -> None:
-    assert arrows(policies("--set", f"ome-fetcher.nats.url={url}")["ome-resolver"]) == NAMES | SOURCES | {arrow}
+    assert arrows(policies("--set", f"ome-fetcher.nats.url={url}")["ome-resolver"]) == NAMES | PARSER | SOURCES | {
+        arrow
+    }
 
 
 def test_a_parser_elsewhere_is_reached_at_its_port() -> None:

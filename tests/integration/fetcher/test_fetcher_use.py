@@ -294,6 +294,7 @@ async def test_going_back_to_a_revision_that_the_node_keeps_costs_no_byte_also_a
     revision = await driver.hold("a", URI, new, PATH, kept_revisions=[old.digest])
     state = await driver.state("a", NODE_PHASE_READY, revision)
     assert not state.held, "no Pod holds it"
+    assert [*state.kept_revisions] == [old.digest]
     await node.stop()
     hub.forget_requests()
     await node.start()

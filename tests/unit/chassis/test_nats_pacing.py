@@ -11,15 +11,29 @@ def _wish() -> "asyncio.Future[None]":
     return asyncio.get_running_loop().create_future()
 
 
+def _nothing() -> None:
+    pass
+
+
+async def test_what_waits_is_gathered_before_each_flush() -> None:
+    gathered: list[int] = []
+    flushes = PacedFlushes(lambda: gathered.append(len(gathered)), gather_seconds=0.01)
+    for number in range(3):
+        flushes.put_nowait(_wish())
+        async with asyncio.timeout(5):
+            await flushes.get()
+        assert gathered == list(range(number + 1))
+
+
 async def test_the_first_flush_after_a_pause_waits_for_nothing() -> None:
-    flushes = PacedFlushes(gather_seconds=3600)
+    flushes = PacedFlushes(_nothing, gather_seconds=3600)
     flushes.put_nowait(wish := _wish())
     async with asyncio.timeout(5):
         assert await flushes.get() is wish
 
 
 async def test_a_flush_that_follows_closely_waits_and_is_seen_to_be_asked_for_meanwhile() -> None:
-    flushes, loop = PacedFlushes(gather_seconds=0.05), asyncio.get_running_loop()
+    flushes, loop = PacedFlushes(_nothing, gather_seconds=0.05), asyncio.get_running_loop()
     flushes.put_nowait(_wish())
     await flushes.get()
     began = loop.time()
@@ -36,7 +50,7 @@ async def test_a_flush_that_follows_closely_waits_and_is_seen_to_be_asked_for_me
 
 
 async def test_a_flusher_that_is_cancelled_leaves_the_wish_to_the_next_one() -> None:
-    flushes = PacedFlushes(gather_seconds=0.05)
+    flushes = PacedFlushes(_nothing, gather_seconds=0.05)
     flushes.put_nowait(_wish())
     await flushes.get()
     flushes.put_nowait(wish := _wish())

@@ -46,6 +46,18 @@ async def test_parts_of_two_services_are_one_trace_with_its_whole() -> None:
     assert len(spans) == 4
 
 
+async def test_what_strangers_say_of_a_failure_is_one_line_and_costs_no_other_span() -> None:
+    hostile = "NotFound: \ud800\x1b[2J\n" + "x" * 100_000
+    with running_collector() as collector:
+        async with open_traces("service", "0", collector.endpoint, 1.0) as traces:
+            traces.part("one", "work", 1.0, 2.0, {}, hostile)
+            traces.part("two", "work", 1.0, 2.0, {}, "NotFound: it is gone")
+        said = sorted(span.why for span in collector.spans())
+    assert len(said) == 2
+    assert "NotFound: it is gone" in said
+    assert all(each.isprintable() and len(each) <= 1024 for each in said)
+
+
 async def test_only_the_share_is_sent() -> None:
     with running_collector() as collector:
         async with open_traces("service", "0", collector.endpoint, 0.5) as traces:

@@ -152,6 +152,47 @@ class Waiting:
 
 
 def test_a_thousand_pods_that_wait_for_one_model_are_told_one_after_the_other() -> None:
+    told, word, now, events, looks = Tellings(), word_of_waiting(pod(), None), 100.0, 0, 0
+    due = {("team-a", str(number)): now for number in range(1000)}
+    while now < 110.0:
+        for key in [key for key, at in due.items() if at <= now]:
+            looks += 1
+            wait = told.wait_seconds(key, word, now)
+            if wait == 0.0:
+                told.told(key, word, now)
+                events += 1
+            if wait:
+                due[key] = now + wait
+            else:
+                del due[key]
+        now += 0.05
+    assert 0 < events <= 10.0 / APART_SECONDS
+    # When it is seen, when it may be told, and when it is its turn: not each time that another one was told.
+    assert looks <= 2 * 1000 + 2 * events
+
+
+def test_pods_that_were_all_due_while_nobody_could_be_told_are_still_told_one_after_the_other() -> None:
+    told, word, keys = Tellings(), word_of_waiting(pod(), None), [("team-a", str(number)) for number in range(10)]
+    for key in keys:
+        told.wait_seconds(key, word, 100.0)
+        told.wait_seconds(key, word, 102.0)
+    waits = []
+    for key in keys:
+        waits.append(told.wait_seconds(key, word, 200.0))
+        if waits[-1] == 0.0:
+            told.told(key, word, 200.0)
+    assert waits == [pytest.approx(number * APART_SECONDS) for number in range(10)]
+
+
+def test_a_pod_waits_for_no_others_that_no_longer_wait() -> None:
+    told, word = Tellings(), word_of_waiting(pod(), None)
+    for key in (many := [("team-a", str(number)) for number in range(1000)]):
+        told.wait_seconds(key, word, 100.0)
+        told.wait_seconds(key, word, 102.0)
+    for key in many:
+        told.forget(key)
+    told.wait_seconds(("team-b", "p"), word, 100.0)
+    assert told.wait_seconds(("team-b", "p"), word, 103.0) == 0.0
     waiting = Waiting("team-a", pods=1000)
     waiting.go_on(10.0)
     assert 0 < len(waiting.told) <= 10.0 / APART_SECONDS

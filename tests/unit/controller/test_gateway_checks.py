@@ -149,8 +149,23 @@ def test_a_heartbeat_is_that_of_its_sender() -> None:
     assert len(bounded.version) == 253
     assert (bounded.roots[0].root, len(bounded.roots[0].problem)) == ("/models", 1024)
     assert bounded.roots[0].reserved_bytes == 7
+    assert not bounded.HasField("limits")
+    heartbeat.limits.bytes_per_second, heartbeat.limits.connections_per_host = 7, -7
+    limits = bounded_heartbeat("node-1", heartbeat).limits
+    assert (limits.bytes_per_second, limits.connections_per_host) == (7, 0)
     with pytest.raises(InvalidValue):
         bounded_heartbeat("node-2", heartbeat)
+
+
+def test_a_heartbeat_tells_rates_within_bounds() -> None:
+    heartbeat = fetch_pb2.NodeHeartbeat(node="node-1")
+    heartbeat.rates.add(scheme="s" * 999, bytes_per_second=7, age_seconds=-1)
+    [rate] = bounded_heartbeat("node-1", heartbeat).rates
+    assert (len(rate.scheme), rate.bytes_per_second, rate.age_seconds) == (253, 7, 0)
+    for _ in range(32):
+        heartbeat.rates.add(scheme="hf")
+    with pytest.raises(InvalidValue, match="kinds of sources"):
+        bounded_heartbeat("node-1", heartbeat)
 
 
 def token(**changes: Any) -> str:
@@ -198,6 +213,14 @@ def test_what_a_node_may_publish_names_the_node_and_the_gateway_may_publish_none
     assert all(subject.startswith("ome.node.node-1.") for subject in permissions.publish)
     denied = gateway_nodes_permissions().deny_publish
     assert {subject.replace("node-1", "*") for subject in permissions.publish} <= set(denied)
+
+
+def test_the_revisions_that_a_node_keeps_are_few_digests() -> None:
+    state = fetch_pb2.NodeModelState(model=model_pb2.ModelRef(uid="u-1"), kept_revisions=[DIGEST] * 99)
+    assert [*bounded_state(state).kept_revisions] == [DIGEST] * 8
+    state.kept_revisions[0] = "anything"
+    with pytest.raises(InvalidValue):
+        bounded_state(state)
 
 
 def test_what_a_node_has_found_is_bounded_and_of_an_artifact() -> None:

@@ -273,6 +273,8 @@ def test_manifests_of_revisions_that_one_may_go_back_to_are_kept() -> None:
     earlier = fetch_pb2.Revision(artifact=model_pb2.Artifact(digest="sha256:" + "b" * 64))
     known.observations.plans.entries["m"] = Entry(1, fetch_pb2.ModelPlan(history=[earlier]))
     assert known.observations.referenced_digests() == {earlier.artifact.digest}
+    assert known.observations.names_artifact(earlier.artifact.digest)
+    assert not known.observations.names_artifact("sha256:" + "c" * 64)
 
 
 def test_a_fetcher_that_is_heard_of_for_the_first_time_concerns_the_models_of_its_node() -> None:

@@ -686,6 +686,25 @@ def test_files_of_a_deleted_model_stay_where_its_label_says_so(labels: dict[str,
     assert [each.reserve for each in told] == [reserved] * 2
 
 
+def test_a_label_that_is_set_or_removed_while_nodes_let_go_still_counts_and_the_last_word_stays() -> None:
+    """As of somebody who sees that a deletion takes files with it, while Pods still use them."""
+    gone = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    settled = settle(resolved(observe(item())))
+    leaving = replace(settled, model=read_model(item(metadata=gone)))
+    leaving = apply(leaving, plan(leaving, RULES, NOW).actions)
+    for labels, reserved in (({RESERVE_LABEL: "true"}, True), ({}, False), ({RESERVE_LABEL: "true"}, True)):
+        leaving = replace(leaving, model=read_model(item(metadata={**gone, "labels": labels})))
+        decided = plan(leaving, RULES, NOW).actions
+        told = [action.assignment for action in decided if isinstance(action, planning.Assign)]
+        assert [each.reserve for each in told] == [reserved] * 2
+        leaving = apply(leaving, decided)
+        assert not [each for each in plan(leaving, RULES, NOW).actions if isinstance(each, planning.Assign)]
+    forced = replace(leaving, model=None)
+    told = [each.assignment for each in plan(forced, RULES, NOW).actions if isinstance(each, planning.Assign)]
+    assert all(each.reserve for each in told)
+    assert all(held.assignment.reserve for held in leaving.held.values())
+
+
 def test_files_of_a_deleted_model_do_not_stay_past_the_budget_of_its_namespace() -> None:
     metadata = {"labels": {RESERVE_LABEL: "true"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
     settled = settle(resolved(observe(item(metadata={"labels": metadata["labels"]}))))

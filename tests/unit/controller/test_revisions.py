@@ -429,6 +429,48 @@ def test_what_a_model_was_pinned_to_stays_on_its_nodes_although_the_source_has_l
     assert after.plan.rollout.stage == fetch_pb2.ROLLOUT_STAGE_DIVERGED
 
 
+def named_after_a_loss(storage: Mapping[str, object]) -> Observed:
+    """A model went back from B to A by its annotation; then NATS has lost its data."""
+    lost = after_a_loss(started(storage), **storage)
+    assert lost.model is not None
+    key = source_of(lost.model, "ome")
+    assert key is not None
+    entries = [{"digest": each.digest, "sourceRevision": each.source_revision, "source": key.key} for each in (A, B)]
+    status = {"observedGeneration": 1, "artifact": entries[0], "history": entries}
+    metadata = {"annotations": {REVISION_ANNOTATION: "aaaaaaaa"}}
+    return replace(lost, model=read_model({**item(storage, metadata=metadata), "status": status}))
+
+
+@pytest.mark.parametrize("storage", [HF, FOLLOWING])
+def test_a_revision_that_is_named_is_listed_after_a_loss_so_that_a_new_node_can_have_it(
+    storage: Mapping[str, object],
+) -> None:
+    lost = named_after_a_loss(storage)
+    assert asked(lost).uri == f"hf://org/model@{A.source_revision}"
+    again = settle(lists(apply(lost, plan(lost, RULES, NOW).actions), A))
+    assert set(held(again).values()) == {"a"}
+    joined = settle(replace(again, nodes={**again.nodes, "n4": planning.NodeView("n4", {}, True, None)}))
+    assert held(joined)["n4"] == "a"
+
+
+def test_what_the_source_has_is_listed_once_a_revision_is_named_no_more_after_a_loss() -> None:
+    lost = named_after_a_loss(HF)
+    again = settle(lists(apply(lost, plan(lost, RULES, NOW).actions), A))
+    freed = replace(again, model=read_model(item(HF, metadata={"generation": 2})))
+    assert set(held(settle(freed)).values()) == {"a"}
+    assert asked(freed, NOW + 60).uri == "hf://org/model"
+    answered = lists(settle(freed), B, 2)
+    answered = replace(answered, asked={key: listings.Asked(2, NOW + 60) for key in answered.resolutions})
+    assert set(held(settle(answered)).values()) == {"b"}
+    assert plan(settle(answered), RULES, NOW + 10**7).actions == ()
+
+
+def test_a_name_of_nothing_lists_the_branch_after_a_loss() -> None:
+    lost = named_after_a_loss(HF)
+    assert lost.model is not None
+    assert asked(replace(lost, model=replace(lost.model, named_revision="ffffffff"))).uri == "hf://org/model"
+
+
 def test_a_model_that_follows_its_source_takes_what_is_there_after_a_loss() -> None:
     lost = after_a_loss(started(FOLLOWING), revisionPolicy="Follow")
     assert asked(lost).uri == "hf://org/model"

@@ -1,7 +1,6 @@
 """What a node gives up when its disk is full: by cases, by properties, and over a long trace of demands."""
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -16,6 +15,7 @@ from libs.model.eviction import (
     comes_back,
     fits_below,
 )
+from tests.support.demands import clairvoyant, plain_lru, trace
 
 GB = 10**9
 MARKS = Watermarks()
@@ -132,65 +132,21 @@ class Disk:
         self.held[name] = resident(name, size, now)
 
 
-def trace(seed: int, sizes: dict[str, int], count: int = 3000) -> Iterator[tuple[str, frozenset[str]]]:
-    """Demands as in a cluster: some models are popular, popularity drifts, and the last two are still in use."""
-    dice = random.Random(seed)
-    names = sorted(sizes)
-    recent: list[str] = []
-    for number in range(count):
-        rank = min(len(names) - 1, int(dice.paretovariate(1.1)) - 1)
-        name = names[(rank + number // 300) % len(names)]
-        yield name, frozenset(recent[-2:])
-        recent.append(name)
-
-
-def plain_lru(sizes: dict[str, int], demands: list[str]) -> int:
-    """Hits of a least-recently-used cache that knows neither of Pods nor of sizes."""
-    held: dict[str, int] = {}
-    hits = 0
-    for name in demands:
-        if name in held:
-            hits += 1
-            held[name] = held.pop(name)
-            continue
-        while sum(held.values()) + sizes[name] > 10 * GB:
-            del held[next(iter(held))]
-        held[name] = sizes[name]
-    return hits
-
-
-def clairvoyant(sizes: dict[str, int], demands: list[str]) -> int:
-    """Hits of one that knows the future: what is needed last goes first."""
-    held: dict[str, int] = {}
-    hits = 0
-    for number, name in enumerate(demands):
-        if name in held:
-            hits += 1
-            continue
-        following = {each: demands.index(each, number) if each in demands[number:] else 10**9 for each in held}
-        for victim in sorted(held, key=following.__getitem__, reverse=True):
-            if sum(held.values()) + sizes[name] <= 10 * GB:
-                break
-            del held[victim]
-        held[name] = sizes[name]
-    return hits
-
-
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_thirty_gigabytes_of_models_share_a_disk_of_ten_as_well_as_the_best_order_allows(seed: int) -> None:
     dice = random.Random(seed)
     sizes = {f"m{number:02}": dice.randrange(GB // 2, 3 * GB) for number in range(17)}
     while sum(sizes.values()) < 30 * GB:
         sizes[f"m{len(sizes):02}"] = dice.randrange(GB // 2, 3 * GB)
-    demands = list(trace(seed, sizes))
+    demands = list(trace(seed, sizes, 3000))
     disk = Disk({})
     for now, (name, used) in enumerate(demands):
         disk.demand(name, sizes[name], float(now), used)
     names = [name for name, _ in demands]
     ours, lru, best = (
         disk.hits / len(names),
-        plain_lru(sizes, names) / len(names),
-        clairvoyant(sizes, names) / len(names),
+        plain_lru(sizes, names, 10 * GB) / len(names),
+        clairvoyant(sizes, names, 10 * GB) / len(names),
     )
     print(
         f"{sum(sizes.values()) / GB:.1f} GB on 10 GB: hit rate {ours:.3f}, plain LRU {lru:.3f}, clairvoyant {best:.3f}"

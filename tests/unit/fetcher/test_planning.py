@@ -468,6 +468,15 @@ def test_a_node_has_a_word_of_its_own_for_what_comes_beside_a_good_copy_when(cas
 
 USERS = Use(2, (Holder("serving", "llama-0"),))
 KEPT = Kept(OLD, PATH, 1000.0, 1000.0 + 86400, USERS)
+
+
+def test_a_node_tells_which_earlier_revisions_it_keeps_apart_from_what_pods_hold() -> None:
+    kept = replace(KEPT, artifact=Artifact(digest="sha256:" + "c" * 64), revision=True, use=None)
+    state = describe(HOLD, replace(OLD_PUBLISHED, kept=(KEPT, kept)))
+    assert [each.artifact for each in state.held] == [OLD]
+    assert [*state.kept_revisions] == [kept.artifact.digest]
+
+
 ABSENCES: dict[str, tuple[Observed, int, int, str]] = {
     "nothing is left": (Observed(), NODE_PHASE_DELETED, 0, ""),
     "the name stands": (OLD_PUBLISHED, NODE_PHASE_UPDATING, REASON_DELETING, "removing"),

@@ -31,6 +31,16 @@ FORECAST: dict[str, Any] = {
         {"node": "node-2", "room": "ROOM_VERDICT_FITS", "bytesPerSecond": str(GIB), "seconds": "16"},
         {"node": "node-3", "room": "ROOM_VERDICT_HELD"},
     ],
+    "facts": {
+        "architecture": "LlamaForCausalLM",
+        "parameters": "8030261248",
+        "parametersExact": True,
+        "parameterSize": "8B",
+        "contextLength": "131072",
+        "quantization": "fp8",
+        "capabilities": ["VISION"],
+        "weightBytes": str(15 * GIB),
+    },
     "misses": ["Not chosen: node node-4 lacks gpu=H100."],
 }
 EXPECTED = """
@@ -39,7 +49,7 @@ Source     hf://org/llama, asked with Secret team-a/hf, key token; listed a mome
 Revision   c0ffee
 Download   16 GiB in 17 files, 16 GiB on disk
 Whole      nothing is missing, by its names and indexes
-Facts      unknown until they are fetched
+Facts      LlamaForCausalLM; 8,030,261,248 parameters; context 131,072; quantized by fp8; 15 GiB of weights; VISION
 Nodes      3, of which 0 lack room
 Egress     at most 32 GiB from the source (2 × 16 GiB)
 
@@ -59,7 +69,9 @@ def test_a_person_reads_what_it_costs_node_by_node() -> None:
 
 def test_a_program_reads_numbers_and_words() -> None:
     row = plan_row(MANIFEST, FORECAST)
-    assert (row["bytes"], row["egressBytes"], row["facts"]) == (16 * GIB, 32 * GIB, "unknown")
+    assert (row["bytes"], row["egressBytes"]) == (16 * GIB, 32 * GIB)
+    assert row["facts"]["parameters"] == 8_030_261_248
+    assert row["facts"]["capabilities"] == ["VISION"]
     assert [node["room"] for node in row["nodes"]] == ["evicts", "fits", "held"]
     assert [node["seconds"] for node in row["nodes"]] == [None, 16, None]
 
@@ -76,6 +88,23 @@ def test_a_program_reads_numbers_and_words() -> None:
 )
 def test_a_script_is_told_whether_it_would_work(change: dict[str, Any], expected: str) -> None:
     assert verdict({**FORECAST, **change}) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        (
+            {"problem": "the parser did not answer within 4 seconds"},
+            "unknown: the parser did not answer within 4 seconds",
+        ),
+        ({"modelType": "new", "parameters": "7000000000"}, "new; about 7,000,000,000 parameters"),
+        ({}, "unknown: the source was not listed"),
+        ({"format": "safetensors"}, "unknown: the configuration tells none"),
+    ],
+)
+def test_facts_are_told_as_far_as_they_are_known(facts: dict[str, Any], shown: str) -> None:
+    lines = plan_lines(plan_row(MANIFEST, {**FORECAST, "facts": facts}), wide=False, colour=False)
+    assert f"Facts      {shown}" in lines
 
 
 def test_a_cause_is_told_by_its_word_and_sentence() -> None:

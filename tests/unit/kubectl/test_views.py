@@ -117,6 +117,27 @@ def test_those_that_take_most_are_at_the_top() -> None:
     ]
 
 
+def test_history_tells_which_nodes_have_a_revision_to_go_back_to() -> None:
+    known: list[dict[str, object]] = [
+        {
+            "digest": "sha256:b",
+            "sourceRevision": "b" * 40,
+            "bytes": 2**30,
+            "since": "2026-11-28T10:02:00Z",
+            "nodes": 12,
+        },
+        {"digest": "sha256:a", "bytes": 2**20, "since": "2026-11-28T10:01:00Z", "nodes": 1, "onNodes": ["n1"]},
+        {"digest": "sha256:0", "since": "2026-11-28T10:00:00Z"},
+    ]
+    known[0] |= {"onNodes": [f"n{number}" for number in range(10)]}
+    rows = [row for row in views.history_rows(model("a", history=known), []) if row["what"] == "Revision"]
+    assert [row["message"] for row in rows] == [
+        "sha256:0, unknown size: on no node",
+        "sha256:a, 1 MiB: on n1",
+        f"{'b' * 40}, 1 GiB: on n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more",
+    ]
+
+
 def test_history_is_in_the_order_of_time() -> None:
     download = {"bytes": 2**30, "seconds": 60, "finishedAt": "2026-11-28T10:30:00Z"}
     event = {"eventTime": "2026-11-28T10:00:00.123456Z", "reason": "Resolved", "message": "The source has 9 files."}

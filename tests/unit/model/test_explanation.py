@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from libs.artifact import requests, specification
+from libs.artifact.findings import Finding
 from libs.artifact.reasons import Reason
+from libs.model.annotated import SENTENCES, annotation_details
 from libs.model.explanation import Explanation, NodeFacts, Standing, explain_model, explain_node, foremost_cause
 from libs.model.remedies import Retry, Who, remedy_of
 
@@ -327,6 +330,40 @@ def test_every_reason_has_somebody_who_can_end_it(reason: Reason) -> None:
     assert remedy
     assert remedy.what.endswith(".")
     assert remedy.who in Who
+
+
+@pytest.mark.parametrize("finding", list(Finding))
+def test_every_finding_about_files_is_told_with_who_can_do_what(finding: Finding) -> None:
+    item = model(LISTED)
+    item["status"]["warnings"] = [{"reason": str(finding), "message": "Two files are odd."}] * 4
+    told = explain_model(item, [TOLD]).details
+    remedy = remedy_of(finding)
+    assert remedy
+    assert f"{finding}: Two files are odd. For {remedy.who}: {remedy.what}" in told
+    assert told[-1] == "1 more warning: see .status.warnings."
+
+
+def test_a_source_that_can_no_longer_be_followed_is_told_although_all_nodes_hold_the_model() -> None:
+    followed = condition("Following", "False", "NotFound", "The source could not be listed 3 times in a row.")
+    ready = replace(TOLD, standing=Standing("Ready"))
+    explained = explain_model(model(LISTED, condition("Complete", "True"), followed), [ready])
+    assert explained.last == "Following says NotFound: The source could not be listed 3 times in a row."
+    assert explained.next == Retry.LISTING
+    assert (explained.who, explained.todo) == (Who.OWNER, NOT_FOUND.what)
+
+
+def test_every_annotation_is_told_with_how_to_take_it_back() -> None:
+    words = {name: value for place in (specification, requests) for name, value in vars(place).items()}
+    known = {value for name, value in words.items() if name.endswith("_ANNOTATION") and not name.startswith("_")}
+    assert set(SENTENCES) == known
+    asked = dict.fromkeys(known, "word") | {specification.SKIP_PARSING_ANNOTATION: "true"}
+    asked[specification.RESIDENCY_ANNOTATION] = specification.EVICTED
+    told = explain_model(model(LISTED, metadata={"annotations": asked}), [TOLD]).details
+    for name, sentence in SENTENCES.items():
+        assert (sentence is None) != any(each.startswith(f"Annotation {name}: ") for each in told)
+    assert not list(annotation_details({"annotations": dict.fromkeys(known, "")}))
+    [line] = annotation_details({"annotations": {specification.PRIORITY_ANNOTATION: "1\n" * 999}})
+    assert len(line) < 200
 
 
 def test_a_reason_that_is_newer_than_this_program_is_told_all_the_same() -> None:

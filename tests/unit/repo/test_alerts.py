@@ -9,6 +9,7 @@ import promql_parser
 import pytest
 import yaml
 
+from tests.alerts.scenarios import SCENARIOS, SCRAPED
 from tests.unit.repo.checkout import ROOT
 from tests.unit.repo.test_pages import metrics_of_code
 
@@ -23,6 +24,7 @@ EXPRESSIONS = {
 }
 # What Prometheus makes of a histogram.
 _OF_HISTOGRAMS = re.compile(r"_(bucket|count|sum)$")
+_SERIES = re.compile(r"(\w+)\{(.*)\}")
 
 
 def selectors(node: Any) -> Iterator[Any]:
@@ -51,6 +53,23 @@ def test_every_alert_has_a_summary_a_severity_and_a_part_of_the_page_of_troubles
     for rule in RULES:
         assert rule["annotations"]["summary"].endswith(".")
         assert rule["labels"]["severity"] in ("warning", "critical")
+
+
+def test_every_alert_has_a_scenario_in_which_it_fires_with_its_severity() -> None:
+    severities = {rule["alert"]: rule["labels"]["severity"] for rule in RULES}
+    assert {scenario.alert: scenario.severity for scenario in SCENARIOS} == severities
+    assert all(scenario.alerts for scenario in SCENARIOS)
+
+
+def test_scenarios_have_series_with_the_names_and_labels_that_services_export() -> None:
+    exported = metrics_of_code()
+    for scenario in SCENARIOS:
+        for series in scenario.series:
+            found = _SERIES.fullmatch(series)
+            assert found
+            name = found[1] if found[1] in exported else _OF_HISTOGRAMS.sub("", found[1])
+            labels = set(re.findall(r'(\w+)="', found[2])) - set(SCRAPED)
+            assert labels - {"le"} == exported[name], f"{scenario.name}: {series}"
 
 
 def test_panels_have_places_and_names_of_their_own() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from deploy.crd.generate import definitions
 from libs.artifact.findings import Finding
+from libs.model.remedies import remedy_of
 from ome.model.v1.model_pb2 import REASON_UNSPECIFIED, Reason
 from tests.unit.repo.checkout import ROOT, modules_below
 from tools.localcluster.natsserver import guide_configuration
@@ -74,15 +75,20 @@ def name_of(function: ast.expr) -> str:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
-def metrics_of_code() -> set[str]:
-    """Names under which Prometheus sees the metrics that modules declare."""
+def metrics_of_code() -> dict[str, frozenset[str]]:
+    """Names under which Prometheus sees the metrics that modules declare, with their labels."""
     return {
-        node.args[0].value.removesuffix("_total") + METRIC_SUFFIXES[name_of(node.func)]
+        node.args[0].value.removesuffix("_total") + METRIC_SUFFIXES[name_of(node.func)]: _labels_of(node)
         for module in modules_below("services/", "libs/")
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and name_of(node.func) in METRIC_SUFFIXES and node.args
         if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
     }
+
+
+def _labels_of(metric: ast.Call) -> frozenset[str]:
+    """The labels that a declaration of a metric has as its third argument."""
+    return frozenset(ast.literal_eval(metric.args[2]) if len(metric.args) > 2 else ())
 
 
 def field_paths(schema: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -110,7 +116,12 @@ def test_page_of_reasons_has_none_that_the_code_lacks() -> None:
 
 def test_every_metric_is_on_the_page_of_metrics_and_no_other() -> None:
     on_page = {word for word in words_of_first_cells("monitoring.md") if word.startswith("ome_")}
-    assert on_page == metrics_of_code()
+    assert on_page == set(metrics_of_code())
+
+
+def test_every_reason_is_explained_with_who_must_do_what() -> None:
+    words = reasons_of_the_enum() | reasons_of_conditions_and_events() | set(map(str, Finding))
+    assert not {word for word in words if not remedy_of(word)}
 
 
 def test_log_events_on_the_page_exist() -> None:

@@ -13,7 +13,7 @@ from ome.fetch.v1.fetch_pb2 import (
     RolloutStage,
 )
 from ome.model.v1.model_pb2 import REASON_CHECKSUM_MISMATCH, REASON_UNAVAILABLE, Artifact
-from services.status.history import history_document
+from services.status.history import NAMED_NODES, history_document
 from tests.unit.status.samples import (
     DIGEST,
     OLD_DIGEST,
@@ -66,6 +66,10 @@ def test_a_source_that_cannot_be_followed_is_told_from_the_third_failure_on_and_
     assert conditions(view)["Complete"][0] == "True"
     after = folded(MODEL, a_plan(MODEL, "a"), {"a": ready()}, previous=view.status)
     assert conditions(after)["Following"] == ("True", "Listed")
+    assert ("Warning", "Unavailable") in [(event.type, event.reason) for event in view.events]
+    again = folded(MODEL, following(4), {"a": ready()}, previous=view.status)
+    assert [event.reason for event in again.events] == [], "the same reason is told once"
+    assert [(event.type, event.reason) for event in after.events] == [("Normal", "Listed")]
 
 
 def test_the_status_shows_the_last_revisions_and_names_the_one_before() -> None:
@@ -78,9 +82,10 @@ def test_the_status_shows_the_last_revisions_and_names_the_one_before() -> None:
         "bytes": 5,
         "files": 1,
         "source": "u.k",
+        "nodes": 0,
         "since": SINCE,
     }
-    assert history_document(None, status) == status["history"], "the controller reads it from there after a loss"
+    assert history_document(None, {}, status) == status["history"], "the controller reads it from there after a loss"
 
 
 def test_a_model_of_one_revision_has_none_before() -> None:
@@ -127,3 +132,18 @@ def test_the_condition_stays_once_it_was_there() -> None:
     view = folded(MODEL, plan, states, previous=before)
     assert conditions(view)["RolledOut"] == ("True", "AllNodesUpdated")
     assert view.status["update"]["nodesDone"] == 1, "the others are to give up what they have"
+
+
+def test_the_history_tells_on_which_nodes_a_revision_is_whole() -> None:
+    plan = a_plan(MODEL, "a", "b", "c", history=[revision(DIGEST), revision(OLD_DIGEST)])
+    keeping = ready()
+    keeping.kept_revisions.append(OLD_DIGEST)
+    states = {"b": keeping, "a": ready(), "c": failed(REASON_UNAVAILABLE), "d": ready(digest=OLD_DIGEST)}
+    newest, oldest = history_document(plan, states, {})
+    assert (newest["nodes"], newest["onNodes"]) == (2, ["a", "b"])
+    assert (oldest["nodes"], oldest["onNodes"]) == (2, ["b", "d"])
+    many = {f"n{number:03}": ready() for number in range(300)}
+    newest, oldest = history_document(plan, many, {})
+    assert (newest["nodes"], len(newest["onNodes"])) == (300, NAMED_NODES)
+    assert oldest["nodes"] == 0
+    assert "onNodes" not in oldest

@@ -1,6 +1,7 @@
 """Files, events and plans on the page: who may see them, by whose rights, and what is said where they cannot be had."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,17 +16,18 @@ from clients.kubectl import plans
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing, ServiceError, Unavailable
 from libs.chassis.health import Health
-from ome.fetch.v1.fetch_pb2 import FileProgress, FilesReply, Progress
+from ome.fetch.v1.fetch_pb2 import FileProgress, FilesReply, NodeHeartbeat, NodeLimits, Progress
 from ome.model.v1 import model_pb2
 from ome.model.v1.model_pb2 import (
     MODEL_KIND_CLUSTER_BASE_MODEL,
     NODE_PHASE_UPDATING,
     REASON_DOWNLOADING,
+    REASON_RATE_LIMITED,
     Forecast,
     ModelRef,
 )
 from ome.status.v1.status_pb2 import Model, NodeStatus
-from services.status.access import Denied, Scope
+from services.status.access import NODES, Denied, Scope
 from services.status.callers import Caller, TooMany
 from services.status.page.own_events import shown_events
 from services.status.page.pages import Door, Pages
@@ -33,7 +35,7 @@ from services.status.page.plan_view import plan_view, verdict_of
 from services.status.page.server import serve_page
 from services.status.page.session import COOKIE, TrustedProxy, networks_of
 from services.status.page.sources import Sources
-from services.status.page.views import FileOnItsWay, model_view
+from services.status.page.views import FileOnItsWay, limits_of_nodes, model_view, source_views
 from tests.support.simulated_page import Events, Named, Patches, SimulatedFleet
 from tools.localcluster.addresses import free_port
 
@@ -103,6 +105,7 @@ async def opened(
     events: Events | None = None,
     proxied: bool = False,
     behind: list[Behind] | None = None,
+    access: Rights | None = None,
 ) -> AsyncIterator[Tab]:
     """A page on a fleet of three models and nine nodes."""
     fleet, health, port = SimulatedFleet(3, 9), Health(), free_port()
@@ -111,7 +114,7 @@ async def opened(
         behind.append(controller)
     sources = Sources(fleet.catalog, fleet, fleet, controller, controller, fleet.model_object, lambda: True, health)
     proxy = TrustedProxy(networks_of(["127.0.0.0/8"] if proxied else []))
-    door = Door(Named(), Rights(), proxy, True, "ome-status", 1000.0, 4, Patches(), events or Events())
+    door = Door(Named(), access or Rights(), proxy, True, "ome-status", 1000.0, 4, Patches(), events or Events())
     pages = Pages(sources, door, asyncio.Event())
     async with (
         serve_page(pages.application(), "127.0.0.1", port, None, Path(), health),
@@ -133,7 +136,7 @@ async def test_files_are_those_of_the_artifact_that_nodes_must_hold_and_no_name_
     async with opened(behind=behind) as tab:
         status, text = await tab.get("/files" + MODEL)
     assert status == 200
-    assert behind[0].digests == [f"sha256:{1:064x}"]
+    assert behind[0].digests == ["sha256:" + hashlib.sha256(b"llama-4-maverick-17b-128e").hexdigest()]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "<script" not in text
     assert "\u202e" not in text
@@ -313,3 +316,32 @@ def test_revisions_tell_which_of_them_is_wanted_and_what_the_last_download_took(
         ("one", "", "", "1 KiB", False),
     ]
     assert ("Last download", "4 KiB in 1 min 15 s, until 2026-01-02 00:01") in view.artifact
+
+
+def test_the_limits_of_nodes_are_told_with_their_number_and_those_of_old_fetchers_are_not() -> None:
+    limited = NodeHeartbeat(limits=NodeLimits(bytes_per_second=1 << 30, connections_per_host=1))
+    free = NodeHeartbeat(limits=NodeLimits())
+    assert limits_of_nodes([limited, free, limited, NodeHeartbeat()]) == [
+        ("1 GiB/s at most, by 1 connection to a host", 2),
+        ("any rate, by any number of connections", 1),
+    ]
+
+
+async def test_whoever_may_not_list_nodes_is_not_told_of_their_limits() -> None:
+    class OfModels(Rights):
+        async def permits(self, caller: Caller, verb: str, scope: Scope, name: str = "") -> bool:
+            return scope != NODES
+
+    async with opened() as tab:
+        assert "connections to a host" in (await tab.get("/sources"))[1]
+    async with opened(access=OfModels()) as tab:
+        status, text = await tab.get("/sources")
+        assert (status, "hf://" in text, "connections to a host" in text) == (200, True, False)
+
+
+def test_a_source_tells_how_many_nodes_it_has_asked_to_slow_down() -> None:
+    model = Model(storage_uri="hf://org/model")
+    for reason in (REASON_RATE_LIMITED, REASON_DOWNLOADING, REASON_RATE_LIMITED):
+        model.nodes.add(node=str(len(model.nodes)), phase=NODE_PHASE_UPDATING, reason=reason)
+    [source] = source_views([model], lambda node, uid: None)
+    assert (source.held_back, sum(source.failures.values())) == (2, 0)

@@ -153,7 +153,7 @@ class Problem(_message.Message):
     def __init__(self, reason: _Optional[_Union[_model_pb2.Reason, str]] = ..., message: _Optional[str] = ..., problem_class: _Optional[_Union[ProblemClass, str]] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class NodeModelState(_message.Message):
-    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held", "update", "verification")
+    __slots__ = ("model", "phase", "assignment_revision", "generation", "problem", "artifact", "path", "facts", "parse_problem", "phase_since", "bytes_done", "content_digest", "facts_key", "held", "update", "verification", "kept_revisions")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +170,7 @@ class NodeModelState(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     VERIFICATION_FIELD_NUMBER: _ClassVar[int]
+    KEPT_REVISIONS_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     phase: _model_pb2.NodePhase
     assignment_revision: int
@@ -186,7 +187,8 @@ class NodeModelState(_message.Message):
     held: _containers.RepeatedCompositeFieldContainer[HeldCopy]
     update: _model_pb2.NodePhase
     verification: Verification
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ..., update: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ...) -> None: ...
+    kept_revisions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., phase: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., assignment_revision: _Optional[int] = ..., generation: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., path: _Optional[str] = ..., facts: _Optional[_Union[_parser_pb2.ModelFacts, _Mapping]] = ..., parse_problem: _Optional[_Union[Problem, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes_done: _Optional[int] = ..., content_digest: _Optional[str] = ..., facts_key: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldCopy, _Mapping]]] = ..., update: _Optional[_Union[_model_pb2.NodePhase, str]] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., kept_revisions: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Verification(_message.Message):
     __slots__ = ("request", "finished_at", "digest", "bytes", "damaged", "files", "problem")
@@ -283,20 +285,42 @@ class RootCapacity(_message.Message):
     def __init__(self, root: _Optional[str] = ..., total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., reserved_bytes: _Optional[int] = ..., high_watermark_percent: _Optional[int] = ..., low_watermark_percent: _Optional[int] = ...) -> None: ...
 
 class NodeHeartbeat(_message.Message):
-    __slots__ = ("node", "version", "started_at", "roots", "pool", "peer_address")
+    __slots__ = ("node", "version", "started_at", "roots", "pool", "peer_address", "limits", "rates")
     NODE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ROOTS_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     PEER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    RATES_FIELD_NUMBER: _ClassVar[int]
     node: str
     version: str
     started_at: _timestamp_pb2.Timestamp
     roots: _containers.RepeatedCompositeFieldContainer[RootCapacity]
     pool: str
     peer_address: str
-    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., roots: _Optional[_Iterable[_Union[RootCapacity, _Mapping]]] = ..., pool: _Optional[str] = ..., peer_address: _Optional[str] = ...) -> None: ...
+    limits: NodeLimits
+    rates: _containers.RepeatedCompositeFieldContainer[DownloadRate]
+    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., roots: _Optional[_Iterable[_Union[RootCapacity, _Mapping]]] = ..., pool: _Optional[str] = ..., peer_address: _Optional[str] = ..., limits: _Optional[_Union[NodeLimits, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[DownloadRate, _Mapping]]] = ...) -> None: ...
+
+class NodeLimits(_message.Message):
+    __slots__ = ("bytes_per_second", "connections_per_host")
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_PER_HOST_FIELD_NUMBER: _ClassVar[int]
+    bytes_per_second: int
+    connections_per_host: int
+    def __init__(self, bytes_per_second: _Optional[int] = ..., connections_per_host: _Optional[int] = ...) -> None: ...
+
+class DownloadRate(_message.Message):
+    __slots__ = ("scheme", "bytes_per_second", "age_seconds")
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    scheme: str
+    bytes_per_second: int
+    age_seconds: int
+    def __init__(self, scheme: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., age_seconds: _Optional[int] = ...) -> None: ...
 
 class Manifest(_message.Message):
     __slots__ = ("source_revision", "files", "place")
@@ -728,24 +752,34 @@ class FilesReply(_message.Message):
     def __init__(self, files: _Optional[_Iterable[_Union[ManifestFile, _Mapping]]] = ..., total: _Optional[int] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
 class TrialTask(_message.Message):
-    __slots__ = ("source", "namespace", "credentials")
+    __slots__ = ("source", "namespace", "credentials", "schema_path")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_PATH_FIELD_NUMBER: _ClassVar[int]
     source: Source
     namespace: str
     credentials: CredentialsReply
-    def __init__(self, source: _Optional[_Union[Source, _Mapping]] = ..., namespace: _Optional[str] = ..., credentials: _Optional[_Union[CredentialsReply, _Mapping]] = ...) -> None: ...
+    schema_path: str
+    def __init__(self, source: _Optional[_Union[Source, _Mapping]] = ..., namespace: _Optional[str] = ..., credentials: _Optional[_Union[CredentialsReply, _Mapping]] = ..., schema_path: _Optional[str] = ...) -> None: ...
 
 class TrialReply(_message.Message):
-    __slots__ = ("resolution", "files", "disk_bytes")
+    __slots__ = ("resolution", "files", "disk_bytes", "facts")
     RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     resolution: Resolution
     files: _containers.RepeatedCompositeFieldContainer[_model_pb2.ForecastFile]
     disk_bytes: int
-    def __init__(self, resolution: _Optional[_Union[Resolution, _Mapping]] = ..., files: _Optional[_Iterable[_Union[_model_pb2.ForecastFile, _Mapping]]] = ..., disk_bytes: _Optional[int] = ...) -> None: ...
+    facts: _model_pb2.ForecastFacts
+    def __init__(self, resolution: _Optional[_Union[Resolution, _Mapping]] = ..., files: _Optional[_Iterable[_Union[_model_pb2.ForecastFile, _Mapping]]] = ..., disk_bytes: _Optional[int] = ..., facts: _Optional[_Union[_model_pb2.ForecastFacts, _Mapping]] = ...) -> None: ...
+
+class Declarations(_message.Message):
+    __slots__ = ("files",)
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[_parser_pb2.FileChunk]
+    def __init__(self, files: _Optional[_Iterable[_Union[_parser_pb2.FileChunk, _Mapping]]] = ...) -> None: ...
 
 class SourceChanged(_message.Message):
     __slots__ = ("repository", "revisions")

@@ -261,8 +261,36 @@ class ForecastFile(_message.Message):
     bytes: int
     def __init__(self, path: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
 
+class ForecastFacts(_message.Message):
+    __slots__ = ("architecture", "model_type", "parameters", "parameters_exact", "parameter_size", "context_length", "quantization", "dtype", "capabilities", "format", "weight_bytes", "problem")
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_EXACT_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    architecture: str
+    model_type: str
+    parameters: int
+    parameters_exact: bool
+    parameter_size: str
+    context_length: int
+    quantization: str
+    dtype: str
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    format: str
+    weight_bytes: int
+    problem: str
+    def __init__(self, architecture: _Optional[str] = ..., model_type: _Optional[str] = ..., parameters: _Optional[int] = ..., parameters_exact: _Optional[bool] = ..., parameter_size: _Optional[str] = ..., context_length: _Optional[int] = ..., quantization: _Optional[str] = ..., dtype: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., format: _Optional[str] = ..., weight_bytes: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
+
 class Forecast(_message.Message):
-    __slots__ = ("model", "exists", "reason", "message", "source", "credentials", "listed", "source_reason", "source_message", "artifact", "files", "remarks", "completeness", "disk_bytes", "node_count", "nodes", "misses", "lacking_nodes", "fetching_nodes", "egress_bytes")
+    __slots__ = ("model", "exists", "reason", "message", "source", "credentials", "listed", "source_reason", "source_message", "artifact", "files", "remarks", "completeness", "disk_bytes", "node_count", "nodes", "misses", "lacking_nodes", "fetching_nodes", "egress_bytes", "facts")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     EXISTS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -283,6 +311,7 @@ class Forecast(_message.Message):
     LACKING_NODES_FIELD_NUMBER: _ClassVar[int]
     FETCHING_NODES_FIELD_NUMBER: _ClassVar[int]
     EGRESS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     model: ModelRef
     exists: bool
     reason: Reason
@@ -303,4 +332,5 @@ class Forecast(_message.Message):
     lacking_nodes: int
     fetching_nodes: int
     egress_bytes: int
-    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., exists: _Optional[bool] = ..., reason: _Optional[_Union[Reason, str]] = ..., message: _Optional[str] = ..., source: _Optional[str] = ..., credentials: _Optional[str] = ..., listed: _Optional[bool] = ..., source_reason: _Optional[_Union[Reason, str]] = ..., source_message: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., files: _Optional[_Iterable[_Union[ForecastFile, _Mapping]]] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., completeness: _Optional[_Union[Completeness, _Mapping]] = ..., disk_bytes: _Optional[int] = ..., node_count: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[ForecastNode, _Mapping]]] = ..., misses: _Optional[_Iterable[str]] = ..., lacking_nodes: _Optional[int] = ..., fetching_nodes: _Optional[int] = ..., egress_bytes: _Optional[int] = ...) -> None: ...
+    facts: ForecastFacts
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., exists: _Optional[bool] = ..., reason: _Optional[_Union[Reason, str]] = ..., message: _Optional[str] = ..., source: _Optional[str] = ..., credentials: _Optional[str] = ..., listed: _Optional[bool] = ..., source_reason: _Optional[_Union[Reason, str]] = ..., source_message: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., files: _Optional[_Iterable[_Union[ForecastFile, _Mapping]]] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., completeness: _Optional[_Union[Completeness, _Mapping]] = ..., disk_bytes: _Optional[int] = ..., node_count: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[ForecastNode, _Mapping]]] = ..., misses: _Optional[_Iterable[str]] = ..., lacking_nodes: _Optional[int] = ..., fetching_nodes: _Optional[int] = ..., egress_bytes: _Optional[int] = ..., facts: _Optional[_Union[ForecastFacts, _Mapping]] = ...) -> None: ...
