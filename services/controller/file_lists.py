@@ -5,6 +5,7 @@ that no model names any more, nothing is told.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -33,6 +34,9 @@ _PATH_CHARACTERS, _CHECKSUM_CHARACTERS = 250, 128
 # One replica of the status service asks four at a time.
 _MOST_WAITING = 32
 _MANIFEST_SECONDS = 10.0
+# Reading lists may take this part of the time, which planning needs as well; after one that took long because the store
+# is slow, the next does not wait for longer than that.
+_READING_SHARE, _LONGEST_PAUSE_SECONDS = 0.25, 2.0
 # Answers, of 40 kB at most: many look at few models at a time.
 _REMEMBERED = 64
 _log = structlog.get_logger()
@@ -78,13 +82,23 @@ class FileListServer:
     async def _files(self, digest: str) -> fetch_pb2.FilesReply:
         if not self._is_named(digest):
             raise Missing(Reason.NOT_FOUND, "no model names this artifact")
-        async with self._reading:
+        if digest not in self._known:
+            await self._read(digest)
+        self._known.move_to_end(digest)
+        return self._known[digest]
+
+    async def _read(self, digest: str) -> None:
+        await self._reading.acquire()
+        started = time.monotonic()
+        try:
             if digest not in self._known:
                 self._known[digest] = files_reply(await self._manifest(digest))
                 if len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
-            self._known.move_to_end(digest)
-            return self._known[digest]
+        finally:
+            # The next one waits, and not this one.
+            pause = (time.monotonic() - started) * (1 / _READING_SHARE - 1)
+            asyncio.get_running_loop().call_later(min(pause, _LONGEST_PAUSE_SECONDS), self._reading.release)
 
     async def _manifest(self, digest: str) -> Manifest:
         try:

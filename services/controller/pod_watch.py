@@ -7,6 +7,7 @@ that may become its own while it holds the model that they are to use.
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
@@ -27,6 +28,9 @@ from services.controller.kube import PODS
 _QUEUE = "ome-use"
 # What can use nothing any more is not even sent.
 _NOT_ENDED = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+# Pods without a node that a node is told of, for each model: one keeps it as well as any number. Such Pods take no room
+# anywhere, so somebody may have thousands, of which each node that holds the model would be told.
+_MOST_WAITING = 64
 FindModel = Callable[[str], model_pb2.ModelRef | None]
 
 
@@ -90,7 +94,7 @@ class PodWatch:
         found = use.users(self.index.pods_on(node), ref, question.root, question.paths, before)
         # A Pod for which no node is chosen yet finds whatever stands at the path once it is: nothing of the past.
         if before is None and serves(node, question.model_uid):
-            found += self.index.waiting_for(question.model_uid)
+            found += islice(self.index.waiting_for(question.model_uid), _MOST_WAITING)
         return use.told_use(found, ref, self._name_all)
 
     def _refuse_while_behind(self) -> None:

@@ -6,7 +6,7 @@ Pure. Keeps an index, so that what concerns one Pod, or one node, is found witho
 import posixpath
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -184,6 +184,8 @@ class UseIndex:
         self._lying: _ByPath[str] = _ByPath()
         self._named: defaultdict[str, set[str]] = defaultdict(set)
         self._users: defaultdict[str, dict[PodKey, PodView]] = defaultdict(dict)
+        # Those of them for which no node has been chosen: each node that holds the model asks for them.
+        self._waiting: defaultdict[str, dict[PodKey, PodView]] = defaultdict(dict)
 
     def pods_on(self, node: str) -> Iterable[PodView]:
         """The Pods of a node that may use models."""
@@ -193,9 +195,9 @@ class UseIndex:
         """The Pods that use a model, on whatever nodes, and those that are about to."""
         return self._users.get(uid, {}).values()
 
-    def waiting_for(self, uid: str) -> list[PodView]:
+    def waiting_for(self, uid: str) -> Collection[PodView]:
         """The Pods that are about to use a model, and for which no node has been chosen yet."""
-        return [pod for pod in self.users_of(uid) if not pod.node]
+        return self._waiting.get(uid, {}).values()
 
     def pod_changed(self, key: PodKey, pod: PodView | None) -> set[str]:
         """A Pod is as given now, None for one that is gone or uses nothing; uids of the models that this concerns."""
@@ -210,7 +212,7 @@ class UseIndex:
         if pod:
             self._note(pod)
             for uid in used:
-                self._users[uid][key] = pod
+                self._add(uid, pod)
         if before and pod and (before.since, before.node) != (pod.since, pod.node):
             return used_before | used
         return used_before ^ used
@@ -225,6 +227,7 @@ class UseIndex:
             self._lying.discard(before[1], uid)
             _discard(self._named, before[0].name, uid)
             self._users.pop(uid, None)
+            self._waiting.pop(uid, None)
         if ref is None:
             return
         self._models[uid] = ref, path
@@ -235,7 +238,7 @@ class UseIndex:
             candidates.update(self._mounting.around(path))
         for key in candidates:
             if self._uses(self._views[key], uid):
-                self._users[uid][key] = self._views[key]
+                self._add(uid, self._views[key])
 
     def _note(self, pod: PodView) -> None:
         self._views[pod.key] = self._pods[pod.node][pod.key] = pod
@@ -268,10 +271,17 @@ class UseIndex:
         # The model root is the node's to know; for a person any directory above the model will do.
         return bool(path) and any(overlap(path, each) and mounts(pod, ref, each, path) for each in pod.paths)
 
+    def _add(self, uid: str, pod: PodView) -> None:
+        self._users[uid][pod.key] = pod
+        if not pod.node:
+            self._waiting[uid][pod.key] = pod
+
     def _drop(self, uid: str, key: PodKey) -> None:
-        self._users[uid].pop(key, None)
-        if not self._users[uid]:
-            del self._users[uid]
+        for index in (self._users, self._waiting):
+            if uid in index:
+                index[uid].pop(key, None)
+                if not index[uid]:
+                    del index[uid]
 
 
 class _ByPath(Generic[M]):

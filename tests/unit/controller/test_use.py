@@ -219,6 +219,17 @@ async def test_a_pod_for_which_no_node_is_chosen_yet_holds_the_model_wherever_it
     assert await answers("n1") == [1, 1, 0]
 
 
+async def test_nobody_has_nodes_told_of_thousands_of_pods_that_get_no_node() -> None:
+    watch = PodWatch("ome", True, lambda uid: None, Health())
+    watch.index.model_changed("c", CLUSTER, PATH)
+    for number in range(3000):
+        view = pod(model="llama", node="", name=str(number), started=False)
+        watch.index.pod_changed(view.key, view)
+    [told] = await watch.uses("n1", [fetch_pb2.UseQuestion(model_uid="c")], {"c": CLUSTER}.get, lambda node, uid: True)
+    assert 1 <= told.pods <= 100
+    assert len(watch.index.waiting_for("c")) == 3000
+
+
 def test_a_pod_is_kept_while_it_waits_for_a_node() -> None:
     kept = project_pod(manifest(volumes=VOLUMES, node=None, phase="Pending", start=None), "ome")
     assert kept is not None
@@ -322,6 +333,8 @@ def test_the_index_says_after_any_changes_what_a_look_at_everything_would(change
             ]
             found = sorted(index.users_of(uid), key=lambda each: each.key)
             assert found == expected
+            waiting = sorted(index.waiting_for(uid), key=lambda each: each.key)
+            assert waiting == [each for each in expected if not each.node]
             if uid not in concerned:
                 visible = [(each.key, each.node, each.since) for each in found]
                 assert visible == [(each.key, each.node, each.since) for each in before[uid]]
