@@ -133,6 +133,29 @@ def resolver_permissions() -> Permissions:
     )
 
 
+def earlier_resolver_permissions() -> Permissions:
+    """The rights of resolvers of before docs/adr/0058-resolver-account.md, which go on listing until they are upgraded.
+
+    No Pod of this version has the password of their user.
+    """
+    stream, resolved, manifests = names.RESOLVE_STREAM, names.RESOLVED_BUCKET, names.MANIFESTS_BUCKET
+    return Permissions(
+        publish=(
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
+            f"$JS.ACK.{stream}.>",
+            f"$JS.API.DIRECT.GET.KV_{resolved}.>",
+            f"$KV.{resolved}.>",
+            f"$JS.API.STREAM.INFO.OBJ_{manifests}",
+            *_reading_objects(manifests),
+            f"$JS.API.STREAM.PURGE.OBJ_{manifests}",
+            f"$O.{manifests}.>",
+            names.LISTING_CREDENTIALS_SUBJECT,
+            names.LISTING_WANTED_SUBJECT,
+        ),
+        subscribe=("_INBOX_resolver.>",),
+    )
+
+
 def _reported() -> dict[str, tuple[str, str]]:
     """What the status service may ask the fleet's account: by the subject there, its own subject for it, and whether
     one answer comes or several."""
@@ -165,11 +188,14 @@ def status_permissions() -> Permissions:
 def accounts(passwords: Mapping[str, object]) -> dict[str, object]:
     """The accounts of the server's configuration; passwords by user name, in whatever form the configuration has them.
 
-    The users controller, status, gateway, gateway-nodes and resolver have passwords. Fetchers have none: whoever shows
-    none of these is asked about by auth callout.
+    The users of USERS have passwords. Fetchers have none: whoever shows none of these is asked about by auth callout.
     """
     progress, trials = names.progress_subject("*", "*"), names.trial_subject("*")
-    users = {"controller": None, "gateway": gateway_permissions()}
+    users = {
+        "controller": None,
+        "gateway": gateway_permissions(),
+        "resolver": earlier_resolver_permissions(),
+    }
     return {
         OME: {
             "jetstream": "enabled",
@@ -188,7 +214,7 @@ def accounts(passwords: Mapping[str, object]) -> dict[str, object]:
         RESOLVERS: {
             "exports": [{"service": trials, "response_type": "single", "accounts": [OME]}],
             "imports": _imports(_listed()),
-            "users": [_user("resolver", passwords["resolver"], resolver_permissions())],
+            "users": [_user("resolvers", passwords["resolvers"], resolver_permissions())],
         },
         NODES: {
             "limits": NODES_LIMITS,
@@ -198,7 +224,7 @@ def accounts(passwords: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-USERS = ("controller", "status", "gateway", "resolver", "gateway-nodes")
+USERS = ("controller", "status", "gateway", "resolver", "resolvers", "gateway-nodes")
 
 
 def _exports(asked: dict[str, tuple[str, str]], account: str) -> list[dict[str, object]]:

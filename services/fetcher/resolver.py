@@ -32,7 +32,7 @@ class Settings(ListingSettings):
     """What a resolver must be told."""
 
     nats_url: str = setting(help="Address of nats-server, such as nats://nats.ome.svc:4222.")
-    nats_user: str = setting("resolver", help="User name at nats-server.")
+    nats_user: str = setting("resolvers", help="User name at nats-server.")
     nats_password_file: Path = setting(help="File with the password at nats-server.")
     nats_ca_file: Path | None = setting(None, help="Certificate authority of nats-server, when it speaks TLS.")
     parser_address: str = setting("", help="host:port of the parser's gRPC service. If empty, plans tell no facts.")

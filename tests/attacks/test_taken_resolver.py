@@ -118,7 +118,7 @@ async def thief(server: NatsServer, fleet: Client) -> AsyncIterator[Client]:
     async def ignore(error: Exception) -> None:
         """Denials are what is hoped for."""
 
-    options = {"user": "resolver", "password": PASSWORD, "inbox_prefix": "_INBOX_resolver", "error_cb": ignore}
+    options = {"user": "resolvers", "password": PASSWORD, "inbox_prefix": "_INBOX_resolver", "error_cb": ignore}
     client = await server.client(**options)
     yield client
     await client.close()

@@ -104,7 +104,7 @@ class Bench:
             command = [sys.executable, "-m", "tests.bench.simulated_fetchers", "--nodes", str(self.nodes)]
             command += ["--nats-url", self._nats_server.url, "--nats-ca", str(self._nats_server.authority)]
             command += ["--password-file", str(self._folder / "fleet-password")]
-            command += ["--resolver-password-file", str(self._folder / "resolver-password")]
+            command += ["--resolver-password-file", str(self._folder / "resolvers-password")]
         else:
             self._http[service] = free_port()
             environ |= await self._settings(service)

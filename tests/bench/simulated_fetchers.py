@@ -248,7 +248,7 @@ async def simulate(count: int, url: str, ca_file: Path, password_file: Path, res
                 url,
                 Health(),
                 "resolver",
-                user="resolver",
+                user="resolvers",
                 password_file=resolver_password_file,
                 ca_file=ca_file,
                 inbox_prefix="_INBOX_resolver",

@@ -111,7 +111,7 @@ async def test_secrets_of_nats_are_made_once(
     assert await secrets(server.kube) == first
     assert first["ome-nats-status"] == mine
     assert {name for name in first if name != "ome-nats-issuer"} == {
-        f"ome-nats-{user}" for user in ("controller", "status", "gateway", "resolver", "gateway-nodes")
+        f"ome-nats-{user}" for user in ("controller", "status", "gateway", "resolver", "resolvers", "gateway-nodes")
     }
     assert base64.b64decode(first["ome-nats-issuer"]["seed"]).startswith(b"SA")
     assert base64.b64decode(first["ome-nats-issuer"]["public"]).startswith(b"A")

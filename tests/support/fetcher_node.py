@@ -354,7 +354,7 @@ class FetcherNode:
         (folder / "resolver.password").write_text(PASSWORD)
         # The resolver that lists for this node, in this process and under its own rights.
         self._listing = {
-            "OME_NATS_USER": "resolver",
+            "OME_NATS_USER": "resolvers",
             "OME_NATS_PASSWORD_FILE": str(folder / "resolver.password"),
             "OME_HTTP_PORT": "0",
         }

@@ -533,7 +533,7 @@ def test_no_model_may_name_a_secret_that_the_charts_use_themselves() -> None:
     values = ("nats.passwordSecret=mine", "imagePullSecrets[0].name=registry")
     objects = render("controller", *(argument for value in values for argument in ("--set", value)))
     [reserved] = [item["value"] for item in _container(objects)["env"] if item["name"] == "OME_RESERVED_SECRETS"]
-    ours = {f"ome-nats-{name}" for name in ("issuer", "status", "gateway", "gateway-nodes", "resolver")}
+    ours = {f"ome-nats-{name}" for name in ("issuer", "status", "gateway", "gateway-nodes", "resolver", "resolvers")}
     ours |= {"ome-nats-tls", "ome-parser-tls", "ome-parser-client-tls", "ome-status-tls"}
     assert set(reserved.split(",")) == {"mine", "registry", *ours}
 
