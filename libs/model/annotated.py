@@ -20,6 +20,7 @@ from libs.artifact.specification import (
     REVISION_ANNOTATION,
     SKIP_PARSING_ANNOTATION,
 )
+from libs.artifact.wording import one_line
 
 # What people write is their own: a sentence names so much of it.
 _CHARACTERS = 100
@@ -56,5 +57,4 @@ def annotation_details(metadata: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shown(value: str) -> str:
-    line = " ".join(value.split())
-    return line if len(line) <= _CHARACTERS else f"{line[: _CHARACTERS - 1]}…"
+    return " ".join(one_line(value, _CHARACTERS).split())

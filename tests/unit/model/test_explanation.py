@@ -364,6 +364,8 @@ def test_every_annotation_is_told_with_how_to_take_it_back() -> None:
     assert not list(annotation_details({"annotations": dict.fromkeys(known, "")}))
     [line] = annotation_details({"annotations": {specification.PRIORITY_ANNOTATION: "1\n" * 999}})
     assert len(line) < 200
+    [line] = annotation_details({"annotations": {specification.REVISION_ANNOTATION: "main\x1b[2J\u202e"}})
+    assert line.isprintable()
 
 
 def test_a_reason_that_is_newer_than_this_program_is_told_all_the_same() -> None:
