@@ -134,7 +134,7 @@ def resolver_permissions() -> Permissions:
 
 
 def earlier_resolver_permissions() -> Permissions:
-    """The rights of resolvers of before docs/adr/0058-resolver-account.md, which go on listing until they are upgraded.
+    """The rights of resolvers of before docs/adr/0053-resolver-account.md, which go on listing until they are upgraded.
 
     No Pod of this version has the password of their user.
     """
