@@ -94,7 +94,8 @@ def test_the_service_accepts_what_the_chart_sets_by_default(service: str) -> Non
 
 # What a chart sets although a process that is started by hand is better off with another default: it listens on the
 # address of its Pod, reserves the Secrets that it mounts, and is told by the kubelet where the API server is.
-_ONLY_IN_PODS = {"listen_host", "reserved_secrets", "kubernetes_service_host"}
+# The last names a Service, which nothing outside of a cluster has; resolvers of plans alone need it.
+_ONLY_IN_PODS = {"listen_host", "reserved_secrets", "kubernetes_service_host", "parser_address"}
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -534,7 +534,7 @@ def test_no_model_may_name_a_secret_that_the_charts_use_themselves() -> None:
     objects = render("controller", *(argument for value in values for argument in ("--set", value)))
     [reserved] = [item["value"] for item in _container(objects)["env"] if item["name"] == "OME_RESERVED_SECRETS"]
     ours = {f"ome-nats-{name}" for name in ("issuer", "status", "gateway", "gateway-nodes", "resolver", "resolvers")}
-    ours |= {"ome-nats-tls", "ome-parser-tls", "ome-parser-client-tls", "ome-status-tls"}
+    ours |= {"ome-nats-tls", "ome-parser-tls", "ome-parser-client-tls", "ome-status-tls", "ome-hub-webhook"}
     assert set(reserved.split(",")) == {"mine", "registry", *ours}
 
 
@@ -558,7 +558,8 @@ def test_what_lists_sources_has_no_disk_of_a_node(rendered: dict[str, list[dict[
     selectors = [item["spec"]["selector"]["matchLabels"] for item in (resolver, _workload(rendered["fetcher"]))]
     assert selectors[0] != selectors[1]
     assert pod["serviceAccountName"] == "ome-resolver"
-    assert [list(volume) for volume in pod["volumes"]] == [["name", "secret"]]
+    # A password, and what the parser knows it by.
+    assert [list(volume) for volume in pod["volumes"]] == [["name", "secret"], ["name", "secret"]]
     assert pod["containers"][0]["args"] == ["resolve"]
 
 

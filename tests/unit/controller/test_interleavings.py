@@ -104,11 +104,15 @@ class World:
             metadata |= {"deletionTimestamp": "2026-11-28T09:00:00Z"} if self.deleted else {}
             storage = {"storageUri": "hf://org/model", "nodeSelector": {"gpu": "yes"}, "revisionPolicy": "Follow"}
             manifest = item({**storage, "revisionHistoryLimit": self.kept}, metadata=metadata)
-            entries = [{"digest": each.digest, "sourceRevision": each.source_revision} for each in (B, A)]
-            status = {"observedGeneration": 1, "artifact": entries[1], "history": entries}
-            model = read_model({**manifest, "status": status} if known.plan is None else manifest)
-            source = source_of(model, "ome")
+            source = source_of(read_model(manifest), "ome")
             assert source is not None
+            entries = [
+                {"digest": each.digest, "sourceRevision": each.source_revision, "bytes": each.bytes, "files": each.files}
+                for each in (B, A)
+            ]
+            history = [{**entry, "source": source.key} for entry in entries]
+            status = {"observedGeneration": 1, "artifact": entries[1], "history": history}
+            model = read_model({**manifest, "status": status} if known.plan is None else manifest)
             listed = fetch_pb2.Resolution(attempt=1 if self.artifact is A else 2, artifact=self.artifact)
             known = replace(known, model=model, resolutions={} if known.model.deleting else {source.key: listed})
         budgets = Budgets({"*": self.limit})
