@@ -20,7 +20,13 @@ Object = dict[str, Any]
 # Retries as a test wants them: soon, and still growing.
 QUICK_RETRIES = {
     "controller": {"retryInitialSeconds": 0.2, "retryMaxSeconds": 2, "nodeUnreachableSeconds": 5},
-    "fetcher": {"retryInitialSeconds": 0.2, "retryMaxSeconds": 2, "unselectedGraceSeconds": 0.5},
+    # Nodes are heard of again well before they count as unreachable, also after NATS has lost what they said.
+    "fetcher": {
+        "retryInitialSeconds": 0.2,
+        "retryMaxSeconds": 2,
+        "unselectedGraceSeconds": 0.5,
+        "heartbeatSeconds": 1,
+    },
 }
 # So late that whatever is attempted again within a test's patience was attempted for another reason.
 LATE_RETRIES = {
