@@ -107,8 +107,8 @@ class World:
             source = source_of(read_model(manifest), "ome")
             assert source is not None
             entries = [
-                {"digest": each.digest, "sourceRevision": each.source_revision, "bytes": each.bytes, "files": each.files}
-                for each in (B, A)
+                {"digest": one.digest, "sourceRevision": one.source_revision, "bytes": one.bytes, "files": one.files}
+                for one in (B, A)
             ]
             history = [{**entry, "source": source.key} for entry in entries]
             status = {"observedGeneration": 1, "artifact": entries[1], "history": history}
