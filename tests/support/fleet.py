@@ -89,9 +89,11 @@ class Fleet:
         """kubectl describe."""
         return self.cluster.kubectl("describe", *_address(manifest))
 
-    def delete(self, manifest: Object) -> None:
-        """kubectl delete, without waiting."""
-        self.cluster.kubectl("delete", *_address(manifest), "--wait=false")
+    def delete(self, manifest: Object, *, if_there: bool = False) -> None:
+        """kubectl delete, without waiting; if_there permits that an earlier deletion has just ended."""
+        self.cluster.kubectl(
+            "delete", *_address(manifest), "--wait=false", f"--ignore-not-found={str(if_there).lower()}"
+        )
 
     def until(self, what: str, holds: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> Any:
         """Wait until a condition holds and return what it returned; fails with the cluster's logs."""
