@@ -23,7 +23,7 @@ class Level:
     def samples(self, minutes: tuple[int, int, int]) -> Iterator[str]:
         """The value at each minute."""
         for value, count in zip((self.healthy, self.sick, self.recovered), minutes, strict=True):
-            yield from ["_" if value is None else f"{value:g}"] * count
+            yield from ["_" if value is None else f"{value:.15g}"] * count
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Growth:
             total += self.once if phase == 1 else 0
             for _ in range(count):
                 total += step
-                yield f"{total:g}"
+                yield f"{total:.15g}"
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ SCENARIOS = (
         "critical",
         {'ome_status_leader{instance="a"}': Level(1, None, 1)},
         (({}, "0 replicas of ome-status write instead of one."),),
-        # What is gone is believed for another five minutes.
-        10,
+        # What is gone is believed for four more samples.
+        9,
     ),
     Scenario(
         "the API server refuses writes, beside conflicts, which are no trouble",

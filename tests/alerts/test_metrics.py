@@ -21,12 +21,14 @@ _LABEL = re.compile(r'(\w+)="')
 
 @pytest.fixture(scope="module")
 def exported(fleet: Fleet) -> dict[str, str]:
-    """What a Pod of each service exports after a model has come and another has failed."""
+    """What a Pod of each service exports after a model has come, another was not found, and nodes have refused one."""
     fleet.hub.add_model("org/small", {"README.md": "# small\n"}, generated=generated_model(1 << 20))
     good, bad = model("good", "hf://org/small"), model("bad", "hf://org/absent")
-    fleet.apply(good, bad)
+    refused = model("refused", "hf://org/small", path="/elsewhere/small")
+    fleet.apply(good, bad, refused)
     fleet.await_state(good, "Ready", {"node-1", "node-2"})
     fleet.await_failure(bad, "NotFound")
+    fleet.await_failure(refused, "InvalidPath")
     pages = {}
     for service in SERVICES:
         pod = next(iter(fleet.cluster.pods(service)))
