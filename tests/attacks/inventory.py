@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import nats.js.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 
@@ -35,3 +36,10 @@ async def take_inventory(js: JetStreamContext) -> Inventory:
             messages[message.subject or ""] = (message.data or b"") + headers.encode()
         consumers |= {f"{name}/{each.name}" for each in await js.consumers_info(name) if each.config.durable_name}
     return Inventory(settings, messages, frozenset(consumers))
+
+
+async def settle(thief: Client, fleet: Client) -> None:
+    """Wait until the server has dealt with what was sent, and with what came of that."""
+    for client in (thief, fleet, thief, fleet):
+        await client.flush()
+        await fleet.jetstream().account_info()

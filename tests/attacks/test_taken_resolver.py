@@ -21,7 +21,7 @@ from libs.chassis.nats_client import put_if, read_key
 from services.controller.permissions import resolver_permissions
 from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher.fleet.manifests import ManifestStore
-from tests.attacks.inventory import take_inventory
+from tests.attacks.inventory import settle, take_inventory
 from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
 from tests.support.nats_server import NatsServer
 
@@ -122,13 +122,6 @@ async def thief(server: NatsServer, fleet: Client) -> AsyncIterator[Client]:
     client = await server.client(**options)
     yield client
     await client.close()
-
-
-async def settle(thief: Client, fleet: Client) -> None:
-    """Wait until the server has dealt with what was sent, and with what came of that."""
-    for client in (thief, fleet, thief, fleet):
-        await client.flush()
-        await fleet.jetstream().account_info()
 
 
 async def test_what_a_resolver_has_stored_is_led_nowhere_else(

@@ -24,7 +24,7 @@ from ome.model.v1 import model_pb2
 from services.controller.permissions import status_permissions
 from services.controller.streams import ensure_pool, ensure_streams
 from services.status.following import API
-from tests.attacks.inventory import take_inventory
+from tests.attacks.inventory import settle, take_inventory
 from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
 from tests.support.nats_server import NatsServer
 
@@ -124,13 +124,6 @@ async def thief(server: NatsServer, fleet: Client) -> AsyncIterator[Client]:
     client = await server.client(**options)
     yield client
     await client.close()
-
-
-async def settle(thief: Client, fleet: Client) -> None:
-    """Wait until the server has dealt with what was sent, and with what came of that."""
-    for client in (thief, fleet, thief, fleet):
-        await client.flush()
-        await fleet.jetstream().account_info()
 
 
 async def test_no_answer_and_no_delivery_goes_where_it_would_change_something(

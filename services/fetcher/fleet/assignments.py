@@ -139,7 +139,7 @@ class Assignments:
                 return False
             self.tells_use = piece.tells_use
             if piece.unchanged:
-                self._gone_before, self._gone = self._gone, {}
+                self._age_gone()
                 return True
             sequence = piece.sequence if sequence is None else min(sequence, piece.sequence)
             for change in piece.assignments:
@@ -157,8 +157,12 @@ class Assignments:
             # What is newer than the answer is not in it.
             if key not in listed and entry.revision <= sequence:
                 self._forget(key, entry.revision, on_change)
-        self._gone_before, self._gone = self._gone, {}
+        self._age_gone()
         return True
+
+    def _age_gone(self) -> None:
+        """Forget what had gone before the reading before this one."""
+        self._gone_before, self._gone = self._gone, {}
 
     def _contradicts(self, key: str, change: DesiredChange) -> bool:
         """Whether something else is known at this very revision: it was of a store that is no more."""
