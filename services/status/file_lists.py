@@ -5,19 +5,20 @@ Who may see them is the asker's matter: whoever may get the model.
 
 import asyncio
 
-import nats.errors
-from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
 from libs.artifact.names import FILES_SUBJECT
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
+from libs.chassis.nats_asking import ask
 from libs.model.problems import error_of
 from ome.fetch.v1.fetch_pb2 import FilesReply, FilesRequest
 from services.status.allowances import Remembered
 
 # A controller reads for 10 seconds at most, and others may be before us.
 _SECONDS = 15.0
+# A list of files may have megabytes, so nobody reads it twice while one of them is at it as usual.
+_AGAIN_SECONDS = 5.0
 _AT_A_TIME = 4
 # Of 40 kB at most.
 _REMEMBERED, _REMEMBERED_SECONDS = 64, 3600.0
@@ -49,11 +50,7 @@ class FileLists:
         if self._client is None:
             raise Unavailable(Reason.UNAVAILABLE, "the service is not connected yet", retry_after_seconds=1)
         request = FilesRequest(digest=digest)
-        try:
-            message = await self._client.request(FILES_SUBJECT, request.SerializeToString(), timeout=_SECONDS)
-            reply = FilesReply.FromString(message.data)
-        except (TimeoutError, nats.errors.Error, DecodeError) as error:
-            raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
+        reply = await ask(self._client, FILES_SUBJECT, request, FilesReply, _SECONDS, _AGAIN_SECONDS)
         if reply.HasField("problem"):
             raise error_of(reply.problem)
         return reply

@@ -7,13 +7,12 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import nats.errors
-from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
 from libs.artifact.names import FORECAST_SUBJECT
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
+from libs.chassis.nats_asking import ask
 from libs.model.kinds import kind_numbered
 from libs.model.posted import posted_ref, read_manifest
 from libs.model.problems import error_of
@@ -83,11 +82,8 @@ class Forecaster:
     async def _ask(self, request: ForecastRequest) -> Forecast:
         if self._client is None:
             raise Unavailable(Reason.UNAVAILABLE, "the service is not connected yet", retry_after_seconds=1)
-        try:
-            message = await self._client.request(FORECAST_SUBJECT, request.SerializeToString(), timeout=_SECONDS)
-            reply = ForecastReply.FromString(message.data)
-        except (TimeoutError, nats.errors.Error, DecodeError) as error:
-            raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
+        # Once: each time a source is listed.
+        reply = await ask(self._client, FORECAST_SUBJECT, request, ForecastReply, _SECONDS, again_seconds=None)
         if reply.HasField("problem"):
             raise error_of(reply.problem)
         return reply.forecast

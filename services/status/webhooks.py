@@ -10,9 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import nats.errors
 import structlog
-from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -20,7 +18,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from libs.artifact.names import SOURCE_CHANGED_SUBJECT
+from libs.chassis.errors import Unavailable
 from libs.chassis.health import Health
+from libs.chassis.nats_asking import ask
 from libs.chassis.settings import SettingsError
 from libs.chassis.tls_files import TlsFiles
 from ome.fetch.v1.fetch_pb2 import SourceChanged, SourceChangedReply
@@ -109,12 +109,10 @@ class ControllerLine:
         """Tell the controller that a repository has changed; whether one has heard it."""
         said = SourceChanged(repository=change.repository, revisions=change.revisions)
         try:
-            message = await self._client.request(
-                SOURCE_CHANGED_SUBJECT, said.SerializeToString(), timeout=_ANSWER_SECONDS
-            )
-            reply = SourceChangedReply.FromString(message.data)
-        except (nats.errors.Error, TimeoutError, DecodeError) as error:
-            _log.warning("hub_event_unanswered", repository=change.repository, error=type(error).__name__)
+            # Once: all controllers hear it.
+            reply = await ask(self._client, SOURCE_CHANGED_SUBJECT, said, SourceChangedReply, _ANSWER_SECONDS, None)
+        except Unavailable as error:
+            _log.warning("hub_event_unanswered", repository=change.repository, error=error.message)
             return False
         _log.info("hub_event", repository=change.repository, models=reply.models)
         return True

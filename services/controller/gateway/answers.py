@@ -18,6 +18,7 @@ from nats.js import JetStreamContext
 from libs.artifact import names
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
+from libs.chassis.nats_asking import ask
 from libs.chassis.nats_client import put_if, read_key
 from libs.chassis.nats_reading import read_page
 from libs.model.manifest_codec import checked_manifest
@@ -236,24 +237,15 @@ class Answers:
         """Asks the controller, which knows what the node is to hold, and passes its answer on."""
         digest = request.source_digest and check_digest(request.source_digest)
         asked = fetch_pb2.CredentialsRequest(model_uid=check_uid(request.model_uid), source_digest=digest)
-        try:
-            answer = await self._ome.request(
-                names.credentials_subject(node), asked.SerializeToString(), timeout=_CONTROLLER_SECONDS
-            )
-            return fetch_pb2.CredentialsReply.FromString(answer.data)
-        except (TimeoutError, nats.errors.Error, DecodeError) as error:
-            raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
+        subject = names.credentials_subject(node)
+        return await ask(self._ome, subject, asked, fetch_pb2.CredentialsReply, _CONTROLLER_SECONDS)
 
     async def use(self, node: str, request: fetch_pb2.UseRequest, _: str) -> fetch_pb2.UseReply:
         """Asks the controller, which hears of Pods, about those of this very node."""
-        asked = bounded_questions(request).SerializeToString()
-        try:
-            # Each costs the controller a look at all Pods of the node for each question.
-            async with _turn(self._asking, node):
-                answer = await self._ome.request(names.use_subject(node), asked, timeout=_CONTROLLER_SECONDS)
-            return fetch_pb2.UseReply.FromString(answer.data)
-        except (TimeoutError, nats.errors.Error, DecodeError) as error:
-            raise Unavailable(Reason.UNAVAILABLE, f"no controller answers: {type(error).__name__}") from error
+        asked = bounded_questions(request)
+        # Each costs the controller a look at all Pods of the node for each question.
+        async with _turn(self._asking, node):
+            return await ask(self._ome, names.use_subject(node), asked, fetch_pb2.UseReply, _CONTROLLER_SECONDS)
 
 
 def _turn(turns: "WeakValueDictionary[str, asyncio.Lock]", node: str) -> asyncio.Lock:

@@ -1,10 +1,10 @@
 """Asks the controller whether a listing is still wanted. Nothing is ended because nobody answers."""
 
-import nats.errors
-from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
 from libs.artifact.names import LISTING_WANTED_SUBJECT
+from libs.chassis.errors import Unavailable
+from libs.chassis.nats_asking import ask
 from ome.fetch.v1.fetch_pb2 import ListingQuery, ListingReply, ResolveTask
 
 _TIMEOUT_SECONDS = 5
@@ -20,9 +20,6 @@ class Askings:
         """Whether the controller says that nobody waits for a listing any more."""
         query = ListingQuery(model_uid=task.model.uid, source_key=task.source_key)
         try:
-            message = await self._client.request(
-                LISTING_WANTED_SUBJECT, query.SerializeToString(), timeout=_TIMEOUT_SECONDS
-            )
-            return ListingReply.FromString(message.data).withdrawn
-        except (TimeoutError, nats.errors.Error, DecodeError):
+            return (await ask(self._client, LISTING_WANTED_SUBJECT, query, ListingReply, _TIMEOUT_SECONDS)).withdrawn
+        except Unavailable:
             return False

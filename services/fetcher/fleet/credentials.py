@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import nats.errors
-from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
 from libs.artifact.names import CREDENTIALS, LISTING_CREDENTIALS_SUBJECT
-from libs.artifact.reasons import Reason
-from libs.chassis.errors import Unavailable
+from libs.chassis.nats_asking import ask
 from libs.model.problems import error_of
 from libs.model.sources import source_digest
 from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, Problem, Source
@@ -64,14 +61,15 @@ class ListingCredentials:
 
     async def get(self, model_uid: str, source: Source) -> Credentials:
         """See CredentialsClient."""
-        request = _request(model_uid, source).SerializeToString()
-        try:
-            message = await self._client.request(LISTING_CREDENTIALS_SUBJECT, request, timeout=_TIMEOUT_SECONDS)
-            return _read(CredentialsReply.FromString(message.data))
-        except (TimeoutError, nats.errors.Error, DecodeError) as error:
-            raise Unavailable(
-                Reason.UNAVAILABLE, f"no controller answers the request for the model's secret: {type(error).__name__}"
-            ) from error
+        reply = await ask(
+            self._client,
+            LISTING_CREDENTIALS_SUBJECT,
+            _request(model_uid, source),
+            CredentialsReply,
+            _TIMEOUT_SECONDS,
+            unanswered="no controller answers the request for the model's secret",
+        )
+        return _read(reply)
 
 
 def _request(model_uid: str, source: Source) -> CredentialsRequest:
