@@ -31,7 +31,11 @@ class Budget(Generic[K]):
         return min(self._longest_seconds, self._cost_seconds * len(self._pending) / self._share)
 
     def spent(self, key: K, seconds: float) -> None:
-        """A key was worked on for so long."""
+        """A key was worked on for so long.
+
+        What only computes counts its time on the processor: on a busy machine it also waits for that, which says
+        nothing of what it costs.
+        """
         self._pending.discard(key)
         self._cost_seconds += (seconds - self._cost_seconds) * _WEIGHT_OF_LAST
 

@@ -55,10 +55,10 @@ class ModelLoop:
 
         For the leader alone: two that write would undo each other's work.
         """
-        known, started, began = self.observations, time.perf_counter(), self._trail.now()
+        known, started, began = self.observations, time.thread_time(), self._trail.now()
         observed = known.observed_of(uid)
         decided = planning.plan(observed, known.rules, time.monotonic())
-        self._budget.spent(uid, time.perf_counter() - started)
+        self._budget.spent(uid, time.thread_time() - started)
         planned = self._trail.now()
         known.decided(observed, decided.actions)
         known.secrets.follow(uid, decided.awaited_secret)

@@ -111,7 +111,7 @@ class ModelLoop:
             return None
 
     def _fold(self, model: Object) -> StatusView:
-        uid, started = model["metadata"]["uid"], time.perf_counter()
+        uid, started = model["metadata"]["uid"], time.thread_time()
         nodes, states = self._reachable_nodes(model), self._observations.states_of_model(uid)
         figures = ((node, self._observations.progress(node, uid)) for node in states)
         with FOLD_SECONDS.time():
@@ -127,7 +127,7 @@ class ModelLoop:
             )
         self._catalog.put(model_message(model, view))
         self._count(uid, view)
-        self._folds.spent(uid, time.perf_counter() - started)
+        self._folds.spent(uid, time.thread_time() - started)
         return view
 
     def _count(self, uid: str, view: StatusView) -> None:

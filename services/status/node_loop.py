@@ -77,13 +77,13 @@ class NodeLoop:
         if not self._leading():
             self._budget.forget(name)
             return None
-        started = time.perf_counter()
+        started = time.thread_time()
         node = self._cluster.node(name)
         report = NodeReport({}, {})
         if node:
             report = node_report(self._cluster.models, self._observations.states_of_node(name), self._shown)
         busy = self._observations.awaits_models(name)
-        self._budget.spent(name, time.perf_counter() - started)
+        self._budget.spent(name, time.thread_time() - started)
         try:
             waits = (
                 await self._write_labels(name, node, report.labels, busy) if node else None,
