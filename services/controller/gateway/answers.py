@@ -34,6 +34,7 @@ from services.controller.gateway.checks import (
 )
 from services.controller.gateway.desired import DesiredByNode
 from services.controller.gateway.door import Door
+from services.controller.gateway.heartbeats import Heartbeats
 
 _STATE_BYTES = 256 << 10
 _FACTS_BYTES = 256 << 10
@@ -78,8 +79,9 @@ class Allowance:
 class Answers:
     """What the gateway does for each verb."""
 
-    def __init__(self, ome: Client, js: JetStreamContext, desired: DesiredByNode) -> None:
+    def __init__(self, ome: Client, js: JetStreamContext, desired: DesiredByNode, heartbeats: Heartbeats) -> None:
         self._ome = ome
+        self._heartbeats = heartbeats
         self._js = js
         self._desired = desired
         self._manifests: OrderedDict[str, bytes] = OrderedDict()
@@ -150,9 +152,7 @@ class Answers:
         return reply
 
     async def _heartbeat(self, node: str, heartbeat: fetch_pb2.NodeHeartbeat, _: str) -> None:
-        value = bounded_heartbeat(node, heartbeat).SerializeToString()
-        # Without waiting for the store's answer: the next one comes soon, and there are many nodes.
-        await self._ome.publish(f"$KV.{names.NODES_BUCKET}.{names.node_token(node)}", value)
+        self._heartbeats.put(node, bounded_heartbeat(node, heartbeat).SerializeToString())
 
     async def _progress(self, node: str, progress: fetch_pb2.Progress, uid: str) -> None:
         bound_progress(progress)

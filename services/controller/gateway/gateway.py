@@ -9,6 +9,7 @@ from services.controller.gateway.answers import Answers
 from services.controller.gateway.desired import DesiredByNode
 from services.controller.gateway.door import Door
 from services.controller.gateway.following import Followers
+from services.controller.gateway.heartbeats import Heartbeats
 
 
 class Gateway:
@@ -19,7 +20,8 @@ class Gateway:
         self._ome = ome
         self._desired = DesiredByNode(nodes, js)
         self._door = Door(nodes)
-        self._answers = Answers(ome, js, self._desired)
+        self._heartbeats = Heartbeats(ome)
+        self._answers = Answers(ome, js, self._desired, self._heartbeats)
         self._followers = Followers(ome)
 
     def fleet_reconnected(self) -> None:
@@ -38,6 +40,7 @@ class Gateway:
             group.create_task(self._desired.mirror.run(self._ome, self._desired.changed))
             group.create_task(self._desired.run())
             group.create_task(self._door.run())
+            group.create_task(self._heartbeats.run())
             # Before that a node would be told that it has nothing to hold.
             await self._desired.mirror.synced()
             await self._answers.open(self._door)

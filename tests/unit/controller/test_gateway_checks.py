@@ -136,7 +136,7 @@ class Controller:
 
 async def test_a_node_has_one_message_about_pods_with_the_controller_at_a_time() -> None:
     controller = Controller()
-    answers = Answers(controller, None, None)  # type: ignore[arg-type]
+    answers = Answers(controller, None, None, None)  # type: ignore[arg-type]
     await asyncio.gather(*(answers.use(node, fetch_pb2.UseRequest(), "") for node in ("a", "b") * 8))
     assert controller.most == 1
     assert controller.busy.keys() == {"ome.use.a", "ome.use.b"}
