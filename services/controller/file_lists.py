@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import nats.errors
-import nats.js.errors
 import structlog
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
@@ -23,9 +22,10 @@ from libs.artifact.manifest import Manifest
 from libs.artifact.reasons import Reason
 from libs.artifact.wording import shown_path
 from libs.chassis.errors import Missing, ServiceError, Unavailable
-from libs.model.manifest_codec import algorithm_number, checked_manifest
+from libs.model.manifest_codec import algorithm_number
 from libs.model.problems import problem_of
 from ome.fetch.v1 import fetch_pb2
+from services.controller.manifests import read_manifest
 
 _QUEUE = "ome-file-lists"
 # A browser lays out so many rows at once, and they fit into one message.
@@ -92,24 +92,13 @@ class FileListServer:
         started = time.monotonic()
         try:
             if digest not in self._known:
-                self._known[digest] = files_reply(await self._manifest(digest))
+                self._known[digest] = files_reply((await read_manifest(self._js, digest, _MANIFEST_SECONDS))[1])
                 if len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
         finally:
             # The next one waits, and not this one.
             pause = (time.monotonic() - started) * (1 / _READING_SHARE - 1)
             asyncio.get_running_loop().call_later(min(pause, _LONGEST_PAUSE_SECONDS), self._reading.release)
-
-    async def _manifest(self, digest: str) -> Manifest:
-        try:
-            async with asyncio.timeout(_MANIFEST_SECONDS):
-                store = await self._js.object_store(names.MANIFESTS_BUCKET)
-                data = (await store.get(digest)).data or b""
-                return await asyncio.to_thread(checked_manifest, digest, data)
-        except nats.js.errors.NotFoundError as error:
-            raise Missing(Reason.NOT_FOUND, "the list of its files is not stored") from error
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            raise Unavailable(Reason.UNAVAILABLE, f"NATS has no list for us: {type(error).__name__}") from error
 
 
 def files_reply(manifest: Manifest) -> fetch_pb2.FilesReply:

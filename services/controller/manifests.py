@@ -1,4 +1,4 @@
-"""Removes manifests and facts of artifacts that no listing, decision or assignment names any more.
+"""Reads stored manifests, and removes manifests and facts of artifacts that nothing names any more.
 
 A branch that moves leaves a manifest behind each time, and nobody else may say that none of the fleet still needs it.
 Owns the exceptions of nats-py on this path.
@@ -14,10 +14,12 @@ import structlog
 from nats.js import JetStreamContext
 
 from libs.artifact.digest import digest_directory, is_digest
+from libs.artifact.manifest import Manifest
 from libs.artifact.names import FACTS_BUCKET, MANIFESTS_BUCKET
 from libs.artifact.reasons import Reason
-from libs.chassis.errors import Unavailable
+from libs.chassis.errors import Missing, Unavailable
 from libs.chassis.nats_client import delete_key
+from libs.model.manifest_codec import checked_manifest
 
 # Names of ADR-20 of nats-architecture-and-design.
 _STREAM = f"OBJ_{MANIFESTS_BUCKET}"
@@ -26,6 +28,23 @@ _CHUNK_SUBJECT = f"$O.{MANIFESTS_BUCKET}.C.{{}}"
 _FACTS_PREFIX = f"$KV.{FACTS_BUCKET}."
 _PASS_SECONDS = 3600.0
 _log = structlog.get_logger()
+
+
+async def read_manifest(js: JetStreamContext, digest: str, timeout_seconds: float) -> tuple[bytes, Manifest]:
+    """A stored manifest, as bytes and checked against its digest.
+
+    Raises Missing, Corrupt for what is not what the digest names, or Unavailable.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            store = await js.object_store(MANIFESTS_BUCKET)
+            data = (await store.get(digest)).data or b""
+            # A large one takes a while, and others wait for other answers.
+            return data, await asyncio.to_thread(checked_manifest, digest, data)
+    except nats.js.errors.NotFoundError as error:
+        raise Missing(Reason.NOT_FOUND, f"the manifest {digest} is not in {MANIFESTS_BUCKET}") from error
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+        raise Unavailable(Reason.UNAVAILABLE, f"NATS has no manifest for us: {type(error).__name__}") from error
 
 
 class ManifestSweep:

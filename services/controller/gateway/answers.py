@@ -8,8 +8,6 @@ import time
 from collections import OrderedDict, defaultdict
 from weakref import WeakValueDictionary
 
-import nats.errors
-import nats.js.errors
 import structlog
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
@@ -21,7 +19,6 @@ from libs.chassis.errors import Conflict, Corrupt, Missing, Unavailable
 from libs.chassis.nats_asking import ask
 from libs.chassis.nats_client import put_if, read_key
 from libs.chassis.nats_reading import read_page
-from libs.model.manifest_codec import checked_manifest
 from libs.model.progress import bound_progress
 from ome.fetch.v1 import fetch_pb2
 from services.controller.gateway.checks import (
@@ -35,6 +32,7 @@ from services.controller.gateway.checks import (
 from services.controller.gateway.desired import DesiredByNode
 from services.controller.gateway.door import Door
 from services.controller.gateway.heartbeats import Heartbeats
+from services.controller.manifests import read_manifest
 
 _STATE_BYTES = 256 << 10
 _FACTS_BYTES = 256 << 10
@@ -184,17 +182,10 @@ class Answers:
 
     async def _stored_manifest(self, digest: str) -> bytes:
         try:
-            async with asyncio.timeout(_MANIFEST_SECONDS):
-                store = await self._js.object_store(names.MANIFESTS_BUCKET)
-                data = (await store.get(digest)).data or b""
-                # A large one takes a while, and other nodes wait for other answers.
-                await asyncio.to_thread(checked_manifest, digest, data)
-                return data
-        except (nats.js.errors.NotFoundError, Corrupt) as error:
-            # Both lead to another listing.
+            return (await read_manifest(self._js, digest, _MANIFEST_SECONDS))[0]
+        except Corrupt as error:
+            # Leads to another listing, as a missing one does.
             raise Missing(Reason.NOT_FOUND, f"the manifest {digest} is not in {names.MANIFESTS_BUCKET}") from error
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            raise Unavailable(Reason.UNAVAILABLE, f"NATS has no manifest for us: {type(error).__name__}") from error
 
     async def _facts(self, node: str, request: fetch_pb2.FactsRequest, _: str) -> fetch_pb2.FactsReply:
         """Reads facts, claims to find them out, or writes what was found out under a claim of this very node."""
