@@ -26,7 +26,7 @@ from services.controller.permissions import NODES, node_permissions
 from services.controller.streams import ensure_pool, ensure_streams
 from tests.attacks.inventory import take_inventory
 from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 OURS, OTHER = "node-1", "node-2"
 US, THEM = names.node_token(OURS), names.node_token(OTHER)
@@ -85,12 +85,8 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     configuration = nats_configuration(OURS)
     listener = {"user": "listener", "password": PASSWORD}
     configuration["accounts"][NODES]["users"].append(listener)
-    server = NatsServer(tmp_path, configuration)
-    await server.start()
-    try:
+    async with running_nats(tmp_path, configuration) as server:
         yield server
-    finally:
-        await server.stop()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from services.controller.streams import ensure_pool, ensure_streams
 from services.fetcher.fleet.manifests import ManifestStore
 from tests.attacks.inventory import settle, take_inventory
 from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 NODE = names.node_token("node-1")
 KEY = f"{NODE}.victim"
@@ -81,10 +81,8 @@ def concrete(subject: str) -> list[str]:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration("node-1"))
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path, nats_configuration("node-1")) as server:
+        yield server
 
 
 @pytest.fixture

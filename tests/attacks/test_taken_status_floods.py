@@ -20,19 +20,19 @@ from services.controller.file_lists import FileListServer
 from services.controller.source_changes import SourceChangesServer
 from services.controller.streams import ensure_streams
 from services.fetcher.fleet.manifests import ManifestStore
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import running_nats
 
 BUSY_SECONDS = 0.005
 
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    server = NatsServer(tmp_path)
-    await server.start()
-    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as connected:
+    async with (
+        running_nats(tmp_path) as server,
+        connect_nats(server.url, Health(), "test", ca_file=server.authority) as connected,
+    ):
         await ensure_streams(connected.jetstream(), 1, 30)
         yield connected
-    await server.stop()
 
 
 class Fleet:

@@ -38,7 +38,7 @@ from services.fetcher.sources.bucket.buckets import list_prefix
 from services.fetcher.sources.bucket.source import bucket_source
 from tests.support.fetcher_node import PASSWORD, Driver, FetcherNode, connected_driver, nats_configuration, running_node
 from tests.support.hub import Hub, generated_model
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 from tests.support.one_answer import answering
 from tests.support.origin import OriginServer
 
@@ -50,10 +50,8 @@ CANARY = b"hf_what-the-tenant-may-not-read"
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration(NODE))
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path, nats_configuration(NODE)) as server:
+        yield server
 
 
 @pytest.fixture

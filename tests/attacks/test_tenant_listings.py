@@ -33,7 +33,7 @@ from tests.attacks.hostile_hub import HostileHub
 from tests.attacks.hostile_store import HostileStore
 from tests.support.child_processes import child_processes
 from tests.support.fetcher_node import PASSWORD, nats_configuration
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 from tests.support.own_loop import running
 
 SECRET = "hf_a-token-that-nobody-else-may-see"
@@ -84,10 +84,8 @@ class Fleet:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration("node-1"))
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path, nats_configuration("node-1")) as server:
+        yield server
 
 
 @pytest.fixture

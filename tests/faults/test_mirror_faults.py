@@ -17,7 +17,7 @@ from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats, delete_key, put_if
 from libs.chassis.nats_mirror import Mirror
 from services.controller.streams import ensure_streams
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 BUCKET = names.DESIRED_BUCKET
 STREAM = f"KV_{BUCKET}"
@@ -30,10 +30,8 @@ CUT_OFF = "Slow Consumer Detected"
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path)
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path) as server:
+        yield server
 
 
 class Reader:

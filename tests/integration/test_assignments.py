@@ -34,7 +34,7 @@ from services.fetcher.fleet.assignments import Assignments
 from services.fetcher.fleet.gateway import Gateway
 from services.fetcher.fleet.use import UseClient
 from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 NODE = "node-1.example.org"
 BUCKET = names.DESIRED_BUCKET
@@ -66,10 +66,8 @@ class Node:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration(NODE))
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path, nats_configuration(NODE)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -19,18 +19,18 @@ from libs.model.manifest_codec import decode_manifest, encode_manifest
 from services.controller.manifests import ManifestSweep
 from services.controller.streams import ensure_streams
 from services.fetcher.fleet.manifests import ManifestStore
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import running_nats
 
 
 @pytest.fixture
 async def js(tmp_path: Path) -> AsyncIterator[JetStreamContext]:
-    server = NatsServer(tmp_path)
-    await server.start()
-    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
+    async with (
+        running_nats(tmp_path) as server,
+        connect_nats(server.url, Health(), "test", ca_file=server.authority) as client,
+    ):
         context = client.jetstream()
         await ensure_streams(context, 1, 30)
         yield context
-    await server.stop()
 
 
 def manifest(name: str) -> Manifest:

@@ -12,7 +12,7 @@ from libs.chassis.health import Health
 from libs.chassis.nats_asking import ask
 from libs.chassis.nats_client import connect_nats
 from ome.fetch.v1.fetch_pb2 import ListingQuery, ListingReply
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 SUBJECT = "questions"
 PLENTY_SECONDS = 30.0
@@ -20,10 +20,8 @@ PLENTY_SECONDS = 30.0
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path)
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

@@ -12,17 +12,15 @@ from nats.errors import ConnectionReconnectingError
 
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 DEADLINE_SECONDS = 20
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path)
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats, delete_key, put_if
 from libs.chassis.nats_mirror import Mirror
 from services.controller.streams import ensure_pool, ensure_streams, keep_streams
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 BUCKET = names.DESIRED_BUCKET
 DEADLINE_SECONDS = 20
@@ -22,10 +22,8 @@ DEADLINE_SECONDS = 20
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path)
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path) as server:
+        yield server
 
 
 class Watched:

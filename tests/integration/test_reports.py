@@ -20,7 +20,7 @@ from services.controller.streams import ensure_streams
 from services.fetcher.fleet.gateway import Gateway, R
 from services.fetcher.fleet.reports import Reports
 from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gateway
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 NODE, OTHER = "node-1.example.org", "node-2.example.org"
 READY, FAILED = NodeModelState(phase=NODE_PHASE_READY), NodeModelState(phase=NODE_PHASE_FAILED)
@@ -40,10 +40,8 @@ class CountingGateway(Gateway):
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration(NODE))
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path, nats_configuration(NODE)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from services.fetcher.fleet.gateway import Gateway as NodeGateway
 from services.fetcher.fleet.shared_facts import Facts, FactsExchange
 from services.status.observations import Listener, Observations
 from tests.support.fetcher_node import PASSWORD, nats_configuration
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 DIGEST = "sha256:" + "a" * 64
 LLAMA = ModelFacts(model_type="llama")
@@ -29,10 +29,8 @@ DEADLINE_SECONDS = 20
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path)
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_nats(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,17 @@ class NatsServer:
         writer.close()
         await writer.wait_closed()
         return True
+
+
+@asynccontextmanager
+async def running_nats(folder: Path, configuration: Mapping[str, Any] | None = None) -> AsyncIterator[NatsServer]:
+    """A server that runs until the block ends."""
+    server = NatsServer(folder, configuration)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
 
 
 async def connect_trusting(authority: Path, url: str, **options: Any) -> Client:

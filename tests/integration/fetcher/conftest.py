@@ -8,7 +8,7 @@ import pytest
 from tests.integration.fetcher.ground import NODE, SHARD
 from tests.support.fetcher_node import Driver, FetcherNode, connected_driver, nats_configuration, running_node
 from tests.support.hub import Hub, generated_model
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, running_nats
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,8 @@ def hub(shared_hub: Hub) -> Iterator[Hub]:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path, nats_configuration(NODE))
-    await server.start()
-    try:
+    async with running_nats(tmp_path, nats_configuration(NODE)) as server:
         yield server
-    finally:
-        await server.stop()
 
 
 @pytest.fixture
