@@ -56,6 +56,7 @@ IN_THE_WORLD = {
     "services.controller.gateway.desired",
     "services.controller.gateway.door",
     "services.controller.gateway.following",
+    "services.controller.gateway.heartbeats",
     "services.controller.gateway.gateway",
     "services.controller.gateway.settings",
     "services.controller.kube",

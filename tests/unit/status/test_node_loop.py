@@ -37,7 +37,7 @@ class Api:
 
     async def _take(self, what: str, name: str) -> None:
         async with self._free:
-            await asyncio.sleep(WRITE_SECONDS)
+            await pass_time(WRITE_SECONDS)
         self.written.append((asyncio.get_running_loop().time(), what, name))
 
     def last(self, what: str) -> float:
