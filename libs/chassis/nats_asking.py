@@ -31,19 +31,21 @@ async def ask(
 ) -> R:
     """The first answer, whatever it says. Raises Unavailable when there is none in time.
 
-    While there is none the question is sent again each again_seconds, perhaps to another replica; None is for what
-    costs too much to be worked on twice. unanswered begins the sentence of the error.
+    While there is none the question is sent again after again_seconds, and then each time after twice as long, perhaps
+    to another replica; None is for what costs too much to be worked on twice. unanswered begins the sentence of the
+    error.
     """
     try:
-        message = await _first(client, subject, request.SerializeToString(), timeout_seconds, again_seconds)
+        message = await first_answer(client, subject, request.SerializeToString(), timeout_seconds, again_seconds)
         return reply.FromString(message.data)
     except (TimeoutError, nats.errors.Error, DecodeError) as error:
         raise Unavailable(Reason.UNAVAILABLE, f"{unanswered}: {type(error).__name__}") from error
 
 
-async def _first(
+async def first_answer(
     client: Client, subject: str, payload: bytes, timeout_seconds: float, again_seconds: float | None
 ) -> Msg:
+    """The first message that comes in answer, as for ask. Raises an error of nats-py, or TimeoutError."""
     now = asyncio.get_running_loop().time
     end = now() + timeout_seconds
     asked: set[asyncio.Task[Msg]] = set()
@@ -54,6 +56,8 @@ async def _first(
             answered, _ = await asyncio.wait(asked, timeout=again_seconds, return_when=asyncio.FIRST_COMPLETED)
             if answered:
                 return answered.pop().result()
+            # All may be slow rather than one of them hang: what is asked twice takes them twice the time.
+            again_seconds = again_seconds and 2 * again_seconds
     finally:
         for task in asked:
             task.cancel()

@@ -28,6 +28,8 @@ _CONNECT_TIMEOUT_SECONDS = 5
 _RECONNECT_WAIT_SECONDS = 0.25
 _RETRY_SECONDS = 0.5
 _CLOSE_SECONDS = 2.0
+# nats-py would notice after six minutes that nobody is there any more.
+_PING_SECONDS = 15.0
 # JSStreamWrongLastSequenceErrF and JSStreamWrongLastSequenceConstantErr of nats-server's errors.json.
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 # Of markers that a client and, since 2.11, the server leave where a key was.
@@ -63,10 +65,10 @@ class _PersistentClient(OrderedClient):
 
     nats-py closes for good when the server refuses a connection. But a refusal passes: the one who answers for our
     identity may be away for a moment, as after a restart of the server. And it writes as often as its loop turns, each
-    message as a TLS record.
+    message as a TLS record. From a server that has died without a word it parts as from one that listens.
 
     Overrides private methods and calls others. Remove when nats-py has an option to reconnect after refusals, sends
-    nothing when it closes without a connection, and can gather what it writes.
+    nothing when it closes without a connection, aborts a connection that is stale, and can gather what it writes.
     """
 
     def __init__(self) -> None:
@@ -81,6 +83,13 @@ class _PersistentClient(OrderedClient):
         else:
             self.expired = "authentication expired" in err_msg.lower()
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
+
+    async def _process_op_err(self, e: Exception) -> None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if isinstance(e, nats.errors.StaleConnectionError) and writer is not None:
+            # nats-py says goodbye by TLS first, and asyncio waits half a minute for an answer from nobody.
+            writer.transport.abort()
+        await super()._process_op_err(e)
 
     async def _process_connect_init(self) -> None:
         # Wishes of before a reconnect stay: whoever waits for one is answered by the next flusher.
@@ -136,12 +145,15 @@ async def connect_nats(
     check: str = CHECK,
     on_reconnect: Callable[[], None] | None = None,
     on_renewal: Callable[[], None] | None = None,
+    ping_seconds: float = _PING_SECONDS,
 ) -> AsyncIterator[Client]:
     """Connect, and stay connected until the block ends.
 
     Secrets are read from their files at every attempt, so that a rotated one is picked up. Waits for the first
     connection as long as it takes; the health check says why there is none. With `tls://` or ca_file not a byte is sent
     before the handshake: a server, or whoever stands in its place, cannot talk us out of it.
+
+    A server that answers no ping for two or three times ping_seconds is taken for lost, as after its machine has died.
 
     The server ends a session whose time is over; on_renewal is called instead of on_reconnect when that was the reason,
     as nothing can have been lost then but messages of a moment.
@@ -183,6 +195,8 @@ async def connect_nats(
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": _RECONNECT_WAIT_SECONDS,
         "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+        "ping_interval": ping_seconds,
+        "max_outstanding_pings": 2,
         "disconnected_cb": disconnected,
         "reconnected_cb": reconnected,
         "error_cb": failed,

@@ -15,9 +15,13 @@ _QUEUE = "ome-askings"
 class AskingsServer:
     """Answers from what the controller knows; replicas share the work."""
 
-    def __init__(self, is_wanted: Callable[[str, str], bool]) -> None:
-        """is_wanted gets a model uid and the key of a source."""
+    def __init__(self, is_wanted: Callable[[str, str], bool], is_current: Callable[[], bool]) -> None:
+        """is_wanted gets a model uid and the key of a source; is_current says whether this replica hears of models.
+
+        One that does not hear of them just now ends nothing: the model may be new.
+        """
         self._is_wanted = is_wanted
+        self._is_current = is_current
 
     async def serve(self, client: Client) -> None:
         """Answer from now on."""
@@ -28,5 +32,5 @@ class AskingsServer:
             query = fetch_pb2.ListingQuery.FromString(message.data)
         except DecodeError:
             return
-        reply = fetch_pb2.ListingReply(withdrawn=not self._is_wanted(query.model_uid, query.source_key))
-        await message.respond(reply.SerializeToString())
+        withdrawn = self._is_current() and not self._is_wanted(query.model_uid, query.source_key)
+        await message.respond(fetch_pb2.ListingReply(withdrawn=withdrawn).SerializeToString())

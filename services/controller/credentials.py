@@ -16,7 +16,7 @@ from libs.artifact import names
 from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.artifact.uri import TOKEN_KEY, TOKEN_PARAMETER
-from libs.chassis.errors import Conflict, Missing, ServiceError
+from libs.chassis.errors import Conflict, Missing, ServiceError, Unavailable
 from libs.chassis.kube import KubeClient
 from libs.chassis.nats_client import read_key
 from libs.model.problems import problem_of
@@ -44,6 +44,7 @@ class CredentialsServer:
         find_model: Callable[[str, str, fetch_pb2.Assignment | None], ModelSpec | None],
         find_listed: Callable[[str], ModelSpec | None],
         source_of: Callable[[ModelSpec], ModelSource | None],
+        is_current: Callable[[], bool],
         destinations: DestinationRules = NO_RULES,
     ) -> None:
         """find_model gets a node, a model uid and the node's assignment, None for the one that is known; it returns
@@ -53,12 +54,15 @@ class CredentialsServer:
         to be listed of it.
 
         source_of says where a model's bytes and credentials are; both may raise InvalidValue.
+
+        is_current says whether this replica hears of models just now.
         """
         self._kube = kube
         self._js = js
         self._find_model = find_model
         self._find_listed = find_listed
         self._source_of = source_of
+        self._is_current = is_current
         self._destinations = destinations
 
     async def serve(self, client: Client) -> None:
@@ -112,12 +116,17 @@ class CredentialsServer:
             reply.values[TOKEN_KEY] = parameters[TOKEN_PARAMETER].encode()
 
     async def _find(self, node: str, uid: str) -> tuple[ModelSpec, ModelSource | None]:
-        """The model and its source as they are now. Raises Missing Forbidden when it is none of the node's business."""
+        """The model and its source as they are now.
+
+        Raises Missing Forbidden when it is none of the node's business, or Unavailable when that is not known.
+        """
         if not node:
             model = self._find_listed(uid)
         else:
             # A node may read its assignment and ask before whoever wrote it, or another replica, has taken note of it.
             model = self._find_model(node, uid, None) or self._find_model(node, uid, await self._assignment(node, uid))
+        if model is None and not self._is_current():
+            raise Unavailable(Reason.UNAVAILABLE, f"the controller does not hear of models just now, and not of {uid}")
         if model is None:
             why = f"is not assigned to node {node}" if node else "is not to be listed"
             raise Missing(Reason.FORBIDDEN, f"model {uid} {why}")

@@ -27,7 +27,7 @@ from services.controller.observations import project_node
 from services.controller.planning import DEFAULT_POOL
 from services.controller.settings import Settings
 from services.controller.source_changes import SourceChangesServer
-from services.controller.streams import ensure_pool, ensure_streams, keep_streams
+from services.controller.streams import ensure_pool, ensure_streams, keep_streams, make_streams
 from services.controller.trail import Trail
 
 LEASE = "ome-controller"
@@ -81,16 +81,21 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             await ensure_streams(js, settings.nats_replicas, settings.heartbeat_ttl_seconds, settings.nats_bucket_bytes)
             await ensure_pool(js, DEFAULT_POOL)
 
-        await ensure()
+        await make_streams(ensure, health)
+        models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
+
+        def hears_of_models() -> bool:
+            return all(each.current for each in models)
+
         credentials = CredentialsServer(
             kube,
             js,
             known.model_for_credentials,
             known.model_for_listing,
             known.source_of,
+            hears_of_models,
             DestinationRules(settings.hf_endpoint, settings.modelscope_endpoint, settings.insecure_hosts),
         )
-        models = [Reflector(path, path.rpartition("/")[2], health) for path in MODEL_COLLECTIONS]
         nodes = Reflector(NODES, "nodes", health, project=project_node)
         leadership = Leadership(kube, settings.namespace, LEASE, settings.pod_name, settings.lease_seconds)
 
@@ -112,7 +117,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             await known.services.synced()
             # Before that every request would be taken for one about a model that is none of the node's business.
             await credentials.serve(client)
-            await AskingsServer(known.awaits_answer).serve(client)
+            await AskingsServer(known.awaits_answer, hears_of_models).serve(client)
             await SourceChangesServer(known.source_changed).serve(client)
             await known.pods.serve(client, known.ref_of, known.serves)
             health.ok(_SYNCED)

@@ -13,6 +13,7 @@ from nats.js import JetStreamContext, api
 from libs.artifact import names
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
+from libs.chassis.health import Health
 from libs.chassis.nats_client import MARKER_SECONDS
 
 # A mirror is one consumer, and the server's default limit is 1,000 of them per stream.
@@ -22,6 +23,8 @@ _DUPLICATE_WINDOW_SECONDS = 120.0
 _MAX_ACK_PENDING = 100_000
 # Long enough for one listing; a fetcher that works longer says so in between.
 _ACK_WAIT_SECONDS = 30.0
+_CHECK = "streams of NATS"
+_RETRY_SECONDS = 1.0
 
 _log = structlog.get_logger()
 
@@ -76,6 +79,21 @@ async def ensure_pool(js: JetStreamContext, pool: str) -> None:
         await js.add_consumer(names.RESOLVE_STREAM, config)
     except (nats.errors.Error, nats.js.errors.Error) as error:
         raise Unavailable(Reason.UNAVAILABLE, f"NATS cannot hold the consumer {name}: {error}") from error
+
+
+async def make_streams(ensure: Callable[[], Awaitable[None]], health: Health) -> None:
+    """Ensure them for the first time; waits as long as the server cannot, as before JetStream has begun there."""
+    health.declare(_CHECK, "not ensured yet")
+    while True:
+        try:
+            await ensure()
+            break
+        except Unavailable as error:
+            if health.failures.get(_CHECK) != error.message:
+                _log.warning("streams_not_ensured", message=error.message)
+            health.fail(_CHECK, error.message)
+            await asyncio.sleep(_RETRY_SECONDS)
+    health.ok(_CHECK)
 
 
 async def keep_streams(ensure: Callable[[], Awaitable[None]], reconnected: asyncio.Event, seconds: float) -> None:

@@ -149,12 +149,12 @@ class NodeLoop:
         if wanted and name not in self._data_written_at and busy:
             # Nobody waits for the first entries of a node to which more models are to come.
             patience = max(patience, _CONFIG_MAP_SPREAD.interval_seconds(self._cluster.nodes, busy))
+        if wanted:
+            # Of a burst, the labels of all nodes go first: what the API server takes at a time is shared by both.
+            patience = max(patience, _CONFIG_MAP_SPREAD.interval_seconds(self._cluster.nodes, busy=False))
         remaining = self._data_pacer.remaining_seconds(name, patience, now)
         if wanted:
-            after_data = self._spread(_CONFIG_MAP_SPREAD, name, busy, self._data_written_at, now)
-            # Of a burst, the labels of all nodes go first: what the API server takes at a time is shared by both.
-            after_labels = self._spread(_CONFIG_MAP_SPREAD, name, False, self._labels_written_at, now)
-            remaining = max(remaining, after_data, after_labels)
+            remaining = max(remaining, self._spread(_CONFIG_MAP_SPREAD, name, busy, self._data_written_at, now))
         if remaining > 0:
             return remaining
         if present and not wanted:

@@ -123,7 +123,12 @@ async def what_is_handed_out(
         async with open_kube(url, ssl.create_default_context()) as kube:
             client = await server.client(user="driver", password=PASSWORD)
             credentials = CredentialsServer(
-                kube, client.jetstream(), lambda *_: None, lambda uid: model, lambda model: source_of(model, "ome")
+                kube,
+                client.jetstream(),
+                lambda *_: None,
+                lambda uid: model,
+                lambda model: source_of(model, "ome"),
+                lambda: True,
             )
             await credentials.serve(client)
             request = CredentialsRequest(model_uid="u", source_digest=source_digest(sent_to) if sent_to else "")

@@ -1,5 +1,8 @@
-"""A question to one of several replicas is answered although one of them hangs."""
+"""A question to one of several replicas is answered although one of them hangs, and a dead server is noticed."""
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,11 +10,13 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from libs.artifact.names import FACTS, MANIFEST, OBSERVED, SNAPSHOT, node_subject
 from libs.chassis.errors import Unavailable
 from libs.chassis.health import Health
 from libs.chassis.nats_asking import ask
 from libs.chassis.nats_client import connect_nats
 from ome.fetch.v1.fetch_pb2 import ListingQuery, ListingReply
+from services.fetcher.fleet.gateway import Gateway
 from tests.support.nats_server import NatsServer, running_nats
 
 SUBJECT = "questions"
@@ -89,3 +94,38 @@ async def test_nonsense_is_no_answer(server: NatsServer, client: Client) -> None
         await replica.flush()
         with pytest.raises(Unavailable, match="no controller answers: DecodeError"):
             await ask(client, SUBJECT, ListingQuery(), ListingReply, PLENTY_SECONDS)
+
+
+@pytest.mark.parametrize(("verb", "again"), [(SNAPSHOT, True), (MANIFEST, True), (OBSERVED, False), (FACTS, False)])
+async def test_a_node_asks_another_gateway_where_nothing_is_written(
+    server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch, verb: str, again: bool
+) -> None:
+    monkeypatch.setattr("services.fetcher.fleet.gateway._AGAIN_SECONDS", 0.05)
+    asked: list[Msg] = []
+
+    async def hang(message: Msg) -> None:
+        asked.append(message)
+
+    async with connect_nats(server.url, Health(), "hanging", ca_file=server.authority) as replica:
+        await replica.subscribe(node_subject("node-1", verb), queue="replicas", cb=hang)
+        await replica.flush()
+        with pytest.raises(Unavailable, match=f"no gateway answers .{verb}.: TimeoutError"):
+            await Gateway(client, "node-1").ask(verb, ListingQuery(), ListingReply, timeout_seconds=0.5)
+    assert (len(asked) > 1) is again
+
+
+async def test_a_server_that_has_died_without_a_word_is_noticed(server: NatsServer) -> None:
+    lost, back = Health(), asyncio.Event()
+    async with connect_nats(
+        server.url, lost, "waiting", ca_file=server.authority, on_reconnect=back.set, ping_seconds=0.2
+    ):
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(PLENTY_SECONDS):
+                while lost.ready:
+                    await asyncio.sleep(0.05)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        async with asyncio.timeout(PLENTY_SECONDS):
+            await back.wait()
+        assert lost.ready

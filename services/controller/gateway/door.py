@@ -113,7 +113,11 @@ class Door:
                 del self._busy[node]
         _requests.labels(verb=verb, result=result).inc()
         if reply and told is not None:
-            await self._nodes.publish(message.reply, told.SerializeToString())
+            try:
+                await self._nodes.publish(message.reply, told.SerializeToString())
+            except nats.errors.Error as error:
+                # As while the server is away and more is kept for it than may be: whoever asked asks again.
+                _log.warning("answer_lost", node=node, verb=verb, error=type(error).__name__)
 
 
 def _refused(reply: type[Message] | None, error: Exception) -> Message | None:

@@ -1,6 +1,6 @@
 """Asks the gateway, which reads and writes the fleet's stored state on behalf of this node.
 
-Owns the exceptions of nats-py on this path. Must not retry: whoever asks knows what for.
+Owns the exceptions of nats-py on this path. Must not go on once the time is over: whoever asks knows what for.
 """
 
 from typing import Any, TypeVar, cast
@@ -9,14 +9,17 @@ import nats.errors
 from google.protobuf.message import DecodeError, Message
 from nats.aio.client import Client
 
-from libs.artifact.names import node_subject
+from libs.artifact.names import CREDENTIALS, MANIFEST, RECALL, SNAPSHOT, USE, node_subject
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
+from libs.chassis.nats_asking import first_answer
 from libs.model.problems import error_of
 
 # Longer than the gateway waits for whom it asks in its turn.
 _TIMEOUT_SECONDS = 6.0
-
+# One of the gateways may hang, and another one answers the same. What is written is not sent twice.
+_READING = frozenset({SNAPSHOT, RECALL, MANIFEST, CREDENTIALS, USE})
+_AGAIN_SECONDS = 3.0
 
 R = TypeVar("R", bound=Message)
 
@@ -35,8 +38,12 @@ class Gateway:
     async def ask(self, verb: str, request: Message, reply: type[R], timeout_seconds: float = _TIMEOUT_SECONDS) -> R:
         """The answer, whatever it says. Raises Unavailable when there is none, NobodyListens when nobody was asked."""
         try:
-            message = await self._client.request(
-                node_subject(self._node, verb), request.SerializeToString(), timeout=timeout_seconds
+            message = await first_answer(
+                self._client,
+                node_subject(self._node, verb),
+                request.SerializeToString(),
+                timeout_seconds,
+                _AGAIN_SECONDS if verb in _READING else None,
             )
             return reply.FromString(message.data)
         except nats.errors.NoRespondersError as error:

@@ -1,0 +1,54 @@
+"""An answer that cannot be sent ends nothing but itself."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import nats.errors
+
+from libs.artifact.names import OBSERVED, inbox_prefix, node_subject
+from ome.fetch.v1.fetch_pb2 import NodeModelState, StateReply
+from services.controller.gateway.door import Door
+
+DEADLINE_SECONDS = 10
+
+
+class Nodes:
+    """A connection that keeps no more than it does already, until it is back."""
+
+    def __init__(self) -> None:
+        self.take: Any = None
+        self.refused = asyncio.Event()
+        self.back = False
+        self.answered = asyncio.Event()
+
+    async def subscribe(self, subject: str, queue: str, cb: Any) -> None:
+        self.take = cb
+
+    async def publish(self, subject: str, value: bytes) -> None:
+        if not self.back:
+            self.refused.set()
+            raise nats.errors.OutboundBufferLimitError
+        self.answered.set()
+
+
+async def test_the_gateway_goes_on_after_an_answer_that_cannot_be_sent() -> None:
+    async def store(*_: object) -> StateReply:
+        return StateReply()
+
+    nodes = Nodes()
+    door = Door(nodes)  # type: ignore[arg-type]
+    working = asyncio.ensure_future(door.run())
+    await door.open(OBSERVED, NodeModelState, StateReply, store, 1000)
+    message = SimpleNamespace(
+        subject=node_subject("node-1", OBSERVED), reply=f"{inbox_prefix('node-1')}.1", data=b"", headers=None
+    )
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await asyncio.sleep(0)
+        await nodes.take(message)
+        await nodes.refused.wait()
+        nodes.back = True
+        await nodes.take(message)
+        await nodes.answered.wait()
+    assert not working.done()
+    working.cancel()
