@@ -42,6 +42,7 @@ def configuration(port: int, store: Path, identities: Identities) -> dict[str, o
     return {
         "listen": f"127.0.0.1:{port}",
         "server_name": "ome-local",
+        "ping_interval": "15s",
         "jetstream": {"store_dir": str(store), "max_file_store": 4 * 2**30, "max_memory_store": 2**28},
         "accounts": accounts(identities.passwords),
         "system_account": "SYS",

@@ -6,6 +6,9 @@ http: "0.0.0.0:8222"
 pid_file: /var/run/nats/nats.pid
 lame_duck_grace_period: 10s
 lame_duck_duration: 30s
+# A client whose machine has died goes on getting its share of what replicas answer until the server notices.
+ping_interval: 15s
+ping_max: 2
 jetstream {
   store_dir: /data/jetstream
   max_file_store: {{ .Values.jetstream.size }}
