@@ -12,8 +12,9 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -43,8 +44,8 @@ _PAUSE_SECONDS = 2.0
 _ROUND_SECONDS = 120.0
 _CALM_SECONDS = 240.0
 # Python's allocator gives little back, and audit and logs grow no memory: what is beyond this is a leak.
-_MOST_GROWTH = 1.25
-_SMALL_BYTES = 20 << 20
+_MOST_GROWTH = 1.15
+_SMALL_BYTES = 10 << 20
 _KILLED = ("controller", "gateway", "status", "nats-server", "fetchers")
 
 
@@ -185,10 +186,21 @@ def _uri(name: str, revision: int) -> str:
     return f"hf://bench/{name}@r{revision}"
 
 
-def grown(first: dict[str, int], last: dict[str, int]) -> list[str]:
-    """The processes of ours whose memory is no longer what it was."""
+def grown(samples: Sequence[Mapping[str, int]]) -> list[str]:
+    """The processes of ours that take more memory in the second half of the samples than in the first.
+
+    On average: what collects its garbage now and then has more or less of it at any one moment.
+    """
     ours = ("controller", "gateway", "status", "nats-server")
-    return [name for name in ours if last[name] > first[name] * _MOST_GROWTH + _SMALL_BYTES]
+    half = len(samples) // 2
+    if not half:
+        return []
+    return [
+        name
+        for name in ours
+        if fmean(each[name] for each in samples[-half:])
+        > fmean(each[name] for each in samples[:half]) * _MOST_GROWTH + _SMALL_BYTES
+    ]
 
 
 async def soak(arguments: argparse.Namespace) -> None:
@@ -221,7 +233,7 @@ async def soak(arguments: argparse.Namespace) -> None:
                 if arguments.keep_logs:
                     bench.keep_logs(arguments.keep_logs)
     # At the first sample nothing has happened yet; at the second every kind of work has been done.
-    if leaking := grown(samples[min(1, len(samples) - 1)], samples[-1]):
+    if leaking := grown(samples[1:]):
         sys.exit(f"grown: {', '.join(leaking)}")
 
 
