@@ -28,6 +28,8 @@ _CONNECT_TIMEOUT_SECONDS = 5
 _RECONNECT_WAIT_SECONDS = 0.25
 _RETRY_SECONDS = 0.5
 _CLOSE_SECONDS = 2.0
+# Begins the subjects of what is stored in buckets.
+_STORED = "$KV."
 # nats-py would notice after six minutes that nobody is there any more.
 _PING_SECONDS = 15.0
 # JSStreamWrongLastSequenceErrF and JSStreamWrongLastSequenceConstantErr of nats-server's errors.json.
@@ -104,6 +106,10 @@ class _PersistentClient(OrderedClient):
         # in which a number tells one from the other.
         if self.is_draining_pubs:
             raise nats.errors.ConnectionDrainingError
+        if subject.startswith(_STORED) and not self.is_connected:
+            # It would be stored after the next reconnect, over what is newer, and whoever wrote it be told by now that
+            # nobody has answered.
+            raise nats.errors.ConnectionReconnectingError
         if not self._resp_sub_prefix:
             await self._init_request_sub()
         self._requests += 1

@@ -119,7 +119,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             await credentials.serve(client)
             await AskingsServer(known.awaits_answer, hears_of_models).serve(client)
             await SourceChangesServer(known.source_changed).serve(client)
-            await known.pods.serve(client, known.ref_of, known.serves)
+            await known.pods.serve(client, known.ref_of, known.serves, hears_of_models)
             health.ok(_SYNCED)
             known.look_at_everything()
             async with asyncio.TaskGroup() as group:

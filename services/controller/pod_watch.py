@@ -53,7 +53,13 @@ class PodWatch:
         """Wait until all Pods have been listed once."""
         await self._pods.synced()
 
-    async def serve(self, client: Client, find_model: FindModel, serves: Callable[[str, str], bool]) -> None:
+    async def serve(
+        self,
+        client: Client,
+        find_model: FindModel,
+        serves: Callable[[str, str], bool],
+        hears_of_models: Callable[[], bool],
+    ) -> None:
         """Answer nodes from now on; replicas share the work. find_model gets the uid of a model, serves a node and such
         a uid, and says whether Pods may be sent there for it.
         """
@@ -64,6 +70,9 @@ class PodWatch:
             try:
                 request = fetch_pb2.UseRequest.FromString(message.data)
                 self._refuse_while_behind()
+                if not hears_of_models() and any(find_model(each.model_uid) is None for each in request.questions):
+                    # A Pod may name such a model by nothing but the annotation.
+                    raise Unavailable(Reason.UNAVAILABLE, "the controller does not hear of models just now")
                 reply.uses.extend(await self.uses(node, request.questions, find_model, serves))
             except (DecodeError, ServiceError) as error:
                 reply.problem.CopyFrom(problem_of(error, "controller"))

@@ -141,10 +141,13 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
         )
         triggers = Triggers(queue, assignments, roots, reports, model_loop, keeper, settings.orphan_grace_seconds)
 
+        looked = asyncio.Event()
+
         async def reconcile() -> None:
             # Nothing is removed before it is known what is wanted.
             await assignments.synced()
             await triggers.root_opened()
+            looked.set()
             health.ok(ASSIGNMENTS_CHECK)
             await queue.run(model_loop.reconcile, workers=_RECONCILE_WORKERS)
 
@@ -163,13 +166,13 @@ async def _serve(settings: Settings, sources: Sources, health: Health) -> None:
                 assignments.reread()
 
         async def keep_used() -> None:
-            # Before that, nobody has said for how long Pods may hold what.
-            await assignments.synced()
+            # Before that, nobody has said for how long Pods may hold what, nor is it known what has a name here.
+            await looked.wait()
             await keeper.run()
 
         async def keep_room() -> None:
             # Nothing is given up before it is known what is wanted.
-            await assignments.synced()
+            await looked.wait()
             await evictor.run()
 
         loops = [

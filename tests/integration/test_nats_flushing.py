@@ -10,8 +10,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionReconnectingError
 
+from libs.artifact.names import OBSERVED_BUCKET
+from libs.chassis.errors import Unavailable
 from libs.chassis.health import Health
-from libs.chassis.nats_client import connect_nats
+from libs.chassis.nats_client import connect_nats, put_if, read_key
+from services.controller.streams import ensure_streams
 from tests.support.nats_server import NatsServer, running_nats
 
 DEADLINE_SECONDS = 20
@@ -105,3 +108,21 @@ async def test_a_flush_without_a_connection_fails_and_loses_nothing(server: Nats
     async with asyncio.timeout(DEADLINE_SECONDS):
         assert (await heard.get()).data == b"meanwhile"
         await client.flush()
+
+
+async def test_what_could_not_be_stored_is_not_stored_later(server: NatsServer, client: Client) -> None:
+    js = client.jetstream()
+    await ensure_streams(js, 1, 30)
+    await put_if(js, OBSERVED_BUCKET, "n.u", b"Ready", None)
+    await server.kill()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while client.is_connected:
+            await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable):
+        await put_if(js, OBSERVED_BUCKET, "n.u", b"outdated", None)
+    await server.start()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not client.is_connected:
+            await asyncio.sleep(0.01)
+    await client.flush()
+    assert (await read_key(js, OBSERVED_BUCKET, "n.u"))[1] == b"Ready"

@@ -174,10 +174,14 @@ class ModelLoop:
             return Stay.DESIRED
         return Stay.REVISION if digest in assignment.kept_revisions else Stay.NOT
 
+    def expect(self, model_uid: str) -> None:
+        """Take note of a model that has a name here, before it is looked at for the first time."""
+        self._memory.setdefault(model_uid, Memory())
+
     def models_of(self, digest: str) -> list[str]:
-        """Uids of the models that are to hold an artifact."""
-        entries = self._assignments.entries.items()
-        return [split_node_key(key)[1] for key, entry in entries if entry.value.artifact.digest == digest]
+        """Uids of the models that are to hold an artifact, or that may show it as long as another one has not come."""
+        entries = ((split_node_key(key)[1], entry.value) for key, entry in self._assignments.entries.items())
+        return [uid for uid, each in entries if digest in (each.artifact.digest, *each.kept_revisions)]
 
     def _claimants_of(self, digest: str) -> list[Claimant]:
         """The models that are to hold an artifact, as claimants."""
@@ -293,6 +297,8 @@ class ModelLoop:
         self, model_uid: str, desired: Desired, memory: Memory, stored: NodeModelState | None
     ) -> Observed:
         publications = await self._roots.publications(model_uid)
+        if desired.assignment.goal == GOAL_HOLD:
+            publications = await self._looked_at(publications, "", desired.assignment.artifact.digest)
         if desired.assignment.goal == GOAL_ABSENT and memory.left != desired.assignment.artifact.digest:
             # What an earlier process has begun to fetch has no other name than this.
             memory.left = desired.assignment.artifact.digest
@@ -412,12 +418,31 @@ class ModelLoop:
         leftovers = tuple(each for each in observed.leftovers if each != (place.root, digest))
         claimant = claimant_of(model_uid, assignment.trust_scopes)
         copy = await self._roots.copy(place.root, digest, claimant)
+        observed = replace(observed, publications=await self._looked_at(observed.publications, place.root, digest))
         if not copy.damaged or not any(each.intact for each in observed.publications):
             memory.repair_at = None
         elif memory.repair_at is None:
             # What readers had is wrong: they are told before it is right again.
             memory.repair_at = time.monotonic() + _TOLD_SECONDS
         return replace(observed, leftovers=leftovers, copy=copy, repair_at=memory.repair_at)
+
+    async def _looked_at(
+        self, publications: Sequence[PublishedName], root: str, digest: str
+    ) -> tuple[PublishedName, ...]:
+        """Publications, with damage where what they lead to is not the desired copy, which is looked at by itself.
+
+        That copy is in root; without a root, all of the digest are taken for it.
+        """
+        return tuple(
+            [
+                (
+                    replace(each, damaged=await self._roots.is_damaged(each.root, each.artifact.digest))
+                    if each.intact and (each.artifact.digest != digest or root not in ("", each.root))
+                    else each
+                )
+                for each in publications
+            ]
+        )
 
     def makes_way_for(self, model_uid: str) -> list[str]:
         """Uids of the models with a namespace whose paths a model in none names: they are to leave them."""

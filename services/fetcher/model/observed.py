@@ -43,6 +43,8 @@ class PublishedName:
     artifact: Artifact
     # The link stands and leads to the artifact.
     intact: bool
+    # Files of the artifact are missing or wrong. Of the desired copy this is said by damaged of Copy.
+    damaged: bool = False
 
 
 @dataclass(frozen=True)

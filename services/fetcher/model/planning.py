@@ -330,7 +330,7 @@ def _readable(observed: Observed) -> PublishedName | None:
     for publication in observed.publications:
         same = publication.artifact.digest == observed.copy.identity or not observed.copy.identity
         damaged = observed.copy.damaged and publication.root == observed.root and same
-        if publication.intact and not damaged:
+        if publication.intact and not publication.damaged and not damaged:
             return publication
     return None
 

@@ -164,6 +164,17 @@ class Roots:
 
         return await self.run(check, self.store(root))
 
+    async def is_damaged(self, root: str, digest: str) -> bool:
+        """Whether files of an artifact are missing or wrong as far as sizes and scrubs tell."""
+
+        def look(store: Store) -> bool:
+            try:
+                return bool(store.check(digest))
+            except (Missing, Corrupt):
+                return True
+
+        return await self.run(look, self.store(root))
+
     async def publications(self, model_uid: str) -> tuple[PublishedName, ...]:
         """The names that a model has in the roots that can be used."""
         return await self.run(self._publications, model_uid)

@@ -65,6 +65,7 @@ class Triggers:
         """A root has become usable: what has a name there is looked at, also if no assignment says so."""
         self._root_opened.set()
         for model_uid in await self._roots.published_models():
+            self._model_loop.expect(model_uid)
             self._queue.add(model_uid)
         self._look_at_assigned()
 

@@ -12,6 +12,7 @@ from ome.model.v1.model_pb2 import (
     NODE_PHASE_READY,
     REASON_ARTIFACT_DAMAGED,
     REASON_CHECKSUM_MISMATCH,
+    REASON_UNAVAILABLE,
 )
 from tests.integration.fetcher.ground import (
     NODE,
@@ -24,7 +25,7 @@ from tests.integration.fetcher.ground import (
     shards,
 )
 from tests.support.fetcher_node import Driver, FetcherNode, running_parser
-from tests.support.hub import Fault, Hub
+from tests.support.hub import Fault, Hub, generated_model
 from tests.support.nats_server import NatsServer
 
 
@@ -225,6 +226,24 @@ async def test_a_flipped_bit_is_found_by_the_scrub_and_repaired(driver: Driver, 
     await driver.state("a", NODE_PHASE_READY)
 
     assert digests(node.path("/models/a")) == intact
+
+
+async def test_an_earlier_copy_that_loses_files_is_not_shown_while_another_cannot_come(
+    driver: Driver, node: FetcherNode, hub: Hub
+) -> None:
+    old = await hold_and_wait(driver, "a", "/models/a")
+    hub.add_model("org/model", {"config.json": '{"model_type": "bert"}'}, generated=generated_model(1 << 20, seed=7))
+    hub.inject(Fault("status", path="*.safetensors", status=503))
+    revision = await driver.hold("a", URI, await driver.artifact(URI, uid="again"), "/models/a")
+    state = await driver.state("a", lambda state: state.problem.reason == REASON_UNAVAILABLE, revision)
+    assert (state.phase, state.artifact.digest) == (NODE_PHASE_READY, old.digest)
+
+    (node.path("/models/a") / "config.json").unlink()
+
+    state = await driver.state("a", lambda state: state.phase != NODE_PHASE_READY, revision)
+    assert not state.artifact.digest
+    hub.clear_faults()
+    await driver.state("a", NODE_PHASE_READY, revision)
 
 
 async def test_a_copy_is_read_once_for_each_request_and_damage_is_told_and_repaired(

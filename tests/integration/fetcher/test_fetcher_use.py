@@ -325,3 +325,22 @@ async def test_a_deleted_model_takes_the_revisions_along_that_it_kept(
     gone = await driver.drop("a")
     await driver.state("a", NODE_PHASE_DELETED, gone)
     assert not artifacts(node)
+
+
+async def test_a_kept_revision_stays_when_a_node_begins_anew_after_nats_has_lost_what_is_wanted(
+    driver: Driver, roomy: FetcherNode, hub: Hub
+) -> None:
+    node = roomy
+    old = await hold_and_wait(driver, "a", PATH)
+    hub.add_model("org/model", {"config.json": '{"model_type": "bert"}'}, generated=generated_model(1 << 20, seed=7))
+    new = await driver.artifact(URI, uid="again")
+    revision = await driver.hold("a", URI, new, PATH, kept_revisions=[old.digest])
+    await driver.state("a", NODE_PHASE_READY, revision)
+    await node.stop()
+    await driver.forget("a")
+    await node.start()
+    await driver.heartbeats(4)
+    assert len(artifacts(node)) == 2
+    revision = await driver.hold("a", URI, new, PATH, kept_revisions=[old.digest])
+    state = await driver.state("a", NODE_PHASE_READY, revision)
+    assert [*state.kept_revisions] == [old.digest]

@@ -10,10 +10,19 @@ from libs.artifact.names import LISTING_CREDENTIALS_SUBJECT, LISTING_WANTED_SUBJ
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Unavailable
 from libs.chassis.health import Health
-from ome.fetch.v1.fetch_pb2 import CredentialsReply, CredentialsRequest, ListingQuery, ListingReply
-from ome.model.v1.model_pb2 import REASON_FORBIDDEN, REASON_UNAVAILABLE
+from ome.fetch.v1.fetch_pb2 import (
+    CredentialsReply,
+    CredentialsRequest,
+    ListingQuery,
+    ListingReply,
+    UseQuestion,
+    UseReply,
+    UseRequest,
+)
+from ome.model.v1.model_pb2 import REASON_FORBIDDEN, REASON_UNAVAILABLE, ModelRef
 from services.controller.askings import AskingsServer
 from services.controller.credentials import CredentialsServer
+from services.controller.pod_watch import PodWatch
 from services.controller.streams import make_streams
 
 
@@ -64,6 +73,26 @@ async def test_credentials_of_an_unknown_model(current: bool, reason: int, monke
     of_listing = await bus.ask(LISTING_CREDENTIALS_SUBJECT, request)
 
     assert [CredentialsReply.FromString(each).problem.reason for each in (of_node, of_listing)] == [reason] * 2
+
+
+@pytest.mark.parametrize(
+    ("current", "known", "answers"),
+    [(True, True, True), (True, False, True), (False, True, True), (False, False, False)],
+)
+async def test_nobody_says_that_a_model_is_not_used_that_it_has_not_heard_of(
+    current: bool, known: bool, answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PodWatch, "_refuse_while_behind", lambda watch: None)
+    ref = ModelRef(name="a", uid="u") if known else None
+    bus = Bus()
+    watch = PodWatch("ome", True, lambda uid: None, Health())
+    await watch.serve(bus, lambda uid: ref, lambda node, uid: False, lambda: current)  # type: ignore[arg-type]
+    request = UseRequest(questions=[UseQuestion(model_uid="u", root="/models", paths=["/models/a"])])
+
+    answer = await bus.ask(names.use_subject("node-1"), request.SerializeToString(), names.use_subject("*"))
+
+    reply = UseReply.FromString(answer)
+    assert (len(reply.uses), reply.problem.reason) == ((1, 0) if answers else (0, REASON_UNAVAILABLE))
 
 
 async def test_a_controller_waits_for_a_server_that_has_no_streams_yet(monkeypatch: pytest.MonkeyPatch) -> None:

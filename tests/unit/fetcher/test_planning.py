@@ -88,6 +88,7 @@ PUBLISHED = replace(HELD, publications=(PublishedName(ROOT, PATH, NEW, True),))
 PARSED = replace(PUBLISHED, parsing=Parsing(facts=FACTS))
 DAMAGED = replace(PARSED, copy=Copy(held=True, damaged=("model.safetensors",)))
 OLD_PUBLISHED = replace(NOTHING, publications=(PublishedName(ROOT, PATH, OLD, True),))
+OLD_DAMAGED = PublishedName(ROOT, PATH, OLD, True, damaged=True)
 ELSEWHERE = replace(HELD, publications=(PublishedName(OTHER_ROOT, "/raid/models/a", NEW, True),))
 INCOMPLETE = Parsing(facts=FACTS, refusal="a.safetensors is missing")
 INVALID_PATH = InvalidValue(Reason.INVALID_PATH, "no")
@@ -361,6 +362,20 @@ DESCRIPTIONS = {
         NODE_PHASE_FAILED,
         REASON_INCOMPLETE,
         "",
+    ),
+    "an old copy that is damaged is not what readers see": (
+        HOLD,
+        replace(NOTHING, publications=(OLD_DAMAGED,), setback=Setback(5, BUSY, NOW + 1)),
+        NODE_PHASE_FAILED,
+        REASON_UNAVAILABLE,
+        "",
+    ),
+    "of several copies the one that is whole is what readers see": (
+        HOLD,
+        replace(NOTHING, publications=(OLD_DAMAGED, PublishedName(OTHER_ROOT, "/raid/models/a", OLD, True))),
+        NODE_PHASE_READY,
+        REASON_QUEUED,
+        OLD.digest,
     ),
     "what is incomplete beside an old copy names what readers see": (
         HOLD,
