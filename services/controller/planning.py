@@ -1029,7 +1029,9 @@ def _absence(
         goal=fetch_pb2.GOAL_ABSENT,
         generation=before.generation,
         artifact=before.artifact if before.artifact.digest else None,
-        unclaimed=observed.model is None and (held is None or held.assignment.unclaimed),
+        # An object that has gone without a deletion may have been lost with the store of the API.
+        unclaimed=observed.model is None
+        and (held is None or held.assignment.unclaimed or held.assignment.goal != fetch_pb2.GOAL_ABSENT),
         # What no object stands for any more counts to nobody's budget.
         reserve=bool(observed.model and observed.model.deleting and observed.model.reserve and not observed.budget),
     )

@@ -298,7 +298,9 @@ class ModelLoop:
     ) -> Observed:
         publications = await self._roots.publications(model_uid)
         if desired.assignment.goal == GOAL_HOLD:
-            publications = await self._looked_at(publications, "", desired.assignment.artifact.digest)
+            # The desired copy is looked at by itself.
+            digest = desired.assignment.artifact.digest
+            publications = await self._looked_at(publications, lambda each: each.artifact.digest != digest)
         if desired.assignment.goal == GOAL_ABSENT and memory.left != desired.assignment.artifact.digest:
             # What an earlier process has begun to fetch has no other name than this.
             memory.left = desired.assignment.artifact.digest
@@ -418,7 +420,10 @@ class ModelLoop:
         leftovers = tuple(each for each in observed.leftovers if each != (place.root, digest))
         claimant = claimant_of(model_uid, assignment.trust_scopes)
         copy = await self._roots.copy(place.root, digest, claimant)
-        observed = replace(observed, publications=await self._looked_at(observed.publications, place.root, digest))
+        publications = await self._looked_at(
+            observed.publications, lambda each: each.artifact.digest == digest and each.root != place.root
+        )
+        observed = replace(observed, publications=publications)
         if not copy.damaged or not any(each.intact for each in observed.publications):
             memory.repair_at = None
         elif memory.repair_at is None:
@@ -427,22 +432,14 @@ class ModelLoop:
         return replace(observed, leftovers=leftovers, copy=copy, repair_at=memory.repair_at)
 
     async def _looked_at(
-        self, publications: Sequence[PublishedName], root: str, digest: str
+        self, publications: Sequence[PublishedName], which: Callable[[PublishedName], bool]
     ) -> tuple[PublishedName, ...]:
-        """Publications, with damage where what they lead to is not the desired copy, which is looked at by itself.
+        """Publications; of those that which is true of, it is said whether what they lead to is damaged."""
 
-        That copy is in root; without a root, all of the digest are taken for it.
-        """
-        return tuple(
-            [
-                (
-                    replace(each, damaged=await self._roots.is_damaged(each.root, each.artifact.digest))
-                    if each.intact and (each.artifact.digest != digest or root not in ("", each.root))
-                    else each
-                )
-                for each in publications
-            ]
-        )
+        async def look(each: PublishedName) -> PublishedName:
+            return replace(each, damaged=await self._roots.is_damaged(each.root, each.artifact.digest))
+
+        return tuple([await look(each) if each.intact and which(each) else each for each in publications])
 
     def makes_way_for(self, model_uid: str) -> list[str]:
         """Uids of the models with a namespace whose paths a model in none names: they are to leave them."""

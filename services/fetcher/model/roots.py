@@ -170,7 +170,8 @@ class Roots:
         def look(store: Store) -> bool:
             try:
                 return bool(store.check(digest))
-            except (Missing, Corrupt):
+            except ServiceError:
+                # What cannot be looked at, nobody else can read either.
                 return True
 
         return await self.run(look, self.store(root))

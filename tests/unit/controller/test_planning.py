@@ -577,6 +577,22 @@ def test_what_no_object_names_is_told_to_go_as_unclaimed_and_is_forgotten_once_i
     assert settle(told).held == {}
 
 
+def test_an_object_that_has_gone_without_a_deletion_leaves_its_copies_the_grace_of_orphans() -> None:
+    def absences(known: Observed) -> set[tuple[int, bool]]:
+        return {(held.assignment.goal, held.assignment.unclaimed) for held in known.held.values()}
+
+    settled = settle(resolved(observe(item())))
+    assert absences(settled) == {(fetch_pb2.GOAL_HOLD, False)}
+    lost_with_etcd = replace(settled, model=None)
+    told = apply(lost_with_etcd, plan(lost_with_etcd, RULES, NOW).actions)
+    assert absences(told) == {(ABSENT, True)}
+    assert plan(told, RULES, NOW).actions == ()
+    seen = deleted(settled)
+    told = replace(apply(seen, plan(seen, RULES, NOW).actions), model=None)
+    assert absences(told) == {(ABSENT, False)}
+    assert "Assign" not in kinds(plan(told, RULES, NOW))
+
+
 def test_what_a_node_holds_of_a_model_that_is_being_deleted_goes_at_once() -> None:
     known = deleted(lost(item(), n1=FOUND))
     [held] = apply(known, plan(known, RULES, NOW).actions).held.values()
