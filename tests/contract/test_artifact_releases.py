@@ -219,6 +219,17 @@ def test_a_node_that_is_given_back_keeps_nothing(world: World) -> None:
     assert list(world.root.iterdir()) == []
 
 
+def test_a_model_that_took_a_path_over_takes_its_link_along(world: World) -> None:
+    world.publish(0, OTHER)
+    world.publish(1)
+    world.store.unpublish(ONE)
+    assert not (world.root / "model").is_symlink()
+    world.forget()
+    assert {digest for digest in DIGESTS if world.store.holds(digest)} == {OLD}
+    world.publish(0, OTHER)
+    assert contents_of(world.root / "model") == MODELS[0]
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("publish"), st.integers(0, 2), st.sampled_from([ONE, OTHER]), st.sampled_from(["a", "b"])),

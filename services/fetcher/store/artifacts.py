@@ -804,8 +804,9 @@ class Store:
         return {made for each in self._owners.all().values() for made in each.made_directories}
 
     def _remove_name(self, uid: str, owner: Owner) -> None:
-        others = self._owners.all().items()
-        if any(other != uid and each.path == owner.path for other, each in others):
+        others = [each for other, each in self._owners.all().items() if other != uid and each.path == owner.path]
+        standing = self._links.read(owner.path)
+        if others and (standing != owner.digest or any(each.digest == standing for each in others)):
             # Another model has taken the path over, and its link stands there.
             return
         self._links.remove(owner.path, owner.made_directories)
