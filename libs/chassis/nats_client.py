@@ -28,6 +28,7 @@ _CONNECT_TIMEOUT_SECONDS = 5
 _RECONNECT_WAIT_SECONDS = 0.25
 _RETRY_SECONDS = 0.5
 _CLOSE_SECONDS = 2.0
+_LOOK_SECONDS = 0.05
 # Begins the subjects of what is stored in buckets.
 _STORED = "$KV."
 # nats-py would notice after six minutes that nobody is there any more.
@@ -106,10 +107,6 @@ class _PersistentClient(OrderedClient):
         # in which a number tells one from the other.
         if self.is_draining_pubs:
             raise nats.errors.ConnectionDrainingError
-        if subject.startswith(_STORED) and not self.is_connected:
-            # It would be stored after the next reconnect, over what is newer, and whoever wrote it be told by now that
-            # nobody has answered.
-            raise nats.errors.ConnectionReconnectingError
         if not self._resp_sub_prefix:
             await self._init_request_sub()
         self._requests += 1
@@ -117,13 +114,21 @@ class _PersistentClient(OrderedClient):
         answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._resp_map[number] = answer
         try:
-            await self.publish(subject, payload, reply=prefix + number, headers=headers)
             async with asyncio.timeout(timeout):
+                if subject.startswith(_STORED):
+                    # What nats-py keeps until it is connected would be stored after whoever wrote it was told that
+                    # nobody has answered, and over what is newer.
+                    await self._connected()
+                await self.publish(subject, payload, reply=prefix + number, headers=headers)
                 return await answer
         except TimeoutError as error:
             raise nats.errors.TimeoutError from error
         finally:
             self._resp_map.pop(number, None)
+
+    async def _connected(self) -> None:
+        while self.is_reconnecting:
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _join_pending(self) -> None:
         # asyncio makes a TLS record of each piece, and the server reads, routes and answers record by record.

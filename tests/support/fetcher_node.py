@@ -290,9 +290,14 @@ class Driver:
         return phases
 
     async def heartbeat(self) -> NodeHeartbeat:
-        """The node's heartbeat, as it stands."""
-        bucket = await self.js.key_value(names.NODES_BUCKET)
-        return NodeHeartbeat.FromString((await bucket.get(names.node_token(self.node))).value or b"")
+        """The node's heartbeat, as it stands; waits for the first one."""
+        watcher = await (await self.js.key_value(names.NODES_BUCKET)).watch(names.node_token(self.node))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            # None comes behind what is stored.
+            while (entry := await anext(watcher)) is None:
+                pass
+        await watcher.stop()
+        return NodeHeartbeat.FromString(entry.value or b"")
 
     async def heartbeats(self, count: int) -> None:
         """Wait for so many more heartbeats of the node."""
