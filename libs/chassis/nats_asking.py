@@ -1,4 +1,4 @@
-"""Asks the controller, one of whose replicas answers.
+"""Asks a service, one of whose replicas answers.
 
 Owns the exceptions of nats-py on this path. Must not ask again once the time is over: whoever asks knows what for.
 """

@@ -15,13 +15,13 @@ _QUEUE = "ome-askings"
 class AskingsServer:
     """Answers from what the controller knows; replicas share the work."""
 
-    def __init__(self, is_wanted: Callable[[str, str], bool], is_current: Callable[[], bool]) -> None:
-        """is_wanted gets a model uid and the key of a source; is_current says whether this replica hears of models.
+    def __init__(self, is_wanted: Callable[[str, str], bool], hears_of_models: Callable[[], bool]) -> None:
+        """is_wanted gets a model uid and the key of a source; hears_of_models says whether this replica does so just now.
 
-        One that does not hear of them just now ends nothing: the model may be new.
+        One that does not ends nothing: the model may be new.
         """
         self._is_wanted = is_wanted
-        self._is_current = is_current
+        self._hears_of_models = hears_of_models
 
     async def serve(self, client: Client) -> None:
         """Answer from now on."""
@@ -32,5 +32,5 @@ class AskingsServer:
             query = fetch_pb2.ListingQuery.FromString(message.data)
         except DecodeError:
             return
-        withdrawn = self._is_current() and not self._is_wanted(query.model_uid, query.source_key)
+        withdrawn = self._hears_of_models() and not self._is_wanted(query.model_uid, query.source_key)
         await message.respond(fetch_pb2.ListingReply(withdrawn=withdrawn).SerializeToString())

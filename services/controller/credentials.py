@@ -44,7 +44,7 @@ class CredentialsServer:
         find_model: Callable[[str, str, fetch_pb2.Assignment | None], ModelSpec | None],
         find_listed: Callable[[str], ModelSpec | None],
         source_of: Callable[[ModelSpec], ModelSource | None],
-        is_current: Callable[[], bool],
+        hears_of_models: Callable[[], bool],
         destinations: DestinationRules = NO_RULES,
     ) -> None:
         """find_model gets a node, a model uid and the node's assignment, None for the one that is known; it returns
@@ -55,14 +55,14 @@ class CredentialsServer:
 
         source_of says where a model's bytes and credentials are; both may raise InvalidValue.
 
-        is_current says whether this replica hears of models just now.
+        hears_of_models says whether this replica hears of models just now.
         """
         self._kube = kube
         self._js = js
         self._find_model = find_model
         self._find_listed = find_listed
         self._source_of = source_of
-        self._is_current = is_current
+        self._hears_of_models = hears_of_models
         self._destinations = destinations
 
     async def serve(self, client: Client) -> None:
@@ -125,7 +125,7 @@ class CredentialsServer:
         else:
             # A node may read its assignment and ask before whoever wrote it, or another replica, has taken note of it.
             model = self._find_model(node, uid, None) or self._find_model(node, uid, await self._assignment(node, uid))
-        if model is None and not self._is_current():
+        if model is None and not self._hears_of_models():
             raise Unavailable(Reason.UNAVAILABLE, f"the controller does not hear of models just now, and not of {uid}")
         if model is None:
             why = f"is not assigned to node {node}" if node else "is not to be listed"

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
@@ -17,22 +16,10 @@ from libs.chassis.nats_asking import ask
 from libs.chassis.nats_client import connect_nats
 from ome.fetch.v1.fetch_pb2 import ListingQuery, ListingReply
 from services.fetcher.fleet.gateway import Gateway
-from tests.support.nats_server import NatsServer, running_nats
+from tests.support.nats_server import NatsServer
 
 SUBJECT = "questions"
 PLENTY_SECONDS = 30.0
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    async with running_nats(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: NatsServer) -> AsyncIterator[Client]:
-    async with connect_nats(server.url, Health(), "asking", ca_file=server.authority) as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """What a connection to NATS writes is gathered, and yet in order, and known to be taken where that is asked."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import nats.errors
 import pytest
@@ -15,21 +13,9 @@ from libs.chassis.errors import Unavailable
 from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats, put_if, read_key
 from services.controller.streams import ensure_streams
-from tests.support.nats_server import NatsServer, running_nats
+from tests.support.nats_server import NatsServer
 
 DEADLINE_SECONDS = 20
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    async with running_nats(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: NatsServer) -> AsyncIterator[Client]:
-    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
-        yield client
 
 
 async def test_a_subscription_that_was_flushed_hears_what_another_connection_says(

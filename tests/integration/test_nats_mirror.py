@@ -1,8 +1,6 @@
 """The mirror of a bucket and compare-and-set writes, against a real nats-server that is killed and restarted."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
@@ -14,16 +12,10 @@ from libs.chassis.health import Health
 from libs.chassis.nats_client import connect_nats, delete_key, put_if
 from libs.chassis.nats_mirror import Mirror
 from services.controller.streams import ensure_pool, ensure_streams, keep_streams
-from tests.support.nats_server import NatsServer, running_nats
+from tests.support.nats_server import NatsServer
 
 BUCKET = names.DESIRED_BUCKET
 DEADLINE_SECONDS = 20
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    async with running_nats(tmp_path) as server:
-        yield server
 
 
 class Watched:

@@ -20,7 +20,7 @@ from services.fetcher.fleet.gateway import Gateway as NodeGateway
 from services.fetcher.fleet.shared_facts import Facts, FactsExchange
 from services.status.observations import Listener, Observations
 from tests.support.fetcher_node import PASSWORD, nats_configuration
-from tests.support.nats_server import NatsServer, running_nats
+from tests.support.nats_server import NatsServer
 
 DIGEST = "sha256:" + "a" * 64
 LLAMA = ModelFacts(model_type="llama")
@@ -28,16 +28,9 @@ DEADLINE_SECONDS = 20
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    async with running_nats(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: NatsServer) -> AsyncIterator[Client]:
-    async with connect_nats(server.url, Health(), "test", ca_file=server.authority) as client:
-        await ensure_streams(client.jetstream(), 1, 30)
-        yield client
+async def client(client: Client) -> Client:
+    await ensure_streams(client.jetstream(), 1, 30)
+    return client
 
 
 class Heard:

@@ -283,6 +283,16 @@ async def roomy(tmp_path: Path, server: NatsServer, driver: Driver, hub: Hub) ->
         yield node
 
 
+async def hold_two(driver: Driver, hub: Hub) -> tuple[Artifact, Artifact]:
+    """Two revisions of a model, the later of which is Ready and the earlier kept."""
+    old = await hold_and_wait(driver, "a", PATH)
+    hub.add_model("org/model", {"config.json": '{"model_type": "bert"}'}, generated=generated_model(1 << 20, seed=7))
+    new = await driver.artifact(URI, uid="again")
+    revision = await driver.hold("a", URI, new, PATH, kept_revisions=[old.digest])
+    await driver.state("a", NODE_PHASE_READY, revision)
+    return old, new
+
+
 async def test_going_back_to_a_revision_that_the_node_keeps_costs_no_byte_also_after_a_restart(
     driver: Driver, roomy: FetcherNode, hub: Hub
 ) -> None:
@@ -316,11 +326,7 @@ async def test_a_deleted_model_takes_the_revisions_along_that_it_kept(
     driver: Driver, roomy: FetcherNode, hub: Hub
 ) -> None:
     node = roomy
-    old = await hold_and_wait(driver, "a", PATH)
-    hub.add_model("org/model", {"config.json": '{"model_type": "bert"}'}, generated=generated_model(1 << 20, seed=7))
-    new = await driver.artifact(URI, uid="again")
-    revision = await driver.hold("a", URI, new, PATH, kept_revisions=[old.digest])
-    await driver.state("a", NODE_PHASE_READY, revision)
+    await hold_two(driver, hub)
     assert len(artifacts(node)) == 2
     gone = await driver.drop("a")
     await driver.state("a", NODE_PHASE_DELETED, gone)
@@ -331,11 +337,7 @@ async def test_a_kept_revision_stays_when_a_node_begins_anew_after_nats_has_lost
     driver: Driver, roomy: FetcherNode, hub: Hub
 ) -> None:
     node = roomy
-    old = await hold_and_wait(driver, "a", PATH)
-    hub.add_model("org/model", {"config.json": '{"model_type": "bert"}'}, generated=generated_model(1 << 20, seed=7))
-    new = await driver.artifact(URI, uid="again")
-    revision = await driver.hold("a", URI, new, PATH, kept_revisions=[old.digest])
-    await driver.state("a", NODE_PHASE_READY, revision)
+    old, new = await hold_two(driver, hub)
     await node.stop()
     await driver.forget("a")
     await node.start()
