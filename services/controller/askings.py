@@ -16,7 +16,7 @@ class AskingsServer:
     """Answers from what the controller knows; replicas share the work."""
 
     def __init__(self, is_wanted: Callable[[str, str], bool], hears_of_models: Callable[[], bool]) -> None:
-        """is_wanted gets a model uid and the key of a source; hears_of_models says whether this replica does so just now.
+        """is_wanted gets a model uid and the key of a source; hears_of_models says whether this replica just now does.
 
         One that does not ends nothing: the model may be new.
         """
