@@ -39,7 +39,7 @@ class Settings:
     node_unreachable_seconds: float = setting(
         300.0, help="deletion no longer waits for a node that has been unreachable for so long", minimum=0
     )
-    resync_seconds: float = setting(300.0, help="every model is looked at again after so long", minimum=1)
+    resync_seconds: float = setting(1800.0, help="every model is looked at again after so long", minimum=1)
     retry_initial_seconds: float = setting(5.0, help="delay after the first failed listing of a source", minimum=0.01)
     retry_max_seconds: float = setting(600.0, help="longest delay between listings of a failing source", minimum=0.01)
     follow_seconds: float = setting(

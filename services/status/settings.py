@@ -27,7 +27,7 @@ class Settings:
     node_unreachable_seconds: float = setting(
         45.0, minimum=0.1, help="A node whose fetcher is silent for so long is reported as unreachable."
     )
-    resync_seconds: float = setting(300.0, minimum=1, help="Every model and node is looked at again after so long.")
+    resync_seconds: float = setting(1800.0, minimum=1, help="Every model and node is looked at again after so long.")
     listen_host: str = setting("127.0.0.1", help="Address to listen on; :: for all.")
     grpc_port: int = setting(9090, minimum=0, help="Port of StatusService.")
     grpc_tls_dir: Path = setting(

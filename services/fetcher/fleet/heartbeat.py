@@ -4,6 +4,7 @@ With it go how much room the node's model roots have, and how fast it has downlo
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -13,6 +14,8 @@ from libs.chassis.errors import ServiceError
 from ome.fetch.v1.fetch_pb2 import DownloadRate, NodeHeartbeat, NodeLimits, RootCapacity
 from services.fetcher.fleet.gateway import Gateway
 
+# Nodes whose clocks agree say it together: what takes the heartbeats of a large fleet wakes once for many of them.
+_TOGETHER_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
@@ -37,4 +40,15 @@ async def send_heartbeats(
             await gateway.tell(HEARTBEAT, heartbeat)
         except ServiceError as error:
             _log.warning("heartbeat_failed", reason=error.reason, message=error.message)
-        await asyncio.sleep(interval_seconds)
+        await asyncio.sleep(seconds_to_next(interval_seconds, time.time()))
+
+
+def seconds_to_next(interval_seconds: float, wall_seconds: float) -> float:
+    """The interval, moved to the nearest whole second of the wall clock; a shorter one stays as it is.
+
+    Times of start differ, so the nodes of a fleet still are spread over the seconds of an interval.
+    """
+    if interval_seconds < 2 * _TOGETHER_SECONDS:
+        return interval_seconds
+    next_seconds = round((wall_seconds + interval_seconds) / _TOGETHER_SECONDS) * _TOGETHER_SECONDS
+    return next_seconds - wall_seconds
