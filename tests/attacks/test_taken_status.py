@@ -17,7 +17,7 @@ from libs.chassis.kube import APPLY_PATCH, JSON, JSON_PATCH, MERGE_PATCH, KubeCl
 from libs.model.kinds import GROUP_VERSION, KINDS, kind_named
 from services.status.facts import FACT_FIELDS
 from services.status.labels import CONFIG_MAP_LABEL
-from tests.support.apiserver import ApiServer, running_api_server
+from tests.support.apiserver import ApiServer, policies_enforced, running_api_server
 from tests.support.programs import CHARTS, image_values, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
@@ -177,6 +177,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
         ):
             metadata = {"name": name, "labels": label}
             await running.kube.request("POST", _CONFIG_MAPS, {"metadata": metadata, "data": data})
+        await policies_enforced(running.kube)
         yield running
 
 

@@ -90,10 +90,12 @@ async def test_lists_of_many_artifacts_are_read_for_a_part_of_the_time(client: C
         files = [ManifestFile(f"{number}-{n}", n, ChecksumAlgorithm.SHA256, f"{n:064x}") for n in range(3_000)]
         stored.append(new_manifest("r", files))
         await ManifestStore(js).put(stored[-1])
-    started, store = time.monotonic(), await js.object_store(MANIFESTS_BUCKET)
-    for manifest in stored:
-        checked_manifest(manifest.digest, (await store.get(manifest.digest)).data or b"")
-    alone = time.monotonic() - started
+    store, reads = await js.object_store(MANIFESTS_BUCKET), []
+    for _ in range(5):
+        started = time.monotonic()
+        for manifest in stored:
+            checked_manifest(manifest.digest, (await store.get(manifest.digest)).data or b"")
+        reads.append(time.monotonic() - started)
     serving = asyncio.create_task(FileListServer(client, js, lambda digest: digest != "none").run())
     try:
         await listened(client, FILES_SUBJECT, FilesRequest(digest="none").SerializeToString())
@@ -101,7 +103,7 @@ async def test_lists_of_many_artifacts_are_read_for_a_part_of_the_time(client: C
         asked = [FilesRequest(digest=manifest.digest).SerializeToString() for manifest in stored]
         found = await asyncio.gather(*(client.request(FILES_SUBJECT, each, timeout=30) for each in asked))
         assert [FilesReply.FromString(each.data).total for each in found] == [3_000] * 3
-        assert time.monotonic() - started >= 1.5 * alone
+        assert time.monotonic() - started >= 1.5 * min(reads)
     finally:
         serving.cancel()
         await asyncio.wait([serving])

@@ -272,7 +272,7 @@ async def test_a_node_that_knows_everything_is_told_nothing_again(server: NatsSe
 
 
 async def test_what_nodes_were_told_before_a_reconnect_is_told_again_only_if_it_may_be_lost(
-    server: NatsServer,
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = await server.client(user="driver", password=PASSWORD)
     js = driver.jetstream()
@@ -294,6 +294,7 @@ async def test_what_nodes_were_told_before_a_reconnect_is_told_again_only_if_it_
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not told or desired.unconfirmed:
             await own.flush()
+    monkeypatch.setattr("services.controller.gateway.desired._CONFIRM_SECONDS", 60)
     known = len(told)
     desired.tell_again()
     await assign(js, "b", 1)
@@ -313,11 +314,20 @@ async def test_what_nodes_were_told_before_a_reconnect_is_told_again_only_if_it_
         await client.close()
 
 
-async def test_what_nodes_were_told_before_the_connection_broke_counts_as_lost(server: NatsServer) -> None:
+async def test_what_nodes_were_told_before_the_connection_broke_counts_as_lost(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     driver = await server.client(user="driver", password=PASSWORD)
     await ensure_streams(driver.jetstream(), 1, 60)
     nodes = await server.client(user="gateway-nodes", password=PASSWORD)
     fleet = await server.client(user="gateway", password=PASSWORD, inbox_prefix="_INBOX_gateway")
+    killed, flush = asyncio.Event(), nodes.flush
+
+    async def flush_of_a_dead_server(timeout: int) -> None:
+        await killed.wait()
+        await flush(timeout)
+
+    monkeypatch.setattr(nodes, "flush", flush_of_a_dead_server)
     desired = DesiredByNode(nodes, fleet.jetstream())
     following = asyncio.create_task(desired.mirror.run(fleet, desired.changed))
     telling = asyncio.create_task(desired.run())
@@ -326,6 +336,7 @@ async def test_what_nodes_were_told_before_the_connection_broke_counts_as_lost(s
         while not desired.unconfirmed:
             await driver.flush()
     await server.kill()
+    killed.set()
     # Longer than until what was told is to be confirmed.
     done, _ = await asyncio.wait([following, telling], timeout=1.5, return_when=asyncio.FIRST_COMPLETED)
     assert not done

@@ -14,7 +14,7 @@ from libs.chassis.kube import JSON, MERGE_PATCH
 from ome.model.v1 import model_pb2
 from services.controller.inspection_jobs import job_manifest
 from services.controller.volumes import ClaimDirectory, CreateJob
-from tests.support.apiserver import ApiServer, running_api_server
+from tests.support.apiserver import ApiServer, policies_enforced, running_api_server
 from tests.support.programs import CHARTS, image_values, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
@@ -141,6 +141,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
             foreign = _event(reportingController="kubelet")
             while "denied" not in await _refused(running, "ome-controller", "POST", _EVENTS, foreign):
                 await asyncio.sleep(0.1)
+        await policies_enforced(running.kube)
         yield running
 
 

@@ -15,7 +15,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.uri import parse_uri
 from libs.chassis.errors import Invalid, Missing, ServiceError
 from libs.chassis.kube import APPLY_PATCH, MERGE_PATCH
-from tests.support.apiserver import ApiServer, running_api_server
+from tests.support.apiserver import ApiServer, policies_enforced, running_api_server
 from tests.support.programs import CHARTS, ROOT, run
 from tools.localcluster.kube import apply
 
@@ -62,6 +62,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
                 refused = model(kind, annotations={"ome.io/skip-config-parsing": "perhaps"})
                 while "skip-config-parsing" not in await Admission(running).refusal(refused):
                     await asyncio.sleep(0.1)
+        await policies_enforced(running.kube)
         yield running
 
 

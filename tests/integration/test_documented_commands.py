@@ -13,7 +13,7 @@ import pytest_asyncio
 import yaml
 
 from libs.artifact.uri import SCHEMES
-from tests.support.apiserver import ApiServer, running_api_server
+from tests.support.apiserver import ApiServer, policies_enforced, running_api_server
 from tests.support.programs import CHARTS, ROOT, image_values, run
 from tests.unit.repo.checkout import files
 from tests.unit.repo.commands import Command, commands
@@ -75,6 +75,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
             await running.kube.request("POST", account, {"metadata": {"name": "default"}})
         crds = ["helm", "install", "ome-crds", str(CHARTS / "crds")]
         await asyncio.to_thread(run, *crds, KUBECONFIG=str(running.kubeconfig))
+        await policies_enforced(running.kube)
         yield running
 
 

@@ -101,8 +101,8 @@ def test_a_slow_download_says_how_far_it_is_and_in_the_end_what_it_took(fleet: F
         status: Object = (fleet.get(slow) or {}).get("status", {})
         return status if status.get("progress", {}).get("bytesPerSecond") else None
 
-    # A person looks after nine seconds.
-    status = fleet.until("the status says how far the download is", moving, 9)
+    # Well before the half minute after which a status is written in any case.
+    status = fleet.until("the status says how far the download is", moving, 18)
     progress = status["progress"]
     assert 0 < progress["bytes"] < progress["totalBytes"] == status["artifact"]["bytes"]
     assert progress["slowestNode"] == "node-1"
@@ -171,7 +171,7 @@ def test_the_commands_that_users_were_promised_work(fleet: Fleet, applied: list[
         found = kubectl("get", "configmaps", "-n", "ome", "-l", "models.ome/basemodel-status=true", "-o", "json")
         return {key: value for item in json.loads(found)["items"] for key, value in item.get("data", {}).items()}
 
-    assert any("Ready" in value for value in fleet.until("the ConfigMap tells of the model", entries).values())
+    fleet.until("the ConfigMap says Ready", lambda: any("Ready" in value for value in entries().values()))
     assert "Ready" in fleet.describe(one)
 
 

@@ -20,6 +20,8 @@ from tests.support.nats_server import NatsServer
 
 SUBJECT = "questions"
 PLENTY_SECONDS = 30.0
+# More than a busy machine takes to hear what was asked.
+GIVEN_UP_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -53,18 +55,26 @@ async def test_the_other_replica_answers(server: NatsServer, client: Client, han
 
 async def test_what_costs_much_is_asked_once(client: Client, hanging: list[Msg]) -> None:
     with pytest.raises(Unavailable, match="nobody plans: TimeoutError"):
-        await ask(client, SUBJECT, ListingQuery(), ListingReply, 0.5, again_seconds=None, unanswered="nobody plans")
+        await ask(
+            client,
+            SUBJECT,
+            ListingQuery(),
+            ListingReply,
+            GIVEN_UP_SECONDS,
+            again_seconds=None,
+            unanswered="nobody plans",
+        )
     assert len(hanging) == 1
 
 
 async def test_nobody_asks_on_once_the_time_is_over(client: Client, hanging: list[Msg]) -> None:
     with pytest.raises(Unavailable, match="no controller answers: TimeoutError"):
-        await ask(client, SUBJECT, ListingQuery(), ListingReply, 0.5, again_seconds=0.1)
-    asked = len(hanging)
-    assert asked > 1
+        await ask(client, SUBJECT, ListingQuery(source_key="again"), ListingReply, GIVEN_UP_SECONDS, again_seconds=0.1)
+    assert len(hanging) > 1
     with pytest.raises(Unavailable):
-        await ask(client, SUBJECT, ListingQuery(), ListingReply, 0.5, again_seconds=None)
-    assert len(hanging) == asked + 1
+        await ask(client, SUBJECT, ListingQuery(source_key="once"), ListingReply, GIVEN_UP_SECONDS, again_seconds=None)
+    assert [ListingQuery.FromString(each.data).source_key for each in hanging].count("once") == 1
+    assert ListingQuery.FromString(hanging[-1].data).source_key == "once"
 
 
 async def test_where_nobody_listens_nobody_waits(client: Client) -> None:
@@ -97,7 +107,7 @@ async def test_a_node_asks_another_gateway_where_nothing_is_written(
         await replica.subscribe(node_subject("node-1", verb), queue="replicas", cb=hang)
         await replica.flush()
         with pytest.raises(Unavailable, match=f"no gateway answers .{verb}.: TimeoutError"):
-            await Gateway(client, "node-1").ask(verb, ListingQuery(), ListingReply, timeout_seconds=0.5)
+            await Gateway(client, "node-1").ask(verb, ListingQuery(), ListingReply, timeout_seconds=GIVEN_UP_SECONDS)
     assert (len(asked) > 1) is again
 
 

@@ -47,11 +47,11 @@ async def test_messages_come_in_the_order_in_which_they_were_published(client: C
 
 
 async def test_each_of_many_requests_gets_its_own_answer_and_a_late_one_goes_to_nobody(client: Client) -> None:
-    late: list[Msg] = []
+    late: asyncio.Queue[Msg] = asyncio.Queue()
 
     async def answer(message: Msg) -> None:
         if message.data == b"late":
-            late.append(message)
+            late.put_nowait(message)
         else:
             await message.respond(b"to " + message.data)
 
@@ -59,7 +59,8 @@ async def test_each_of_many_requests_gets_its_own_answer_and_a_late_one_goes_to_
     with pytest.raises(nats.errors.TimeoutError):
         await client.request("asked", b"late", timeout=0.05)
     requests = (client.request("asked", str(number).encode(), timeout=DEADLINE_SECONDS) for number in range(100))
-    await late[0].respond(b"too late")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await (await late.get()).respond(b"too late")
 
     assert [each.data for each in await asyncio.gather(*requests)] == [f"to {number}".encode() for number in range(100)]
     with pytest.raises(nats.errors.NoRespondersError):

@@ -62,15 +62,15 @@ async def test_fetcher_reads_its_own_assignments_and_no_others(fleet: Fleet, tmp
                 while not (await snapshot(client, OURS)).assignments:
                     await asyncio.sleep(0.1)
             with pytest.raises((TimeoutError, nats.errors.Error)):
-                await snapshot(client, OTHER)
+                await snapshot(client, OTHER, 2.0)
     finally:
         await asyncio.to_thread(fleet.delete, here)
         await asyncio.to_thread(fleet.await_gone, here)
 
 
-async def snapshot(client: Client, node: str) -> fetch_pb2.DesiredSnapshot:
+async def snapshot(client: Client, node: str, timeout_seconds: float = 10.0) -> fetch_pb2.DesiredSnapshot:
     request = fetch_pb2.DesiredRequest().SerializeToString()
-    answer = await client.request(names.node_subject(node, names.SNAPSHOT), request, timeout=2)
+    answer = await client.request(names.node_subject(node, names.SNAPSHOT), request, timeout_seconds)
     return fetch_pb2.DesiredSnapshot.FromString(answer.data)
 
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 from libs.chassis.errors import ServiceError
 from libs.chassis.kube import JSON_PATCH
 from services.controller.gates import GATE, WAITING_LABEL, lifting
-from tests.support.apiserver import ApiServer, running_api_server
+from tests.support.apiserver import ApiServer, policies_enforced, running_api_server
 from tests.support.programs import CHARTS, image_values, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
@@ -38,6 +38,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiS
                 await asyncio.sleep(0.1)
             while not (await admitted(running, pod(model="m")))["spec"].get("affinity"):
                 await asyncio.sleep(0.1)
+        await policies_enforced(running.kube)
         yield running
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -378,9 +379,15 @@ async def test_one_model_on_one_node_costs_few_requests_and_idling_costs_none(cl
 
     await eventually(settled, "nothing is pending")
     before = asked()
-    model = await cluster.model("counted")
-    await cluster.plan(model, NODES)
-    await ready_on(cluster, model, *NODES)
+    # It is to hear everything at once: what comes while it writes is another write. No longer than its Lease allows.
+    replica = cluster.replicas[-1].process
+    replica.signal(signal.SIGSTOP)
+    try:
+        model = await cluster.model("counted")
+        await cluster.plan(model, NODES)
+        await ready_on(cluster, model, *NODES)
+    finally:
+        replica.signal(signal.SIGCONT)
     await until_status(cluster, model, "ready", "nodesReady", equals=NODES)
     await eventually(settled, "nothing is pending any more")
 

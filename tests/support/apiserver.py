@@ -1,16 +1,23 @@
 """A real kube-apiserver on its own etcd, for tests of what the API itself decides: admission, schemas, permissions."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.chassis.errors import ServiceError
 from libs.chassis.kube import KubeClient, open_kube
 from tests.support.programs import programs
 from tools.localcluster.addresses import claimed_plan
 from tools.localcluster.controlplane import ControlPlane, write_files
 from tools.localcluster.kube import connected_kube
+
+_DEADLINE_SECONDS = 20
+_POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+_BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+_LAST = "last.example.com"
 
 
 @dataclass(frozen=True)
@@ -53,3 +60,33 @@ async def running_api_server(folder: Path) -> AsyncIterator[ApiServer]:
             await server.start()
         kube = await stack.enter_async_context(connected_kube(plane.url, files.authority, files.admin))
         yield ApiServer(kube, plane.write_kubeconfig(folder / "kubeconfig", files.admin), plane.url, files.authority)
+
+
+async def policies_enforced(kube: KubeClient) -> None:
+    """Wait until every ValidatingAdmissionPolicy that exists is enforced, which it is a moment after it was created.
+
+    The API server learns of them in order: once it enforces one that was created later, it enforces all before it.
+    """
+    config_maps = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+    policy = {
+        "matchConstraints": {"resourceRules": [config_maps]},
+        "matchConditions": [{"name": "last", "expression": f"object.metadata.name == '{_LAST}'"}],
+        "validations": [{"expression": "false", "message": "the last policy is enforced"}],
+    }
+    binding = {"policyName": _LAST, "validationActions": ["Deny"]}
+    for path, spec in ((_POLICIES, policy), (_BINDINGS, binding)):
+        await kube.request("POST", path, {"metadata": {"name": _LAST}, "spec": spec})
+    async with asyncio.timeout(_DEADLINE_SECONDS):
+        while not await _refuses(kube):
+            await asyncio.sleep(0.1)
+    for path in (_BINDINGS, _POLICIES):
+        await kube.request("DELETE", f"{path}/{_LAST}")
+
+
+async def _refuses(kube: KubeClient) -> bool:
+    path = "/api/v1/namespaces/default/configmaps"
+    try:
+        await kube.request("POST", path, {"metadata": {"name": _LAST}}, {"dryRun": "All"})
+    except ServiceError as error:
+        return "the last policy is enforced" in error.message
+    return False

@@ -62,7 +62,7 @@ async def test_a_small_model_overtakes_large_ones_that_stall_and_no_deletion_wai
     assert 0 < metrics[f'ome_fetcher_origin_connections{{origin="{hub.cdn_endpoint}"}}'] <= 2
 
     for uid in ("before", "three", "one", "two", "small"):
-        await driver.state(uid, NODE_PHASE_DELETED, await driver.drop(uid), seconds=3)
+        await driver.state(uid, NODE_PHASE_DELETED, await driver.drop(uid), seconds=15)
     assert node.leftovers() == []
 
 
@@ -72,7 +72,7 @@ async def test_a_deletion_does_not_wait_for_the_bandwidth(driver: Driver, node: 
     await hold_large(driver, hub, "one")
     await wait_for_reason(driver, "one", REASON_DOWNLOADING)
 
-    await driver.state("one", NODE_PHASE_DELETED, await driver.drop("one"), seconds=3)
+    await driver.state("one", NODE_PHASE_DELETED, await driver.drop("one"), seconds=15)
 
     assert node.leftovers() == []
 

@@ -153,14 +153,14 @@ async def test_files_that_are_to_stay_outlive_their_model_and_serve_the_next(
 async def test_files_that_outlive_their_model_serve_one_at_another_path_and_go_when_their_time_is_over(
     driver: Driver, node: FetcherNode, hub: Hub
 ) -> None:
-    await node.stop()
-    await node.start(OME_RESERVED_SECONDS="1")
     await hold_and_wait(driver, "a", "/models/a")
     await driver.state("a", NODE_PHASE_DELETED, await driver.drop("a", reserve=True))
     hub.forget_requests()
     await hold_and_wait(driver, "b", "/models/b")
     assert fetched_bytes(hub, "*.safetensors") == 0
 
+    await node.stop()
+    await node.start(OME_RESERVED_SECONDS="1")
     await node.removed("/models/a")
     assert (node.path("/models/b") / "config.json").is_file()
     await driver.state("b", NODE_PHASE_DELETED, await driver.drop("b"))

@@ -183,7 +183,7 @@ async def test_a_deletion_right_after_a_failure_does_not_wait_for_the_next_attem
     await driver.hold("a", URI, await driver.artifact(URI), "/models/a")
     await driver.state("a", NODE_PHASE_FAILED)
 
-    await driver.state("a", NODE_PHASE_DELETED, await driver.drop("a"), seconds=2)
+    await driver.state("a", NODE_PHASE_DELETED, await driver.drop("a"))
 
     assert node.leftovers() == []
 

@@ -164,14 +164,14 @@ async def test_a_person_ends_the_wait_by_a_word_on_the_model(
 async def test_pods_hold_files_for_no_longer_than_the_node_says(
     driver: Driver, node: FetcherNode, mounted: Mounts
 ) -> None:
-    await node.stop()
-    await node.start(OME_IN_USE_GRACE_SECONDS="3")
     await hold_and_wait(driver, "a", PATH)
     driver.pods = {PATH: [pod()]}
     container = mounted.mount(node)
     revision = await driver.drop("a")
     await driver.state("a", lambda state: state.problem.reason == REASON_IN_USE, revision)
     assert digests(container) != {}
+    await node.stop()
+    await node.start(OME_IN_USE_GRACE_SECONDS="1")
     await driver.state("a", NODE_PHASE_DELETED, revision)
     assert digests(container) == {}
 
@@ -235,8 +235,6 @@ async def test_a_revision_that_pods_still_hold_comes_back_without_a_download(
 async def test_a_node_that_is_no_longer_selected_keeps_the_model_for_a_while_and_as_long_as_pods_use_it(
     driver: Driver, node: FetcherNode
 ) -> None:
-    await node.stop()
-    await node.start(OME_UNSELECTED_GRACE_SECONDS="2")
     await hold_and_wait(driver, "a", PATH)
     driver.pods = {PATH: [pod(started_seconds=600)]}
     since = PodUse()
@@ -244,6 +242,9 @@ async def test_a_node_that_is_no_longer_selected_keeps_the_model_for_a_while_and
     revision = await driver.drop("a", unselected_since=since.since)
     state = await driver.state("a", lambda state: state.problem.reason == REASON_IN_USE, revision)
     assert "stays for a moment in case it is again" in state.problem.message
+    # As if that moment, a minute, were over.
+    since.since.seconds -= 120
+    revision = await driver.drop("a", unselected_since=since.since)
     state = await driver.state("a", lambda state: "Pod serving/server uses it" in state.problem.message, revision)
     assert node.path(PATH).is_dir()
     assert state.path == PATH

@@ -46,7 +46,7 @@ async def test_deletion_ends_a_download_over_xet_that_hangs(driver: Driver, node
     assert len(child_processes(node.pid)) == 1
 
     revision = await driver.drop("a")
-    await driver.state("a", NODE_PHASE_DELETED, revision, seconds=3)
+    await driver.state("a", NODE_PHASE_DELETED, revision, seconds=15)
 
     assert node.leftovers() == []
     assert child_processes(node.pid) == []
