@@ -28,6 +28,7 @@ from tests.support.origin import Fault, OriginServer
 from tests.support.small_disk import small_disk
 from tests.support.transfers import (
     CLAIMANT,
+    PATIENT,
     QUICK,
     UrlOrigin,
     acquire,
@@ -580,7 +581,7 @@ def test_another_scope_has_an_artifact_once_ranges_of_every_file_have_come_from_
         acquire(store, manifest, serve(server, model), StopFlag(), limits=QUICK)
         own = serve(server, model, "/own")
         before, stranger = server.bytes_sent, another(OTHER, "other")
-        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=QUICK)
+        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=PATIENT)
         asked = [request.target for request in server.requests if request.target.startswith("/own")]
         assert {path for path, content in model.items() if content} == {path.removeprefix("/own/") for path in asked}
         assert asked.count("/own/model.safetensors") == RANGES
@@ -627,7 +628,7 @@ def test_a_proof_follows_the_origin_to_where_the_bytes_are(tmp_path: Path) -> No
         cdn.add("/weights", model["model.safetensors"])
         own = serve(server, model, "/own")
         server.redirect("/own/model.safetensors", f"{cdn.url}/weights")
-        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=QUICK)
+        acquiring.acquire(store, manifest, own, StopFlag(), stranger, limits=PATIENT)
         assert len(cdn.requests) == RANGES
         assert len(server.requested("/own/model.safetensors")) == 1
         assert store.may_share(manifest.digest, stranger)
@@ -948,7 +949,7 @@ def unchecked(manifest: Manifest) -> Manifest:
 def test_many_small_files_are_fetched_over_few_connections(world: World) -> None:
     model = {f"part-{number % 7}/{number}.json": os.urandom(50 + number) for number in range(300)}
     manifest, origin = manifest_of(model), serve(world.server, model, "/many")
-    acquire(world.store, manifest, origin, StopFlag(), limits=QUICK)
+    acquire(world.store, manifest, origin, StopFlag(), limits=PATIENT)
     assert contents_of(world.store.artifact_path(manifest.digest)) == model
     assert world.server.connections == QUICK.connections
     assert len(world.server.requests) == 300

@@ -274,6 +274,8 @@ async def test_above_the_high_watermark_copies_go_down_to_the_low_one_and_come_b
             await node.hold(f"m{number}", 1.75, age_seconds=7200 - number)
         loop = asyncio.create_task(node.evictor.run())
         await until(lambda: node.there() == {"m1", "m2", "m3", "m4"}, "one model is evicted")
+        # Its link goes before its files.
+        await until(lambda: node.free_mebibytes() >= 2.5, "its files are gone")
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         assert 2.5 <= node.free_mebibytes() < 4.5

@@ -150,8 +150,8 @@ def assignments(fleet: Fleet) -> int:
 
 def test_model_is_deleted_while_it_is_downloaded(fleet: Fleet, stalled: Object) -> None:
     fleet.delete(stalled)
-    fleet.await_gone(stalled, seconds=10)
-    fleet.until("nothing is left on the node", lambda: not fleet.leftovers(NODE), seconds=10)
+    fleet.await_gone(stalled, seconds=30)
+    fleet.until("nothing is left on the node", lambda: not fleet.leftovers(NODE), seconds=30)
     fleet.apply(stalled)
 
 

@@ -18,6 +18,7 @@ from services.fetcher.transfer.origin import Location
 from services.fetcher.transfer.progress import Progress
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import (
+    PATIENT,
     QUICK,
     UrlOrigin,
     acquire,
@@ -200,7 +201,7 @@ def test_reading_what_is_on_the_node_already_is_no_silence_of_the_origin(
     adopt = Ingest.adopt_verified
 
     def slowly(ingest: Ingest, index: int, source: Path, scratch: memoryview, check: Callable[[], None]) -> bool:
-        for _ in range(12):
+        for _ in range(40):
             time.sleep(0.1)
             check()
         return adopt(ingest, index, source, scratch, check)
@@ -208,7 +209,7 @@ def test_reading_what_is_on_the_node_already_is_no_silence_of_the_origin(
     monkeypatch.setattr(Ingest, "adopt_verified", slowly)
     revised = MODEL | {"config.json": b"{}"}
     origin, sent = serve(server, revised), server.bytes_sent
-    acquire(store, manifest_of(revised), origin, StopFlag(), limits=replace(QUICK, patience_seconds=0.5))
+    acquire(store, manifest_of(revised), origin, StopFlag(), limits=replace(QUICK, patience_seconds=3.0))
     assert contents_of(store.artifact_path(manifest_of(revised).digest)) == revised
     assert server.bytes_sent - sent < 1000
 
@@ -228,7 +229,7 @@ def test_a_token_is_not_sent_to_the_host_that_it_is_redirected_to(server: Origin
         content.add("/blob", MODEL["model.safetensors"])
         server.require(WEIGHTS, "Authorization", "Bearer secret")
         server.redirect(WEIGHTS, f"{content.url}/blob?signature=1")
-        fetch(store, origin)
+        fetch(store, origin, stall_seconds=PATIENT.stall_seconds)
         assert content.requested("/blob")
         assert all("authorization" not in request.headers for request in content.requests)
     # The redirect is remembered: the hub counts each request against a limit.
@@ -280,7 +281,9 @@ def test_a_token_that_has_expired_is_asked_for_again(server: OriginServer, store
             )
 
     fetch(store, Renewing(origin.name, origin.base_url))
-    assert asked.count(True) == 1
+    assert True in asked
+    shown = [request.headers["authorization"] for request in server.requested(CONFIG)]
+    assert shown[:2] == ["Bearer old", "Bearer new"]
     assert_complete(store)
 
 
@@ -296,7 +299,7 @@ def test_an_object_that_changes_while_it_is_read_is_read_anew_even_without_a_che
     class Changing(UrlOrigin):
         def locate(self, file: ManifestFile, again: bool) -> Location:
             asked.append(file.path)
-            if asked.count("model.safetensors") == 8:
+            if asked.count("model.safetensors") >= 8:
                 server.add(WEIGHTS, changed["model.safetensors"])
             return super().locate(file, again)
 

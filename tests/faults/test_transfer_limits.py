@@ -88,8 +88,9 @@ def other_store(tmp_path: Path) -> Iterator[Store]:
 def nothing_leaks() -> Iterator[None]:
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     yield
-    eventually(lambda: threading.active_count() == threads)
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    # What ends meanwhile may have been left by the tests before.
+    eventually(lambda: threading.active_count() <= threads)
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -138,19 +139,19 @@ def test_two_transfers_have_one_rate_together(server: OriginServer, store: Store
 
 
 def test_what_we_throttle_ourselves_is_no_stall_of_the_origin(server: OriginServer, store: Store) -> None:
-    contents = {"model.safetensors": os.urandom(120_000)}
-    impatient = replace(QUICK, stall_seconds=0.2, stall_bytes=60_000, attempts=1)
+    contents = {"model.safetensors": os.urandom(64_000)}
+    impatient = replace(QUICK, stall_seconds=1.5, stall_bytes=60_000, attempts=1)
     acquire(
         store,
         manifest_of(contents),
         serve(server, contents),
         StopFlag(),
         limits=impatient,
-        sharing=Sharing(bytes_per_second=80_000),
+        sharing=Sharing(bytes_per_second=16_000),
     )
     assert_complete(store, contents)
     # Nothing was asked for again.
-    assert server.bytes_sent == 120_000
+    assert server.bytes_sent == 64_000
 
 
 def test_a_trickle_is_given_up_under_a_bandwidth_limit_too(server: OriginServer, store: Store) -> None:

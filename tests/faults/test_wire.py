@@ -106,7 +106,7 @@ def test_a_record_that_trickles_is_given_up_and_a_stop_is_heeded_meanwhile(serve
             connection.sendall(bytes((byte,)))
             time.sleep(0.1)
 
-    watch = Watch(lambda: looks.append(time.monotonic()), 5, WATCH.stall_seconds, WATCH.stall_bytes)
+    watch = Watch(lambda: looks.append(time.monotonic()), 5, 2.5, WATCH.stall_bytes)
     with peer(behave) as port:
         connection = Connection(Endpoint("https", "127.0.0.1", port), watch, ANYWHERE)
         connection.request("/", {})

@@ -14,7 +14,8 @@ import ssl
 import sys
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -350,12 +351,23 @@ class OriginServer:
                 continue
 
     def _send(self, connection: socket.socket, body: bytes) -> None:
-        connection.sendall(body)
+        with self._counted(len(body)):
+            connection.sendall(body)
+
+    @contextmanager
+    def _counted(self, count: int) -> Iterator[None]:
+        """Counts bytes as sent before they are: who has got them may look at the count at once."""
         with self._lock:
-            self.bytes_sent += len(body)
+            self.bytes_sent += count
+        try:
+            yield
+        except OSError:
+            with self._lock:
+                self.bytes_sent -= count
+            raise
 
     def _send_file(self, connection: socket.socket, head: bytes, path: Path, start: int, end: int) -> bool:
-        with path.open("rb", buffering=0) as content:
+        with path.open("rb", buffering=0) as content, self._counted(end - start):
             if self._tls:
                 connection.sendall(head)
                 for position in range(start, end, _COPY_BYTES):
@@ -366,8 +378,6 @@ class OriginServer:
                 position = start
                 while position < end:
                     position += os.sendfile(connection.fileno(), content.fileno(), position, end - position)
-        with self._lock:
-            self.bytes_sent += end - start
         return True
 
 

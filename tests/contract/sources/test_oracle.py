@@ -244,13 +244,13 @@ def test_bytes_that_do_not_match_the_crc_of_several_parts_are_not_taken(oracle: 
 def test_checksums_that_are_not_given_now_end_the_listing(
     oracle: OracleStore, fault: Fault, reason: str, pause: float | None
 ) -> None:
-    for number in range(100):
+    for number in range(400):
         oracle.put(f"llama/tiny/part-{number}.safetensors", b"ab", multipart=True, algorithm="CRC32C")
     injected = oracle.inject(replace(fault, path=".safetensors", times=999))
     error = refusal(source(oracle))
     assert (error.reason, getattr(error, "retry_after_seconds", None)) == (reason, pause)
     # Who is asked to slow down does not go on with the others.
-    assert 0 < injected.fired < 50
+    assert 0 < injected.fired < 200
     oracle.heal()
     assert ChecksumAlgorithm.NONE not in {file.algorithm for file in list_objects(source(oracle)).manifest.files}
 

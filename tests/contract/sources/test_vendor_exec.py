@@ -26,7 +26,7 @@ from tests.contract.sources.suite import MODEL as MODEL_OF_THE_SUITE
 from tests.contract.sources.suite import Access, Ground, SourceSuite, Trouble
 from tests.support import vendor_driver
 from tests.support.origin import Fault, OriginServer
-from tests.support.transfers import QUICK, acquire, contents_of, leftovers, new_store, small_model
+from tests.support.transfers import PATIENT, QUICK, acquire, contents_of, leftovers, new_store, small_model
 
 MODEL = small_model()
 SECRET = {"token": b"s3cret-token"}
@@ -199,7 +199,7 @@ def test_an_address_that_is_refused_is_asked_for_again(
     manifest = list_index(source, StopFlag())
     fault = server.inject(Fault("status", "/config.json", status=403))
     with new_store(tmp_path / "root") as store:
-        acquire(store, manifest, ExecOrigin(source, "r1", StopFlag()), StopFlag(), limits=QUICK)
+        acquire(store, manifest, ExecOrigin(source, "r1", StopFlag()), StopFlag(), limits=PATIENT)
     assert fault.fired == 1
     assert [request["again"] for request in requests_of(vendor) if request["verb"] == "locate"] == [False, True]
 

@@ -42,7 +42,7 @@ async def test_a_retry_that_is_pending_comes_in_its_time_and_not_all_the_time(
     assert node.log.count("model_set_back") - attempts <= 4, "about two seconds have passed"
 
     fault.remove()
-    state = await driver.state("a", NODE_PHASE_READY, seconds=5)
+    state = await driver.state("a", NODE_PHASE_READY)
 
     assert abs(state.phase_since.ToSeconds() - time.time() - jump) < 60, "the clock was set"
     assert abs(before.problem.retry_at.ToSeconds() - time.time()) < 60

@@ -102,7 +102,7 @@ class InjectedFault:
         """How often the fault took effect."""
         return int(self._client.call("fault", identity=self.identity)["fired"])
 
-    def wait_fired(self, times: int = 1, seconds: float = 10.0) -> None:
+    def wait_fired(self, times: int = 1, seconds: float = 60.0) -> None:
         """Wait until the fault took effect so often."""
         fired = self._client.call("fault", identity=self.identity, times=times, seconds=seconds)["fired"]
         assert fired >= times, f"{self.identity} fired {fired} times, not {times}, within {seconds} s"

@@ -8,8 +8,8 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -364,12 +364,23 @@ def _send(connection: Connection, request: Request, response: Response, entry: E
     if request.method == "HEAD" or response.status == 304:
         connection.send_head(response, response.length, alone=True)
     elif isinstance(response.body, bytes):
-        connection.send_head(response, response.length, response.body)
-        entry.bytes_sent = response.length
+        with _counted(entry, response.length):
+            connection.send_head(response, response.length, response.body)
     else:
-        connection.send_head(response, response.length)
-        connection.send(response.body, 0, response.length)
-        entry.bytes_sent = response.length
+        with _counted(entry, response.length):
+            connection.send_head(response, response.length)
+            connection.send(response.body, 0, response.length)
+
+
+@contextmanager
+def _counted(entry: Entry, count: int) -> Iterator[None]:
+    """Counts bytes as sent before they are: who has got them may look at the count at once."""
+    entry.bytes_sent = count
+    try:
+        yield
+    except BaseException:
+        entry.bytes_sent = 0
+        raise
 
 
 def _begin(active: ActiveFault, connection: Connection) -> bool:

@@ -51,7 +51,7 @@ async def is_ended(reader: asyncio.StreamReader) -> bool:
 
 
 async def test_who_begins_no_handshake_is_cut_off_and_who_has_ended_one_stays(tmp_path: Path) -> None:
-    async with serving(tmp_path, 0.3, 10) as (port, context):
+    async with serving(tmp_path, 2.0, 10) as (port, context):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         assert await reader.readexactly(5) == b"hello"
         silent, other = await asyncio.open_connection("127.0.0.1", port)
