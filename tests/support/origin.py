@@ -351,8 +351,10 @@ class OriginServer:
                 continue
 
     def _send(self, connection: socket.socket, body: bytes) -> None:
-        with self._counted(len(body)):
-            connection.sendall(body)
+        for position in range(0, len(body), _COPY_BYTES):
+            part = body[position : position + _COPY_BYTES]
+            with self._counted(len(part)):
+                connection.sendall(part)
 
     @contextmanager
     def _counted(self, count: int) -> Iterator[None]:
