@@ -93,7 +93,7 @@ async def test_a_listing_that_ends_whoever_takes_it_is_given_up_and_told(
 
     resolution = Resolution.FromString(value)
     assert (resolution.attempt, resolution.problem.reason) == (3, model_pb2.REASON_UNAVAILABLE)
-    assert "perhaps it is too large" in resolution.problem.message
+    assert "was begun 5 times, and no answer was stored" in resolution.problem.message
 
 
 def base_model(uri: str, kind: str = "BaseModel", **parameters: str) -> ModelSpec:

@@ -358,8 +358,14 @@ class ListingLoop:
 
 
 async def _give_up(task: ResolveTask) -> Resolution:
-    """The answer to a task that ends whoever takes it; the controller has it tried again later, and ever later."""
-    why = f"listing the source did not end in {_MOST_DELIVERIES} attempts: perhaps it is too large"
+    """The answer to a task that ends whoever takes it, or whose answer cannot be stored.
+
+    The controller has it tried again later, and ever later.
+    """
+    why = (
+        f"listing the source was begun {_MOST_DELIVERIES} times, and no answer was stored: the resolver ended during "
+        "it, or NATS did not take the answer; see the logs of ome-resolver"
+    )
     _log.error("resolve_given_up", model=task.model.uid, source=task.source_key, deliveries=_MOST_DELIVERIES)
     resolution = Resolution(attempt=task.attempt, problem=problem_of(Unavailable(Reason.UNAVAILABLE, why), "resolver"))
     resolution.resolved_at.FromMilliseconds(int(time.time() * 1000))
