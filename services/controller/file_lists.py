@@ -22,6 +22,7 @@ from libs.artifact.manifest import Manifest
 from libs.artifact.reasons import Reason
 from libs.artifact.wording import shown_path
 from libs.chassis.errors import Missing, ServiceError, Unavailable
+from libs.chassis.nats_answering import answer_each
 from libs.model.manifest_codec import algorithm_number
 from libs.model.problems import problem_of
 from ome.fetch.v1 import fetch_pb2
@@ -56,13 +57,7 @@ class FileListServer:
 
     async def run(self) -> None:
         """Answer until cancelled."""
-        async with asyncio.TaskGroup() as group:
-
-            async def begin(message: Msg) -> None:
-                group.create_task(self._answer(message))
-
-            await self._client.subscribe(names.FILES_SUBJECT, queue=_QUEUE, cb=begin)
-            await asyncio.Event().wait()
+        await answer_each(self._client, names.FILES_SUBJECT, _QUEUE, self._answer)
 
     async def _answer(self, message: Msg) -> None:
         self._waiting += 1

@@ -4,7 +4,6 @@ Writes nothing. Whether the caller may create such a model, the status service h
 manifest names is one that a model of the caller's could name, and goes where that model's could go, and no further.
 """
 
-import asyncio
 import contextlib
 import time
 from dataclasses import replace
@@ -20,6 +19,7 @@ from libs.artifact.errors import InvalidValue
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, ServiceError, Unavailable
 from libs.chassis.kube import Object
+from libs.chassis.nats_answering import answer_each
 from libs.model.placement import check_placement
 from libs.model.posted import read_manifest
 from libs.model.problems import problem_of
@@ -53,13 +53,7 @@ class ForecastServer:
 
     async def run(self) -> None:
         """Answer until cancelled."""
-        async with asyncio.TaskGroup() as group:
-
-            async def begin(message: Msg) -> None:
-                group.create_task(self._answer(message))
-
-            await self._client.subscribe(names.FORECAST_SUBJECT, queue=_QUEUE, cb=begin)
-            await asyncio.Event().wait()
+        await answer_each(self._client, names.FORECAST_SUBJECT, _QUEUE, self._answer)
 
     async def _answer(self, message: Msg) -> None:
         reply = fetch_pb2.ForecastReply()

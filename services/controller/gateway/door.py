@@ -50,7 +50,11 @@ class Door:
         """Work until cancelled; what is under way then ends unanswered, and is asked again."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                # A group that ends takes no more tasks, and messages may come until the connection is closed.
+                self._group = None
 
     async def open(
         self, verb: str, request: type[Message], reply: type[Message] | None, answer: Answer, most_bytes: int

@@ -22,6 +22,7 @@ from libs.artifact.names import trial_subject
 from libs.artifact.reasons import Reason
 from libs.artifact.wording import one_line
 from libs.chassis.errors import ServiceError, Unavailable
+from libs.chassis.nats_answering import answer_each
 from libs.model.problems import problem_of
 from libs.model.reasons import word_of
 from ome.fetch.v1.fetch_pb2 import Resolution, TrialReply, TrialTask
@@ -71,13 +72,7 @@ class TrialServer:
 
     async def run(self) -> None:
         """Answer until cancelled, which ends the trials under way."""
-        async with asyncio.TaskGroup() as group:
-
-            async def begin(message: Msg) -> None:
-                group.create_task(self._answer(message))
-
-            await self._client.subscribe(trial_subject(self._pool), queue=_QUEUE, cb=begin)
-            await asyncio.Event().wait()
+        await answer_each(self._client, trial_subject(self._pool), _QUEUE, self._answer)
 
     async def _answer(self, message: Msg) -> None:
         reply = TrialReply()

@@ -189,10 +189,14 @@ class Downloads:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._fill()
-            # The group ends when it is cancelled, and its transfers with it.
-            while True:
-                await asyncio.sleep(min(_LOOK_SECONDS, self._pace.slow_seconds / 4))
-                self.look()
+            try:
+                # The group ends when it is cancelled, and its transfers with it.
+                while True:
+                    await asyncio.sleep(min(_LOOK_SECONDS, self._pace.slow_seconds / 4))
+                    self.look()
+            finally:
+                # It takes no more then, and a transfer that ends makes room for another.
+                self._group = None
 
     def start(self, order: Order) -> None:
         """Have an artifact fetched for a model, along with others that want it.

@@ -52,3 +52,36 @@ async def test_the_gateway_goes_on_after_an_answer_that_cannot_be_sent() -> None
         await nodes.answered.wait()
     assert not working.done()
     working.cancel()
+
+
+async def test_a_message_that_comes_while_the_gateway_ends_goes_nowhere_and_harms_nothing() -> None:
+    begun, ending, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def store(*_: object) -> StateReply:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await end.wait()
+        raise AssertionError
+
+    nodes = Nodes()
+    door = Door(nodes)  # type: ignore[arg-type]
+    working = asyncio.ensure_future(door.run())
+    await door.open(OBSERVED, NodeModelState, StateReply, store, 1000)
+    message = SimpleNamespace(
+        subject=node_subject("node-1", OBSERVED), reply=f"{inbox_prefix('node-1')}.1", data=b"", headers=None
+    )
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await asyncio.sleep(0)
+        await nodes.take(message)
+        await begun.wait()
+        working.cancel()
+        await ending.wait()
+        await nodes.take(message)
+        end.set()
+        await asyncio.wait([working])
+    await nodes.take(message)
+    assert working.cancelled()
+    assert not nodes.refused.is_set()

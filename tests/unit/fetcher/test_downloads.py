@@ -415,3 +415,31 @@ async def test_a_transfer_that_ends_while_it_should_make_room_has_ended(download
     await origin.ended(downloads, "one")
 
     assert phase(downloads, "urgent") is TransferPhase.RUNNING
+
+
+async def test_what_ends_while_all_of_them_end_makes_room_for_nothing_more() -> None:
+    started, ending, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def fetch(order: Order, stop: StopFlag, note: Callable[[Progress], None]) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await end.wait()
+            raise BUSY
+
+    downloads = Downloads(Slots(1), fetch, lambda uid: None)
+    running = asyncio.create_task(downloads.run())
+    async with asyncio.timeout(10):
+        await asyncio.sleep(0)
+        downloads.start(order("m"))
+        downloads.start(order("waits", digest="b"))
+        await started.wait()
+        running.cancel()
+        await ending.wait()
+        downloads.start(order("n", digest="c"))
+        end.set()
+        await asyncio.wait([running])
+    assert running.cancelled()
+    assert phase(downloads, "waits") is TransferPhase.QUEUED
