@@ -6,6 +6,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tools.localcluster import addresses
 from tools.node.configuration import RUN
 
 # `make e2e` runs these, in a machine of their own.
@@ -15,6 +16,13 @@ collect_ignore = [] if RUN in os.environ else ["e2e"]
 # How fast examples are made says more about the machine and its other work than about the test.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A port that was found free is bound a moment later: processes that look side by side look among different ones.
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    addresses.PORTS = addresses.PORTS[worker % workers :: workers]
 
 
 @pytest.hookimpl(wrapper=True)

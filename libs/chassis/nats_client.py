@@ -88,11 +88,16 @@ class _PersistentClient(OrderedClient):
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
 
     async def _process_op_err(self, e: Exception) -> None:
-        writer = getattr(self._transport, "_io_writer", None)
-        if isinstance(e, nats.errors.StaleConnectionError) and writer is not None:
+        if isinstance(e, nats.errors.StaleConnectionError):
             # nats-py says goodbye by TLS first, and asyncio waits half a minute for an answer from nobody.
-            writer.transport.abort()
+            self.abort()
         await super()._process_op_err(e)
+
+    def abort(self) -> None:
+        """Close the transport without a goodbye. Idempotent."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
 
     async def _process_connect_init(self) -> None:
         # Wishes of before a reconnect stay: whoever waits for one is answered by the next flusher.
@@ -230,7 +235,7 @@ async def connect_nats(
         await _close(client)
 
 
-async def _close(client: Client) -> None:
+async def _close(client: _PersistentClient) -> None:
     try:
         # nats-py waits for the end of its transport, which never comes after a handshake that failed: whoever stands in
         # the server's place could keep us from ending.
@@ -238,6 +243,9 @@ async def _close(client: Client) -> None:
             await client.close()
     except TimeoutError:
         _log.warning("nats_not_closed")
+        client.abort()
+        # The transport closes its socket at the loop's next turn.
+        await asyncio.sleep(0)
 
 
 async def put_if(js: JetStreamContext, bucket: str, key: str, value: bytes, last_revision: int | None) -> int:

@@ -248,8 +248,8 @@ async def test_a_node_that_asks_without_end_keeps_no_other_node_waiting(
         await thief.publish(names.node_subject(OURS, names.MANIFEST), request, reply=f"{names.inbox_prefix(OURS)}.x")
     listener = await server.client(user="listener", password=PASSWORD, inbox_prefix=f"_INBOX_{THEM}")
     try:
-        async with asyncio.timeout(5):
-            answer = await listener.request(names.node_subject(OTHER, names.SNAPSHOT), b"", timeout=5)
+        async with asyncio.timeout(20):
+            answer = await listener.request(names.node_subject(OTHER, names.SNAPSHOT), b"", timeout=20)
         assert fetch_pb2.DesiredSnapshot.FromString(answer.data).assignments
     finally:
         await listener.close()

@@ -182,7 +182,7 @@ async def test_the_service_itself_reads_and_follows_what_it_reports(
 
     await thief.subscribe(names.progress_subject("*", "*"), cb=note)
     following = asyncio.create_task(mirror.run(thief, lambda key: None))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         await mirror.synced()
         assert list(mirror.entries) == [KEY]
         for number in range(1200):

@@ -97,7 +97,7 @@ def test_restarted_fetcher_keeps_its_models_ready(fleet: Fleet, stalled: Object)
     kind = model_pb2.MODEL_KIND_CLUSTER_BASE_MODEL
     before = fleet.cluster.pods("fetcher", node=NODE)[0].restarts
     with fleet.status_service() as status:
-        watch = status.WatchModels(status_pb2.WatchModelsRequest(kind=kind, name="large"), timeout=60)
+        watch = status.WatchModels(status_pb2.WatchModelsRequest(kind=kind, name="large"), timeout=170)
         fleet.cluster.kill_pod_process("fetcher", node=NODE, number=signal.SIGKILL)
         fleet.until(
             "the fetcher is ready again",

@@ -260,7 +260,7 @@ def test_a_signed_address_that_expires_in_the_middle_is_renewed(server: OriginSe
                     server.redirect(WEIGHTS, f"{content.url}/new?signature=2")
                 return super().locate(file, again)
 
-        fetch(store, Renewed(origin.name, origin.base_url))
+        fetch(store, Renewed(origin.name, origin.base_url), stall_seconds=PATIENT.stall_seconds)
         assert expired.fired >= 1
         assert content.requested("/new")
         # What the first address had given was kept.
@@ -310,7 +310,7 @@ def test_an_object_that_changes_while_it_is_read_is_read_anew_even_without_a_che
 
 def test_an_origin_without_ranges_is_read_in_one_go(server: OriginServer, store: Store) -> None:
     fault = server.inject(Fault("whole", times=9999))
-    fetch(store, serve(server, MODEL))
+    fetch(store, serve(server, MODEL), stall_seconds=PATIENT.stall_seconds)
     assert fault.fired >= len(MODEL) - 1
     assert server.bytes_sent == MANIFEST.size_bytes
     assert_complete(store)

@@ -23,6 +23,7 @@ from services.fetcher.transfer.progress import Progress
 from services.fetcher.transfer.sharing import Sharing
 from tests.support.origin import Fault, OriginServer
 from tests.support.transfers import (
+    PATIENT,
     QUICK,
     CountedClock,
     UrlOrigin,
@@ -120,7 +121,7 @@ def test_content_comes_at_the_rate_of_the_node(
         manifest,
         serve(server, contents),
         StopFlag(),
-        limits=QUICK,
+        limits=PATIENT,
         sharing=Sharing(bytes_per_second=rate, clock=clock),
     )
     assert injected.fired or not fault
@@ -140,14 +141,14 @@ def test_two_transfers_have_one_rate_together(server: OriginServer, store: Store
 
 def test_what_we_throttle_ourselves_is_no_stall_of_the_origin(server: OriginServer, store: Store) -> None:
     contents = {"model.safetensors": os.urandom(64_000)}
-    impatient = replace(QUICK, stall_seconds=1.5, stall_bytes=60_000, attempts=1)
+    impatient = replace(QUICK, stall_seconds=4.0, stall_bytes=60_000, attempts=1)
     acquire(
         store,
         manifest_of(contents),
         serve(server, contents),
         StopFlag(),
         limits=impatient,
-        sharing=Sharing(bytes_per_second=16_000),
+        sharing=Sharing(bytes_per_second=8_000),
     )
     assert_complete(store, contents)
     # Nothing was asked for again.

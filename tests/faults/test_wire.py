@@ -16,7 +16,7 @@ from services.fetcher.transfer.egress import ANYWHERE
 from services.fetcher.transfer.wire import Connection, Watch, WireError
 from tools.localcluster.certificates import Authority
 
-WATCH = Watch(lambda: None, connect_seconds=5, stall_seconds=0.6, stall_bytes=100)
+WATCH = Watch(lambda: None, connect_seconds=5, stall_seconds=30, stall_bytes=100)
 BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 
 

@@ -46,7 +46,7 @@ async def connected(fleet: Fleet, token: str, folder: Path) -> AsyncIterator[Cli
     connection = connect_nats(
         cluster.nats_url, Health(), "test", token_file=file, ca_file=cluster.nats_authority, inbox_prefix=ours
     )
-    client = await asyncio.wait_for(connection.__aenter__(), 8)
+    client = await asyncio.wait_for(connection.__aenter__(), 15)
     try:
         yield client
     finally:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -265,11 +266,13 @@ def test_what_is_no_manifest_is_refused_and_harms_nobody(fleet: Fleet) -> None:
 
 
 def test_one_namespace_has_one_plan_at_a_time(fleet: Fleet) -> None:
-    fleet.hub.inject(Fault("delay", path="/api/models/*", seconds=3))
+    fleet.hub.inject(Fault("delay", path="/api/models/*", seconds=5))
+    both_connected = threading.Barrier(2, timeout=60)
     manifest = model("slow", "hf://org/small", "BaseModel", "team-a", nodeSelector=H100)
 
     def ask(account: str) -> str:
         with client(fleet, account) as models:
+            both_connected.wait()
             try:
                 return "listed" if models.plan(manifest).listed else "failed"
             except ModelsError as error:

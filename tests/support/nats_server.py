@@ -120,6 +120,8 @@ async def connect_trusting(authority: Path, url: str, **options: Any) -> Client:
     """A connection of the test itself to a server that an authority has certified."""
     context = ssl.create_default_context(cafile=str(authority))
     client = OrderedClient()
+    # Back as soon as the services are, however long the server was away.
+    options = {"reconnect_time_wait": 0.25, "max_reconnect_attempts": 480} | options
     await client.connect(url, tls=context, tls_handshake_first=True, **options)
     return client
 

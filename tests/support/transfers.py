@@ -159,7 +159,7 @@ def main() -> None:
                 store.note_damage(digest, store.scrub(digest, StopFlag()))
             damaged = store.check(digest) if store.holds(digest) else ()
             origin = UrlOrigin("test://model", options.url)
-            acquire(store, manifest, origin, StopFlag(), limits=QUICK, damaged=damaged)
+            acquire(store, manifest, origin, StopFlag(), limits=PATIENT, damaged=damaged)
             store.publish(MODEL_UID, options.path, digest)
             if options.remove:
                 store.unpublish(MODEL_UID)

@@ -17,6 +17,8 @@ _POD_BASE = 1 << 8
 _POD_LIMIT = 128 << 8
 _NAME_BASE = 192 << 8
 _given_ports: set[int] = set()
+# What free_port chooses from.
+PORTS = range(12_000, 32_000)
 
 
 class NoAddressesLeft(RuntimeError):
@@ -87,11 +89,11 @@ def free_port() -> int:
     """A loopback port that was free a moment ago and that this process has not been given before.
 
     It lies below those that kernels give to outgoing connections (from 32768 on), of which one may take a port at any
-    time. Whoever uses it must still be ready to lose a race for it.
+    time. Whoever uses it must still be ready to lose a race for it, unless PORTS are those of this process alone.
     """
     while True:
         # Not the common generator, which hypothesis gives the same seed in every process.
-        port = random.SystemRandom().randrange(12_000, 32_000)
+        port = random.SystemRandom().choice(PORTS)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             if port not in _given_ports:

@@ -112,14 +112,19 @@ class Keeper:
     async def kept(self, model_uid: str) -> tuple[Kept, ...]:
         """What a model has let go and is still there, but for what has its name again."""
         # Until its files are gone, what is being removed is still there.
-        present = sorted({*await self._roots.releases(), *self._removing}, key=lambda each: (each[0], each[1].name))
+        let_go = {*await self._roots.releases(), *self._removing}
+        present = sorted(
+            (each for each in let_go if each[1].uid == model_uid), key=lambda each: (each[0], each[1].name)
+        )
+        if not present:
+            return ()
         named = {
             (each.root, digest_directory(each.artifact.digest))
             for each in await self._roots.publications(model_uid)
             if each.intact
         }
         kept = []
-        for root, release in (each for each in present if each[1].uid == model_uid):
+        for root, release in present:
             if (root, release.copy) in named:
                 continue
             artifact = await self._roots.artifact(root, release.digest)

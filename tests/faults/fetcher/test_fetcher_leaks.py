@@ -29,7 +29,7 @@ MOST_THREADS = 24
 async def settled(node: FetcherNode, most_descriptors: int) -> None:
     """Wait until the fetcher has no more open than that, and no more threads than it ever needs when it is idle."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while node.descriptors() > most_descriptors or node.threads() > MOST_THREADS:
                 await asyncio.sleep(0.05)
     except TimeoutError:

@@ -74,7 +74,7 @@ async def test_a_download_goes_on_while_nats_is_away_and_is_reported_when_it_is_
 
     await server.kill()
     stall.release()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not node.path("/models/a").exists():
             await asyncio.sleep(0.05)
     await server.start()

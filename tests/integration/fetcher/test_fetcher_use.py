@@ -122,7 +122,7 @@ async def test_a_pod_that_started_after_the_link_moved_holds_nothing(
     driver: Driver, node: FetcherNode, hub: Hub
 ) -> None:
     await hold_and_wait(driver, "a", PATH)
-    driver.pods = {PATH: [pod(started_seconds=30)]}
+    driver.pods = {PATH: [pod(started_seconds=600)]}
     await update(driver, hub)
     await driver.state("a", lambda state: not state.held and state.phase == NODE_PHASE_READY)
     assert len(artifacts(node)) == 1
