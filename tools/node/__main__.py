@@ -48,17 +48,29 @@ def run_apart(command: list[str], cgroups: Path = Path("/sys/fs/cgroup")) -> int
     for run in {folder.name.split("-")[1] for folder in _cgroups("*", cgroups)}:
         if not Path(f"/proc/{run}").exists():
             _remove_cgroups(run, cgroups)
-    run = f"{os.getpid()}"
-    with subprocess.Popen(command, env={**os.environ, RUN: run}) as process:
-        # SIGTERM alone would end this process without what comes after the command.
-        before = signal.signal(signal.SIGTERM, lambda *_: process.kill())
-        try:
-            return process.wait()
-        finally:
+    run, started, terminated = f"{os.getpid()}", list[subprocess.Popen[bytes]](), False
+
+    def terminate(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
+        for process in started:
             process.kill()
-            process.wait()
-            _remove_cgroups(run, cgroups)
-            signal.signal(signal.SIGTERM, before)
+
+    # SIGTERM alone would end this process without what comes after the command. It may come as soon as that has begun.
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with subprocess.Popen(command, env={**os.environ, RUN: run}) as process:
+            started.append(process)
+            try:
+                if terminated:
+                    process.kill()
+                return process.wait()
+            finally:
+                process.kill()
+                process.wait()
+                _remove_cgroups(run, cgroups)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _announce(line: str) -> None:
