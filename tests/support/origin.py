@@ -369,17 +369,18 @@ class OriginServer:
             raise
 
     def _send_file(self, connection: socket.socket, head: bytes, path: Path, start: int, end: int) -> bool:
-        with path.open("rb", buffering=0) as content, self._counted(end - start):
+        with path.open("rb", buffering=0) as content:
             if self._tls:
                 connection.sendall(head)
                 for position in range(start, end, _COPY_BYTES):
-                    connection.sendall(os.pread(content.fileno(), min(_COPY_BYTES, end - position), position))
+                    self._send(connection, os.pread(content.fileno(), min(_COPY_BYTES, end - position), position))
             else:
                 # The head shares a packet with the first bytes of the body.
                 connection.sendall(head, socket.MSG_MORE if end > start else 0)
                 position = start
-                while position < end:
-                    position += os.sendfile(connection.fileno(), content.fileno(), position, end - position)
+                with self._counted(end - start):
+                    while position < end:
+                        position += os.sendfile(connection.fileno(), content.fileno(), position, end - position)
         return True
 
 

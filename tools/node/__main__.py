@@ -48,19 +48,20 @@ def run_apart(command: list[str], cgroups: Path = Path("/sys/fs/cgroup")) -> int
     for run in {folder.name.split("-")[1] for folder in _cgroups("*", cgroups)}:
         if not Path(f"/proc/{run}").exists():
             _remove_cgroups(run, cgroups)
-    run, started, terminated = f"{os.getpid()}", list[subprocess.Popen[bytes]](), False
+    run = f"{os.getpid()}"
+    process: subprocess.Popen[bytes] | None = None
+    terminated = False
 
     def terminate(*_: object) -> None:
         nonlocal terminated
         terminated = True
-        for process in started:
+        if process:
             process.kill()
 
     # SIGTERM alone would end this process without what comes after the command. It may come as soon as that has begun.
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         with subprocess.Popen(command, env={**os.environ, RUN: run}) as process:
-            started.append(process)
             try:
                 if terminated:
                     process.kill()

@@ -8,9 +8,12 @@ import nats.errors
 
 from libs.artifact.names import OBSERVED, inbox_prefix, node_subject
 from ome.fetch.v1.fetch_pb2 import NodeModelState, StateReply
-from services.controller.gateway.door import Door
+from services.controller.gateway.door import Answer, Door
 
 DEADLINE_SECONDS = 10
+MESSAGE = SimpleNamespace(
+    subject=node_subject("node-1", OBSERVED), reply=f"{inbox_prefix('node-1')}.1", data=b"", headers=None
+)
 
 
 class Nodes:
@@ -32,23 +35,26 @@ class Nodes:
         self.answered.set()
 
 
+async def opened(nodes: Nodes, store: Answer) -> asyncio.Future[None]:
+    """A door that works, and answers what nodes say of their models by store."""
+    door = Door(nodes)  # type: ignore[arg-type]
+    working = asyncio.ensure_future(door.run())
+    await door.open(OBSERVED, NodeModelState, StateReply, store, 1000)
+    await asyncio.sleep(0)
+    return working
+
+
 async def test_the_gateway_goes_on_after_an_answer_that_cannot_be_sent() -> None:
     async def store(*_: object) -> StateReply:
         return StateReply()
 
     nodes = Nodes()
-    door = Door(nodes)  # type: ignore[arg-type]
-    working = asyncio.ensure_future(door.run())
-    await door.open(OBSERVED, NodeModelState, StateReply, store, 1000)
-    message = SimpleNamespace(
-        subject=node_subject("node-1", OBSERVED), reply=f"{inbox_prefix('node-1')}.1", data=b"", headers=None
-    )
+    working = await opened(nodes, store)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        await asyncio.sleep(0)
-        await nodes.take(message)
+        await nodes.take(MESSAGE)
         await nodes.refused.wait()
         nodes.back = True
-        await nodes.take(message)
+        await nodes.take(MESSAGE)
         await nodes.answered.wait()
     assert not working.done()
     working.cancel()
@@ -67,21 +73,15 @@ async def test_a_message_that_comes_while_the_gateway_ends_goes_nowhere_and_harm
         raise AssertionError
 
     nodes = Nodes()
-    door = Door(nodes)  # type: ignore[arg-type]
-    working = asyncio.ensure_future(door.run())
-    await door.open(OBSERVED, NodeModelState, StateReply, store, 1000)
-    message = SimpleNamespace(
-        subject=node_subject("node-1", OBSERVED), reply=f"{inbox_prefix('node-1')}.1", data=b"", headers=None
-    )
+    working = await opened(nodes, store)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        await asyncio.sleep(0)
-        await nodes.take(message)
+        await nodes.take(MESSAGE)
         await begun.wait()
         working.cancel()
         await ending.wait()
-        await nodes.take(message)
+        await nodes.take(MESSAGE)
         end.set()
         await asyncio.wait([working])
-    await nodes.take(message)
+    await nodes.take(MESSAGE)
     assert working.cancelled()
     assert not nodes.refused.is_set()
