@@ -23,9 +23,10 @@ _END, _NOTHING = "204", ("404", "No Results")
 
 @dataclass(frozen=True)
 class Page:
-    """Values by key, up to which sequence of the stream they were read, and whether there are more behind that."""
+    """Values by key, keys that were deleted, up to which sequence they were read, and whether more are behind that."""
 
     values: dict[str, bytes]
+    gone: list[str]
     sequence: int
     more: bool
 
@@ -53,15 +54,21 @@ async def read_page(
         raise Unavailable(Reason.UNAVAILABLE, f"NATS did not answer for {bucket}: {type(error).__name__}") from error
     status, headers = _status(end), end.headers or {}
     if (status, headers.get(Header.DESCRIPTION)) == _NOTHING:
-        return Page({}, after, more=False)
+        return Page({}, [], after, more=False)
     if status != _END:
         raise Unavailable(Reason.UNAVAILABLE, f"NATS does not list {bucket}: {status}")
-    values = {
-        message.headers["Nats-Subject"].removeprefix(prefix): message.data
-        for message in answers.messages
-        if message.headers and MARKER_HEADERS.isdisjoint(message.headers)
-    }
-    return Page(values, int(headers.get("Nats-Last-Sequence", after)), int(headers.get("Nats-Num-Pending", 0)) > 0)
+    values: dict[str, bytes] = {}
+    gone: list[str] = []
+    for message in answers.messages:
+        stored = message.headers or {}
+        key = stored.get("Nats-Subject", "").removeprefix(prefix)
+        if MARKER_HEADERS.isdisjoint(stored):
+            values[key] = message.data
+        else:
+            gone.append(key)
+    return Page(
+        values, gone, int(headers.get("Nats-Last-Sequence", after)), int(headers.get("Nats-Num-Pending", 0)) > 0
+    )
 
 
 class _Answers:

@@ -38,6 +38,8 @@ from services.status.node_report import storage_labels
 
 # Different states that are kept as one message each. What goes beyond costs memory, and nothing else.
 _SHARED_STATES = 20_000
+# Different sets of nodes that models are meant for, each of which may have a thousand.
+_SHARED_NODES = 16
 _log = structlog.get_logger()
 
 
@@ -162,7 +164,7 @@ class Observations:
         def plan_changed(uid: str) -> None:
             plan = self._plans.get(uid)
             if plan:
-                self._planned[uid] = frozenset(map(sys.intern, plan.desired_nodes))
+                self._planned[uid] = _shared_nodes(frozenset(map(sys.intern, plan.desired_nodes)))
             else:
                 self._planned.pop(uid, None)
             listener.model_changed(uid)
@@ -253,7 +255,8 @@ class Observations:
         self._room = {node: room for node, room in self._room.items() if node in self._heard_at}
 
     def _known_nodes(self) -> frozenset[str]:
-        return frozenset().union(*self._planned.values(), self._by_node)
+        planned = {id(nodes): nodes for nodes in self._planned.values()}
+        return frozenset().union(*planned.values(), self._by_node)
 
     def _index(self, key: str) -> None:
         # Two strings for each pair of a large fleet would be more than all that is known of it.
@@ -285,6 +288,12 @@ def decode_state(data: bytes) -> NodeModelState:
     for field in ("model", "assignment_revision", "generation", "phase_since"):
         state.ClearField(field)
     return _shared(state.SerializeToString(deterministic=True))
+
+
+@functools.lru_cache(maxsize=_SHARED_NODES)
+def _shared_nodes(nodes: frozenset[str]) -> frozenset[str]:
+    """The same nodes, in one set for all models that are meant for them."""
+    return nodes
 
 
 @functools.lru_cache(maxsize=_SHARED_STATES)

@@ -383,6 +383,10 @@ async def measure(bench: Bench, idle_seconds: float, patience: float) -> None:
             async with asyncio.timeout(180):
                 await bench.ready_and_quiet()
 
+    # By now nodes have read what they had said, of which they read only what is newer from then on.
+    async with bench.phase(f"idle for {idle_seconds:g} s, later"):
+        await asyncio.sleep(idle_seconds)
+
     async with bench.phase("new revision of every model") as phase:
         started = time.monotonic()
         await spread(

@@ -107,8 +107,12 @@ class SimulatedNode:
         self._facts = FactsExchange(self.gateway, name, _VERSION)
 
     def forget_reports(self) -> None:
-        """Read what was said anew, as the fetcher does after a reconnect and every few minutes."""
+        """Read what was said anew, as the fetcher does after a reconnect."""
         self._reports.forget_all()
+
+    def revise_reports(self) -> None:
+        """Read what was said since, as the fetcher does every few minutes."""
+        self._reports.look_again()
 
     async def reconcile(self, uid: str) -> None:
         """Say what a fetcher says about one model from its assignment to Ready, or that it is gone."""
@@ -150,7 +154,8 @@ class Connection:
     def reconnected(self) -> None:
         for node in self._nodes.values():
             node.assignments.reread()
-            self._doubt(node)
+            node.forget_reports()
+            self._look_at(node)
 
     async def run(self, client: Client, nodes: Sequence[str]) -> None:
         self._nodes = {name: SimulatedNode(client, name) for name in nodes}
@@ -169,15 +174,15 @@ class Connection:
     def _assignment_changed(self, key: str) -> None:
         self._queue.add(names.split_node_key(key))
 
-    def _doubt(self, node: SimulatedNode) -> None:
-        node.forget_reports()
+    def _look_at(self, node: SimulatedNode) -> None:
         for key in node.assignments.entries:
             self._queue.add(names.split_node_key(key))
 
     async def _revise(self, node: SimulatedNode) -> None:
         await asyncio.sleep(random.uniform(0, REVISE_SECONDS))
         while True:
-            self._doubt(node)
+            node.revise_reports()
+            self._look_at(node)
             await asyncio.sleep(REVISE_SECONDS)
 
     async def _beat(self, node: SimulatedNode) -> None:

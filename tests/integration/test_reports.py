@@ -23,6 +23,15 @@ from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gat
 from tests.support.nats_server import NatsServer, running_nats
 
 NODE, OTHER = "node-1.example.org", "node-2.example.org"
+
+
+def _of(uid: str) -> NodeModelState:
+    state = NodeModelState(phase=NODE_PHASE_READY)
+    state.model.uid = uid
+    return state
+
+
+READY_B, READY_C = _of("b"), _of("c")
 READY, FAILED = NodeModelState(phase=NODE_PHASE_READY), NodeModelState(phase=NODE_PHASE_FAILED)
 
 
@@ -144,6 +153,113 @@ async def test_what_somebody_deleted_is_said_again_after_everything_was_doubted(
         assert not await reports.write("a", NodeModelState(phase=NODE_PHASE_READY))
         reports.forget_all()
         assert await reports.write("a", NodeModelState(phase=NODE_PHASE_READY))
+
+
+async def test_what_was_stored_over_our_words_or_deleted_is_found_without_reading_everything(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    reports = Reports(gateway)
+    async with running_gateway(server, server.folder):
+        for uid in ("a", "b", "c"):
+            assert await reports.write(uid, NodeModelState(phase=NODE_PHASE_READY))
+        # One reading tells everything, the next ones what is newer than that.
+        reports.forget_all()
+        assert await reports.stored("a")
+        # As by a gateway that was stopped for a moment.
+        await say(js, "a", FAILED)
+        await delete_key(js, names.OBSERVED_BUCKET, names.node_key(NODE, "b"))
+        assert await reports.write("c", NodeModelState(phase=NODE_PHASE_FAILED))
+        gateway.asked.clear()
+
+        reports.look_again()
+        written = [await reports.write(uid, NodeModelState(phase=NODE_PHASE_READY)) for uid in ("a", "b")]
+        again = await reports.write("c", NodeModelState(phase=NODE_PHASE_FAILED))
+
+    assert (written, again) == ([True, True], False)
+    [asked] = [request for request in gateway.asked if isinstance(request, StateRequest)]
+    assert asked.everything
+    assert asked.after_sequence > 0
+
+
+async def test_nothing_new_costs_one_question_and_a_stream_made_anew_is_read_as_a_whole(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    reports = Reports(gateway)
+    async with running_gateway(server, server.folder):
+        for uid in ("a", "b", "c"):
+            await say(js, uid, READY)
+        assert await reports.stored("a")
+        for _ in range(3):
+            gateway.asked.clear()
+            reports.look_again()
+            assert [await reports.stored(uid) for uid in ("b", "c", "new")] == [READY_B, READY_C, None]
+            assert len(gateway.asked) == 1
+
+        await js.delete_stream(f"KV_{names.OBSERVED_BUCKET}")
+        await ensure_streams(js, 1, 60)
+        reports.look_again()
+        assert [await reports.stored(uid) for uid in ("a", "b", "c")] == [None] * 3
+        await say(js, "c", FAILED)
+        reports.look_again()
+        found = await reports.stored("c")
+    assert found
+    assert found.phase == NODE_PHASE_FAILED
+
+
+async def test_everything_is_read_now_and_then(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    """What is purged from a stream leaves no marker."""
+    reports = Reports(gateway)
+    async with running_gateway(server, server.folder):
+        for uid in ("a", "b"):
+            await say(js, uid, READY)
+        assert await reports.stored("a")
+        await js.purge_stream(f"KV_{names.OBSERVED_BUCKET}", subject=f"$KV.{names.OBSERVED_BUCKET}.*.a")
+        looks = 0
+        while await reports.stored("a"):
+            reports.look_again()
+            looks += 1
+            assert looks < 20
+        assert await reports.stored("b")
+    assert looks > 1
+
+
+async def test_what_is_said_while_news_are_read_is_not_taken_back(
+    server: NatsServer, js: JetStreamContext, gateway: CountingGateway
+) -> None:
+    answering = await server.client(user="gateway-nodes", password=PASSWORD)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    old = NodeModelState(phase=NODE_PHASE_FAILED)
+    old.model.uid = "a"
+
+    async def answer(message: Msg) -> None:
+        if StateRequest.FromString(message.data).after_sequence:
+            asked.set()
+            await go_on.wait()
+        await answering.publish(message.reply, StateReply(states=[old], sequence=5).SerializeToString())
+
+    async def take(message: Msg) -> None:
+        await answering.publish(message.reply, StateReply().SerializeToString())
+
+    await answering.subscribe(names.node_subject("*", names.RECALL), cb=answer)
+    await answering.subscribe(names.node_subject("*", names.OBSERVED), cb=take)
+    await answering.flush()
+    reports = Reports(gateway)
+    assert await reports.stored("a") == old
+    writing = asyncio.create_task(reports.write("a", NodeModelState(phase=NODE_PHASE_READY)))
+    await asyncio.sleep(0)
+    reports.look_again()
+    reading = asyncio.create_task(reports.stored("b"))
+    async with asyncio.timeout(20):
+        await asked.wait()
+        await writing
+        go_on.set()
+        await reading
+        found = await reports.stored("a")
+    assert found
+    assert found.phase == NODE_PHASE_READY
+    await answering.close()
 
 
 async def test_after_a_report_that_nobody_took_nothing_is_guessed(

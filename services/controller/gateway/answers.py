@@ -138,7 +138,8 @@ class Answers:
         # Each part is read as a whole before it goes on.
         async with _turn(self._recalling, node), self._recalls:
             page = await read_page(self._ome, names.OBSERVED_BUCKET, keys, after, _RECALLED_BYTES, _RECALL_SECONDS)
-        reply = fetch_pb2.StateReply(sequence=page.sequence, more=page.more)
+        gone = [names.split_node_key(key)[1] for key in page.gone]
+        reply = fetch_pb2.StateReply(sequence=page.sequence, more=page.more, gone_model_uids=gone)
         for key, value in page.values.items():
             state = reply.states.add()
             try:

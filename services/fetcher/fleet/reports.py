@@ -17,6 +17,8 @@ from services.fetcher.fleet.gateway import Gateway
 _SINGLY_SECONDS = 60.0
 # After a restart of NATS all nodes of a fleet read at once, in turn.
 _READ_SECONDS = 30.0
+# Of so many looks at what is stored one is at everything: what is removed from a stream itself leaves no trace.
+_LOOKS = 12
 _log = structlog.get_logger()
 
 
@@ -24,7 +26,8 @@ class Reports:
     """The stored states, read when the first of them is needed and remembered until forget_all().
 
     All are read at once: of a model that is new, and of hundreds after a restart, nothing has to be asked then. NATS
-    lists no more than a thousand, so that a node with more asks about each. Only this node writes them.
+    lists no more than a thousand, so that a node with more asks about each. Only this node writes them; but a gateway
+    that was stopped may write late, and people may delete.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -34,6 +37,12 @@ class Reports:
         self._complete = False
         # But for these: what is stored about them has to be asked for.
         self._uncertain: set[str] = set()
+        # Up to which sequence of the stream everything was read, and whether to look behind that.
+        self._sequence = 0
+        self._behind = False
+        self._looks = 0
+        # Of which something was written since the last reading began.
+        self._written: set[str] = set()
         # Everything was doubted: what is being read is read again.
         self._doubted = asyncio.Event()
         self._reading = asyncio.Lock()
@@ -41,6 +50,8 @@ class Reports:
 
     async def stored(self, model_uid: str) -> NodeModelState | None:
         """What was said last about a model, if anything. Raises Unavailable."""
+        if self._behind:
+            await self._read_newer()
         if model_uid not in self._stored and not self._complete:
             await self._read_everything()
         if model_uid not in self._stored:
@@ -74,6 +85,7 @@ class Reports:
             raise
         self._stored[model_uid] = state
         self._uncertain.discard(model_uid)
+        self._written.add(model_uid)
         return True
 
     def forget(self, model_uid: str) -> None:
@@ -85,8 +97,16 @@ class Reports:
         """Read everything again when it is next needed: somebody may have deleted or restored it."""
         self._stored.clear()
         self._uncertain.clear()
-        self._complete, self._singly_until = False, 0.0
+        self._complete, self._behind, self._singly_until = False, False, 0.0
         self._doubted.set()
+
+    def look_again(self) -> None:
+        """Read what was stored since everything was read, when something is next needed; now and then, everything."""
+        self._looks += 1
+        if self._complete and self._looks % _LOOKS:
+            self._behind = True
+        else:
+            self.forget_all()
 
     async def _read_everything(self) -> None:
         """Read what is stored about all models, unless that has failed a moment ago; it is never needed."""
@@ -104,9 +124,34 @@ class Reports:
                         self._stored[model_uid] = said[model_uid]
                     self._complete = True
 
-    async def _said_undoubted(self) -> dict[str, NodeModelState] | None:
-        """What is stored about all models; None as soon as that is doubted, for the question may be lost by then."""
-        reading, doubting = asyncio.create_task(self._said()), asyncio.create_task(self._doubted.wait())
+    async def _read_newer(self) -> None:
+        """Read what is stored about the models of which something was stored since everything was read.
+
+        Begins at the last thing that was read: where that is not found, what is stored is not what it was.
+        """
+        async with self._reading:
+            if not self._behind:
+                return
+            self._behind = False
+            self._doubted.clear()
+            self._written.clear()
+            try:
+                said = await self._said_undoubted(max(0, self._sequence - 1))
+            except ServiceError as error:
+                _log.info("reports_not_read", reason=error.reason, message=error.message)
+                said = {}
+            if not said:
+                self.forget_all()
+                return
+            for model_uid in said.keys() - self._uncertain - self._written:
+                self._stored[model_uid] = said[model_uid]
+
+    async def _said_undoubted(self, after: int = 0) -> dict[str, NodeModelState | None] | None:
+        """What is stored about all models, or was behind a sequence.
+
+        None as soon as that is doubted, for the question may be lost by then.
+        """
+        reading, doubting = asyncio.create_task(self._said(after)), asyncio.create_task(self._doubted.wait())
         try:
             await asyncio.wait((reading, doubting), return_when=asyncio.FIRST_COMPLETED)
             return None if self._doubted.is_set() else reading.result()
@@ -116,13 +161,15 @@ class Reports:
             # Also of a reading that has failed nobody asks any more.
             await asyncio.gather(reading, doubting, return_exceptions=True)
 
-    async def _said(self) -> dict[str, NodeModelState]:
-        said: dict[str, NodeModelState] = {}
-        part = StateReply(more=True)
+    async def _said(self, after: int) -> dict[str, NodeModelState | None]:
+        said: dict[str, NodeModelState | None] = {}
+        part = StateReply(more=True, sequence=after)
         while part.more:
             request = StateRequest(everything=True, after_sequence=part.sequence)
             part = await self._gateway.get(RECALL, request, StateReply, _READ_SECONDS)
             said.update((state.model.uid, state) for state in part.states)
+            said.update((model_uid, None) for model_uid in part.gone_model_uids)
+        self._sequence = part.sequence
         return said
 
 

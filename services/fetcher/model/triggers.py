@@ -57,7 +57,7 @@ class Triggers:
             self._queue.add(model_uid)
 
     def said_unsure(self) -> None:
-        """What is stored of our own words may have changed: compare it with what is the case, for every model."""
+        """What is stored of our own words may be lost: compare it with what is the case, for every model."""
         self._reports.forget_all()
         self._look_at_assigned()
 
@@ -91,7 +91,8 @@ class Triggers:
         while True:
             # Not all nodes at the same moment, as after a restart of NATS.
             await asyncio.sleep(random.uniform(0.75, 1.25) * REVISE_SECONDS)
-            self.said_unsure()
+            self._reports.look_again()
+            self._look_at_assigned()
 
     def _look_at_assigned(self) -> None:
         for key in self._assignments.entries:

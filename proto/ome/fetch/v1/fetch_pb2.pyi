@@ -569,18 +569,20 @@ class DesiredSnapshot(_message.Message):
     def __init__(self, assignments: _Optional[_Iterable[_Union[DesiredChange, _Mapping]]] = ..., more: _Optional[bool] = ..., epoch: _Optional[str] = ..., restored: _Optional[bool] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., sequence: _Optional[int] = ..., unchanged: _Optional[bool] = ..., tells_use: _Optional[bool] = ...) -> None: ...
 
 class StateReply(_message.Message):
-    __slots__ = ("state", "problem", "states", "sequence", "more")
+    __slots__ = ("state", "problem", "states", "sequence", "more", "gone_model_uids")
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
+    GONE_MODEL_UIDS_FIELD_NUMBER: _ClassVar[int]
     state: NodeModelState
     problem: Problem
     states: _containers.RepeatedCompositeFieldContainer[NodeModelState]
     sequence: int
     more: bool
-    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., states: _Optional[_Iterable[_Union[NodeModelState, _Mapping]]] = ..., sequence: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
+    gone_model_uids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, state: _Optional[_Union[NodeModelState, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., states: _Optional[_Iterable[_Union[NodeModelState, _Mapping]]] = ..., sequence: _Optional[int] = ..., more: _Optional[bool] = ..., gone_model_uids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StateRequest(_message.Message):
     __slots__ = ("model_uid", "everything", "after_sequence")
