@@ -46,8 +46,10 @@ _log = structlog.get_logger()
 class OrderedClient(Client):
     """A client whose flush() says that the server has taken all that was sent before, and fails without a connection.
 
-    Overrides a private method. Remove when nats-py writes a ping behind what waits, and not past it, and does not call
-    flushed what it keeps until it is connected again.
+    A cancellation reaches whoever publishes, also while much waits to be sent.
+
+    Overrides private methods. Remove when nats-py writes a ping behind what waits, and not past it, does not call
+    flushed what it keeps until it is connected again, and swallows no cancellation.
     """
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
@@ -62,16 +64,26 @@ class OrderedClient(Client):
             self._pending, self._pending_data_size = [], 0
         await super()._send_ping(future)
 
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        task = asyncio.current_task()
+        cancellations = task.cancelling() if task else 0
+        written = await super()._flush_pending(force_flush)
+        if task and task.cancelling() > cancellations:
+            raise asyncio.CancelledError
+        return written
+
 
 class _PersistentClient(OrderedClient):
     """A client that reconnects after every error of the server, and writes what is published closely together at once.
 
     nats-py closes for good when the server refuses a connection. But a refusal passes: the one who answers for our
     identity may be away for a moment, as after a restart of the server. And it writes as often as its loop turns, each
-    message as a TLS record. From a server that has died without a word it parts as from one that listens.
+    message as a TLS record. From a server that has died without a word it parts as from one that listens, and an
+    attempt to reconnect that got halfway stays open.
 
     Overrides private methods and calls others. Remove when nats-py has an option to reconnect after refusals, sends
-    nothing when it closes without a connection, aborts a connection that is stale, and can gather what it writes.
+    nothing when it closes without a connection, aborts a connection that is stale or half made, and can gather what it
+    writes.
     """
 
     def __init__(self) -> None:
@@ -92,6 +104,10 @@ class _PersistentClient(OrderedClient):
             # nats-py says goodbye by TLS first, and asyncio waits half a minute for an answer from nobody.
             self.abort()
         await super()._process_op_err(e)
+
+    async def _connect_to_server(self, s: Any) -> None:
+        self.abort()
+        await super()._connect_to_server(s)
 
     def abort(self) -> None:
         """Close the transport without a goodbye. Idempotent."""

@@ -1,10 +1,12 @@
 """What a connection to NATS writes is gathered, and yet in order, and known to be taken where that is asked."""
 
 import asyncio
+import os
+import signal
 
 import nats.errors
 import pytest
-from nats.aio.client import Client
+from nats.aio.client import DEFAULT_PENDING_SIZE, Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionReconnectingError
 
@@ -113,3 +115,23 @@ async def test_what_could_not_be_stored_is_not_stored_later(server: NatsServer, 
             await asyncio.sleep(0.01)
     await client.flush()
     assert (await read_key(js, OBSERVED_BUCKET, "n.u"))[1] == b"Ready"
+
+
+async def test_whoever_publishes_more_than_is_taken_can_be_stopped(server: NatsServer, client: Client) -> None:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        # More than the socket and nats-py together keep without waiting.
+        publishing = asyncio.create_task(publish_for_ever(client))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while client.pending_data_size < DEFAULT_PENDING_SIZE:
+                await asyncio.sleep(0.01)
+            publishing.cancel()
+            await asyncio.wait([publishing])
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert publishing.cancelled()
+
+
+async def publish_for_ever(client: Client) -> None:
+    while True:
+        await client.publish("much", b"x" * (512 << 10))

@@ -100,8 +100,8 @@ class Listers:
 
     def _list(self, request: Request, scheme: str, ours: socket.socket, theirs: socket.socket) -> Listed:
         until = time.monotonic() + self._settings.listing_seconds
-        frame = request.frame()
         with theirs:
+            frame = request.frame()
             self._started().ask(request.uri, scheme, theirs)
         try:
             return _converse(ours, frame, until, bool(request.declared_seconds))

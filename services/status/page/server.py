@@ -28,6 +28,7 @@ _DRAIN_SECONDS = 2
 # For a handshake, which takes a browser some round trips.
 _HANDSHAKE_SECONDS = 10.0
 _MOST_HANDSHAKES = 200
+_RETRY_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
@@ -78,10 +79,10 @@ async def _serve(
     doorway: partial[Doorway],
     check: str,
 ) -> None:
-    choose = None
+    context = None
     if tls is not None:
         await tls.usable()
-        choose = _Certificates(tls, directory)
+        context = await _Certificates(tls, directory).context()
     try:
         listener = doorway(listening_socket(host, port))
     except OSError as error:
@@ -104,7 +105,7 @@ async def _serve(
             proxy_headers=False,
             timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
-            ssl_context_factory=(lambda config, default: choose.context()) if choose else None,
+            ssl_context_factory=(lambda config, default: context) if context else None,
         )
     )
     serving = asyncio.create_task(server.serve([listener]))
@@ -124,11 +125,17 @@ class _Certificates:
         self._identity: TlsIdentity | None = None
         self._newest: ssl.SSLContext | None = None
 
-    def context(self) -> ssl.SSLContext:
-        """The context to listen with. Raises OSError if the files have become unusable in this moment."""
-        context = self._load()
-        context.sni_callback = self._choose
-        return context
+    async def context(self) -> ssl.SSLContext:
+        """The context to listen with, once the files can be used: they may be replaced in this very moment."""
+        while True:
+            try:
+                context = self._load()
+            except OSError as error:
+                _log.warning("certificate_not_loaded", directory=str(self._directory), error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                context.sni_callback = self._choose
+                return context
 
     def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
         if self._tls.current is not None and self._tls.current != self._identity:

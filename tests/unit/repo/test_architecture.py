@@ -112,6 +112,7 @@ IN_THE_WORLD = {
     "services.fetcher.sources.bucket.checksums",
     "services.fetcher.sources.bucket.pages",
     "services.fetcher.sources.catalogue",
+    "services.fetcher.sources.checksums",
     "services.fetcher.sources.declarations",
     "services.fetcher.sources.documents",
     "services.fetcher.sources.evidence",

@@ -7,8 +7,6 @@ Amazon's tell them to requests with a signed header of its own only, which obsto
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -16,6 +14,7 @@ from libs.artifact.manifest import ChecksumAlgorithm, ManifestFile
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Missing, ServiceError, Unavailable
 from services.fetcher.sources.bucket.source import BucketSource
+from services.fetcher.sources.checksums import add_checksums
 from services.fetcher.transfer.addresses import AddressError, split_url
 from services.fetcher.transfer.origin import Location, Origin
 from services.fetcher.transfer.refusals import BODY_BYTES, RATE_LIMITED, Said, refusal_of, said_by
@@ -35,19 +34,17 @@ _MD5_BYTES = 16
 def with_checksums(source: BucketSource, origin: Origin, files: Sequence[ManifestFile]) -> list[ManifestFile]:
     """The files, the large ones with the checksum that the store has. Blocks for a request per large file.
 
-    The first request that fails ends it: a file without its checksum would be another artifact than the same file on a
-    better day. Raises Missing Forbidden; Unavailable SourceChanged, RateLimited or Unavailable; as origin.locate does.
+    The first request that fails ends it. Raises Missing Forbidden; Unavailable SourceChanged, RateLimited or
+    Unavailable; as origin.locate does.
     """
     if source.scheme not in ("gs", "az"):
         return list(files)
     large = [file for file in files if file.size_bytes >= _LEAST_BYTES]
-    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="checksum") as executor:
-        answers = executor.map(lambda file: _ask(source, file, origin.locate(file, again=False)), large)
-        found = {file.path: _checksum_of(headers) for file, headers in zip(large, answers, strict=True)}
-    return [
-        replace(file, algorithm=found[file.path][0], checksum=found[file.path][1]) if file.path in found else file
-        for file in files
-    ]
+
+    def ask(file: ManifestFile) -> tuple[ChecksumAlgorithm, str]:
+        return _checksum_of(_ask(source, file, origin.locate(file, again=False)))
+
+    return add_checksums(files, large, ask, _REQUESTS)
 
 
 def _ask(source: BucketSource, file: ManifestFile, location: Location) -> Mapping[str, str]:

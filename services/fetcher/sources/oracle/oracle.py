@@ -10,9 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -36,6 +35,7 @@ from libs.artifact.manifest import ChecksumAlgorithm, Manifest, ManifestFile, le
 from libs.artifact.reasons import Reason
 from libs.chassis.errors import Invalid, Missing, ServiceError, Unavailable
 from services.fetcher.sources.bounds import check_count, most_store_bytes_of
+from services.fetcher.sources.checksums import add_checksums
 from services.fetcher.sources.oracle.source import AuthType, OracleSource, UserKey
 from services.fetcher.sources.selection import is_folder_marker, select_files
 from services.fetcher.transfer.origin import Location
@@ -101,23 +101,13 @@ def list_objects(source: OracleSource) -> OracleListing:
 def _with_checksums(access: "_Access", source: OracleSource, files: Sequence[ManifestFile]) -> list[ManifestFile]:
     """Ask for the checksum of each file that the listing has none for: objects that were put in parts, so large ones.
 
-    Whether there is one is the uploader's choice. The first request that fails ends the listing: a file whose checksum
-    is asked for in vain must not become another artifact than the same file on a better day.
+    Whether there is one is the uploader's choice. The first request that fails ends the listing.
     """
     unchecked = [file for file in files if file.algorithm is ChecksumAlgorithm.NONE]
     if not unchecked:
         return list(files)
-    with (
-        _listing_errors(source),
-        closing(access.client()) as client,
-        ThreadPoolExecutor(min(_HEADS, len(unchecked)), thread_name_prefix="checksum") as executor,
-    ):
-        answers = executor.map(lambda file: client.head(source, file), unchecked)
-        found = {file.path: _checksum_of(headers) for file, headers in zip(unchecked, answers, strict=True)}
-    return [
-        replace(file, algorithm=found[file.path][0], checksum=found[file.path][1]) if file.path in found else file
-        for file in files
-    ]
+    with _listing_errors(source), closing(access.client()) as client:
+        return add_checksums(files, unchecked, lambda file: _checksum_of(client.head(source, file)), _HEADS)
 
 
 def _checksum_of(headers: Mapping[str, str]) -> tuple[ChecksumAlgorithm, str]:
