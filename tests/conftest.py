@@ -6,6 +6,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from libs.chassis.tasks import keep_cancellations
 from tools.localcluster import addresses
 from tools.node.configuration import RUN
 
@@ -19,6 +20,8 @@ settings.load_profile("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # As every service does when it begins.
+    keep_cancellations()
     # A port that was found free is bound a moment later: processes that look side by side look among different ones.
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

@@ -79,7 +79,7 @@ class Azurite:
             url = f"{self.endpoint}/{bucket}/{quote(key)}?{self.shared_access_token(bucket, 'cw')}"
             headers = {"x-ms-blob-type": "BlockBlob"}
             request = urllib.request.Request(url, method="PUT", data=content, headers=headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 answer.read()
 
         put_all(self._store(bucket), prefix, contents, put_raw)
@@ -129,7 +129,7 @@ class Azurite:
         special["Authorization"] = f"SharedKey {_ACCOUNT}:{_sign(signed)}"
         request = urllib.request.Request(f"{self.endpoint}/{name}?restype=container", method="PUT", headers=special)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 answer.read()
         except urllib.error.HTTPError:
             raise

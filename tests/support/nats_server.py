@@ -20,7 +20,7 @@ from tools.localcluster.certificates import KeyPair
 from tools.localcluster.natsserver import tls_configuration
 from tools.localcluster.programs import PROGRAMS, cached_path, locate
 
-_START_SECONDS = 10
+_START_SECONDS = 60
 
 
 class NatsServer:

@@ -141,7 +141,7 @@ class SeaweedFs:
         raise AssertionError(f"weed does not answer:\n{self._log()}")
 
     def _request(self, method: str, url: str, content: bytes | None = None) -> None:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method, data=content), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method, data=content), timeout=60) as answer:
             answer.read()
 
     def _log(self) -> str:

@@ -39,7 +39,7 @@ QUICK = Limits(
     progress_seconds=0.05,
 )
 # For tests that count requests or connections: an answer that comes late on a busy machine is asked for again.
-PATIENT = replace(QUICK, stall_seconds=30.0)
+PATIENT = replace(QUICK, stall_seconds=30.0, overtake_seconds=30.0)
 MODEL_UID = "0b2c1f4e-95b5-4e0f-8b0a-0d7f0e3c1a11"
 # Of tests that are not about who may have what.
 CLAIMANT = Claimant(MODEL_UID, ("everybody",))

@@ -396,7 +396,7 @@ def test_an_index_that_is_too_large_is_not_read_to_its_end(
 
 
 def test_an_index_that_trickles_is_given_up(server: OriginServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.fetcher.sources.vendor.http_driver._INDEX_SECONDS", 0.3)
+    monkeypatch.setattr("services.fetcher.sources.vendor.http_driver._INDEX_SECONDS", 2.0)
     publish(server, b" " * 10_000)
     fault = server.inject(Fault("trickle"))
     error = refusal(source_of(server))

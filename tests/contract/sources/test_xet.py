@@ -26,7 +26,7 @@ from services.fetcher.transfer.progress import Progress
 from tests.support.child_processes import child_processes
 from tests.support.hub import Fault, GeneratedFile, Hub
 from tests.support.hub.xet import XORB_BYTES, xet_hash, xorb_name
-from tests.support.transfers import QUICK, acquire, contents_of, leftovers, new_store
+from tests.support.transfers import PATIENT, acquire, contents_of, leftovers, new_store
 from tools.localcluster.certificates import Authority
 
 MODEL = "acme/model"
@@ -40,9 +40,9 @@ FILES: dict[str, bytes | str] = {
 CONTENTS = {path: content.encode() if isinstance(content, str) else content for path, content in FILES.items()}
 SECOND_XORB = xorb_name(xet_hash(hashlib.sha256(WEIGHTS).hexdigest()), 1)
 # More than a process takes to start on a busy machine.
-STARTED_SECONDS = 8.0
+STARTED_SECONDS = 15.0
 STALL = Fault("stall", path="/xorbs/*", port="cas", after_bytes=70_000)
-LIMITS = replace(QUICK, attempts=2, range_bytes=256 << 10)
+LIMITS = replace(PATIENT, attempts=2, range_bytes=256 << 10)
 
 
 @pytest.fixture

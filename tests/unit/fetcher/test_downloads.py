@@ -49,7 +49,7 @@ class Origin:
         return self._stops[digest].is_set()
 
     async def changed(self, model: str) -> None:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             while await self.changes.get() != model:
                 pass
 

@@ -40,7 +40,7 @@ async def serving(folder: Path, patience_seconds: float, most: int) -> AsyncIter
     doorway = Doorway(listening_socket("127.0.0.1", 0), patience_seconds, most)
     port = doorway.getsockname()[1]
     server = await asyncio.get_running_loop().create_server(lambda: Server(doorway), sock=doorway, ssl=context)
-    async with server, asyncio.timeout(20):
+    async with server, asyncio.timeout(40):
         yield port, ssl.create_default_context(cafile=str(authority.certificate))
 
 
@@ -51,7 +51,7 @@ async def is_ended(reader: asyncio.StreamReader) -> bool:
 
 
 async def test_who_begins_no_handshake_is_cut_off_and_who_has_ended_one_stays(tmp_path: Path) -> None:
-    async with serving(tmp_path, 2.0, 10) as (port, context):
+    async with serving(tmp_path, 5.0, 10) as (port, context):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         assert await reader.readexactly(5) == b"hello"
         silent, other = await asyncio.open_connection("127.0.0.1", port)
