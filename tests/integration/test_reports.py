@@ -172,7 +172,9 @@ async def test_what_was_stored_over_our_words_or_deleted_is_found_without_readin
         gateway.asked.clear()
 
         reports.look_again()
-        written = [await reports.write(uid, NodeModelState(phase=NODE_PHASE_READY)) for uid in ("a", "b")]
+        # At one time: whoever comes second waits for the same reading.
+        writes = (reports.write(uid, NodeModelState(phase=NODE_PHASE_READY)) for uid in ("a", "b"))
+        written = await asyncio.gather(*writes)
         again = await reports.write("c", NodeModelState(phase=NODE_PHASE_FAILED))
 
     assert (written, again) == ([True, True], False)

@@ -132,7 +132,6 @@ class Reports:
         async with self._reading:
             if not self._behind:
                 return
-            self._behind = False
             self._doubted.clear()
             self._written.clear()
             try:
@@ -145,6 +144,7 @@ class Reports:
                 return
             for model_uid in said.keys() - self._uncertain - self._written:
                 self._stored[model_uid] = said[model_uid]
+            self._behind = False
 
     async def _said_undoubted(self, after: int = 0) -> dict[str, NodeModelState | None] | None:
         """What is stored about all models, or was behind a sequence.

@@ -17,8 +17,7 @@ def add_checksums(
 ) -> list[ManifestFile]:
     """The files, those of `lacking` with what `ask` answers. Blocks until nobody asks any more.
 
-    Raises an error of `ask`: a file without its checksum would be another artifact than the same file on a
-    better day.
+    Raises an error of `ask`: a file without its checksum would be another artifact than the same file on a better day.
     """
     if not lacking:
         return list(files)
