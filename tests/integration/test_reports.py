@@ -15,7 +15,7 @@ from libs.chassis.errors import Unavailable
 from libs.chassis.nats_client import delete_key, put_if, read_key
 from libs.chassis.nats_reading import read_page
 from ome.fetch.v1.fetch_pb2 import NodeModelState, Problem, StateReply, StateRequest
-from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, REASON_INVALID_PARAMETER
+from ome.model.v1.model_pb2 import NODE_PHASE_FAILED, NODE_PHASE_READY, REASON_INVALID_PARAMETER, NodePhase
 from services.controller.streams import ensure_streams
 from services.fetcher.fleet.gateway import Gateway, R
 from services.fetcher.fleet.reports import Reports
@@ -23,15 +23,6 @@ from tests.support.fetcher_node import PASSWORD, nats_configuration, running_gat
 from tests.support.nats_server import NatsServer, running_nats
 
 NODE, OTHER = "node-1.example.org", "node-2.example.org"
-
-
-def _of(uid: str) -> NodeModelState:
-    state = NodeModelState(phase=NODE_PHASE_READY)
-    state.model.uid = uid
-    return state
-
-
-READY_B, READY_C = _of("b"), _of("c")
 READY, FAILED = NodeModelState(phase=NODE_PHASE_READY), NodeModelState(phase=NODE_PHASE_FAILED)
 
 
@@ -66,6 +57,13 @@ async def gateway(server: NatsServer) -> AsyncIterator[CountingGateway]:
     client = await server.client(inbox_prefix=names.inbox_prefix(NODE))
     yield CountingGateway(client, NODE)
     await client.close()
+
+
+def told(uid: str, phase: NodePhase = NODE_PHASE_READY) -> NodeModelState:
+    """As the gateway tells of a model among others."""
+    state = NodeModelState(phase=phase)
+    state.model.uid = uid
+    return state
 
 
 async def say(js: JetStreamContext, uid: str, state: NodeModelState, node: str = NODE) -> None:
@@ -194,7 +192,7 @@ async def test_nothing_new_costs_one_question_and_a_stream_made_anew_is_read_as_
         for _ in range(3):
             gateway.asked.clear()
             reports.look_again()
-            assert [await reports.stored(uid) for uid in ("b", "c", "new")] == [READY_B, READY_C, None]
+            assert [await reports.stored(uid) for uid in ("b", "c", "new")] == [told("b"), told("c"), None]
             assert len(gateway.asked) == 1
 
         await js.delete_stream(f"KV_{names.OBSERVED_BUCKET}")
@@ -232,8 +230,7 @@ async def test_what_is_said_while_news_are_read_is_not_taken_back(
 ) -> None:
     answering = await server.client(user="gateway-nodes", password=PASSWORD)
     asked, go_on = asyncio.Event(), asyncio.Event()
-    old = NodeModelState(phase=NODE_PHASE_FAILED)
-    old.model.uid = "a"
+    old = told("a", NODE_PHASE_FAILED)
 
     async def answer(message: Msg) -> None:
         if StateRequest.FromString(message.data).after_sequence:
@@ -316,9 +313,7 @@ async def test_a_question_that_was_lost_keeps_nobody_waiting_once_everything_is_
 
     async def answer(message: Msg) -> None:
         if asked.is_set():
-            state = NodeModelState(phase=NODE_PHASE_READY)
-            state.model.uid = "a"
-            await answering.publish(message.reply, StateReply(states=[state]).SerializeToString())
+            await answering.publish(message.reply, StateReply(states=[told("a")]).SerializeToString())
         asked.set()
 
     await answering.subscribe(names.node_subject("*", names.RECALL), cb=answer)

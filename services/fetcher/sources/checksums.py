@@ -19,8 +19,6 @@ def add_checksums(
 
     Raises an error of `ask`: a file without its checksum would be another artifact than the same file on a better day.
     """
-    if not lacking:
-        return list(files)
     refused = threading.Event()
 
     def ask_unless_refused(file: ManifestFile) -> ManifestFile:
@@ -32,6 +30,6 @@ def add_checksums(
             unless_answered.pop_all()
         return replace(file, algorithm=algorithm, checksum=checksum)
 
-    with ThreadPoolExecutor(min(at_once, len(lacking)), thread_name_prefix="checksum") as executor:
+    with ThreadPoolExecutor(at_once, thread_name_prefix="checksum") as executor:
         checked = {file.path: file for file in executor.map(ask_unless_refused, lacking)}
     return [checked.get(file.path, file) for file in files]
